@@ -1,0 +1,217 @@
+//! Errors as a person meets them: a stable code, one line that says what happened to which object, and what to do next.
+//!
+//! Libraries keep exact enums of their own; at the edge (a gRPC handler, a command, a daemon's start) they become a
+//! [`CodedError`]. Every code has a page `docs/errors/SD-nnnn.md`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What the caller can do about an error; decides the exit code of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Remedy {
+    /// The job or operation itself failed. Exit code 1.
+    Failed,
+    /// The call is malformed: correct it. Exit code 2.
+    Usage,
+    /// The object does not exist. Exit code 3.
+    NotFound,
+    /// The object is in a state that does not allow it. Exit code 4.
+    Conflict,
+    /// Not authenticated or not allowed. Exit code 5.
+    Denied,
+    /// Nobody answered in time: try again. Exit code 6.
+    Unavailable,
+    /// A snapshot is corrupt or does not fit the application. Exit code 7.
+    Snapshot,
+    /// It may or may not have happened: look before trying again. Exit code 8.
+    Unknown,
+    /// A bug in streamd: report it. Exit code 70.
+    Internal,
+}
+
+impl Remedy {
+    /// The exit code of a command that ends with such an error.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Conflict => 4,
+            Self::Denied => 5,
+            Self::Unavailable => 6,
+            Self::Snapshot => 7,
+            Self::Unknown => 8,
+            Self::Internal => 70,
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $remedy:ident, $title:literal;)*) => {
+        /// A stable error code. Never renumbered, never reused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum ErrorCode {
+            $(#[doc = $title] $name = $number,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// What the caller can do.
+            pub fn remedy(self) -> Remedy {
+                match self { $(Self::$name => Remedy::$remedy,)* }
+            }
+
+            /// The title of the code's page.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // 01xx: commands and configuration
+    InvalidArgument = 101, Usage, "an argument is malformed";
+    InvalidConfiguration = 102, Usage, "the configuration is malformed";
+    UnknownConfigurationKey = 103, Usage, "the configuration holds an unknown key";
+    // 02xx: applications and their submission
+    ApplicationNotFound = 201, NotFound, "the application file does not exist";
+    ApplicationNotExecutable = 202, Usage, "the application file cannot be executed";
+    ApplicationTooLarge = 203, Usage, "the application file is larger than the limit";
+    NotAnApplication = 204, Usage, "the program is no streamd application";
+    DescribeFailed = 205, Failed, "the application failed while describing its job";
+    DescribeTimeout = 206, Failed, "the application did not describe its job in time";
+    InvalidJobGraph = 207, Usage, "the application describes an impossible job";
+    GraphMismatch = 208, Failed, "a worker built a different job graph";
+    // 03xx: the cluster and its resources
+    JobManagerUnreachable = 301, Unavailable, "the job manager cannot be reached";
+    NoTaskManager = 302, Unavailable, "no task manager is registered";
+    NotEnoughSlots = 303, Unavailable, "there are not enough free slots";
+    AddressInUse = 304, Conflict, "the address is in use";
+    DirectoryNotWritable = 305, Denied, "a directory cannot be written";
+    AlreadyRunning = 306, Conflict, "another instance uses the same directory";
+    NotReady = 307, Unavailable, "the cluster is not ready in time";
+    ClusterShuttingDown = 308, Unavailable, "the cluster is shutting down";
+    ProtocolMismatch = 309, Unavailable, "the other side does not speak this protocol";
+    // 04xx: jobs and operations on them
+    JobNotFound = 401, NotFound, "there is no such job";
+    JobTerminated = 402, Conflict, "the job has ended";
+    JobNotRunning = 403, Conflict, "the job is not running";
+    DuplicateJob = 404, Conflict, "the job id is taken";
+    JobFailed = 405, Failed, "the job failed";
+    JobCanceled = 406, Failed, "the job was cancelled";
+    OperationNotFound = 407, NotFound, "there is no such operation";
+    DeadlineExceeded = 408, Unavailable, "the operation did not end in time";
+    // 05xx: snapshots
+    SnapshotNotFound = 501, NotFound, "there is no snapshot at the path";
+    SnapshotCorrupt = 502, Snapshot, "the snapshot is corrupt";
+    SnapshotVersion = 503, Snapshot, "the snapshot was written by a newer streamd";
+    UnclaimedState = 504, Snapshot, "the snapshot holds state that no operator claims";
+    IncompatibleState = 505, Snapshot, "the snapshot's state does not fit the application";
+    MaxParallelism = 506, Snapshot, "the parallelism does not fit the snapshot's number of key groups";
+    CheckpointingDisabled = 507, Conflict, "checkpointing is disabled";
+    SavepointDirectoryMissing = 508, Usage, "no savepoint directory is configured";
+    SavepointFailed = 509, Failed, "the savepoint failed";
+    StopFailed = 510, Unknown, "the savepoint is complete but the job did not stop";
+    // 06xx: storage
+    StorageUnavailable = 601, Unavailable, "the object store does not answer";
+    InvalidStorageUri = 602, Usage, "the storage location is malformed";
+    StorageDenied = 603, Denied, "the object store refuses access";
+    // 09xx: bugs
+    Internal = 901, Internal, "a bug in streamd";
+}
+
+impl ErrorCode {
+    /// The code with this number.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| *code as u16 == number)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SD-{:04}", *self as u16)
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.strip_prefix("SD-")
+            .and_then(|digits| digits.parse().ok())
+            .and_then(Self::from_number)
+            .ok_or_else(|| serde::de::Error::custom("no error code of this version"))
+    }
+}
+
+/// An error for a person: code, one line, and a hint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodedError {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What happened, to which object: a lower-case fragment without a full stop.
+    pub message: String,
+    /// What to do next, as an action.
+    pub hint: Option<String>,
+}
+
+impl CodedError {
+    /// An error without a hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// The same error with a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// An error whose message is `context` followed by the whole chain of causes of `error`.
+    pub fn caused(code: ErrorCode, context: impl fmt::Display, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(code, format!("{context}: {}", chain(error)))
+    }
+}
+
+impl fmt::Display for CodedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.message, self.code)
+    }
+}
+
+impl std::error::Error for CodedError {}
+
+/// An error with all of its causes on one line, outermost first.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_found_by_its_number_and_prints_with_four_digits() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_number(*code as u16), Some(*code));
+            assert_eq!(code.to_string().len(), "SD-0101".len());
+        }
+    }
+}

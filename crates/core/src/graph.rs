@@ -1,0 +1,280 @@
+//! The job graph: what an application asks for, as data.
+//!
+//! ```text
+//!   vertex 0 "Source: flights -> parse"  ══hash══▶  vertex 1 "statistics -> Sink: files"
+//!        │ parallelism 2                                 │ parallelism 3
+//!        └ operators, chained: each with its own id, uid and state
+//! ```
+//!
+//! The same graph is built three times: when the application is *described*, and in every worker; [`JobGraph::fingerprint`]
+//! proves that they agree.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::id::OperatorId;
+use crate::key_group::default_max_parallelism;
+use crate::row::DataType;
+use crate::snapshot::ListState;
+
+/// The version of the plan descriptor that this build writes.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A job as the application described it: vertices (chains of operators), edges, and the settings made in code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobGraph {
+    /// [`PLAN_VERSION`] of the build that wrote it.
+    pub version: u32,
+    /// The job's name, for people.
+    pub name: String,
+    /// The vertices in topological order: edges lead from lower positions to higher ones.
+    pub vertices: Vec<JobVertex>,
+    /// The exchanges between vertices.
+    pub edges: Vec<JobEdge>,
+    /// Checkpointing, as set in code. Takes precedence over the configuration.
+    pub checkpointing: CheckpointSettings,
+    /// The restart strategy set in code, if any. Takes precedence over the configuration.
+    pub restart_strategy: Option<RestartStrategy>,
+}
+
+/// A chain of operators that runs as one subtask per parallel instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobVertex {
+    /// The id of the first operator of the chain.
+    pub id: OperatorId,
+    /// The operators' names, joined with ` -> `.
+    pub name: String,
+    /// How many subtasks.
+    pub parallelism: u32,
+    /// The number of key groups set in code; `None` lets streamd choose, and adopt what a restored snapshot has.
+    pub max_parallelism: Option<u32>,
+    /// Subtasks of one group share slots: slot `i` holds subtask `i` of every vertex of the group.
+    pub slot_sharing_group: String,
+    /// The operators of the chain, first to last.
+    pub operators: Vec<Operator>,
+}
+
+/// An operator: a step of the application with an identity and, perhaps, state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Operator {
+    /// From the uid, or generated from the graph.
+    pub id: OperatorId,
+    /// The uid given in code.
+    pub uid: Option<String>,
+    /// The name, for people.
+    pub name: String,
+    /// What it is in the graph.
+    pub kind: OperatorKind,
+    /// The state that it declared.
+    pub states: Vec<StateDescriptor>,
+    /// For a source: its splits at the start of a job that restores nothing.
+    pub initial_splits: Option<ListState>,
+    /// For sources and sinks: what they promise.
+    pub guarantee: Option<Guarantee>,
+}
+
+/// What an operator is in the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorKind {
+    /// Reads records from outside.
+    Source,
+    /// Turns records into records.
+    Transformation,
+    /// Writes records outside.
+    Sink,
+}
+
+/// The strongest promise that a source or sink keeps over failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// Records may be lost or doubled after a failure (a source that cannot be replayed).
+    AtMostOnce,
+    /// No record is lost; some may be seen twice after a failure.
+    AtLeastOnce,
+    /// Every record counts once.
+    ExactlyOnce,
+}
+
+/// A named piece of state of an operator, with its schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDescriptor {
+    /// The name: with the operator's uid, the identity of the state.
+    pub name: String,
+    /// How it is organised and redistributed.
+    pub kind: StateKind,
+    /// The schema of one value: of the element for operator list state.
+    pub value: DataType,
+}
+
+/// How state is organised, and how it is dealt out when the parallelism changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateKind {
+    /// One value per key; a key lives in the subtask that owns its key group.
+    Keyed {
+        /// The schema of the key.
+        key: DataType,
+    },
+    /// A list of elements per subtask; the concatenation of all lists is dealt out anew.
+    List,
+}
+
+/// An exchange of records from every subtask of one vertex to some of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEdge {
+    /// Position of the producing vertex.
+    pub source: u32,
+    /// Position of the consuming vertex.
+    pub target: u32,
+    /// Which subtask a record goes to.
+    pub partitioner: PartitionerKind,
+}
+
+/// Which of the consuming subtasks a record goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PartitionerKind {
+    /// To the subtask with the same index. Both vertices have the same parallelism.
+    Forward,
+    /// To the subtask that owns the key group of the record's key.
+    Hash,
+    /// To all subtasks in turn.
+    Rebalance,
+    /// To every subtask.
+    Broadcast,
+    /// To subtask 0.
+    Global,
+}
+
+impl PartitionerKind {
+    /// The consuming subtasks that producer `index` of `sources` has a channel to, of `targets` altogether.
+    pub fn targets_of(self, index: u32, targets: u32) -> std::ops::Range<u32> {
+        match self {
+            Self::Forward => index..index + 1,
+            Self::Hash | Self::Rebalance | Self::Broadcast => 0..targets,
+            Self::Global => 0..1,
+        }
+    }
+}
+
+/// Checkpointing of a job. A field that is `None` was not set in code: the configuration decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckpointSettings {
+    /// Milliseconds from one periodic checkpoint to the next; `None` and unset in the configuration: checkpointing is disabled.
+    pub interval_ms: Option<u64>,
+    /// Exactly-once or at-least-once.
+    pub mode: Option<CheckpointingMode>,
+    /// Milliseconds after which a checkpoint that is not complete is given up.
+    pub timeout_ms: Option<u64>,
+    /// Milliseconds between the completion of one periodic checkpoint and the start of the next.
+    pub min_pause_ms: Option<u64>,
+    /// How many checkpoints may be under way at once.
+    pub max_concurrent: Option<u32>,
+    /// How many checkpoints in a row may fail before the job does.
+    pub tolerable_failed: Option<u32>,
+    /// What becomes of the last checkpoint when the job ends.
+    pub retention: Option<ExternalizedCheckpointRetention>,
+}
+
+/// How strictly barriers are aligned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CheckpointingMode {
+    /// Every record is in the state of a checkpoint exactly once.
+    #[default]
+    ExactlyOnce,
+    /// Barriers do not hold back records; some may count twice after a failure.
+    AtLeastOnce,
+}
+
+/// What becomes of the last completed checkpoint when the job is cancelled. Kept when it fails in both externalized modes;
+/// deleted when it finishes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ExternalizedCheckpointRetention {
+    /// Deleted however the job ends.
+    #[default]
+    NoExternalizedCheckpoints,
+    /// Deleted when the job is cancelled, kept when it fails.
+    DeleteOnCancellation,
+    /// Kept when the job is cancelled or fails.
+    RetainOnCancellation,
+}
+
+/// What to do when a job fails.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum RestartStrategy {
+    /// The first failure is the end.
+    None,
+    /// A fixed number of restarts over the life of the job, a fixed time apart.
+    FixedDelay {
+        /// Restarts before the job fails.
+        attempts: u32,
+        /// Milliseconds before each.
+        delay_ms: u64,
+    },
+    /// Restarts without end, ever further apart.
+    ExponentialDelay {
+        /// Milliseconds before the first restart.
+        initial_backoff_ms: u64,
+        /// The most milliseconds before a restart.
+        max_backoff_ms: u64,
+        /// Growth from one restart to the next, in percent (150 is half as much again).
+        multiplier_percent: u32,
+        /// Milliseconds without failure after which the delay is the initial one again.
+        reset_after_ms: u64,
+    },
+}
+
+impl JobGraph {
+    /// 32 hexadecimal digits that two graphs share exactly if every vertex, operator, state schema, edge and setting agrees.
+    /// The splits that sources found are left out: they may change between two looks.
+    pub fn fingerprint(&self) -> String {
+        let mut graph = self.clone();
+        for operator in graph.vertices.iter_mut().flat_map(|vertex| &mut vertex.operators) {
+            operator.initial_splits = None;
+        }
+        let canonical = serde_json::to_vec(&graph).expect("a job graph holds nothing that JSON cannot");
+        format!("{:032x}", xxh3_128(&canonical))
+    }
+
+    /// The slots that the job needs: for each slot sharing group, in order of first use, its largest parallelism.
+    pub fn slots_by_group(&self) -> Vec<(String, u32)> {
+        let mut groups: Vec<(String, u32)> = Vec::new();
+        for vertex in &self.vertices {
+            match groups.iter_mut().find(|(name, _)| *name == vertex.slot_sharing_group) {
+                Some((_, slots)) => *slots = (*slots).max(vertex.parallelism),
+                None => groups.push((vertex.slot_sharing_group.clone(), vertex.parallelism)),
+            }
+        }
+        groups
+    }
+
+    /// Every operator with the vertex that runs it.
+    pub fn operators(&self) -> impl Iterator<Item = (&JobVertex, &Operator)> {
+        self.vertices.iter().flat_map(|vertex| vertex.operators.iter().map(move |operator| (vertex, operator)))
+    }
+
+    /// The promise that the whole job keeps: the weakest of its sources and sinks.
+    pub fn guarantee(&self) -> Guarantee {
+        self.operators().filter_map(|(_, operator)| operator.guarantee).min().unwrap_or(Guarantee::ExactlyOnce)
+    }
+}
+
+impl JobVertex {
+    /// The number of key groups: set in code, or the default for the parallelism.
+    pub fn effective_max_parallelism(&self) -> u32 {
+        self.max_parallelism.unwrap_or_else(|| default_max_parallelism(self.parallelism))
+    }
+}
+
+impl Operator {
+    /// How messages call the operator: its uid where it has one, else its name.
+    pub fn label(&self) -> &str {
+        self.uid.as_deref().unwrap_or(&self.name)
+    }
+}

@@ -1,0 +1,137 @@
+//! Keys to key groups to subtasks.
+//!
+//! A key is hashed by its canonical encoding ([`State::stable_hash`](crate::state::State::stable_hash)); the hash picks
+//! one of `max parallelism` key groups; a subtask owns a contiguous range of groups, by Flink's integer formula.
+//! The hash function and its version are recorded in every snapshot: changing either is a new version, never an edit.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The largest number of key groups (and so the largest parallelism) that a job may have. As in Flink.
+pub const UPPER_BOUND_MAX_PARALLELISM: u32 = 1 << 15;
+
+/// The fewest key groups a job gets when its maximum is not set.
+const LOWER_BOUND_DEFAULT_MAX_PARALLELISM: u32 = 128;
+
+/// How many times a job may grow beyond its first parallelism when its maximum is not set.
+const DEFAULT_GROWTH: u32 = 128;
+
+/// The version of hash function and group formula that this build writes: XXH3-64 with seed 0 over the canonical
+/// encoding, then `(hash >> 32) * groups >> 32`.
+pub const KEY_HASH_VERSION: u32 = 1;
+
+/// The key group of a key with this hash, among `max_parallelism` groups.
+#[inline]
+pub fn key_group_of(hash: u64, max_parallelism: u32) -> u32 {
+    (((hash >> 32) * u64::from(max_parallelism)) >> 32) as u32
+}
+
+/// The subtask that owns a key group.
+#[inline]
+pub fn subtask_of(key_group: u32, parallelism: u32, max_parallelism: u32) -> u32 {
+    (u64::from(key_group) * u64::from(parallelism) / u64::from(max_parallelism)) as u32
+}
+
+/// The number of key groups of a job whose parallelism is `parallelism` and that sets no maximum:
+/// 128 times the parallelism, rounded up to a power of two, from 128 to 32768.
+pub fn default_max_parallelism(parallelism: u32) -> u32 {
+    parallelism
+        .saturating_mul(DEFAULT_GROWTH)
+        .checked_next_power_of_two()
+        .unwrap_or(UPPER_BOUND_MAX_PARALLELISM)
+        .clamp(LOWER_BOUND_DEFAULT_MAX_PARALLELISM, UPPER_BOUND_MAX_PARALLELISM)
+}
+
+/// A contiguous range of key groups, `start` included, `end` excluded. Empty where `start == end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyGroupRange {
+    /// The first group.
+    pub start: u32,
+    /// One past the last group.
+    pub end: u32,
+}
+
+impl KeyGroupRange {
+    /// The groups that subtask `index` of `parallelism` owns. The ranges of all subtasks are disjoint and cover every group.
+    pub fn of_subtask(index: u32, parallelism: u32, max_parallelism: u32) -> Self {
+        let bound = |i: u32| ((u64::from(i) * u64::from(max_parallelism)).div_ceil(u64::from(parallelism))) as u32;
+        Self { start: bound(index), end: bound(index + 1) }
+    }
+
+    /// Every group of a job.
+    pub fn all(max_parallelism: u32) -> Self {
+        Self { start: 0, end: max_parallelism }
+    }
+
+    /// How many groups the range holds.
+    pub fn len(self) -> u32 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether the range holds no group.
+    pub fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
+    /// Whether the range holds this group.
+    #[inline]
+    pub fn contains(self, key_group: u32) -> bool {
+        self.start <= key_group && key_group < self.end
+    }
+
+    /// The groups that both ranges hold.
+    pub fn intersection(self, other: Self) -> Self {
+        let start = self.start.max(other.start);
+        Self { start, end: self.end.min(other.end).max(start) }
+    }
+}
+
+impl fmt::Display for KeyGroupRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {})", self.start, self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ranges_are_disjoint_complete_and_agree_with_the_formula(max in 1u32..=UPPER_BOUND_MAX_PARALLELISM, p in 1u32..512) {
+            let p = p.min(max);
+            let mut next = 0;
+            for index in 0..p {
+                let range = KeyGroupRange::of_subtask(index, p, max);
+                prop_assert_eq!(range.start, next);
+                for group in [range.start, range.end - 1] {
+                    prop_assert_eq!(subtask_of(group, p, max), index);
+                }
+                next = range.end;
+            }
+            prop_assert_eq!(next, max);
+        }
+
+        #[test]
+        fn every_hash_has_a_group(hash: u64, max in 1u32..=UPPER_BOUND_MAX_PARALLELISM) {
+            prop_assert!(key_group_of(hash, max) < max);
+        }
+    }
+
+    #[test]
+    fn ranges_of_128_groups_are_flinks() {
+        let ranges = |p| (0..p).map(|i| KeyGroupRange::of_subtask(i, p, 128)).map(|r| (r.start, r.end - 1)).collect::<Vec<_>>();
+        assert_eq!(ranges(2), [(0, 63), (64, 127)]);
+        assert_eq!(ranges(3), [(0, 42), (43, 85), (86, 127)]);
+        assert_eq!(ranges(5), [(0, 25), (26, 51), (52, 76), (77, 102), (103, 127)]);
+    }
+
+    #[test]
+    fn a_job_may_grow_a_hundredfold() {
+        assert_eq!(default_max_parallelism(1), 128);
+        assert_eq!(default_max_parallelism(3), 512);
+        assert_eq!(default_max_parallelism(u32::MAX), 32768);
+    }
+}

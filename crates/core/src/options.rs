@@ -1,0 +1,1 @@
+//! Configuration keys: Flink's dotted names, their types, defaults and old spellings.

@@ -1,0 +1,89 @@
+//! The contract of a sink, in two phases: write and prepare with the checkpoint, commit once it is complete.
+//!
+//! ```text
+//!   write … write │ barrier │ prepare_commit ──▶ committables ──▶ kept in the checkpoint's state
+//!                                                                    │ checkpoint complete (or restored)
+//!                                                                    ▼
+//!                                                                  commit (idempotent, by the committable's identity)
+//! ```
+//!
+//! A sink that keeps nothing back (`print`) has no committables: its `Committable` is [`NoCommit`].
+
+use crate::graph::Guarantee;
+use crate::id::{JobId, SubtaskId};
+use crate::row::{DataType, RowError, RowReader};
+use crate::source::ConnectorError;
+use crate::state::State;
+
+/// Where records go. Cloned into every process that builds the graph; does no I/O until asked.
+pub trait Sink: Clone + Send + 'static {
+    /// The records.
+    type In: Send + 'static;
+    /// Output that is prepared and waits for its checkpoint: state, and so readable for ever. Carries all that a commit
+    /// needs, and the identity by which a second commit is seen to be one.
+    type Committable: State;
+    /// What writes for one subtask.
+    type Writer: SinkWriter<In = Self::In, Committable = Self::Committable>;
+
+    /// What the sink promises.
+    fn guarantee(&self) -> Guarantee;
+
+    /// A writer for one subtask.
+    fn writer(&self, context: &SinkContext) -> Result<Self::Writer, ConnectorError>;
+
+    /// Makes prepared output visible. Called after the checkpoint that holds the committables is complete, and again after
+    /// a restore of it: must succeed without effect for output that is committed already.
+    ///
+    /// Errors if prepared output is gone: that is lost data, and fails the job.
+    fn commit(&self, committables: &[Self::Committable]) -> Result<(), ConnectorError>;
+}
+
+/// Who a writer writes for. Together the fields are unique over all writers that ever were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkContext {
+    /// The job.
+    pub job_id: JobId,
+    /// The operator's uid or name, fit for a file name.
+    pub operator: String,
+    /// The subtask.
+    pub subtask: SubtaskId,
+    /// A random name of this writer: a superseded writer can never be taken for its successor.
+    pub nonce: String,
+}
+
+/// Writes for one subtask, on the slot's thread.
+pub trait SinkWriter: Send + 'static {
+    /// See [`Sink::In`].
+    type In;
+    /// See [`Sink::Committable`].
+    type Committable;
+
+    /// Takes all records out of the batch.
+    fn write(&mut self, batch: &mut Vec<Self::In>) -> Result<(), ConnectorError>;
+
+    /// Called at the end of each turn in which records were written: hand buffered output on where latency matters.
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    /// Makes everything written so far durable, and returns what is to be committed. Nothing written later belongs to it.
+    fn prepare_commit(&mut self) -> Result<Vec<Self::Committable>, ConnectorError>;
+}
+
+/// The committable of sinks that have none: it cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoCommit {}
+
+impl State for NoCommit {
+    fn data_type() -> DataType {
+        DataType::Struct { name: "NoCommit".to_owned(), fields: Vec::new() }
+    }
+
+    fn encode(&self, _row: &mut Vec<u8>) {
+        match *self {}
+    }
+
+    fn decode(_row: &mut RowReader<'_>) -> Result<Self, RowError> {
+        Err(RowError::Invalid { what: "a commit of a sink that has none", value: 0 })
+    }
+}

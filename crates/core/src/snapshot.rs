@@ -1,0 +1,180 @@
+//! What a snapshot consists of: handles to the state of every subtask, and the metadata that ties them together.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::barrier::SnapshotKind;
+use crate::graph::JobGraph;
+use crate::id::{Attempt, CheckpointId, JobId, OperatorId};
+use crate::key_group::KeyGroupRange;
+use crate::row::DataType;
+use crate::time::WallTime;
+
+/// The version of the snapshot metadata that this build writes.
+pub const METADATA_VERSION: u32 = 1;
+
+/// What one subtask contributes to a snapshot: the state of each operator of its chain.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubtaskSnapshot {
+    /// By operator. An operator without state is absent.
+    pub operators: BTreeMap<OperatorId, OperatorSubtaskState>,
+}
+
+impl SubtaskSnapshot {
+    /// Bytes of the objects that hold the state, plus the bytes of state that travels inside the metadata.
+    pub fn state_bytes(&self) -> u64 {
+        self.operators.values().map(OperatorSubtaskState::state_bytes).sum()
+    }
+}
+
+/// The state of one operator in one subtask.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OperatorSubtaskState {
+    /// Keyed state, in objects.
+    pub keyed: Vec<KeyedStateHandle>,
+    /// Operator state, inline: source splits, prepared commits.
+    pub lists: Vec<ListState>,
+}
+
+impl OperatorSubtaskState {
+    /// Bytes of its objects, plus the bytes that travel inline.
+    pub fn state_bytes(&self) -> u64 {
+        let keyed: u64 = self.keyed.iter().map(|handle| handle.bytes).sum();
+        let inline: usize = self.lists.iter().flat_map(|list| &list.items).map(Vec::len).sum();
+        keyed + inline as u64
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.keyed.is_empty() && self.lists.is_empty()
+    }
+}
+
+/// One keyed state of one subtask: rows of key and value, sorted by key group, in (a part of) an object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyedStateHandle {
+    /// The name that the operator gave to the state.
+    pub state: String,
+    /// The schema of the keys.
+    pub key: DataType,
+    /// The schema of the values.
+    pub value: DataType,
+    /// The key groups that the subtask owned: the handle holds every key of them, and no other.
+    pub key_groups: KeyGroupRange,
+    /// How the rows are written.
+    pub format: KeyedStateFormat,
+    /// The object that holds them.
+    pub object: ObjectHandle,
+    /// How many rows.
+    pub rows: u64,
+    /// How many bytes of the object are this state's.
+    pub bytes: u64,
+}
+
+/// How the rows of a keyed state are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyedStateFormat {
+    /// Blocks of encoded rows, one or more per key group: the form of checkpoints. Each entry is a block, in order of key group.
+    Native {
+        /// The blocks that hold this state.
+        blocks: Vec<NativeBlock>,
+    },
+    /// A Parquet file of its own: the open form of savepoints.
+    Parquet,
+}
+
+/// A run of rows of one key group in a native state object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeBlock {
+    /// The key groups that the rows are in.
+    pub key_groups: KeyGroupRange,
+    /// Where the block begins in the object.
+    pub offset: u64,
+    /// Its length, header and checksum included.
+    pub length: u64,
+}
+
+/// An object that a snapshot refers to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectHandle {
+    /// Its name: relative to the folder of the metadata file where it has no scheme, else an absolute URI.
+    pub path: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The XXH3-128 of its bytes, as 32 hexadecimal digits.
+    pub digest: String,
+}
+
+/// Operator state: a list whose elements are dealt out anew when the parallelism changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListState {
+    /// The name of the state within its operator.
+    pub name: String,
+    /// The schema of an element.
+    pub data_type: DataType,
+    /// The elements, each an encoded row.
+    pub items: Vec<Vec<u8>>,
+}
+
+/// The metadata of a complete snapshot: what `_metadata` says, and all that a restore needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotMetadata {
+    /// [`METADATA_VERSION`] of the build that wrote it.
+    pub version: u32,
+    /// [`KEY_HASH_VERSION`](crate::key_group::KEY_HASH_VERSION) that placed its keys.
+    pub key_hash_version: u32,
+    /// Checkpoint or savepoint.
+    pub kind: SnapshotKind,
+    /// The job that took it.
+    pub job_id: JobId,
+    /// Its number within that job.
+    pub checkpoint_id: CheckpointId,
+    /// When it was triggered, for people.
+    pub triggered_at: WallTime,
+    /// The job manager's leader epoch, and the attempt of the job, that wrote it: the fence against stale writers.
+    pub leader_epoch: u64,
+    /// See `leader_epoch`.
+    pub attempt: Attempt,
+    /// A random name of this writing: whoever reads back his own nonce knows that the write was his.
+    pub nonce: String,
+    /// The plan of the job when it was taken.
+    pub graph: JobGraph,
+    /// The state, by operator.
+    pub operators: Vec<OperatorState>,
+}
+
+/// The state of one operator over all of its subtasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperatorState {
+    /// Whose state it is.
+    pub id: OperatorId,
+    /// The operator's uid, if it had one.
+    pub uid: Option<String>,
+    /// The operator's name, for people.
+    pub name: String,
+    /// The number of subtasks that wrote it.
+    pub parallelism: u32,
+    /// The number of key groups: the parallelism that a restore cannot exceed.
+    pub max_parallelism: u32,
+    /// Keyed state: the handles of all subtasks.
+    pub keyed: Vec<KeyedStateHandle>,
+    /// Operator state: the concatenation of all subtasks' lists, by name.
+    pub lists: Vec<ListState>,
+}
+
+impl OperatorState {
+    /// How messages call the operator: its uid where it has one, else name and id.
+    pub fn label(&self) -> String {
+        match &self.uid {
+            Some(uid) => uid.clone(),
+            None => format!("{} ({})", self.name, self.id),
+        }
+    }
+
+    /// Whether any state is in it: empty lists and tables without a row are none.
+    pub fn is_empty(&self) -> bool {
+        self.keyed.iter().all(|handle| handle.rows == 0) && self.lists.iter().all(|list| list.items.is_empty())
+    }
+}

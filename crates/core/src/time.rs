@@ -1,0 +1,69 @@
+//! Time, as typed integers of milliseconds. Nothing here reads a clock: a [`Clock`] is handed in.
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the start of 1970 (UTC). Shown to people and stored in snapshots; no decision depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WallTime(pub i64);
+
+/// Milliseconds on a clock that never steps back, from an arbitrary start. Time-outs and delays are measured on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MonotonicTime(pub u64);
+
+impl MonotonicTime {
+    /// This moment and `millis` later; the far end of time instead of an overflow.
+    pub fn plus(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` until now, 0 if `earlier` lies ahead.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Where time comes from. Production code holds one that reads the machine; tests hold one that they turn by hand.
+pub trait Clock: Send + Sync {
+    /// The moment on the clock that never steps back.
+    fn monotonic(&self) -> MonotonicTime;
+
+    /// The date, for people.
+    fn wall(&self) -> WallTime;
+}
+
+/// The clocks of this machine.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: std::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic side starts at 0 now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
+    pub fn new() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's date")]
+    fn wall(&self) -> WallTime {
+        let now = std::time::SystemTime::now();
+        match now.duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => WallTime(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
+            Err(before) => WallTime(i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis)),
+        }
+    }
+}
