@@ -256,19 +256,25 @@ impl JobGraph {
 
     /// Every operator with the vertex that runs it.
     pub fn operators(&self) -> impl Iterator<Item = (&JobVertex, &Operator)> {
-        self.vertices.iter().flat_map(|vertex| vertex.operators.iter().map(move |operator| (vertex, operator)))
+        self.vertices
+            .iter()
+            .flat_map(|vertex| vertex.operators.iter().map(move |operator| (vertex, operator)))
     }
 
     /// The promise that the whole job keeps: the weakest of its sources and sinks.
     pub fn guarantee(&self) -> Guarantee {
-        self.operators().filter_map(|(_, operator)| operator.guarantee).min().unwrap_or(Guarantee::ExactlyOnce)
+        self.operators()
+            .filter_map(|(_, operator)| operator.guarantee)
+            .min()
+            .unwrap_or(Guarantee::ExactlyOnce)
     }
 }
 
 impl JobVertex {
     /// The number of key groups: set in code, or the default for the parallelism.
     pub fn effective_max_parallelism(&self) -> u32 {
-        self.max_parallelism.unwrap_or_else(|| default_max_parallelism(self.parallelism))
+        self.max_parallelism
+            .unwrap_or_else(|| default_max_parallelism(self.parallelism))
     }
 }
 

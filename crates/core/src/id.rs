@@ -8,7 +8,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// A string that is not 32 lower-case or upper-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot parse `{text}` as {kind}: the expected format is 32 hexadecimal digits, like fd72014d4c864993a2e5a9287b4a9c5d")]
+#[error(
+    "cannot parse `{text}` as {kind}: the expected format is 32 hexadecimal digits, like fd72014d4c864993a2e5a9287b4a9c5d"
+)]
 pub struct ParseIdError {
     kind: &'static str,
     text: String,
@@ -105,7 +107,11 @@ fn parse_hex(text: &str) -> Option<[u8; 16]> {
 
 /// At most 64 characters of hostile input, without control characters, for an error message.
 fn shown(text: &str) -> String {
-    let mut clean: String = text.chars().take(64).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut clean: String = text
+        .chars()
+        .take(64)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
     if text.chars().nth(64).is_some() {
         clean.push('…');
     }
@@ -189,20 +195,32 @@ mod tests {
     fn a_job_id_is_32_hexadecimal_digits_and_nothing_else() {
         let id: JobId = "FD72014d4c864993a2e5a9287b4a9c5d".parse().unwrap();
         assert_eq!(id.to_string(), "fd72014d4c864993a2e5a9287b4a9c5d");
-        for bad in ["", "../x", "fd72014d4c864993a2e5a9287b4a9c5", "fd72014d4c864993a2e5a9287b4a9c5dd", "zd72014d4c864993a2e5a9287b4a9c5d"] {
+        for bad in [
+            "",
+            "../x",
+            "fd72014d4c864993a2e5a9287b4a9c5",
+            "fd72014d4c864993a2e5a9287b4a9c5dd",
+            "zd72014d4c864993a2e5a9287b4a9c5d",
+        ] {
             assert!(bad.parse::<JobId>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_hostile_id_is_shown_short_and_without_control_characters() {
-        let error = format!("\u{1b}[2J{}", "x".repeat(1 << 20)).parse::<JobId>().unwrap_err().to_string();
+        let error = format!("\u{1b}[2J{}", "x".repeat(1 << 20))
+            .parse::<JobId>()
+            .unwrap_err()
+            .to_string();
         assert!(error.len() < 300 && !error.contains('\u{1b}'));
     }
 
     #[test]
     fn a_uid_names_the_same_operator_for_ever() {
-        assert_eq!(OperatorId::from_uid("flights-by-airport").to_string(), OperatorId::from_uid("flights-by-airport").to_string());
+        assert_eq!(
+            OperatorId::from_uid("flights-by-airport").to_string(),
+            OperatorId::from_uid("flights-by-airport").to_string()
+        );
         assert_ne!(OperatorId::from_uid("a"), OperatorId::from_uid("A"));
     }
 }

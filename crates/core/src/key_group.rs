@@ -56,12 +56,18 @@ impl KeyGroupRange {
     /// The groups that subtask `index` of `parallelism` owns. The ranges of all subtasks are disjoint and cover every group.
     pub fn of_subtask(index: u32, parallelism: u32, max_parallelism: u32) -> Self {
         let bound = |i: u32| ((u64::from(i) * u64::from(max_parallelism)).div_ceil(u64::from(parallelism))) as u32;
-        Self { start: bound(index), end: bound(index + 1) }
+        Self {
+            start: bound(index),
+            end: bound(index + 1),
+        }
     }
 
     /// Every group of a job.
     pub fn all(max_parallelism: u32) -> Self {
-        Self { start: 0, end: max_parallelism }
+        Self {
+            start: 0,
+            end: max_parallelism,
+        }
     }
 
     /// How many groups the range holds.
@@ -83,7 +89,10 @@ impl KeyGroupRange {
     /// The groups that both ranges hold.
     pub fn intersection(self, other: Self) -> Self {
         let start = self.start.max(other.start);
-        Self { start, end: self.end.min(other.end).max(start) }
+        Self {
+            start,
+            end: self.end.min(other.end).max(start),
+        }
     }
 }
 
@@ -122,7 +131,12 @@ mod tests {
 
     #[test]
     fn ranges_of_128_groups_are_flinks() {
-        let ranges = |p| (0..p).map(|i| KeyGroupRange::of_subtask(i, p, 128)).map(|r| (r.start, r.end - 1)).collect::<Vec<_>>();
+        let ranges = |p| {
+            (0..p)
+                .map(|i| KeyGroupRange::of_subtask(i, p, 128))
+                .map(|r| (r.start, r.end - 1))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ranges(2), [(0, 63), (64, 127)]);
         assert_eq!(ranges(3), [(0, 42), (43, 85), (86, 127)]);
         assert_eq!(ranges(5), [(0, 25), (26, 51), (52, 76), (77, 102), (103, 127)]);

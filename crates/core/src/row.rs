@@ -156,7 +156,10 @@ impl<'a> RowReader<'a> {
     /// The next `count` bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], RowError> {
         if count > self.rest.len() {
-            return Err(RowError::Truncated { needed: count, available: self.rest.len() });
+            return Err(RowError::Truncated {
+                needed: count,
+                available: self.rest.len(),
+            });
         }
         let (head, tail) = self.rest.split_at(count);
         self.rest = tail;
@@ -165,7 +168,8 @@ impl<'a> RowReader<'a> {
 
     /// The next `N` bytes, for a fixed-width value.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], RowError> {
-        self.take(N).map(|bytes| bytes.try_into().expect("take returns as many bytes as asked for"))
+        self.take(N)
+            .map(|bytes| bytes.try_into().expect("take returns as many bytes as asked for"))
     }
 
     /// A count or length.

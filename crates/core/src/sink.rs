@@ -76,7 +76,10 @@ pub enum NoCommit {}
 
 impl State for NoCommit {
     fn data_type() -> DataType {
-        DataType::Struct { name: "NoCommit".to_owned(), fields: Vec::new() }
+        DataType::Struct {
+            name: "NoCommit".to_owned(),
+            fields: Vec::new(),
+        }
     }
 
     fn encode(&self, _row: &mut Vec<u8>) {
@@ -84,6 +87,9 @@ impl State for NoCommit {
     }
 
     fn decode(_row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        Err(RowError::Invalid { what: "a commit of a sink that has none", value: 0 })
+        Err(RowError::Invalid {
+            what: "a commit of a sink that has none",
+            value: 0,
+        })
     }
 }

@@ -96,7 +96,10 @@ impl State for bool {
         match row.array::<1>()? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(RowError::Invalid { what: "a truth value", value: other.into() }),
+            [other] => Err(RowError::Invalid {
+                what: "a truth value",
+                value: other.into(),
+            }),
         }
     }
 }
@@ -117,7 +120,10 @@ impl State for String {
 
 impl State for () {
     fn data_type() -> DataType {
-        DataType::Struct { name: "()".to_owned(), fields: Vec::new() }
+        DataType::Struct {
+            name: "()".to_owned(),
+            fields: Vec::new(),
+        }
     }
 
     fn encode(&self, _row: &mut Vec<u8>) {}
@@ -140,7 +146,11 @@ impl<T: State> State for Option<T> {
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        if bool::decode(row)? { T::decode(row).map(Some) } else { Ok(None) }
+        if bool::decode(row)? {
+            T::decode(row).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -178,7 +188,10 @@ impl<T: State, const N: usize> State for [T; N] {
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
         let list = Vec::<T>::decode(row)?;
         let count = list.len() as u64;
-        list.try_into().map_err(|_| RowError::Invalid { what: "the length of an array", value: count })
+        list.try_into().map_err(|_| RowError::Invalid {
+            what: "the length of an array",
+            value: count,
+        })
     }
 }
 
@@ -279,7 +292,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Everything = (i64, String, Option<Vec<u16>>, BTreeMap<String, (bool, u8)>, HashMap<i32, String>);
+    type Everything = (
+        i64,
+        String,
+        Option<Vec<u16>>,
+        BTreeMap<String, (bool, u8)>,
+        HashMap<i32, String>,
+    );
 
     proptest! {
         #[test]

@@ -41,9 +41,14 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A clock whose monotonic side starts at 0 now.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's monotonic clock"
+    )]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self {
+            start: std::time::Instant::now(),
+        }
     }
 }
 
