@@ -29,6 +29,11 @@ pub trait Clock: Send + Sync {
     /// The moment on the clock that never steps back.
     fn monotonic(&self) -> MonotonicTime;
 
+    /// Nanoseconds on the same clock, for measuring how long work takes.
+    fn monotonic_nanos(&self) -> u64 {
+        self.monotonic().0.saturating_mul(1_000_000)
+    }
+
     /// The date, for people.
     fn wall(&self) -> WallTime;
 }
@@ -61,6 +66,10 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn monotonic(&self) -> MonotonicTime {
         MonotonicTime(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's date")]
