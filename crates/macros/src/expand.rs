@@ -1,0 +1,174 @@
+//! The generated implementation.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{DeriveInput, Path, parse_quote};
+
+use crate::attributes::{home, plain};
+use crate::shape::{FieldShape, Shape, VariantShape};
+
+/// The implementation of `State` for the type in `input`, or the compile error that says why there is none.
+pub(crate) fn derive(input: TokenStream) -> TokenStream {
+    syn::parse2(input)
+        .and_then(implementation)
+        .unwrap_or_else(|error| error.to_compile_error())
+}
+
+/// The implementation of `State`.
+pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream> {
+    let home = home(&input.attrs)?;
+    let shape = Shape::of(&input)?;
+    for parameter in input.generics.type_params_mut() {
+        parameter.bounds.push(parse_quote!(#home::state::State));
+    }
+
+    let writer = Writer { home: &home };
+    let ident = &input.ident;
+    let name = plain(ident);
+    let (data_type, encode, decode) = match &shape {
+        Shape::Struct(fields) => writer.struct_bodies(&name, fields),
+        Shape::Enum(variants) => writer.enum_bodies(&name, variants),
+    };
+    let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impl_generics #home::state::State for #ident #type_generics #where_clause {
+            fn data_type() -> #home::row::DataType {
+                #data_type
+            }
+
+            fn encode(&self, __row: &mut ::std::vec::Vec<u8>) {
+                #encode
+            }
+
+            fn decode(
+                __row: &mut #home::row::RowReader<'_>,
+            ) -> ::std::result::Result<Self, #home::row::RowError> {
+                #decode
+            }
+        }
+    })
+}
+
+/// The bodies of `data_type`, `encode` and `decode`.
+type Bodies = (TokenStream, TokenStream, TokenStream);
+
+/// Writes code that refers to streamd-core through one path.
+struct Writer<'a> {
+    home: &'a Path,
+}
+
+impl Writer<'_> {
+    fn struct_bodies(&self, name: &str, fields: &[FieldShape]) -> Bodies {
+        let home = self.home;
+        let schema = self.schema(fields);
+        let pattern = pattern(fields);
+        let encode = self.encode(fields);
+        let decode = self.decode(fields);
+        (
+            quote! {
+                #home::row::DataType::Struct {
+                    name: ::std::string::String::from(#name),
+                    fields: #schema,
+                }
+            },
+            quote! {
+                let Self { #pattern } = self;
+                #encode
+            },
+            quote! { ::std::result::Result::Ok(Self { #decode }) },
+        )
+    }
+
+    fn enum_bodies(&self, name: &str, variants: &[VariantShape]) -> Bodies {
+        let home = self.home;
+        let schemas = variants.iter().map(|variant| {
+            let (variant_name, fields) = (&variant.name, self.schema(&variant.fields));
+            quote! {
+                #home::row::Variant { name: ::std::string::String::from(#variant_name), fields: #fields }
+            }
+        });
+        let encode = (0u32..).zip(variants).map(|(index, variant)| {
+            let (ident, pattern, encode) = (&variant.ident, pattern(&variant.fields), self.encode(&variant.fields));
+            quote! {
+                Self::#ident { #pattern } => {
+                    __row.extend_from_slice(&#index.to_le_bytes());
+                    #encode
+                }
+            }
+        });
+        let decode = (0u32..).zip(variants).map(|(index, variant)| {
+            let (ident, decode) = (&variant.ident, self.decode(&variant.fields));
+            quote! { #index => ::std::result::Result::Ok(Self::#ident { #decode }), }
+        });
+        let what = format!("the variant of `{name}`");
+        (
+            quote! {
+                #home::row::DataType::Enum {
+                    name: ::std::string::String::from(#name),
+                    variants: ::std::vec![#(#schemas),*],
+                }
+            },
+            // An enum without variants has no value: only behind the reference does the compiler see that.
+            match variants {
+                [] => quote! { match *self {} },
+                _some => quote! { match self { #(#encode)* } },
+            },
+            quote! {
+                match u32::from_le_bytes(__row.array()?) {
+                    #(#decode)*
+                    __other => ::std::result::Result::Err(#home::row::RowError::Invalid {
+                        what: #what,
+                        value: ::std::convert::Into::into(__other),
+                    }),
+                }
+            },
+        )
+    }
+
+    /// The schema of the fields.
+    fn schema(&self, fields: &[FieldShape]) -> TokenStream {
+        let home = self.home;
+        let fields = fields.iter().map(|field| {
+            let (name, ty) = (&field.name, &field.ty);
+            let data_type = quote_spanned! { ty.span() => <#ty as #home::state::State>::data_type() };
+            quote! {
+                #home::row::Field { name: ::std::string::String::from(#name), data_type: #data_type }
+            }
+        });
+        quote! { ::std::vec![#(#fields),*] }
+    }
+
+    /// Statements that encode the bound fields.
+    fn encode(&self, fields: &[FieldShape]) -> TokenStream {
+        let home = self.home;
+        fields
+            .iter()
+            .map(|FieldShape { binding, ty, .. }| {
+                // At the place of the type: a field that is no `State` is what the compiler should point at.
+                quote_spanned! { ty.span() => <#ty as #home::state::State>::encode(#binding, __row); }
+            })
+            .collect()
+    }
+
+    /// The fields of a struct expression, each decoded. Rust evaluates them in the order written: the encoded order.
+    fn decode(&self, fields: &[FieldShape]) -> TokenStream {
+        let home = self.home;
+        fields
+            .iter()
+            .map(|FieldShape { member, ty, .. }| {
+                let value = quote_spanned! { ty.span() => <#ty as #home::state::State>::decode(__row)? };
+                quote! { #member: #value, }
+            })
+            .collect()
+    }
+}
+
+/// A pattern that binds every field. Positions are legal there as well: `Self { 0: first }`.
+fn pattern(fields: &[FieldShape]) -> TokenStream {
+    fields
+        .iter()
+        .map(|FieldShape { member, binding, .. }| quote! { #member: #binding, })
+        .collect()
+}
