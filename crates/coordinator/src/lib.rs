@@ -15,3 +15,7 @@
 pub mod action;
 pub mod event;
 pub mod lifecycle;
+
+pub mod job;
+
+pub mod slots;

@@ -38,6 +38,20 @@ impl JobState {
         matches!(self, Self::Failed | Self::Canceled | Self::Finished)
     }
 
+    /// Whether the job may go from this state to that one.
+    pub fn can_transition_to(self, to: Self) -> bool {
+        use JobState::{Canceled, Cancelling, Created, Failed, Failing, Finished, Initializing, Restarting, Running};
+        matches!(
+            (self, to),
+            (Initializing, Created | Failed | Canceled)
+                | (Created, Running | Cancelling)
+                | (Running, Restarting | Failing | Cancelling | Finished)
+                | (Restarting, Running | Failing | Cancelling)
+                | (Failing, Failed | Cancelling)
+                | (Cancelling, Canceled)
+        )
+    }
+
     /// Flink's name of the state.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,6 +64,51 @@ impl JobState {
             Self::Cancelling => "CANCELLING",
             Self::Canceled => "CANCELED",
             Self::Finished => "FINISHED",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [JobState; 9] = [
+        JobState::Initializing,
+        JobState::Created,
+        JobState::Running,
+        JobState::Restarting,
+        JobState::Failing,
+        JobState::Failed,
+        JobState::Cancelling,
+        JobState::Canceled,
+        JobState::Finished,
+    ];
+
+    #[test]
+    fn the_matrix_of_job_states_is_as_drawn() {
+        let drawn = [
+            (JobState::Initializing, "CREATED FAILED CANCELED"),
+            (JobState::Created, "RUNNING CANCELLING"),
+            (JobState::Running, "RESTARTING FAILING CANCELLING FINISHED"),
+            (JobState::Restarting, "RUNNING FAILING CANCELLING"),
+            (JobState::Failing, "FAILED CANCELLING"),
+            (JobState::Failed, ""),
+            (JobState::Cancelling, "CANCELED"),
+            (JobState::Canceled, ""),
+            (JobState::Finished, ""),
+        ];
+        for (from, targets) in drawn {
+            for to in ALL {
+                let expected = targets.split(' ').any(|name| name == to.name());
+                assert_eq!(from.can_transition_to(to), expected, "{} -> {}", from.name(), to.name());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_terminal_state() {
+        for from in ALL.into_iter().filter(|state| state.is_terminal()) {
+            assert!(ALL.into_iter().all(|to| !from.can_transition_to(to)));
         }
     }
 }

@@ -270,6 +270,42 @@ impl JobGraph {
     }
 }
 
+/// A readable form of a graph, one operator a line, so that two graphs can be compared line by line:
+/// vertex, parallelism, the operator's label and id, and its states with their schemas.
+///
+/// Both sides of a deployment print it: the job master for what it expects, the worker for what it built.
+pub fn graph_outline(graph: &JobGraph) -> String {
+    let mut lines = Vec::new();
+    for (position, vertex) in graph.vertices.iter().enumerate() {
+        for operator in &vertex.operators {
+            lines.push(format!(
+                "vertex {position} `{}` x{} operator `{}` {}{}",
+                vertex.name,
+                vertex.parallelism,
+                operator.label(),
+                operator.id,
+                outline_of_states(&operator.states)
+            ));
+        }
+    }
+    for edge in &graph.edges {
+        lines.push(format!("edge {} -> {} {:?}", edge.source, edge.target, edge.partitioner));
+    }
+    lines.join("\n")
+}
+
+fn outline_of_states(states: &[StateDescriptor]) -> String {
+    let mut text = String::new();
+    for state in states {
+        let schema = match &state.kind {
+            StateKind::Keyed { key } => format!("{key:?} -> {:?}", state.value),
+            StateKind::List => format!("list of {:?}", state.value),
+        };
+        text.push_str(&format!(" state `{}`: {schema}", state.name));
+    }
+    text
+}
+
 impl JobVertex {
     /// The number of key groups: set in code, or the default for the parallelism.
     pub fn effective_max_parallelism(&self) -> u32 {
