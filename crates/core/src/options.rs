@@ -1,1 +1,0 @@
-//! Configuration keys: Flink's dotted names, their types, defaults and old spellings.

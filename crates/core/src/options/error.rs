@@ -1,0 +1,183 @@
+//! What can be wrong with a configuration, and where.
+
+use std::fmt;
+
+use super::location::LocationError;
+use crate::error::{CodedError, ErrorCode};
+
+/// A configuration that is refused: where, which key, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigurationError {
+    /// Where it stands.
+    pub place: Place,
+    /// The key, as it is spelled there; `None` if the whole source is at fault.
+    pub key: Option<String>,
+    /// Why.
+    pub problem: Problem,
+}
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a file; 0 if no line is to blame.
+    File {
+        /// Its path, for people.
+        path: String,
+        /// From 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// `-D …`, as it was given.
+    Argument(String),
+}
+
+/// Why a setting is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No such key.
+    #[error("unknown key")]
+    UnknownKey {
+        /// The nearest key that there is.
+        nearest: Option<&'static str>,
+    },
+    /// A key of Flink's that makes no sense here, or not yet.
+    #[error("this key is not supported")]
+    Unsupported(&'static str),
+    /// Not of the key's type, or out of its bounds.
+    #[error("expected {expected}, found `{found}`")]
+    WrongType {
+        /// What was expected.
+        expected: String,
+        /// The value.
+        found: String,
+    },
+    /// No such place.
+    #[error(transparent)]
+    Location(LocationError),
+    /// No value.
+    #[error("the key has no value")]
+    Empty,
+    /// A value that is no single value.
+    #[error("expected one value, found {0}")]
+    NotScalar(&'static str),
+    /// A value where a block of keys was expected.
+    #[error("expected a block of keys, found a value")]
+    NotABlock,
+    /// Said twice, under one spelling or two.
+    #[error("the key is set twice, the first time as `{first}`")]
+    Duplicate {
+        /// The first spelling.
+        first: String,
+    },
+    /// A key that a job cannot set.
+    #[error("the key belongs to the cluster: a job cannot set it")]
+    ClusterKey,
+    /// `-D` without `key=value`.
+    #[error("expected `key=value`")]
+    NotAnAssignment,
+    /// No YAML.
+    #[error("no valid YAML: {0}")]
+    Syntax(String),
+    /// Too long to be a configuration.
+    #[error("the file is longer than {0} bytes")]
+    TooLarge(usize),
+    /// Not text.
+    #[error("the file is not UTF-8")]
+    NotUtf8,
+    /// The file cannot be read.
+    #[error("cannot read the file: {0}")]
+    Unreadable(String),
+}
+
+impl ConfigurationError {
+    /// The error as a person meets it.
+    pub fn coded(&self) -> CodedError {
+        let error = CodedError::new(self.code(), self.to_string());
+        match self.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self.problem {
+            Problem::UnknownKey { .. } | Problem::Unsupported(_) => ErrorCode::UnknownConfigurationKey,
+            Problem::NotAnAssignment => ErrorCode::InvalidArgument,
+            Problem::WrongType { .. }
+            | Problem::Location(_)
+            | Problem::Empty
+            | Problem::NotScalar(_)
+            | Problem::NotABlock
+            | Problem::Duplicate { .. }
+            | Problem::ClusterKey
+            | Problem::Syntax(_)
+            | Problem::TooLarge(_)
+            | Problem::NotUtf8
+            | Problem::Unreadable(_) => ErrorCode::InvalidConfiguration,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match &self.problem {
+            Problem::UnknownKey { nearest: Some(key) } => Some(format!("did you mean `{key}`?")),
+            Problem::UnknownKey { nearest: None } => Some("docs/reference/configuration.md lists every key".to_owned()),
+            Problem::Unsupported(reason) => Some((*reason).to_owned()),
+            Problem::Location(LocationError::Relative(_)) => Some("write the whole path, from the root".to_owned()),
+            Problem::Location(LocationError::UnknownScheme { .. }) => {
+                Some("this version reads and writes `file://` only".to_owned())
+            }
+            Problem::Empty => Some("give it a value, or remove the line".to_owned()),
+            Problem::Duplicate { .. } => Some("keep one of the two".to_owned()),
+            Problem::ClusterKey => Some("set it in the configuration of the daemons, conf/streamd.yaml".to_owned()),
+            Problem::NotAnAssignment => Some("for example `-D execution.checkpointing.interval=10s`".to_owned()),
+            Problem::Syntax(_) => Some("a line is `key: value`; indent with spaces, not with tabs".to_owned()),
+            Problem::WrongType { found, expected } if expected.starts_with("a duration") && is_number(found) => {
+                Some(format!("add the unit: `{found} ms`, `{found} s` or `{found} min`"))
+            }
+            Problem::WrongType { .. }
+            | Problem::Location(_)
+            | Problem::NotScalar(_)
+            | Problem::NotABlock
+            | Problem::TooLarge(_)
+            | Problem::NotUtf8
+            | Problem::Unreadable(_) => None,
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl fmt::Display for ConfigurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if let Some(key) = &self.key {
+            write!(f, "`{}`: ", printable(key))?;
+        }
+        f.write_str(&printable(&self.problem.to_string()))
+    }
+}
+
+impl std::error::Error for ConfigurationError {}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line: 0 } => f.write_str(path),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::Environment(name) => write!(f, "environment variable `{name}`"),
+            Self::Argument(argument) => write!(f, "`-D {}`", printable(argument)),
+        }
+    }
+}
+
+/// At most 200 characters of what may be hostile, on one line and without escape codes.
+fn printable(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { '?' } else { c });
+    match text.char_indices().nth(200) {
+        None => clean.collect(),
+        Some(_) => clean.take(200).chain(['…']).collect(),
+    }
+}

@@ -1,0 +1,230 @@
+//! The table of configuration keys. A key is here if and only if something honours it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
+use crate::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
+use crate::key_group::UPPER_BOUND_MAX_PARALLELISM;
+
+use Fallback::{Unset, Value};
+
+/// The directory that the processes of a cluster keep their files under; the default depends on the machine.
+const WORKING_DIRECTORY_DEFAULT: &str = "`$XDG_STATE_HOME/streamd`, or `~/.local/state/streamd`";
+
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident: $value:ty = $key:literal {
+            kind: $kind:expr,
+            fallback: $fallback:expr,
+            scope: $scope:ident
+            $(, aliases: $aliases:expr)?
+            $(, deprecated: $deprecated:expr)?
+            $(, environment: $environment:literal)?
+            $(,)?
+        }
+    )*) => {
+        $(
+            $(#[doc = $doc])*
+            pub const $name: ConfigOption<$value> = {
+                const DEFINITION: &Definition = &{
+                    #[allow(unused_mut, reason = "not every key has other spellings")]
+                    let mut definition = Definition {
+                        key: $key,
+                        kind: $kind,
+                        fallback: $fallback,
+                        scope: Scope::$scope,
+                        aliases: &[],
+                        deprecated: &[],
+                        environment: None,
+                        doc: concat!($($doc, "\n"),*),
+                    };
+                    $(definition.aliases = $aliases;)?
+                    $(definition.deprecated = $deprecated;)?
+                    $(definition.environment = Some($environment);)?
+                    definition
+                };
+                ConfigOption::new(DEFINITION)
+            };
+        )*
+
+        /// Every row of the table, in the order of the documents.
+        pub const ALL: &[&Definition] = &[$($name.definition),*];
+
+        #[cfg(test)]
+        pub(super) fn read_all(configuration: &super::Configuration) {
+            $(let _: $value = configuration.get($name);)*
+        }
+    };
+}
+
+/// Any duration from zero.
+const ANY_DURATION: Kind = Kind::Duration {
+    min_ms: 0,
+    max_ms: u64::MAX,
+};
+/// Any port; 0 picks a free one.
+const PORT: Kind = Kind::Integer { min: 0, max: 65535 };
+
+options! {
+    /// The host at which task managers and `streamctl` reach the job manager.
+    JOB_MANAGER_ADDRESS: String = "jobmanager.rpc.address" {
+        kind: Kind::Host, fallback: Value("localhost"), scope: Cluster
+    }
+    /// The port of the job manager. `0` picks a free one; the job manager prints its address and writes it to the file
+    /// `jobmanager.address` in its pid directory.
+    JOB_MANAGER_PORT: u16 = "jobmanager.rpc.port" {
+        kind: PORT, fallback: Value("6123"), scope: Cluster
+    }
+    /// The address that the job manager listens on. `0.0.0.0` listens on every interface: whoever reaches the port can
+    /// then run programs on the cluster.
+    JOB_MANAGER_BIND_HOST: String = "jobmanager.bind-host" {
+        kind: Kind::Host, fallback: Value("localhost"), scope: Cluster
+    }
+    /// The host at which other task managers' workers reach this one's.
+    TASK_MANAGER_HOST: String = "taskmanager.host" {
+        kind: Kind::Host, fallback: Value("localhost"), scope: Cluster, deprecated: &["taskmanager.hostname"]
+    }
+    /// The address that the workers of a task manager listen on for records.
+    TASK_MANAGER_BIND_HOST: String = "taskmanager.bind-host" {
+        kind: Kind::Host, fallback: Value("localhost"), scope: Cluster
+    }
+    /// How many slots a task manager offers. A slot is one thread that runs one parallel slice of a job.
+    TASK_MANAGER_SLOTS: Option<u32> = "taskmanager.numberOfTaskSlots" {
+        kind: Kind::Integer { min: 1, max: 1024 }, fallback: Unset("the number of processors"), scope: Cluster
+    }
+    /// The parallelism of a job that sets none, in code or with `run -p`.
+    PARALLELISM: u32 = "parallelism.default" {
+        kind: Kind::Integer { min: 1, max: UPPER_BOUND_MAX_PARALLELISM as u64 }, fallback: Value("1"), scope: Job
+    }
+    /// The number of key groups of a job that sets none in code: the most that its parallelism can ever become without
+    /// losing its state. A snapshot that is restored brings its own.
+    MAX_PARALLELISM: Option<u32> = "pipeline.max-parallelism" {
+        kind: Kind::Integer { min: 1, max: UPPER_BOUND_MAX_PARALLELISM as u64 },
+        fallback: Unset("128 times the parallelism, rounded up to a power of two, at most 32768"), scope: Job
+    }
+    /// The time from the start of one periodic checkpoint to the start of the next.
+    CHECKPOINTING_INTERVAL: Option<Duration> = "execution.checkpointing.interval" {
+        kind: Kind::Duration { min_ms: 10, max_ms: u64::MAX }, fallback: Unset("no periodic checkpoints"), scope: Job
+    }
+    /// Whether a record counts exactly once in the state after a failure, or at least once.
+    CHECKPOINTING_MODE: CheckpointingMode = "execution.checkpointing.mode" {
+        kind: Kind::Choice(&["EXACTLY_ONCE", "AT_LEAST_ONCE"]), fallback: Value("EXACTLY_ONCE"), scope: Job
+    }
+    /// The time after which a checkpoint or savepoint that is not complete is given up.
+    CHECKPOINTING_TIMEOUT: Duration = "execution.checkpointing.timeout" {
+        kind: Kind::Duration { min_ms: 10, max_ms: u64::MAX }, fallback: Value("10 min"), scope: Job
+    }
+    /// The least time from the end of one periodic checkpoint to the start of the next.
+    CHECKPOINTING_MIN_PAUSE: Duration = "execution.checkpointing.min-pause" {
+        kind: ANY_DURATION, fallback: Value("0 ms"), scope: Job
+    }
+    /// How many checkpoints may be under way at once. Savepoints do not count.
+    MAX_CONCURRENT_CHECKPOINTS: u32 = "execution.checkpointing.max-concurrent-checkpoints" {
+        kind: Kind::Integer { min: 1, max: 100 }, fallback: Value("1"), scope: Job
+    }
+    /// How many checkpoints in a row may fail before the job does.
+    TOLERABLE_FAILED_CHECKPOINTS: u32 = "execution.checkpointing.tolerable-failed-checkpoints" {
+        kind: Kind::Integer { min: 0, max: u32::MAX as u64 }, fallback: Value("0"), scope: Job
+    }
+    /// What becomes of the last checkpoints when the job is cancelled or fails. `RETAIN_ON_CANCELLATION` keeps them,
+    /// `DELETE_ON_CANCELLATION` keeps them if the job fails, `NO_EXTERNALIZED_CHECKPOINTS` always deletes them.
+    EXTERNALIZED_RETENTION: ExternalizedCheckpointRetention = "execution.checkpointing.externalized-checkpoint-retention" {
+        kind: Kind::Choice(&["NO_EXTERNALIZED_CHECKPOINTS", "DELETE_ON_CANCELLATION", "RETAIN_ON_CANCELLATION"]),
+        fallback: Value("NO_EXTERNALIZED_CHECKPOINTS"), scope: Job
+    }
+    /// How many completed checkpoints of a job are kept. Savepoints do not count.
+    NUM_RETAINED_CHECKPOINTS: u32 = "execution.checkpointing.num-retained" {
+        kind: Kind::Integer { min: 1, max: 10_000 }, fallback: Value("1"), scope: Job,
+        aliases: &["state.checkpoints.num-retained"],
+    }
+    /// The folder that checkpoints go to; a job's own are in `<dir>/<job id>`. All processes of the cluster need access.
+    CHECKPOINTS_DIRECTORY: Option<String> = "execution.checkpointing.dir" {
+        kind: Kind::Location, fallback: Unset("`checkpoints` in `process.working-dir`"), scope: Job,
+        aliases: &["state.checkpoints.dir"],
+        deprecated: &["state.backend.fs.checkpointdir"],
+    }
+    /// The folder that savepoints go to where the command names no other.
+    SAVEPOINTS_DIRECTORY: Option<String> = "execution.checkpointing.savepoint-dir" {
+        kind: Kind::Location, fallback: Unset("the command must name one"), scope: Job,
+        aliases: &["state.savepoints.dir"],
+        deprecated: &["savepoints.state.backend.fs.dir", "savepoints.state.backend.fs.checkpointdir"],
+    }
+    /// What to do when a job that sets nothing in code fails.
+    RESTART_STRATEGY: Option<String> = "restart-strategy.type" {
+        kind: Kind::Choice(&["none", "fixed-delay", "exponential-delay"]),
+        fallback: Unset("`exponential-delay` with periodic checkpoints, else `none`"), scope: Job,
+        aliases: &["restart-strategy"],
+    }
+    /// Strategy `fixed-delay`: how many restarts before the job fails for good.
+    FIXED_DELAY_ATTEMPTS: u32 = "restart-strategy.fixed-delay.attempts" {
+        kind: Kind::Integer { min: 0, max: u32::MAX as u64 }, fallback: Value("1"), scope: Job
+    }
+    /// Strategy `fixed-delay`: the time before each restart.
+    FIXED_DELAY_DELAY: Duration = "restart-strategy.fixed-delay.delay" {
+        kind: ANY_DURATION, fallback: Value("1 s"), scope: Job
+    }
+    /// Strategy `exponential-delay`: the time before the first restart.
+    EXPONENTIAL_DELAY_INITIAL: Duration = "restart-strategy.exponential-delay.initial-backoff" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 s"), scope: Job
+    }
+    /// Strategy `exponential-delay`: the most time before a restart.
+    EXPONENTIAL_DELAY_MAX: Duration = "restart-strategy.exponential-delay.max-backoff" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 min"), scope: Job
+    }
+    /// Strategy `exponential-delay`: by how much the time grows from one restart to the next.
+    EXPONENTIAL_DELAY_MULTIPLIER: f64 = "restart-strategy.exponential-delay.backoff-multiplier" {
+        kind: Kind::Float { min: 1.0, max: 1000.0 }, fallback: Value("1.5"), scope: Job
+    }
+    /// Strategy `exponential-delay`: the time without failure after which the next restart is a first one again.
+    EXPONENTIAL_DELAY_RESET: Duration = "restart-strategy.exponential-delay.reset-backoff-threshold" {
+        kind: ANY_DURATION, fallback: Value("1 h"), scope: Job
+    }
+    /// How long a job waits for free slots before its attempt fails.
+    SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("5 min"), scope: Cluster
+    }
+    /// The time between two signs of life from a task manager or worker.
+    HEARTBEAT_INTERVAL: Duration = "heartbeat.interval" {
+        kind: Kind::Duration { min_ms: 10, max_ms: 3_600_000 }, fallback: Value("2 s"), scope: Cluster
+    }
+    /// The time without a sign of life after which a task manager or worker counts as lost. A process that dies is noticed
+    /// at once; this is for machines that vanish.
+    HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout" {
+        kind: Kind::Duration { min_ms: 20, max_ms: 3_600_000 }, fallback: Value("10 s"), scope: Cluster
+    }
+    /// How long the subtasks of a job that is cancelled may take to stop before their worker processes are ended.
+    TASK_CANCELLATION_TIMEOUT: Duration = "task.cancellation.timeout" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("3 min"), scope: Cluster
+    }
+    /// How long `streamctl` waits for an answer, where no `--timeout` is given. Savepoints have no such limit: they end by
+    /// `execution.checkpointing.timeout`.
+    CLIENT_TIMEOUT: Duration = "client.timeout" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 min"), scope: Cluster
+    }
+    /// The directory that the processes of a cluster keep their files under. Clusters on one machine need one each.
+    WORKING_DIRECTORY: Option<PathBuf> = "process.working-dir" {
+        kind: Kind::Directory, fallback: Unset(WORKING_DIRECTORY_DEFAULT), scope: Cluster,
+        environment: "STREAMD_DATA_DIR",
+    }
+    /// Where the job manager keeps applications and the records of jobs: whatever must outlive it.
+    HA_STORAGE_DIRECTORY: Option<String> = "high-availability.storageDir" {
+        kind: Kind::Location, fallback: Unset("`ha` in `process.working-dir`"), scope: Cluster
+    }
+    /// Where a task manager keeps the applications it runs and the working directories of their workers.
+    TEMPORARY_DIRECTORY: Option<PathBuf> = "io.tmp.dirs" {
+        kind: Kind::Directory, fallback: Unset("`tmp` in `process.working-dir`"), scope: Cluster,
+        deprecated: &["taskmanager.tmp.dirs"],
+    }
+    /// Where the logs of workers go; the launch scripts put those of the daemons there too.
+    LOG_DIRECTORY: Option<PathBuf> = "env.log.dir" {
+        kind: Kind::Directory, fallback: Unset("`log` in `process.working-dir`"), scope: Cluster,
+        environment: "STREAMD_LOG_DIR",
+    }
+    /// Where the job manager writes its address and the launch scripts keep process ids.
+    PID_DIRECTORY: Option<PathBuf> = "env.pid.dir" {
+        kind: Kind::Directory, fallback: Unset("`pid` in `process.working-dir`"), scope: Cluster,
+        environment: "STREAMD_PID_DIR",
+    }
+}

@@ -1,0 +1,46 @@
+//! Keys of Flink that streamd has no use for: some are refused with the reason, some may say what is true anyway.
+
+/// What becomes of a key that is not in the table.
+pub(super) enum Verdict {
+    /// It says what streamd does in any case; nothing to remember.
+    AlwaysSo,
+    /// Refused, for this reason.
+    Refused(&'static str),
+}
+
+/// The verdict on a key of Flink's, if there is one.
+pub(super) fn verdict(key: &str, value: &str) -> Option<Verdict> {
+    let value = value.trim().to_ascii_lowercase();
+    match (key, value.as_str()) {
+        ("savepoints.state.backend", "filesystem") => Some(Verdict::AlwaysSo),
+        ("savepoints.state.backend", "jobmanager") => Some(Verdict::Refused(
+            "savepoints in the job manager's memory died with its process: set `state.savepoints.dir`",
+        )),
+        ("state.backend.type" | "state.backend", "hashmap" | "filesystem") => Some(Verdict::AlwaysSo),
+        ("state.backend.type" | "state.backend", "rocksdb") => Some(Verdict::Refused(
+            "state lives in memory in this version: remove the line, or write `hashmap`",
+        )),
+        _ => PREFIXES
+            .iter()
+            .find(|(prefix, _)| key.starts_with(prefix))
+            .map(|(_, reason)| Verdict::Refused(reason)),
+    }
+}
+
+/// Families of keys, by the beginning that they share.
+const PREFIXES: &[(&str, &str)] = &[
+    ("jobmanager.memory.", "streamd has no heap to size: remove the line"),
+    ("jobmanager.heap.", "streamd has no heap to size: remove the line"),
+    ("taskmanager.memory.", "streamd has no heap to size: remove the line"),
+    ("taskmanager.heap.", "streamd has no heap to size: remove the line"),
+    ("env.java.", "there is no JVM: remove the line"),
+    ("classloader.", "there is no JVM: remove the line"),
+    ("akka.", "there is no actor system: remove the line"),
+    ("pekko.", "there is no actor system: remove the line"),
+    (
+        "blob.",
+        "applications are kept under `high-availability.storageDir`: remove the line",
+    ),
+    ("rest.", "this version has no REST endpoint: remove the line"),
+    ("web.", "this version has no web console: remove the line"),
+];

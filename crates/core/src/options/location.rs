@@ -1,0 +1,92 @@
+//! Values that name a place: a directory of this machine, or a folder of an object store.
+
+/// What is wrong with a location.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// Relative to what? Every process has another working directory.
+    #[error("the path `{0}` is relative")]
+    Relative(String),
+    /// A store that this version has no access to.
+    #[error("the scheme `{scheme}` of `{location}` is not supported")]
+    UnknownScheme {
+        /// What stands before the colon.
+        scheme: String,
+        /// The whole, without user name and password.
+        location: String,
+    },
+    /// `file://host/…`: files of another machine.
+    #[error("the URI `{0}` names a host, but a `file` URI is a path of this machine")]
+    Host(String),
+    /// A path that climbs out of itself, or holds what no path may.
+    #[error("the path `{0}` holds a `..` or a control character")]
+    Unsafe(String),
+    /// A URI where a path of this machine is needed.
+    #[error("`{0}` is a URI, but a path of this machine is needed")]
+    NotAPath(String),
+}
+
+/// A location as the URI of a folder, without a slash at its end: `/data/cp/`, `file:/data/cp` and `file:///data/cp` are all
+/// `file:///data/cp`.
+pub fn absolute_location(text: &str) -> Result<String, LocationError> {
+    let path = match split_scheme(text) {
+        None => text,
+        Some(("file", rest)) => match rest.strip_prefix("//") {
+            Some(path) if path.starts_with('/') => path,
+            Some(path) if path.strip_prefix("localhost").is_some_and(|path| path.starts_with('/')) => {
+                &path["localhost".len()..]
+            }
+            Some(_) => return Err(LocationError::Host(text.to_owned())),
+            None => rest,
+        },
+        Some((scheme, rest)) => {
+            return Err(LocationError::UnknownScheme {
+                scheme: scheme.to_owned(),
+                location: format!("{scheme}:{}", without_user(rest)),
+            });
+        }
+    };
+    Ok(format!("file://{}", checked(path)?))
+}
+
+/// An absolute path of this machine, without a slash at its end.
+pub(super) fn absolute_directory(text: &str) -> Result<String, LocationError> {
+    if split_scheme(text).is_some() {
+        return Err(LocationError::NotAPath(text.to_owned()));
+    }
+    checked(text).map(str::to_owned)
+}
+
+fn checked(path: &str) -> Result<&str, LocationError> {
+    if !path.starts_with('/') {
+        return Err(LocationError::Relative(path.to_owned()));
+    }
+    if path.split('/').any(|part| part == "..") || path.chars().any(char::is_control) {
+        return Err(LocationError::Unsafe(
+            path.chars().filter(|c| !c.is_control()).collect(),
+        ));
+    }
+    let trimmed = path.trim_end_matches('/');
+    Ok(if trimmed.is_empty() { "/" } else { trimmed })
+}
+
+/// `scheme:rest`, where the scheme is one by RFC 3986.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    is_scheme.then_some((scheme, rest))
+}
+
+/// The rest of a URI without `user:password@`: it must not reach a log.
+fn without_user(rest: &str) -> String {
+    let Some(authority) = rest.strip_prefix("//") else {
+        return rest.to_owned();
+    };
+    let end = authority.find('/').unwrap_or(authority.len());
+    match authority[..end].rfind('@') {
+        Some(at) => format!("//{}", &authority[at + 1..]),
+        None => rest.to_owned(),
+    }
+}

@@ -1,0 +1,35 @@
+//! The configuration: every key that streamd honours, and how values are read from a file, the environment and `-D`.
+//!
+//! ```text
+//!   default ──▶ conf/streamd.yaml ──▶ environment ──▶ -D key=value ──▶ Configuration ──get(KEY)──▶ typed value
+//! ```
+//!
+//! The keys are Flink's, old spellings included. A key that streamd does not honour is refused, with the nearest one that
+//! it does: a setting that is silently ignored is worse than none. Nothing here opens a file or reads the environment; both
+//! are handed in.
+//!
+//! Reading order: [`keys`] (the table), [`Configuration`], then the parsers of values.
+
+pub mod keys;
+
+mod definition;
+pub use definition::{ConfigOption, Definition, Fallback, Kind, Scope};
+
+mod configuration;
+pub use configuration::{Configuration, Origin};
+
+mod error;
+pub use error::{ConfigurationError, Place, Problem};
+
+mod value;
+pub use value::{Setting, format_duration, parse_duration};
+
+mod choice;
+mod legacy;
+mod location;
+mod nearest;
+mod yaml;
+pub use location::{LocationError, absolute_location};
+
+#[cfg(test)]
+mod tests;
