@@ -1,0 +1,9 @@
+//! The job manager, as its clients see it: connected or refused within three seconds, and every error coded.
+
+mod connection;
+mod dispatcher;
+mod upload;
+
+pub use connection::{connect, job_manager_peer};
+pub use dispatcher::{Answers, DispatcherClient, OPERATION_GRACE, SUBMIT_DEADLINE};
+pub use upload::{ApplicationFile, UPLOAD_DEADLINE};

@@ -1,0 +1,176 @@
+//! What a worker tells the job master.
+
+use streamd_core::id::{Attempt, CheckpointId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics, WorkerEvent, WorkerRegistration};
+use streamd_core::snapshot::SubtaskSnapshot;
+
+use super::ConvertError;
+use super::field::{all, id, required, text};
+use super::snapshot::{operators, operators_to_proto};
+use super::state::{execution_state, subtask};
+use crate::proto;
+use crate::proto::worker_event::Event;
+
+impl From<WorkerEvent> for proto::WorkerEvent {
+    fn from(event: WorkerEvent) -> Self {
+        let event = match event {
+            WorkerEvent::Registered(registration) => Event::Registration(registration.into()),
+            WorkerEvent::SubtaskState {
+                attempt,
+                subtask,
+                state,
+                failure,
+            } => Event::SubtaskState(proto::SubtaskStateChanged {
+                attempt: attempt.0,
+                subtask: Some(subtask.into()),
+                state: proto::ExecutionState::from(state).into(),
+                failure: failure.map(Into::into),
+            }),
+            WorkerEvent::Acknowledge {
+                attempt,
+                checkpoint,
+                subtask,
+                snapshot,
+            } => Event::Acknowledge(proto::AcknowledgeCheckpoint {
+                attempt: attempt.0,
+                checkpoint_id: checkpoint.0,
+                subtask: Some(subtask.into()),
+                operators: operators_to_proto(snapshot.operators),
+            }),
+            WorkerEvent::Decline {
+                attempt,
+                checkpoint,
+                subtask,
+                reason,
+            } => Event::Decline(proto::DeclineCheckpoint {
+                attempt: attempt.0,
+                checkpoint_id: checkpoint.0,
+                subtask: Some(subtask.into()),
+                reason,
+            }),
+            WorkerEvent::EndOfData { attempt, subtask } => Event::EndOfData(proto::EndOfData {
+                attempt: attempt.0,
+                subtask: Some(subtask.into()),
+            }),
+            WorkerEvent::Heartbeat { attempt, subtasks } => Event::Heartbeat(proto::WorkerHeartbeat {
+                attempt: attempt.0,
+                subtasks: subtasks.into_iter().map(Into::into).collect(),
+            }),
+        };
+        Self { event: Some(event) }
+    }
+}
+
+impl TryFrom<proto::WorkerEvent> for WorkerEvent {
+    type Error = ConvertError;
+
+    fn try_from(message: proto::WorkerEvent) -> Result<Self, ConvertError> {
+        Ok(match required(message.event, "WorkerEvent.event")? {
+            Event::Registration(registration) => Self::Registered(registration.try_into()?),
+            Event::SubtaskState(change) => subtask_state(change)?,
+            Event::Acknowledge(acknowledge) => Self::Acknowledge {
+                attempt: Attempt(acknowledge.attempt),
+                checkpoint: CheckpointId(acknowledge.checkpoint_id),
+                subtask: subtask(acknowledge.subtask, "AcknowledgeCheckpoint.subtask")?,
+                snapshot: SubtaskSnapshot {
+                    operators: operators(acknowledge.operators)?,
+                },
+            },
+            Event::Decline(decline) => Self::Decline {
+                attempt: Attempt(decline.attempt),
+                checkpoint: CheckpointId(decline.checkpoint_id),
+                subtask: subtask(decline.subtask, "DeclineCheckpoint.subtask")?,
+                reason: decline.reason,
+            },
+            Event::EndOfData(end) => Self::EndOfData {
+                attempt: Attempt(end.attempt),
+                subtask: subtask(end.subtask, "EndOfData.subtask")?,
+            },
+            Event::Heartbeat(heartbeat) => Self::Heartbeat {
+                attempt: Attempt(heartbeat.attempt),
+                subtasks: all(heartbeat.subtasks)?,
+            },
+        })
+    }
+}
+
+/// A failed subtask must say why: a job that fails without a reason cannot be helped.
+fn subtask_state(change: proto::SubtaskStateChanged) -> Result<WorkerEvent, ConvertError> {
+    let state = execution_state(change.state, "SubtaskStateChanged.state")?;
+    let failure = change.failure.map(Failure::try_from).transpose()?;
+    if state == ExecutionState::Failed && failure.is_none() {
+        return Err(ConvertError::Missing {
+            field: "SubtaskStateChanged.failure",
+        });
+    }
+    Ok(WorkerEvent::SubtaskState {
+        attempt: Attempt(change.attempt),
+        subtask: subtask(change.subtask, "SubtaskStateChanged.subtask")?,
+        state,
+        failure,
+    })
+}
+
+impl From<WorkerRegistration> for proto::WorkerRegistration {
+    fn from(registration: WorkerRegistration) -> Self {
+        Self {
+            job_id: registration.job_id.to_string(),
+            worker_id: registration.worker.0,
+            task_manager_id: registration.task_manager.0,
+            data_address: registration.data_address,
+            fingerprint: registration.fingerprint,
+            graph_outline: registration.graph_outline,
+            process_id: registration.process_id,
+        }
+    }
+}
+
+impl TryFrom<proto::WorkerRegistration> for WorkerRegistration {
+    type Error = ConvertError;
+
+    fn try_from(registration: proto::WorkerRegistration) -> Result<Self, ConvertError> {
+        Ok(Self {
+            job_id: id(&registration.job_id, "WorkerRegistration.job_id")?,
+            worker: WorkerId(registration.worker_id),
+            task_manager: TaskManagerId(text(
+                registration.task_manager_id,
+                "WorkerRegistration.task_manager_id",
+            )?),
+            data_address: text(registration.data_address, "WorkerRegistration.data_address")?,
+            fingerprint: text(registration.fingerprint, "WorkerRegistration.fingerprint")?,
+            graph_outline: registration.graph_outline,
+            process_id: registration.process_id,
+        })
+    }
+}
+
+impl From<SubtaskMetrics> for proto::SubtaskCounters {
+    fn from(metrics: SubtaskMetrics) -> Self {
+        Self {
+            subtask: Some(proto::Subtask {
+                vertex: metrics.vertex,
+                index: metrics.index,
+            }),
+            records_in: metrics.records_in,
+            records_out: metrics.records_out,
+            busy_ns: metrics.busy_ns,
+            backpressured_ns: metrics.backpressured_ns,
+        }
+    }
+}
+
+impl TryFrom<proto::SubtaskCounters> for SubtaskMetrics {
+    type Error = ConvertError;
+
+    fn try_from(counters: proto::SubtaskCounters) -> Result<Self, ConvertError> {
+        let id = subtask(counters.subtask, "SubtaskCounters.subtask")?;
+        Ok(Self {
+            vertex: id.vertex,
+            index: id.index,
+            records_in: counters.records_in,
+            records_out: counters.records_out,
+            busy_ns: counters.busy_ns,
+            backpressured_ns: counters.backpressured_ns,
+        })
+    }
+}
