@@ -1,1 +1,37 @@
-//! streamd-exchange
+//! Records between subtasks: partitioners, result partitions, channels, input gates, and the data plane between workers.
+//!
+//! This crate deliberately knows nothing of state, of operators, or of what a checkpoint means: a barrier is a control
+//! element that keeps its place between the records of a channel, nothing more.
+//!
+//! ```text
+//!   producer subtask                                                    consumer subtask
+//!   ResultPartition<T> ──▶ ChannelSender ══ one process: by pointer ══▶ ChannelReceiver ──▶ InputGate
+//!     (Partitioner)             │                                             ▲
+//!                               └── other process: encoded ── DataPlane (TCP) ┘
+//!
+//!   slot threads are synchronous and park on a `Parker`; tokio does network I/O only; the two meet in bounded queues
+//! ```
+//!
+//! Reading order: [`wake`] (how a slot thread sleeps), [`element`], [`batch`] (records as bytes and back), [`channel`],
+//! [`gate`] (the input of a subtask), [`partition`] (its output), [`network`] (channels between processes).
+//!
+//! The concepts are Flink's: result partition, input gate, credit-based flow control, barrier alignment by blocked channels.
+
+pub mod wake;
+
+pub mod batch;
+pub mod element;
+
+pub mod channel;
+mod inbox;
+mod ready;
+
+pub mod gate;
+pub mod partition;
+
+pub use batch::{BATCH_RECORDS, DecodeError, EncodeError, decode, receive_into};
+pub use channel::{ChannelLoss, ChannelReceiver, ChannelSender, SendResult, local_channel};
+pub use element::{Element, Payload};
+pub use gate::InputGate;
+pub use partition::{Partitioner, ResultPartition, SendError};
+pub use wake::{Parker, Waker};

@@ -1,0 +1,305 @@
+//! The result partition: the typed output of one subtask to the consumers of one edge.
+
+use serde::Serialize;
+
+use crate::batch::{BATCH_RECORDS, EncodeError, FrameSizer, count_of};
+use crate::channel::{ChannelLoss, ChannelSender, SendResult};
+use crate::element::{Element, Payload};
+
+/// From this size a batch is handed on as it is; smaller ones are gathered, since a hand-over costs as much as copying
+/// a few hundred records.
+const HAND_OVER_RECORDS: usize = BATCH_RECORDS / 2;
+
+/// Which consumer a record goes to.
+pub enum Partitioner<T> {
+    /// To the one channel there is.
+    Forward,
+    /// To the channel with the index that the function gives.
+    Hash(Box<dyn FnMut(&T) -> u32 + Send>),
+    /// To all channels in turn.
+    Rebalance,
+    /// To every channel; see [`Partitioner::broadcast`].
+    Broadcast(fn(&T) -> T),
+    /// To the first channel.
+    Global,
+}
+
+impl<T: Clone> Partitioner<T> {
+    /// To every channel. Only this partitioner asks for records that can be cloned.
+    pub fn broadcast() -> Self {
+        Self::Broadcast(T::clone)
+    }
+}
+
+/// Why records could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection to a consumer is lost.
+    #[error("channel {channel} of the output is lost")]
+    Lost {
+        /// The index of the channel in the partition.
+        channel: usize,
+        /// Why.
+        #[source]
+        loss: ChannelLoss,
+    },
+    /// The records cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// Distributes the records of one subtask over the channels of one edge, in batches.
+///
+/// Within a channel, order is kept. A consumer that is gone without failure gets nothing more, silently.
+pub struct ResultPartition<T> {
+    partitioner: Partitioner<T>,
+    outputs: Vec<Output<T>>,
+    /// The channel of each record of the batch at hand.
+    targets: Vec<u32>,
+    /// The channel that is next in turn.
+    turn: usize,
+    /// Records that wait for their batch to fill, where all channels get the same.
+    shared: Vec<T>,
+    /// For frames that go to every channel.
+    sizer: FrameSizer,
+}
+
+impl<T: Serialize + Send + 'static> ResultPartition<T> {
+    /// A partition over these channels, at least one.
+    pub fn new(partitioner: Partitioner<T>, channels: Vec<ChannelSender>) -> Self {
+        assert!(!channels.is_empty(), "an edge has at least one consumer");
+        let max_frame = channels.iter().map(ChannelSender::max_frame_bytes).min();
+        Self {
+            partitioner,
+            sizer: FrameSizer::new(max_frame.expect("there is at least one channel")),
+            outputs: channels.into_iter().enumerate().map(Output::new).collect(),
+            targets: Vec::new(),
+            turn: 0,
+            shared: Vec::new(),
+        }
+    }
+
+    /// How many channels there are.
+    pub fn channels(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Takes all records out of `batch` and sends every batch that is full; the rest waits for more, or for
+    /// [`flush`](Self::flush). `batch` may come back with another buffer.
+    pub fn emit(&mut self, batch: &mut Vec<T>) -> Result<(), SendError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let single = self.outputs.len() == 1;
+        match &mut self.partitioner {
+            Partitioner::Hash(index) if !single => {
+                self.targets.clear();
+                self.targets.extend(batch.iter().map(index));
+                self.scatter(batch)
+            }
+            Partitioner::Rebalance if !single => {
+                self.take_turns(batch.len());
+                self.scatter(batch)
+            }
+            Partitioner::Broadcast(clone) if !single => {
+                let clone = *clone;
+                self.shared.append(batch);
+                if self.shared.len() >= HAND_OVER_RECORDS {
+                    self.send_shared(clone)?;
+                }
+                Ok(())
+            }
+            Partitioner::Forward
+            | Partitioner::Global
+            | Partitioner::Hash(_)
+            | Partitioner::Rebalance
+            | Partitioner::Broadcast(_) => self.outputs[0].accept(batch),
+        }
+    }
+
+    /// Sends what waits for more records: at the end of the producer's turn.
+    pub fn flush(&mut self) -> Result<(), SendError> {
+        if let Partitioner::Broadcast(clone) = &self.partitioner
+            && !self.shared.is_empty()
+        {
+            let clone = *clone;
+            self.send_shared(clone)?;
+        }
+        self.outputs.iter_mut().try_for_each(Output::send_pending)
+    }
+
+    /// Sends everything that waits, then the control element to every channel.
+    ///
+    /// # Panics
+    ///
+    /// If given records: those go through [`emit`](Self::emit).
+    pub fn control(&mut self, element: Element) -> Result<(), SendError> {
+        self.flush()?;
+        for output in &self.outputs {
+            let copy = element
+                .copy_control()
+                .expect("records are emitted, not broadcast as control");
+            output.send(copy)?;
+        }
+        Ok(())
+    }
+
+    /// Whether every channel has room. Ask before each turn.
+    pub fn has_room(&self) -> bool {
+        self.outputs.iter().all(|output| output.channel.has_room())
+    }
+
+    /// A channel whose connection is lost, if any: for a producer that has nothing to send and would not notice.
+    pub fn failed(&self) -> Option<SendError> {
+        self.outputs.iter().find_map(|output| {
+            let loss = output.channel.loss()?;
+            Some(SendError::Lost {
+                channel: output.index,
+                loss,
+            })
+        })
+    }
+
+    fn take_turns(&mut self, records: usize) {
+        self.targets.clear();
+        for _ in 0..records {
+            self.targets.push(count_of(self.turn));
+            self.turn += 1;
+            if self.turn == self.outputs.len() {
+                self.turn = 0;
+            }
+        }
+    }
+
+    /// Moves each record to the buffer of its target.
+    fn scatter(&mut self, batch: &mut Vec<T>) -> Result<(), SendError> {
+        for (record, target) in batch.drain(..).zip(&self.targets) {
+            let output = &mut self.outputs[*target as usize];
+            output.pending.push(record);
+            if output.pending.len() == BATCH_RECORDS {
+                output.send_pending()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the shared records to every channel: clones to those of this process, the same bytes to the others.
+    fn send_shared(&mut self, clone: fn(&T) -> T) -> Result<(), SendError> {
+        let (local, remote): (Vec<_>, Vec<_>) = self.outputs.iter_mut().partition(|output| output.channel.is_local());
+        if !remote.is_empty() {
+            self.sizer.encode(&self.shared, |bytes, count| {
+                let send = |output: &&mut Output<T>| output.send_encoded(bytes.clone(), count);
+                remote.iter().try_for_each(send)
+            })?;
+        }
+        for output in local {
+            output.pending.extend(self.shared.iter().map(clone));
+            output.send_pending()?;
+        }
+        self.shared.clear();
+        Ok(())
+    }
+}
+
+/// One channel with the records that wait for its batch to fill.
+struct Output<T> {
+    index: usize,
+    channel: ChannelSender,
+    pending: Vec<T>,
+    sizer: FrameSizer,
+}
+
+impl<T: Serialize + Send + 'static> Output<T> {
+    fn new((index, channel): (usize, ChannelSender)) -> Self {
+        Self {
+            index,
+            sizer: FrameSizer::new(channel.max_frame_bytes()),
+            channel,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Takes a whole batch: by exchanging buffers where it can, by copying where batches are small.
+    fn accept(&mut self, batch: &mut Vec<T>) -> Result<(), SendError> {
+        if !self.pending.is_empty() {
+            if self.pending.len() + batch.len() < BATCH_RECORDS {
+                self.pending.append(batch);
+                return Ok(());
+            }
+            self.send_pending()?;
+        }
+        std::mem::swap(&mut self.pending, batch);
+        if self.pending.len() >= HAND_OVER_RECORDS {
+            self.send_pending()?;
+        }
+        if self.pending.is_empty() && batch.capacity() < self.pending.capacity() {
+            // The caller fills its buffer at once, this one may never be needed: it gets the larger.
+            std::mem::swap(&mut self.pending, batch);
+        }
+        Ok(())
+    }
+
+    fn send_pending(&mut self) -> Result<(), SendError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        if self.channel.is_local() {
+            return self.send_local();
+        }
+        let Self {
+            index,
+            channel,
+            pending,
+            sizer,
+        } = self;
+        sizer.encode(pending, |bytes, count| {
+            send(
+                channel,
+                *index,
+                Element::Records {
+                    payload: Payload::Encoded(bytes),
+                    count,
+                },
+            )
+        })?;
+        pending.clear();
+        Ok(())
+    }
+
+    /// Hands the buffer itself over; an emptied one that the consumer gave back takes its place.
+    fn send_local(&mut self) -> Result<(), SendError> {
+        let count = count_of(self.pending.len());
+        let spare = self
+            .channel
+            .take_spare()
+            .and_then(|spare| spare.downcast::<Vec<T>>().ok());
+        let mut batch = spare.unwrap_or_else(|| Box::new(Vec::with_capacity(self.pending.len())));
+        batch.clear();
+        std::mem::swap(&mut *batch, &mut self.pending);
+        self.send(Element::Records {
+            payload: Payload::Local(batch),
+            count,
+        })
+    }
+
+    fn send_encoded(&self, bytes: bytes::Bytes, count: u32) -> Result<(), SendError> {
+        self.send(Element::Records {
+            payload: Payload::Encoded(bytes),
+            count,
+        })
+    }
+
+    fn send(&self, element: Element) -> Result<(), SendError> {
+        send(&self.channel, self.index, element)
+    }
+}
+
+fn send(channel: &ChannelSender, index: usize, element: Element) -> Result<(), SendError> {
+    match channel.send(element) {
+        SendResult::Sent | SendResult::ConsumerGone => Ok(()),
+        SendResult::Lost => Err(SendError::Lost {
+            channel: index,
+            loss: channel.loss().unwrap_or(ChannelLoss::ProducerGone),
+        }),
+    }
+}
