@@ -1,1 +1,48 @@
-//! streamd-snapshot
+//! Durable bytes: every object that streamd writes or reads, and the formats of snapshots.
+//!
+//! This crate deliberately knows no operators, no RPC, no scheduling: it is told what to write and where, and says exactly
+//! what it found. It is the only one that touches the object store and the only one that makes the names of objects.
+//!
+//! ```text
+//!   subtask ──▶ SubtaskSnapshotWriter ──▶ state objects ┐
+//!                                                       ├─▶ publish ──▶ _metadata ──▶ record of completion
+//!   job manager ──▶ lists (positions, committables) ────┘                   │
+//!                                                                           ▼
+//!   subtask ◀── read_keyed_state ◀── handles by key group ◀────────── read_snapshot
+//! ```
+//!
+//! Checkpoints are written in the native form ([`native`]), savepoints as Parquet tables ([`table`]); one metadata file
+//! ([`metadata`]) ties either together. Both formats are specified in `docs/reference`.
+//!
+//! Reading order: [`error`], [`store`], [`layout`], [`native`], [`table`], [`subtask`] (what a subtask writes),
+//! [`restore`] (what it reads back), [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
+
+pub mod error;
+pub mod store;
+
+pub mod layout;
+
+pub mod native;
+pub mod table;
+
+pub mod restore;
+pub mod subtask;
+
+pub mod metadata;
+pub mod publish;
+pub mod read;
+
+pub mod completed;
+pub mod discard;
+
+pub mod artifact;
+
+pub use artifact::{ArtifactError, ArtifactStore, MAX_ARTIFACT_BYTES};
+pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
+pub use discard::{discard, dispose};
+pub use error::{SnapshotError, StoreError};
+pub use publish::{PublishError, Published, publish, random_nonce};
+pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
+pub use restore::{absolute, read_keyed_state};
+pub use store::{Created, Location};
+pub use subtask::{KeyedStateSink, KeyedTable, SubtaskContext, SubtaskSnapshotWriter};

@@ -1,0 +1,348 @@
+//! What can be wrong with stored bytes, exactly; and how each wrong is told to a person.
+
+use streamd_core::error::{CodedError, ErrorCode, chain};
+use streamd_core::id::OperatorId;
+use streamd_core::row::RowError;
+
+/// Why the store could not be reached, or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A location that cannot be understood.
+    #[error("storage location `{uri}` is malformed: {reason}")]
+    InvalidUri {
+        /// What was given, without credentials.
+        uri: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A location of a kind of store that this version does not have.
+    #[error(
+        "storage location `{uri}` has the scheme `{scheme}`, which comes with a later version; this one opens `file://`"
+    )]
+    UnsupportedScheme {
+        /// What was given, without credentials.
+        uri: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// A name that could reach beyond its folder, or that the store cannot hold.
+    #[error("object name `{name}` is not allowed: {reason}")]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The object does not exist.
+    #[error("there is no object `{uri}`")]
+    NotFound {
+        /// Where it was looked for.
+        uri: String,
+    },
+    /// The object is larger than any of its kind may be.
+    #[error("object `{uri}` has {length} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// The object.
+        uri: String,
+        /// Its length.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The store said no.
+    #[error("cannot {operation} `{uri}`")]
+    Failed {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        uri: String,
+        /// What the store said.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A folder of the local file system could not be tidied up.
+    #[error("cannot remove the emptied folder `{uri}`")]
+    Tidy {
+        /// The folder.
+        uri: String,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What is wrong with a snapshot, or why it could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store, not the snapshot.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing is at the place.
+    #[error("there is no snapshot at `{uri}`")]
+    NotFound {
+        /// The place.
+        uri: String,
+    },
+    /// A folder without `_metadata`: no snapshot, or one that was never completed.
+    #[error("folder `{uri}` holds no `_metadata`, but {}", listed(.entries))]
+    NoMetadata {
+        /// The folder.
+        uri: String,
+        /// Names of things in it, at most ten.
+        entries: Vec<String>,
+    },
+    /// The file does not begin as a metadata file does.
+    #[error("file `{uri}` is no streamd snapshot metadata")]
+    NotMetadata {
+        /// The file.
+        uri: String,
+    },
+    /// The object is shorter than it must be.
+    #[error("`{uri}` is truncated: {expected} bytes are expected, {actual} are there")]
+    Truncated {
+        /// The object.
+        uri: String,
+        /// The length that it should have, at least.
+        expected: u64,
+        /// The length that it has.
+        actual: u64,
+    },
+    /// The object is longer than it must be.
+    #[error("`{uri}` is too long: {expected} bytes are expected, {actual} are there")]
+    TooLong {
+        /// The object.
+        uri: String,
+        /// The length that it should have.
+        expected: u64,
+        /// The length that it has.
+        actual: u64,
+    },
+    /// The bytes are not those that were written.
+    #[error("`{uri}` is corrupt: its digest is `{actual}` instead of `{expected}`")]
+    DigestMismatch {
+        /// The object.
+        uri: String,
+        /// The recorded digest.
+        expected: String,
+        /// The digest of what is there.
+        actual: String,
+    },
+    /// Written by a newer streamd.
+    #[error("`{uri}` is of format version {found}, newer than version {supported} that this streamd reads")]
+    NewerVersion {
+        /// The object.
+        uri: String,
+        /// Its version.
+        found: u32,
+        /// The newest version that can be read.
+        supported: u32,
+    },
+    /// Intact, but impossible.
+    #[error("`{uri}` is malformed: {reason}")]
+    Malformed {
+        /// The object.
+        uri: String,
+        /// What is impossible.
+        reason: String,
+    },
+    /// A block of a native state object is damaged.
+    #[error("block at byte {offset} of state object `{uri}` is corrupt: {reason}")]
+    CorruptBlock {
+        /// The object.
+        uri: String,
+        /// Where the block begins.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An object that the metadata refers to is gone.
+    #[error("snapshot `{folder}` refers to `{path}`, which does not exist")]
+    MissingObject {
+        /// The snapshot's folder.
+        folder: String,
+        /// The object, as the metadata names it.
+        path: String,
+    },
+    /// A complete savepoint was to be deleted as if it were streamd's.
+    #[error("`{uri}` is a complete savepoint, which only its owner may delete")]
+    NotOurs {
+        /// The savepoint's folder.
+        uri: String,
+    },
+    /// A type that cannot be stored.
+    #[error("state `{state}` cannot be stored: {reason}")]
+    UnsupportedType {
+        /// The state.
+        state: String,
+        /// What about its type.
+        reason: String,
+    },
+    /// Bytes that are no row of their state's type.
+    #[error("state `{state}` holds a row that does not fit its type")]
+    Row {
+        /// The state.
+        state: String,
+        /// What does not fit.
+        #[source]
+        source: RowError,
+    },
+    /// The caller broke the order of a table: a bug.
+    #[error("state `{state}` was written wrongly: {reason}")]
+    Misuse {
+        /// The state.
+        state: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The Parquet library failed.
+    #[error("cannot {operation} Parquet table `{uri}`")]
+    Parquet {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The table.
+        uri: String,
+        /// What the library said.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// The same operator is in the metadata twice, or the like.
+    #[error("operator `{operator}` in `{uri}` is impossible: {reason}")]
+    ImpossibleOperator {
+        /// The metadata.
+        uri: String,
+        /// The operator.
+        operator: OperatorId,
+        /// What is impossible.
+        reason: String,
+    },
+    /// Whoever received the rows of a restore refused one.
+    #[error("state `{state}` could not be restored")]
+    Consumer {
+        /// The state.
+        state: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl SnapshotError {
+    /// The stable code of the error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::NotFound { .. } | Self::NoMetadata { .. } => ErrorCode::SnapshotNotFound,
+            Self::NewerVersion { .. } => ErrorCode::SnapshotVersion,
+            Self::UnsupportedType { .. } | Self::Consumer { .. } => ErrorCode::IncompatibleState,
+            Self::Misuse { .. } | Self::NotOurs { .. } => ErrorCode::Internal,
+            Self::NotMetadata { .. }
+            | Self::Truncated { .. }
+            | Self::TooLong { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Malformed { .. }
+            | Self::CorruptBlock { .. }
+            | Self::MissingObject { .. }
+            | Self::Row { .. }
+            | Self::Parquet { .. }
+            | Self::ImpossibleOperator { .. } => ErrorCode::SnapshotCorrupt,
+        }
+    }
+
+    /// The error for a person, with the whole chain of causes and a hint.
+    pub fn to_coded(&self) -> CodedError {
+        let coded = CodedError::new(self.code(), chain(self));
+        match self.hint() {
+            Some(hint) => coded.with_hint(hint),
+            None => coded,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::NotFound { .. } => Some("check the path; a snapshot is a folder that holds a file `_metadata`"),
+            Self::NoMetadata { .. } => {
+                Some("give the folder that holds `_metadata`; a snapshot without it was never completed")
+            }
+            Self::NotMetadata { .. } => Some("give the `_metadata` file of a snapshot, or its folder"),
+            Self::NewerVersion { .. } => Some("use the version of streamd that wrote it, or a newer one"),
+            Self::Truncated { .. }
+            | Self::TooLong { .. }
+            | Self::DigestMismatch { .. }
+            | Self::Malformed { .. }
+            | Self::CorruptBlock { .. }
+            | Self::ImpossibleOperator { .. } => Some("copy the snapshot again from where it came, or use another one"),
+            Self::MissingObject { .. } => Some("move or copy a snapshot as a whole folder"),
+            Self::UnsupportedType { .. }
+            | Self::Row { .. }
+            | Self::Misuse { .. }
+            | Self::NotOurs { .. }
+            | Self::Parquet { .. }
+            | Self::Consumer { .. } => None,
+        }
+    }
+}
+
+impl StoreError {
+    /// The stable code of the error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidUri { .. } | Self::UnsupportedScheme { .. } => ErrorCode::InvalidStorageUri,
+            Self::InvalidName { .. } | Self::TooLarge { .. } => ErrorCode::SnapshotCorrupt,
+            Self::NotFound { .. } => ErrorCode::SnapshotNotFound,
+            Self::Failed { source, .. } => match source {
+                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                    ErrorCode::StorageDenied
+                }
+                // The store's own enum grows with its versions.
+                _other if denied(source) => ErrorCode::StorageDenied,
+                _other => ErrorCode::StorageUnavailable,
+            },
+            Self::Tidy { .. } => ErrorCode::StorageUnavailable,
+        }
+    }
+
+    /// The error for a person, with the whole chain of causes and a hint.
+    pub fn to_coded(&self) -> CodedError {
+        let coded = CodedError::new(self.code(), chain(self));
+        match self.hint() {
+            Some(hint) => coded.with_hint(hint),
+            None => coded,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidUri { .. } | Self::UnsupportedScheme { .. } => {
+                Some("give an absolute path, like `/data/savepoints`, or `file:///data/savepoints`")
+            }
+            Self::Failed { .. } | Self::Tidy { .. } => Some("check that the place exists, is writable and has room"),
+            Self::InvalidName { .. } | Self::NotFound { .. } | Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+/// Whether the file system refused for want of rights: the local store reports that as a generic error.
+fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(
+                io.kind(),
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+            )
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn listed(entries: &[String]) -> String {
+    if entries.is_empty() {
+        return "nothing at all".to_owned();
+    }
+    let names: Vec<String> = entries.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

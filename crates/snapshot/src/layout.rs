@@ -1,0 +1,175 @@
+//! The names of all objects. No other module makes one.
+//!
+//! ```text
+//! <checkpoints>/<job id>/chk-<N>/_metadata
+//!                       /chk-<N>/<vertex>-<subtask>-a<attempt>-<nonce>.state
+//!                       /completed/<N, 20 digits>.json
+//! <savepoints>/savepoint-<6 digits of the job id>-<12 digits>/_metadata
+//!                       /<operator>-<8 digits of its id>/<state>/<subtask>-<nonce>.parquet
+//!                       /<operator>-<8 digits of its id>/<state>.list.parquet
+//! <artifacts>/artifacts/<sha256>
+//! ```
+//!
+//! Names are never reused: whatever a stale writer may write carries his attempt and nonce.
+
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::error::StoreError;
+use crate::store::Location;
+
+/// The name of the metadata file in the folder of a snapshot.
+pub const METADATA: &str = "_metadata";
+
+/// The folder of the records of completion, beside the checkpoint folders of a job.
+pub const COMPLETED: &str = "completed";
+
+/// What the names of checkpoint folders begin with.
+const CHECKPOINT_PREFIX: &str = "chk-";
+
+/// The longest name of an operator or state that is kept whole: file systems take 255 bytes, and other parts join it.
+const MAX_SANITIZED: usize = 120;
+
+/// The folder of a job's checkpoints.
+pub fn job_folder(base: &Location, job: JobId) -> Result<Location, StoreError> {
+    base.child(&job.to_string())
+}
+
+/// The name of a checkpoint's folder within its job's.
+pub fn checkpoint_name(id: CheckpointId) -> String {
+    format!("{CHECKPOINT_PREFIX}{id}")
+}
+
+/// The folder of a checkpoint.
+pub fn checkpoint_folder(base: &Location, job: JobId, id: CheckpointId) -> Result<Location, StoreError> {
+    job_folder(base, job)?.child(&checkpoint_name(id))
+}
+
+/// Whether a folder has the name of a checkpoint's.
+pub fn is_checkpoint_folder(folder: &Location) -> bool {
+    checkpoint_of(folder).is_some()
+}
+
+/// The checkpoint whose folder this is, by its name.
+pub fn checkpoint_of(folder: &Location) -> Option<CheckpointId> {
+    folder.name()?.strip_prefix(CHECKPOINT_PREFIX)?.parse().ok().map(CheckpointId)
+}
+
+/// The name of a savepoint's folder; `random` are 12 hexadecimal digits.
+pub fn savepoint_name(job: JobId, random: &str) -> String {
+    let job = job.to_string();
+    format!("savepoint-{}-{random}", &job[..6])
+}
+
+/// The record that a checkpoint is complete, within the job's folder.
+pub fn completion_record(id: CheckpointId) -> String {
+    format!("{COMPLETED}/{:020}.json", id.0)
+}
+
+/// An application, by the 64 hexadecimal digits of its SHA-256.
+pub fn artifact(base: &Location, sha256: &str) -> Result<Location, StoreError> {
+    base.child(&format!("artifacts/{sha256}"))
+}
+
+/// Who writes the objects of one subtask.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// The vertex.
+    pub vertex: u32,
+    /// The index of the subtask in it.
+    pub subtask: u32,
+    /// The attempt of the job.
+    pub attempt: Attempt,
+    /// Unique to this writing.
+    pub nonce: &'a str,
+}
+
+/// The one object of a subtask in a checkpoint.
+pub fn native_object(writer: Writer<'_>) -> String {
+    let Writer { vertex, subtask, attempt, nonce } = writer;
+    format!("{vertex}-{subtask}-a{attempt}-{}.state", sanitize(nonce))
+}
+
+/// A table of keyed state in a savepoint.
+pub fn keyed_table(operator: OperatorId, label: &str, state: &str, writer: Writer<'_>) -> String {
+    let folder = operator_folder(operator, label);
+    format!("{folder}/{}/{}-{}.parquet", sanitize(state), writer.subtask, sanitize(writer.nonce))
+}
+
+/// A table of operator state in a savepoint.
+pub fn list_table(operator: OperatorId, label: &str, state: &str) -> String {
+    format!("{}/{}.list.parquet", operator_folder(operator, label), sanitize(state))
+}
+
+fn operator_folder(operator: OperatorId, label: &str) -> String {
+    let id = operator.to_string();
+    format!("{}-{}", sanitize(label), &id[..8])
+}
+
+/// A segment of a path for any text, different for different texts: letters, digits, `-`, `_` and inner dots stay, every other
+/// byte becomes `~` and two hexadecimal digits; what is too long is cut and ends with `~~` and its hash.
+pub fn sanitize(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for (index, byte) in text.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => segment.push(char::from(byte)),
+            b'.' if index > 0 => segment.push('.'),
+            other => segment.push_str(&format!("~{other:02x}")),
+        }
+    }
+    if segment.is_empty() {
+        return "~".to_owned();
+    }
+    if segment.len() > MAX_SANITIZED {
+        segment.truncate(MAX_SANITIZED - 40);
+        segment.push_str(&format!("~~{:032x}", xxh3_128(text.as_bytes())));
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const JOB: &str = "fd72014d4c864993a2e5a9287b4a9c5d";
+
+    #[test]
+    fn the_names_are_those_of_the_documentation() {
+        let base = Location::open("/data").unwrap();
+        let job: JobId = JOB.parse().unwrap();
+        let writer = Writer { vertex: 1, subtask: 2, attempt: Attempt(3), nonce: "0a1b" };
+        let operator = OperatorId::from_uid("x");
+        let id = operator.to_string();
+        assert_eq!(
+            checkpoint_folder(&base, job, CheckpointId(17)).unwrap().uri(),
+            format!("file:///data/{JOB}/chk-17")
+        );
+        assert_eq!(completion_record(CheckpointId(17)), "completed/00000000000000000017.json");
+        assert_eq!(savepoint_name(job, "0123456789ab"), "savepoint-fd7201-0123456789ab");
+        assert_eq!(native_object(writer), "1-2-a3-0a1b.state");
+        assert_eq!(keyed_table(operator, "x", "count", writer), format!("x-{}/count/2-0a1b.parquet", &id[..8]));
+        assert_eq!(list_table(operator, "x", "splits"), format!("x-{}/splits.list.parquet", &id[..8]));
+    }
+
+    #[test]
+    fn a_checkpoint_is_known_by_the_name_of_its_folder() {
+        let folder = |name| Location::open(&format!("/data/{name}")).unwrap();
+        assert_eq!(checkpoint_of(&folder("chk-17")), Some(CheckpointId(17)));
+        assert_eq!(checkpoint_of(&folder("savepoint-fd7201-0123456789ab")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_becomes_one_segment_that_the_store_takes(text: String) {
+            let segment = sanitize(&text);
+            prop_assert!(segment.len() <= MAX_SANITIZED && !segment.contains(['/', '#', '%']) && segment != "." && segment != "..");
+            prop_assert!(Location::open("/data").unwrap().child(&segment).is_ok());
+        }
+
+        #[test]
+        fn different_texts_become_different_segments(a in ".{0,4}|[~/.a0]{0,6}", b in ".{0,4}|[~/.a0]{0,6}") {
+            prop_assert_eq!(a == b, sanitize(&a) == sanitize(&b));
+        }
+    }
+}

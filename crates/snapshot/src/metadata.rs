@@ -1,0 +1,204 @@
+//! The bytes of `_metadata`: a fixed envelope around JSON, so that whatever is wrong with a file can be told exactly.
+//!
+//! ```text
+//! magic 8 | version u32 | length of the body u64 | body (JSON) | XXH3-128 of everything before, 16 bytes
+//! ```
+//!
+//! Integers are little endian, the digest is big endian (as its hexadecimal text reads). The envelope stays the same for ever;
+//! the version is that of the body.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use streamd_core::id::OperatorId;
+use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, UPPER_BOUND_MAX_PARALLELISM};
+use streamd_core::snapshot::{METADATA_VERSION, ObjectHandle, OperatorState, SnapshotMetadata};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::error::SnapshotError;
+use crate::store::digest_text;
+use crate::table::check_type;
+
+/// What every metadata file begins with.
+const MAGIC: [u8; 8] = *b"STREAMD\n";
+/// Magic, version, length of the body.
+const HEADER_BYTES: usize = 20;
+/// The digest at the end.
+const DIGEST_BYTES: usize = 16;
+
+/// Bytes of a metadata file at most. A million handles fit; what is larger is not believed to be one.
+pub const MAX_METADATA_BYTES: u64 = 256 << 20;
+
+/// A list of operator state that is kept in a table of its own, as in savepoints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ListTable {
+    /// Whose state it is.
+    pub operator: OperatorId,
+    /// The name of the list.
+    pub state: String,
+    /// How many items are in it.
+    pub items: u64,
+    /// The table.
+    pub object: ObjectHandle,
+}
+
+/// What the body holds.
+#[derive(Serialize)]
+struct BodyRef<'a> {
+    snapshot: &'a SnapshotMetadata,
+    list_tables: &'a [ListTable],
+}
+
+#[derive(Deserialize)]
+struct Body {
+    snapshot: SnapshotMetadata,
+    list_tables: Vec<ListTable>,
+}
+
+/// The bytes of a metadata file. Lists whose items are in a table must be empty in `snapshot`.
+pub(crate) fn encode(uri: &str, snapshot: &SnapshotMetadata, list_tables: &[ListTable]) -> Result<Vec<u8>, SnapshotError> {
+    let mut bytes = Vec::with_capacity(4096);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&METADATA_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[0; 8]);
+    serde_json::to_writer(&mut bytes, &BodyRef { snapshot, list_tables })
+        .map_err(|error| malformed(uri, format!("it cannot be written: {error}")))?;
+    let body = (bytes.len() - HEADER_BYTES) as u64;
+    bytes[12..HEADER_BYTES].copy_from_slice(&body.to_le_bytes());
+    let digest = xxh3_128(&bytes);
+    bytes.extend_from_slice(&digest.to_be_bytes());
+    if bytes.len() as u64 > MAX_METADATA_BYTES {
+        return Err(malformed(uri, format!("it would have {} bytes, more than {MAX_METADATA_BYTES}", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// Reads a metadata file. `uri` is for messages. Never panics, whatever the bytes.
+pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<ListTable>), SnapshotError> {
+    let (version, body) = unwrap(uri, bytes)?;
+    if version > METADATA_VERSION {
+        return Err(SnapshotError::NewerVersion { uri: uri.to_owned(), found: version, supported: METADATA_VERSION });
+    }
+    if version == 0 {
+        return Err(malformed(uri, "its version is 0".to_owned()));
+    }
+    let Body { snapshot, list_tables } =
+        serde_json::from_slice(body).map_err(|error| malformed(uri, format!("its body cannot be read: {error}")))?;
+    if snapshot.version != version {
+        let reason = format!("its envelope says version {version}, its body {}", snapshot.version);
+        return Err(malformed(uri, reason));
+    }
+    validate(uri, &snapshot)?;
+    list_tables.iter().try_for_each(|table| check_path(uri, table.operator, &table.object))?;
+    Ok((snapshot, list_tables))
+}
+
+/// Version and body of an intact envelope.
+fn unwrap<'a>(uri: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), SnapshotError> {
+    let truncated = |expected: u64| SnapshotError::Truncated {
+        uri: uri.to_owned(),
+        expected,
+        actual: bytes.len() as u64,
+    };
+    let magic = &bytes[..bytes.len().min(MAGIC.len())];
+    if !MAGIC.starts_with(magic) {
+        return Err(SnapshotError::NotMetadata { uri: uri.to_owned() });
+    }
+    let least = (HEADER_BYTES + DIGEST_BYTES) as u64;
+    if (bytes.len() as u64) < least {
+        return Err(truncated(least));
+    }
+    let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
+    let body = u64::from_le_bytes(bytes[12..HEADER_BYTES].try_into().expect("eight bytes"));
+    let expected = body.saturating_add(least);
+    match (bytes.len() as u64).cmp(&expected) {
+        std::cmp::Ordering::Less => return Err(truncated(expected)),
+        std::cmp::Ordering::Greater => {
+            let actual = bytes.len() as u64;
+            return Err(SnapshotError::TooLong { uri: uri.to_owned(), expected, actual });
+        }
+        std::cmp::Ordering::Equal => {}
+    }
+    let (checked, recorded) = bytes.split_at(bytes.len() - DIGEST_BYTES);
+    let recorded = u128::from_be_bytes(recorded.try_into().expect("sixteen bytes"));
+    let actual = xxh3_128(checked);
+    if recorded != actual {
+        return Err(SnapshotError::DigestMismatch {
+            uri: uri.to_owned(),
+            expected: digest_text(recorded),
+            actual: digest_text(actual),
+        });
+    }
+    Ok((version, &checked[HEADER_BYTES..]))
+}
+
+/// Refuses what no streamd writes: what comes after may rely on it.
+pub(crate) fn validate(uri: &str, metadata: &SnapshotMetadata) -> Result<(), SnapshotError> {
+    if metadata.key_hash_version != KEY_HASH_VERSION {
+        let reason = format!("its keys were placed by the unknown hash version {}", metadata.key_hash_version);
+        return Err(malformed(uri, reason));
+    }
+    if metadata.nonce.is_empty() {
+        return Err(malformed(uri, "it has no nonce".to_owned()));
+    }
+    let mut seen = BTreeSet::new();
+    for operator in &metadata.operators {
+        if !seen.insert(operator.id) {
+            return Err(impossible(uri, operator.id, "it is there twice".to_owned()));
+        }
+        check_operator(uri, operator)?;
+    }
+    Ok(())
+}
+
+fn check_operator(uri: &str, operator: &OperatorState) -> Result<(), SnapshotError> {
+    let id = operator.id;
+    if !(1..=UPPER_BOUND_MAX_PARALLELISM).contains(&operator.max_parallelism) {
+        return Err(impossible(uri, id, format!("it has {} key groups", operator.max_parallelism)));
+    }
+    let mut ranges: Vec<(&str, KeyGroupRange)> = Vec::with_capacity(operator.keyed.len());
+    for handle in &operator.keyed {
+        let groups = handle.key_groups;
+        if groups.start > groups.end || groups.end > operator.max_parallelism {
+            return Err(impossible(uri, id, format!("state `{}` is said to hold key groups {groups}", handle.state)));
+        }
+        check_type(&handle.state, &handle.key)?;
+        check_type(&handle.state, &handle.value)?;
+        check_path(uri, id, &handle.object)?;
+        ranges.push((&handle.state, groups));
+    }
+    // Gaps are legal: a subtask that never made a state writes no table of it. What overlaps would be restored twice.
+    ranges.retain(|(_state, groups)| !groups.is_empty());
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        let ((state, first), (next_state, second)) = (pair[0], pair[1]);
+        if state == next_state && second.start < first.end {
+            return Err(impossible(uri, id, format!("state `{state}` holds key groups {first} and {second}")));
+        }
+    }
+    operator.lists.iter().try_for_each(|list| check_type(&list.name, &list.data_type))
+}
+
+/// Version 1 refers only to what is in its own folder: that is what makes a snapshot movable.
+fn check_path(uri: &str, operator: OperatorId, object: &ObjectHandle) -> Result<(), SnapshotError> {
+    let is_digest = object.digest.len() == 32 && object.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_digest {
+        return Err(impossible(uri, operator, format!("object `{}` has no digest", object.path)));
+    }
+    match crate::store::check_name(&object.path) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(impossible(uri, operator, error.to_string())),
+    }
+}
+
+fn malformed(uri: &str, reason: String) -> SnapshotError {
+    SnapshotError::Malformed { uri: uri.to_owned(), reason }
+}
+
+fn impossible(uri: &str, operator: OperatorId, reason: String) -> SnapshotError {
+    SnapshotError::ImpossibleOperator { uri: uri.to_owned(), operator, reason }
+}
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

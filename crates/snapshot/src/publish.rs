@@ -1,0 +1,201 @@
+//! Making a snapshot visible: everything durable first, then the metadata by create-if-absent, then the record of completion.
+//!
+//! ```text
+//!   tables of lists ──▶ every object is there ──▶ create `_metadata` ──▶ create completed/<id>.json (checkpoints)
+//! ```
+//!
+//! A create that answers "already exists", or not at all, is never interpreted: the object is read back and compared.
+
+use bytes::Bytes;
+use streamd_core::barrier::SnapshotKind;
+use streamd_core::snapshot::{METADATA_VERSION, ObjectHandle, SnapshotMetadata};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::completed::CompletionRecord;
+use crate::error::{SnapshotError, StoreError};
+use crate::layout;
+use crate::metadata::{self, ListTable, MAX_METADATA_BYTES};
+use crate::read::{check_objects, objects_of};
+use crate::store::{Created, Location, digest_text};
+use crate::table::write_list;
+
+/// How often a create is tried where the store says that the object exists, and reading says that it does not: some stores answer
+/// so while two creates race.
+const CREATE_TRIES: u32 = 3;
+
+/// A snapshot whose metadata is in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The URI of its folder.
+    pub uri: String,
+    /// Bytes of the metadata and of every object that it refers to.
+    pub bytes: u64,
+}
+
+/// Why a snapshot is not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// It is certainly not visible.
+    #[error(transparent)]
+    Failed(#[from] SnapshotError),
+    /// Another writer was there first: this one is stale.
+    #[error("`{uri}` was written by somebody else before")]
+    Lost {
+        /// The object that was to be created.
+        uri: String,
+    },
+    /// It may or may not be visible: nothing of it may be deleted.
+    #[error("whether `{uri}` was written is unknown")]
+    OutcomeUnknown {
+        /// The object that was to be created.
+        uri: String,
+        /// What the store said.
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl PublishError {
+    /// Whether the snapshot may be visible all the same. Then nothing of it may be deleted.
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Failed(_) => false,
+            // What the other writer made visible lies in the same folder.
+            Self::Lost { .. } | Self::OutcomeUnknown { .. } => true,
+        }
+    }
+
+    /// What happened, on one line.
+    pub fn message(&self) -> String {
+        streamd_core::error::chain(self)
+    }
+}
+
+impl From<StoreError> for PublishError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// 32 random hexadecimal digits: the one place where this crate makes something up.
+pub fn random_nonce() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// Publishes a snapshot whose objects are all written, in `folder`. `metadata.nonce` must be new.
+///
+/// Cancel-safe only in so far as nothing is ever half visible: whoever drops the future does not know the outcome.
+pub async fn publish(folder: &Location, metadata: &SnapshotMetadata) -> Result<Published, PublishError> {
+    let file = folder.child(layout::METADATA)?;
+    let uri = file.uri();
+    if metadata.version != METADATA_VERSION {
+        let reason = format!("version {} cannot be written", metadata.version);
+        return Err(SnapshotError::Malformed { uri, reason }.into());
+    }
+    metadata::validate(&uri, metadata)?;
+    check_objects(metadata, &folder.uri()).await?;
+    let encoded = match metadata.kind {
+        SnapshotKind::Checkpoint => Encoded::new(&uri, metadata, &[])?,
+        SnapshotKind::Savepoint => with_list_tables(folder, &uri, metadata).await?,
+    };
+    create(&file, encoded.bytes.clone(), &metadata.nonce).await?;
+    if metadata.kind == SnapshotKind::Checkpoint {
+        record_completion(folder, metadata, encoded.bytes.len() as u64).await?;
+    }
+    Ok(Published { uri: folder.uri(), bytes: encoded.bytes.len() as u64 + encoded.object_bytes })
+}
+
+struct Encoded {
+    bytes: Bytes,
+    object_bytes: u64,
+}
+
+impl Encoded {
+    fn new(uri: &str, metadata: &SnapshotMetadata, tables: &[ListTable]) -> Result<Self, SnapshotError> {
+        let bytes = Bytes::from(metadata::encode(uri, metadata, tables)?);
+        let keyed: u64 = objects_of(metadata).iter().map(|object| object.length).sum();
+        let lists: u64 = tables.iter().map(|table| table.object.length).sum();
+        Ok(Self { bytes, object_bytes: keyed + lists })
+    }
+}
+
+/// Moves the items of all lists into tables of their own: a savepoint is readable as a whole.
+async fn with_list_tables(
+    folder: &Location,
+    uri: &str,
+    metadata: &SnapshotMetadata,
+) -> Result<Encoded, PublishError> {
+    let mut metadata = metadata.clone();
+    let mut tables = Vec::new();
+    for operator in &mut metadata.operators {
+        let (id, label) = (operator.id, operator.label());
+        for list in operator.lists.iter_mut().filter(|list| !list.items.is_empty()) {
+            let path = layout::list_table(id, &label, &list.name);
+            let location = folder.child(&path)?;
+            let bytes = Bytes::from(write_list(&label, list, &location.uri())?);
+            let (length, digest) = (bytes.len() as u64, digest_text(xxh3_128(&bytes)));
+            create(&location, bytes, "").await?;
+            let object = ObjectHandle { path, length, digest };
+            tables.push(ListTable { operator: id, state: list.name.clone(), items: list.items.len() as u64, object });
+            list.items.clear();
+        }
+    }
+    Ok(Encoded::new(uri, &metadata, &tables)?)
+}
+
+async fn record_completion(
+    folder: &Location,
+    metadata: &SnapshotMetadata,
+    metadata_bytes: u64,
+) -> Result<(), PublishError> {
+    let misplaced = || SnapshotError::Malformed {
+        uri: folder.uri(),
+        reason: format!("it is not the folder of checkpoint {}", metadata.checkpoint_id),
+    };
+    let name = folder.name().ok_or_else(misplaced)?;
+    let job_folder = folder.parent().ok_or_else(misplaced)?;
+    let record = CompletionRecord::new(metadata, name, metadata_bytes);
+    let location = job_folder.child(&layout::completion_record(metadata.checkpoint_id))?;
+    create(&location, Bytes::from(record.encode()), &metadata.nonce).await
+}
+
+/// Creates an object, and finds out what became of it. Its bytes hold a nonce, so equal bytes mean the same writing.
+async fn create(location: &Location, bytes: Bytes, nonce: &str) -> Result<(), PublishError> {
+    for _try in 0..CREATE_TRIES {
+        match location.put_create(bytes.clone()).await {
+            Ok(Created::Created) => return Ok(()),
+            Ok(Created::AlreadyExists) => match read_back(location).await {
+                Ok(Some(there)) if there == bytes => return Ok(()),
+                Ok(Some(_other)) => return Err(PublishError::Lost { uri: location.uri() }),
+                // Created and deleted again, or a race within the store: try again.
+                Ok(None) => tracing::debug!(object = %location, nonce, "create lost to an object that is not there"),
+                Err(source) => return Err(PublishError::OutcomeUnknown { uri: location.uri(), source }),
+            },
+            Err(error) => return resolve_failure(location, &bytes, error).await,
+        }
+    }
+    let reason = "the store says that it exists, and that it does not";
+    Err(StoreError::InvalidName { name: location.uri(), reason }.into())
+}
+
+async fn resolve_failure(location: &Location, bytes: &Bytes, error: StoreError) -> Result<(), PublishError> {
+    match read_back(location).await {
+        Ok(None) => Err(error.into()),
+        // A file that is there after a failed write may have failed to reach the disk: nobody knows.
+        Ok(Some(there)) if there == *bytes && location.local_path().is_none() => Ok(()),
+        Ok(Some(there)) if there != *bytes => Err(PublishError::Lost { uri: location.uri() }),
+        Ok(Some(_)) | Err(_) => Err(PublishError::OutcomeUnknown { uri: location.uri(), source: error }),
+    }
+}
+
+async fn read_back(location: &Location) -> Result<Option<Bytes>, StoreError> {
+    match location.get(MAX_METADATA_BYTES).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;

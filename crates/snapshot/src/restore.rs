@@ -1,0 +1,73 @@
+//! What a subtask reads back: the rows of a keyed state, of the key groups that it owns now.
+
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
+use tokio::runtime::Handle;
+
+use crate::error::{SnapshotError, StoreError};
+use crate::native::read_native;
+use crate::store::Location;
+use crate::table::read_table;
+
+/// What takes the rows of a restore: key group, encoded key, encoded value. To refuse a row, return
+/// [`SnapshotError::Consumer`].
+pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError> + 'a;
+
+/// Calls `visit` for every row of `handle` whose key group is in `range`, by rising key group, and returns how many there were.
+///
+/// `folder` is the URI of the folder of the snapshot's metadata; it plays no part where the handle is [`absolute`]. Blocks: call
+/// it on a thread that is not tokio's. Everything is checked against the metadata and its checksums before it is used.
+pub fn read_keyed_state(
+    handle: &KeyedStateHandle,
+    folder: &str,
+    range: KeyGroupRange,
+    runtime: &Handle,
+    visit: &mut RowVisitor<'_>,
+) -> Result<u64, SnapshotError> {
+    let range = range.intersection(handle.key_groups);
+    if range.is_empty() || handle.rows == 0 {
+        return Ok(0);
+    }
+    let object = resolve(folder, &handle.object.path)?;
+    let wanted = (range, runtime);
+    let read = match &handle.format {
+        KeyedStateFormat::Native { blocks } => read_native(handle, blocks, &object, wanted, visit),
+        KeyedStateFormat::Parquet => read_table(handle, &object, wanted, visit),
+    };
+    read.map_err(|error| missing(error, folder, &handle.object.path))
+}
+
+/// The same handle with the URI of its object spelt out, for a reader who does not know the folder of the metadata.
+pub fn absolute(handle: &KeyedStateHandle, folder: &str) -> Result<KeyedStateHandle, SnapshotError> {
+    let mut handle = handle.clone();
+    handle.object.path = resolve(folder, &handle.object.path)?.uri();
+    Ok(handle)
+}
+
+/// The object of this name: a URI, or relative to the folder.
+pub(crate) fn resolve(folder: &str, path: &str) -> Result<Location, SnapshotError> {
+    if path.contains("://") {
+        return Ok(Location::open(path)?);
+    }
+    Ok(Location::open(folder)?.child(path)?)
+}
+
+/// Fails where an object has not the length that the metadata records.
+pub(crate) fn check_length(object: &Location, expected: u64, actual: u64) -> Result<(), SnapshotError> {
+    let uri = object.uri();
+    match actual.cmp(&expected) {
+        std::cmp::Ordering::Less => Err(SnapshotError::Truncated { uri, expected, actual }),
+        std::cmp::Ordering::Greater => Err(SnapshotError::TooLong { uri, expected, actual }),
+        std::cmp::Ordering::Equal => Ok(()),
+    }
+}
+
+/// An absent object is the snapshot's fault, not the store's.
+pub(crate) fn missing(error: SnapshotError, folder: &str, path: &str) -> SnapshotError {
+    match error {
+        SnapshotError::Store(StoreError::NotFound { .. }) => {
+            SnapshotError::MissingObject { folder: folder.to_owned(), path: path.to_owned() }
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,228 @@
+//! A location: a place in a store, for an object or for a folder of objects.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use super::upload::Upload;
+use super::uri::{self, Scheme};
+use crate::error::StoreError;
+
+/// A place in a store. Cheap to clone. Two locations of the same store share its client.
+#[derive(Clone)]
+pub struct Location {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) scheme: Scheme,
+    pub(super) path: Path,
+}
+
+/// What became of a write that must not replace anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The object is there now, durably.
+    Created,
+    /// An object of that name was there before; it is untouched. It may be this very write, repeated by the store's client:
+    /// read it back.
+    AlreadyExists,
+}
+
+impl Location {
+    /// Opens the place that a URI or an absolute local path names. Nothing is read or made.
+    pub fn open(uri: &str) -> Result<Self, StoreError> {
+        let (scheme, path) = uri::parse(uri)?;
+        Ok(Self { store: store_of(scheme), scheme, path })
+    }
+
+    /// The canonical URI, without a slash at its end.
+    pub fn uri(&self) -> String {
+        uri::to_uri(self.scheme, &self.path)
+    }
+
+    /// The last segment of the path; `None` for the root of the store.
+    pub fn name(&self) -> Option<&str> {
+        self.path.filename()
+    }
+
+    /// The place of this name below this one. The name may have several segments, but none that leads out.
+    pub fn child(&self, name: &str) -> Result<Self, StoreError> {
+        let below = uri::check_relative(name)?;
+        let joined = if self.path.as_ref().is_empty() { below.to_string() } else { format!("{}/{below}", self.path) };
+        let path = Path::parse(joined).map_err(|_illegal| StoreError::InvalidName {
+            name: name.to_owned(),
+            reason: "it holds a control character",
+        })?;
+        Ok(Self { path, ..self.clone() })
+    }
+
+    /// The folder that this place is in; `None` for the root of the store.
+    pub fn parent(&self) -> Option<Self> {
+        if self.path.as_ref().is_empty() {
+            return None;
+        }
+        let path = match self.path.as_ref().rsplit_once('/') {
+            Some((folder, _name)) => Path::parse(folder).expect("the beginning of a path is a path"),
+            None => Path::default(),
+        };
+        Some(Self { path, ..self.clone() })
+    }
+
+    /// The path in the local file system; `None` in any other store.
+    pub fn local_path(&self) -> Option<PathBuf> {
+        (self.scheme == Scheme::File).then(|| PathBuf::from(format!("/{}", self.path)))
+    }
+
+    /// Writes a whole object that must not exist yet; durable when this returns.
+    ///
+    /// After an error the object may exist all the same: read it back before drawing a conclusion.
+    pub async fn put_create(&self, bytes: impl Into<Bytes>) -> Result<Created, StoreError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&self.path, PutPayload::from(bytes.into()), options).await {
+            Ok(_put) => Ok(Created::Created),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::AlreadyExists),
+            Err(source) => Err(self.failed("create", source)),
+        }
+    }
+
+    /// Reads a whole object of at most `limit` bytes.
+    pub async fn get(&self, limit: u64) -> Result<Bytes, StoreError> {
+        let found = self.store.get(&self.path).await.map_err(|source| self.failed("read", source))?;
+        let length = found.meta.size;
+        if length > limit {
+            return Err(StoreError::TooLarge { uri: self.uri(), length, limit });
+        }
+        found.bytes().await.map_err(|source| self.failed("read", source))
+    }
+
+    /// Reads a range of an object. Shorter than asked for where the object ends before.
+    pub async fn get_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.get_range_of(range).await.map(|(bytes, _length)| bytes)
+    }
+
+    /// Reads a range of an object, and learns the length of the whole. The range is cut to the object.
+    pub async fn get_range_of(&self, range: Range<u64>) -> Result<(Bytes, u64), StoreError> {
+        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let found = self.store.get_opts(&self.path, options).await.map_err(|source| self.failed("read", source))?;
+        let length = found.meta.size;
+        let bytes = found.bytes().await.map_err(|source| self.failed("read", source))?;
+        Ok((bytes, length))
+    }
+
+    /// The bytes of an object, piece by piece.
+    pub async fn get_stream(&self) -> Result<(u64, futures::stream::BoxStream<'static, Result<Bytes, StoreError>>), StoreError> {
+        use futures::StreamExt;
+        let found = self.store.get(&self.path).await.map_err(|source| self.failed("read", source))?;
+        let length = found.meta.size;
+        let here = self.clone();
+        let stream = found.into_stream().map(move |piece| piece.map_err(|source| here.failed("read", source)));
+        Ok((length, stream.boxed()))
+    }
+
+    /// The length of the object, or `None` where there is none.
+    pub async fn head(&self) -> Result<Option<u64>, StoreError> {
+        match self.store.head(&self.path).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(source) => match self.failed("look at", source) {
+                StoreError::NotFound { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Whether the object exists.
+    pub async fn exists(&self) -> Result<bool, StoreError> {
+        self.head().await.map(|length| length.is_some())
+    }
+
+    /// Deletes the object; nothing happens where there is none.
+    pub async fn delete(&self) -> Result<(), StoreError> {
+        match self.store.delete(&self.path).await {
+            Ok(()) => Ok(()),
+            Err(source) => match self.failed("delete", source) {
+                StoreError::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Begins to write an object piece by piece. It becomes visible as a whole, when [`Upload::finish`] returns.
+    pub fn upload(&self) -> Upload {
+        Upload::new(self.clone())
+    }
+
+    /// The store's error with operation and place; absence is its own variant.
+    pub(super) fn failed(&self, operation: &'static str, source: object_store::Error) -> StoreError {
+        match source {
+            object_store::Error::NotFound { .. } => StoreError::NotFound { uri: self.uri() },
+            source if self.is_below_a_file(&source) => StoreError::NotFound { uri: self.uri() },
+            source => StoreError::Failed { operation, uri: self.uri(), source },
+        }
+    }
+
+    /// Whether a local object "below" a file was looked for: absent, but reported as a generic error.
+    fn is_below_a_file(&self, error: &object_store::Error) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                return io.kind() == std::io::ErrorKind::NotADirectory;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.uri())
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({})", self.uri())
+    }
+}
+
+impl PartialEq for Location {
+    fn eq(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.path == other.path
+    }
+}
+
+impl Eq for Location {}
+
+/// A pointer that a person typed, with a relative local path made absolute: it means the same to every process afterwards.
+pub fn absolute_pointer(text: &str) -> Result<String, StoreError> {
+    if text.contains("://") || text.starts_with('/') || text.is_empty() {
+        return Ok(text.to_owned());
+    }
+    let invalid = |reason| StoreError::InvalidUri { uri: text.to_owned(), reason };
+    let here = std::env::current_dir().map_err(|_gone| invalid("the current directory does not exist"))?;
+    let mut absolute = here;
+    for segment in text.split('/').filter(|segment| !matches!(*segment, "" | ".")) {
+        if segment == ".." {
+            absolute.pop();
+        } else {
+            absolute.push(segment);
+        }
+    }
+    absolute.into_os_string().into_string().map_err(|_bytes| invalid("the current directory is not valid UTF-8"))
+}
+
+/// One client per kind of store and process.
+fn store_of(scheme: Scheme) -> Arc<dyn ObjectStore> {
+    static FILES: OnceLock<Arc<LocalFileSystem>> = OnceLock::new();
+    static MEMORY: OnceLock<Arc<InMemory>> = OnceLock::new();
+    match scheme {
+        // Automatic cleanup stays off: it would remove folders that another process is about to write into.
+        Scheme::File => FILES.get_or_init(|| Arc::new(LocalFileSystem::new().with_fsync(true))).clone(),
+        Scheme::Memory => MEMORY.get_or_init(|| Arc::new(InMemory::new())).clone(),
+    }
+}

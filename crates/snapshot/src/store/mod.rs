@@ -1,0 +1,11 @@
+//! Where bytes are kept: a location in an object store, and what can be done there.
+
+mod folder;
+mod location;
+mod upload;
+mod uri;
+
+pub use folder::Entry;
+pub use location::{Created, Location, absolute_pointer};
+pub(crate) use uri::check_name;
+pub use upload::{BlockingUpload, Upload, Uploaded, digest_text};

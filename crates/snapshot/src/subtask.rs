@@ -1,0 +1,139 @@
+//! What one subtask writes into a snapshot: the rows of its keyed states, table by table.
+
+use std::collections::BTreeMap;
+
+use streamd_core::barrier::{SnapshotKind, SnapshotOptions};
+use streamd_core::id::{Attempt, JobId, OperatorId};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::row::DataType;
+use streamd_core::snapshot::KeyedStateHandle;
+use tokio::runtime::Handle;
+
+use crate::error::SnapshotError;
+use crate::layout::{self, Writer};
+use crate::native::NativeWriter;
+use crate::store::Location;
+use crate::table::SavepointWriter;
+
+/// A keyed state of an operator in one subtask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyedTable {
+    /// Whose state it is.
+    pub operator: OperatorId,
+    /// What people call the operator: its uid, or its name and id.
+    pub label: String,
+    /// The name that the operator gave to the state.
+    pub state: String,
+    /// The schema of the keys.
+    pub key: DataType,
+    /// The schema of the values.
+    pub value: DataType,
+    /// The key groups that the subtask owns.
+    pub key_groups: KeyGroupRange,
+}
+
+/// Whoever takes the rows of keyed states, table by table. For each table: `begin`, then its rows by rising key group, then `end`.
+pub trait KeyedStateSink {
+    /// Begins a table.
+    fn begin(&mut self, table: &KeyedTable) -> Result<(), SnapshotError>;
+
+    /// Adds a row: key and value in the canonical encoding of their types.
+    fn row(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError>;
+
+    /// Ends the table.
+    fn end(&mut self) -> Result<(), SnapshotError>;
+}
+
+/// Which writing this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubtaskContext {
+    /// The job.
+    pub job: JobId,
+    /// The vertex.
+    pub vertex: u32,
+    /// The index of the subtask in it.
+    pub subtask: u32,
+    /// The attempt of the job.
+    pub attempt: Attempt,
+    /// Unique to this writing (see [`random_nonce`](crate::publish::random_nonce)): names are never reused.
+    pub nonce: String,
+}
+
+/// Writes the keyed states of one subtask: into one native object for a checkpoint, into Parquet tables for a savepoint.
+///
+/// Synchronous: call it on a thread that is not tokio's; the bytes travel on `runtime`. Memory is bounded by three parts of
+/// an upload (8 MiB each) and one block or row group. Dropping or [aborting](Self::abort) it leaves no object that is visible
+/// under the name of one being written; tables that were already complete stay, and go with the snapshot's folder.
+pub struct SubtaskSnapshotWriter {
+    form: Form,
+}
+
+enum Form {
+    Native(Box<NativeWriter>),
+    Savepoint(Box<SavepointWriter>),
+}
+
+impl SubtaskSnapshotWriter {
+    /// A writer into the folder that the options name. Nothing is written until the first table begins.
+    pub fn new(options: &SnapshotOptions, context: SubtaskContext, runtime: Handle) -> Result<Self, SnapshotError> {
+        let folder = Location::open(&options.location)?;
+        let form = match options.kind {
+            SnapshotKind::Checkpoint => {
+                let path = layout::native_object(context.writer());
+                Form::Native(Box::new(NativeWriter::new(&folder, path, runtime)?))
+            }
+            SnapshotKind::Savepoint => Form::Savepoint(Box::new(SavepointWriter::new(folder, context, runtime))),
+        };
+        Ok(Self { form })
+    }
+
+    /// Makes everything durable, and says what was written, by operator. Blocks until it is.
+    pub fn finish(self) -> Result<BTreeMap<OperatorId, Vec<KeyedStateHandle>>, SnapshotError> {
+        match self.form {
+            Form::Native(writer) => writer.finish(),
+            Form::Savepoint(writer) => writer.finish(),
+        }
+    }
+
+    /// Gives up what is being written.
+    pub fn abort(self) -> Result<(), SnapshotError> {
+        match self.form {
+            Form::Native(writer) => writer.abort(),
+            Form::Savepoint(writer) => writer.abort(),
+        }
+    }
+}
+
+impl KeyedStateSink for SubtaskSnapshotWriter {
+    fn begin(&mut self, table: &KeyedTable) -> Result<(), SnapshotError> {
+        match &mut self.form {
+            Form::Native(writer) => writer.begin(table),
+            Form::Savepoint(writer) => writer.begin(table),
+        }
+    }
+
+    #[inline]
+    fn row(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        match &mut self.form {
+            Form::Native(writer) => writer.row(key_group, key, value),
+            Form::Savepoint(writer) => writer.row(key_group, key, value),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), SnapshotError> {
+        match &mut self.form {
+            Form::Native(writer) => writer.end(),
+            Form::Savepoint(writer) => writer.end(),
+        }
+    }
+}
+
+impl SubtaskContext {
+    pub(crate) fn writer(&self) -> Writer<'_> {
+        Writer { vertex: self.vertex, subtask: self.subtask, attempt: self.attempt, nonce: &self.nonce }
+    }
+}
+
+pub(crate) fn misuse(state: &str, reason: impl Into<String>) -> SnapshotError {
+    SnapshotError::Misuse { state: state.to_owned(), reason: reason.into() }
+}

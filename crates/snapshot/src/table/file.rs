@@ -1,0 +1,161 @@
+//! One Parquet file: encoded rows in, batches and row groups out, memory bounded.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
+use arrow_schema::{DataType as Arrow, Field as ArrowField, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use streamd_core::key_group::KEY_HASH_VERSION;
+use streamd_core::row::{DataType, RowError, RowReader};
+
+use super::TABLE_VERSION;
+use super::build::ColumnBuilder;
+use super::types::{arrow_field, storable};
+
+/// Rows of a row group: a restore skips whole row groups, so they are small.
+const ROW_GROUP_ROWS: usize = 64 << 10;
+/// Bytes of a row group in memory at most, whatever the rows.
+const ROW_GROUP_BYTES: usize = 16 << 20;
+/// Rows of a batch: enough to spread the cost of a call over many.
+const BATCH_ROWS: usize = 4096;
+/// Bytes of encoded rows in a batch at most; far below the 2 GiB that Arrow's offsets reach.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// The first column of a table: what its rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// The key group of the key.
+    KeyGroup,
+    /// The position in the list.
+    Position,
+}
+
+/// What the file says about itself.
+pub(super) struct Description<'a> {
+    /// The operator's uid, or its name and id.
+    pub operator: &'a str,
+    /// The name of the state.
+    pub state: &'a str,
+    /// Name and type of each column but the first.
+    pub columns: &'a [(&'a str, &'a DataType)],
+}
+
+/// The schema of such a table.
+pub(super) fn schema(lead: Lead, columns: &[(&str, &DataType)]) -> SchemaRef {
+    let first = ArrowField::new(lead.name(), lead.arrow(), false);
+    let others = columns.iter().map(|(name, data_type)| arrow_field(name, &storable(data_type)));
+    Arc::new(Schema::new(std::iter::once(first).chain(others).collect::<Vec<_>>()))
+}
+
+impl Lead {
+    fn name(self) -> &'static str {
+        match self {
+            Self::KeyGroup => "key_group",
+            Self::Position => "position",
+        }
+    }
+
+    fn arrow(self) -> Arrow {
+        match self {
+            Self::KeyGroup => Arrow::Int32,
+            Self::Position => Arrow::Int64,
+        }
+    }
+}
+
+/// A Parquet file under way.
+pub(super) struct TableFile<W: Write + Send> {
+    writer: ArrowWriter<W>,
+    schema: SchemaRef,
+    lead: Lead,
+    leads: Vec<i64>,
+    columns: Vec<ColumnBuilder>,
+    bytes: usize,
+}
+
+/// Why a row could not be added.
+pub(super) enum AddError {
+    /// The row does not fit the schema.
+    Row(RowError),
+    /// The file could not be written.
+    File(ParquetError),
+}
+
+impl<W: Write + Send> TableFile<W> {
+    pub(super) fn new(lead: Lead, description: &Description<'_>, out: W) -> Result<Self, ParquetError> {
+        let schema = schema(lead, description.columns);
+        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties(lead, description)))?;
+        let columns = description.columns.iter().map(|(_name, data_type)| ColumnBuilder::new(&storable(data_type)));
+        Ok(Self { writer, schema, lead, leads: Vec::with_capacity(BATCH_ROWS), columns: columns.collect(), bytes: 0 })
+    }
+
+    /// Adds a row: one encoded value per column.
+    pub(super) fn add(&mut self, lead: i64, values: &[&[u8]]) -> Result<(), AddError> {
+        for (column, value) in self.columns.iter_mut().zip(values) {
+            let mut reader = RowReader::new(value);
+            column.append(&mut reader).and_then(|()| reader.finish()).map_err(AddError::Row)?;
+            self.bytes += value.len();
+        }
+        self.leads.push(lead);
+        if self.leads.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.write_batch().map_err(AddError::File)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and returns where it went.
+    pub(super) fn finish(mut self) -> Result<W, ParquetError> {
+        self.write_batch()?;
+        self.writer.into_inner()
+    }
+
+    fn write_batch(&mut self) -> Result<(), ParquetError> {
+        if self.leads.is_empty() {
+            return Ok(());
+        }
+        let leads = std::mem::replace(&mut self.leads, Vec::with_capacity(BATCH_ROWS));
+        let first: ArrayRef = match self.lead {
+            Lead::KeyGroup => Arc::new(leads.iter().map(|lead| *lead as i32).collect::<Int32Array>()),
+            Lead::Position => Arc::new(Int64Array::from(leads)),
+        };
+        let others = self.columns.iter_mut().map(|column| column.take(None));
+        let batch = RecordBatch::try_new(self.schema.clone(), std::iter::once(first).chain(others).collect())?;
+        self.bytes = 0;
+        self.writer.write(&batch)?;
+        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
+            self.writer.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn properties(lead: Lead, description: &Description<'_>) -> WriterProperties {
+    let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+    let mut about = vec![
+        entry("streamd.format_version", TABLE_VERSION.to_string()),
+        entry("streamd.operator", description.operator.to_owned()),
+        entry("streamd.state", description.state.to_owned()),
+        entry("streamd.key_hash_version", KEY_HASH_VERSION.to_string()),
+    ];
+    for (name, data_type) in description.columns {
+        let json = serde_json::to_string(data_type).expect("a data type is plain data with text keys");
+        about.push(entry(&format!("streamd.type.{name}"), json));
+    }
+    WriterProperties::builder()
+        .set_created_by(format!("streamd version {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::LZ4_RAW)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        // Keys are nearly all different: building dictionaries for them costs more than LZ4 leaves to gain.
+        .set_dictionary_enabled(false)
+        .set_column_dictionary_enabled(ColumnPath::from(lead.name()), true)
+        .set_key_value_metadata(Some(about))
+        .build()
+}

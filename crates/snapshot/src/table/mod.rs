@@ -1,0 +1,32 @@
+//! The open form of savepoints: Parquet tables with typed columns, readable without any code of streamd.
+//!
+//! ```text
+//!   encoded rows ──▶ ColumnBuilder ──▶ Arrow batch ──▶ Parquet row groups ──▶ object
+//!   encoded rows ◀── ColumnReader  ◀── Arrow batch ◀── wanted row groups  ◀── object, digest checked
+//! ```
+//!
+//! Keyed state: one file per operator, state and subtask, with the columns `key_group`, `key` and `value`, sorted by key group;
+//! row groups are small, so that a restore skips those that it does not want. Operator state: one file per operator and state,
+//! with `position` and `value`. Specified in `docs/reference/savepoint-format.md`.
+//!
+//! Reading order: `types` (how a schema becomes Arrow's), `build` and `rows` (values in and out), `file` (a Parquet file),
+//! `keyed`, `reader`, `list`.
+
+mod build;
+mod file;
+mod keyed;
+mod list;
+mod reader;
+mod rows;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use keyed::SavepointWriter;
+pub(crate) use list::{read_list, write_list};
+pub(crate) use reader::read_table;
+pub use types::check_type;
+
+/// The version of the savepoint form that this build writes.
+pub const TABLE_VERSION: u32 = 1;
