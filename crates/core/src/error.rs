@@ -78,6 +78,7 @@ codes! {
     InvalidArgument = 101, Usage, "an argument is malformed";
     InvalidConfiguration = 102, Usage, "the configuration is malformed";
     UnknownConfigurationKey = 103, Usage, "the configuration holds an unknown key";
+    OutputFailed = 104, Failed, "the output cannot be written";
     // 02xx: applications and their submission
     ApplicationNotFound = 201, NotFound, "the application file does not exist";
     ApplicationNotExecutable = 202, Usage, "the application file cannot be executed";
@@ -106,6 +107,7 @@ codes! {
     JobCanceled = 406, Failed, "the job was cancelled";
     OperationNotFound = 407, NotFound, "there is no such operation";
     DeadlineExceeded = 408, Unavailable, "the operation did not end in time";
+    OutcomeUnknown = 409, Unknown, "it is not known whether the request took effect";
     // 05xx: snapshots
     SnapshotNotFound = 501, NotFound, "there is no snapshot at the path";
     SnapshotCorrupt = 502, Snapshot, "the snapshot is corrupt";

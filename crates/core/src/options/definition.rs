@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::error::Problem;
 use super::location::{absolute_directory, absolute_location};
-use super::value::{Setting, parse_duration, parse_float, parse_host, parse_integer};
+use super::value::{Setting, parse_duration, parse_float, parse_host, parse_integer, parse_size};
 
 /// A configuration key together with the Rust type of its value.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +86,13 @@ pub enum Kind {
         /// The most.
         max_ms: u64,
     },
+    /// A number of bytes with its unit; both bounds included.
+    Size {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
     /// A whole number; both bounds included.
     Integer {
         /// The least.
@@ -120,6 +127,9 @@ impl Kind {
         match self {
             Self::Duration { min_ms, max_ms } => parse_duration(text)
                 .filter(|duration| (u128::from(min_ms)..=u128::from(max_ms)).contains(&duration.as_millis()))
+                .map(|_| text.to_owned()),
+            Self::Size { min, max } => parse_size(text)
+                .filter(|bytes| (min..=max).contains(bytes))
                 .map(|_| text.to_owned()),
             Self::Integer { min, max } => parse_integer(text)
                 .filter(|number| (min..=max).contains(number))
@@ -159,6 +169,11 @@ impl Kind {
                 super::format_duration(min_ms),
                 super::format_duration(max_ms)
             ),
+            Self::Size { min, max } => format!(
+                "a size with its unit, like `128 mb`, from {} to {}",
+                super::format_size(min),
+                super::format_size(max)
+            ),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Float { min, max } => format!("a number from {min} to {max}"),
             Self::Choice(words) => format!("one of `{}`", words.join("`, `")),
@@ -172,6 +187,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Duration { .. } => "duration",
+            Self::Size { .. } => "size",
             Self::Integer { .. } => "integer",
             Self::Float { .. } => "float",
             Self::Choice(_) => "enum",

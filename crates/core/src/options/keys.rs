@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
+use super::value::ByteSize;
 use crate::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
 use crate::key_group::UPPER_BOUND_MAX_PARALLELISM;
 
@@ -183,7 +184,7 @@ options! {
     }
     /// How long a job waits for free slots before its attempt fails.
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout" {
-        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("5 min"), scope: Cluster
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("5 min"), scope: Job
     }
     /// The time between two signs of life from a task manager or worker.
     HEARTBEAT_INTERVAL: Duration = "heartbeat.interval" {
@@ -196,12 +197,23 @@ options! {
     }
     /// How long the subtasks of a job that is cancelled may take to stop before their worker processes are ended.
     TASK_CANCELLATION_TIMEOUT: Duration = "task.cancellation.timeout" {
-        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("3 min"), scope: Cluster
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("10 s"), scope: Cluster
     }
-    /// How long `streamctl` waits for an answer, where no `--timeout` is given. Savepoints have no such limit: they end by
-    /// `execution.checkpointing.timeout`.
-    CLIENT_TIMEOUT: Duration = "client.timeout" {
-        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 min"), scope: Cluster
+    /// The largest application that can be submitted.
+    APPLICATION_MAX_SIZE: ByteSize = "application.max-size" {
+        kind: Kind::Size { min: 1, max: 2 << 30 }, fallback: Value("256 mb"), scope: Cluster
+    }
+    /// How long an application may take to describe its job before its submission is refused.
+    APPLICATION_DESCRIBE_TIMEOUT: Duration = "application.describe-timeout" {
+        kind: Kind::Duration { min_ms: 100, max_ms: 240_000 }, fallback: Value("30 s"), scope: Cluster
+    }
+    /// For how long a job that has ended is listed.
+    JOB_STORE_EXPIRATION_TIME: Duration = "jobstore.expiration-time" {
+        kind: ANY_DURATION, fallback: Value("1 h"), scope: Cluster
+    }
+    /// How many jobs that have ended are listed at most.
+    JOB_STORE_MAX_CAPACITY: u32 = "jobstore.max-capacity" {
+        kind: Kind::Integer { min: 0, max: 100_000 }, fallback: Value("1000"), scope: Cluster
     }
     /// The directory that the processes of a cluster keep their files under. Clusters on one machine need one each.
     WORKING_DIRECTORY: Option<PathBuf> = "process.working-dir" {

@@ -28,24 +28,35 @@ pub enum LocationError {
 /// A location as the URI of a folder, without a slash at its end: `/data/cp/`, `file:/data/cp` and `file:///data/cp` are all
 /// `file:///data/cp`.
 pub fn absolute_location(text: &str) -> Result<String, LocationError> {
-    let path = match split_scheme(text) {
-        None => text,
-        Some(("file", rest)) => match rest.strip_prefix("//") {
-            Some(path) if path.starts_with('/') => path,
-            Some(path) if path.strip_prefix("localhost").is_some_and(|path| path.starts_with('/')) => {
-                &path["localhost".len()..]
-            }
-            Some(_) => return Err(LocationError::Host(text.to_owned())),
-            None => rest,
-        },
-        Some((scheme, rest)) => {
-            return Err(LocationError::UnknownScheme {
-                scheme: scheme.to_owned(),
-                location: format!("{scheme}:{}", without_user(rest)),
-            });
-        }
+    let (scheme, rest) = match split_scheme(text) {
+        None => return Ok(format!("file://{}", percent_encoded(checked(text)?))),
+        Some(parts) => parts,
+    };
+    if scheme != "file" {
+        let location = format!("{scheme}:{}", without_user(rest));
+        return Err(LocationError::UnknownScheme {
+            scheme: scheme.to_owned(),
+            location,
+        });
+    }
+    let path = match rest.strip_prefix("//") {
+        None => rest,
+        Some(path) if path.starts_with('/') => path,
+        Some(_) => return Err(LocationError::Host(format!("file:{}", without_user(rest)))),
     };
     Ok(format!("file://{}", checked(path)?))
+}
+
+/// A path as it is written in a URI: what would mean something else there is escaped.
+fn percent_encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            '%' | '?' | '#' | ' ' | '"' | '<' | '>' | '`' => encoded.push_str(&format!("%{:02X}", u32::from(c))),
+            plain => encoded.push(plain),
+        }
+    }
+    encoded
 }
 
 /// An absolute path of this machine, without a slash at its end.

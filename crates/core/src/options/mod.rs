@@ -22,7 +22,10 @@ mod error;
 pub use error::{ConfigurationError, Place, Problem};
 
 mod value;
-pub use value::{Setting, format_duration, parse_duration};
+pub use value::{ByteSize, Setting, format_duration, format_size, parse_duration, parse_size};
+
+mod directories;
+pub use directories::{ADDRESS_FILE, CONFIGURATION_FILE, Directories};
 
 mod choice;
 mod legacy;

@@ -41,6 +41,7 @@ fn every_value_that_a_key_accepts_can_be_read() {
     for definition in keys::ALL {
         let examples: Vec<String> = match definition.kind {
             Kind::Duration { min_ms, max_ms } => [min_ms, max_ms].iter().map(|ms| format!("{ms} ms")).collect(),
+            Kind::Size { min, max } => vec![format!("{min} b"), format!("{max} b")],
             Kind::Integer { min, max } => vec![min.to_string(), max.to_string()],
             Kind::Float { min, max } => vec![min.to_string(), max.to_string()],
             Kind::Choice(words) => words.iter().map(|word| word.to_lowercase()).collect(),
@@ -216,9 +217,9 @@ fn a_wrong_value_is_refused_with_file_line_and_key() {
             "heartbeat.interval: ten",
             "expected a duration with its unit, like `10 s`, from 10 ms to 1 h, found `ten`",
         ),
-        ("client.timeout: -5 s", "found `-5 s`"),
+        ("slot.request.timeout: -5 s", "found `-5 s`"),
         (
-            "client.timeout: 0 s",
+            "slot.request.timeout: 0 s",
             "expected a duration with its unit, like `10 s`, of at least 1 ms, found `0 s`",
         ),
         (
@@ -396,7 +397,65 @@ fn durations_are_written_with_flinks_units() {
     }
 }
 
+#[test]
+fn sizes_are_written_with_flinks_units() {
+    for (text, bytes) in [
+        ("128 mb", 128 << 20),
+        ("64k", 64 << 10),
+        ("1 GB", 1 << 30),
+        ("7 bytes", 7),
+        ("0", 0),
+    ] {
+        assert_eq!(parse_size(text), Some(bytes), "{text}");
+    }
+    for text in ["", "128", "1.5 gb", "-1 b", "99999999 tb", "1 mib b"] {
+        assert_eq!(parse_size(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_path_becomes_a_uri_that_names_the_same_place() {
+    assert_eq!(
+        absolute_location("/with space/50%/a?b#c").as_deref(),
+        Ok("file:///with%20space/50%25/a%3Fb%23c")
+    );
+    assert_eq!(
+        absolute_location("file:///with%20space/").as_deref(),
+        Ok("file:///with%20space")
+    );
+}
+
+#[test]
+fn directories_lie_in_the_working_directory_unless_they_are_set() {
+    let home = |name: &str| (name == "HOME").then(|| "/home/ada".to_owned());
+    let directories = Directories::of(&Configuration::default(), home).unwrap();
+    assert_eq!(directories.working, PathBuf::from("/home/ada/.local/state/streamd"));
+    assert_eq!(directories.log, PathBuf::from("/home/ada/.local/state/streamd/log"));
+    assert_eq!(directories.ha_storage, "file:///home/ada/.local/state/streamd/ha");
+
+    let set = Configuration::default()
+        .with_arguments(["process.working-dir=/w", "env.pid.dir=/p"])
+        .unwrap();
+    let directories = Directories::of(&set, |_| None).unwrap();
+    assert_eq!(
+        (directories.pid, directories.temporary),
+        (PathBuf::from("/p"), PathBuf::from("/w/tmp"))
+    );
+    assert_eq!(directories.checkpoints, "file:///w/checkpoints");
+
+    let error = Directories::of(&Configuration::default(), |_| None).unwrap_err();
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("set `process.working-dir`, or the environment variable `STREAMD_DATA_DIR`")
+    );
+}
+
 proptest! {
+    #[test]
+    fn a_printed_size_reads_back(bytes: u64) {
+        prop_assert_eq!(parse_size(&format_size(bytes)), Some(bytes));
+    }
+
     #[test]
     fn a_printed_duration_reads_back(millis: u64) {
         prop_assert_eq!(parse_duration(&format_duration(millis)), Some(Duration::from_millis(millis)));

@@ -26,6 +26,16 @@ impl Setting for Duration {
     }
 }
 
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl Setting for ByteSize {
+    fn read(text: Option<&str>) -> Option<Self> {
+        parse_size(text?).map(Self)
+    }
+}
+
 impl Setting for u32 {
     fn read(text: Option<&str>) -> Option<Self> {
         text?.parse().ok()
@@ -77,8 +87,11 @@ impl Setting for ExternalizedCheckpointRetention {
     }
 }
 
-/// The units of a duration, in milliseconds, with Flink's spellings of each. The first spelling is the one that is printed.
-const UNITS: [(u64, &[&str]); 5] = [
+/// Units with their spellings, largest first. The first spelling is the one that is printed.
+type Units = [(u64, &'static [&'static str]); 5];
+
+/// The units of a duration, in milliseconds.
+const DURATION_UNITS: Units = [
     (24 * 60 * 60 * 1000, &["d", "day", "days"]),
     (60 * 60 * 1000, &["h", "hour", "hours"]),
     (60 * 1000, &["min", "m", "minute", "minutes"]),
@@ -86,33 +99,55 @@ const UNITS: [(u64, &[&str]); 5] = [
     (1, &["ms", "milli", "millis", "millisecond", "milliseconds"]),
 ];
 
+/// The units of a size, in bytes. As in Flink, all are powers of 1024.
+const SIZE_UNITS: Units = [
+    (1 << 40, &["tb", "t", "tebibytes"]),
+    (1 << 30, &["gb", "g", "gibibytes"]),
+    (1 << 20, &["mb", "m", "mebibytes"]),
+    (1 << 10, &["kb", "k", "kibibytes"]),
+    (1, &["bytes", "b"]),
+];
+
 /// A duration: a whole number and its unit, with or without a space (`10 s`, `5min`, `500 ms`), or `0`.
 ///
 /// A number without a unit is refused: what is a second in one system is a millisecond in another.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = (
-        text[..digits].parse::<u64>().ok()?,
-        text[digits..].trim_start().to_ascii_lowercase(),
-    );
-    if unit.is_empty() && number == 0 {
-        return Some(Duration::ZERO);
-    }
-    let (millis, _) = UNITS.iter().find(|(_, spellings)| spellings.contains(&unit.as_str()))?;
-    number.checked_mul(*millis).map(Duration::from_millis)
+    parse_quantity(text, &DURATION_UNITS).map(Duration::from_millis)
 }
 
 /// A number of milliseconds in the largest unit that holds it without a fraction: `90000` is `90 s`.
 pub fn format_duration(millis: u64) -> String {
-    if millis == 0 {
-        return "0 ms".to_owned();
+    format_quantity(millis, &DURATION_UNITS)
+}
+
+/// A size: a whole number and its unit, with or without a space (`128 mb`, `64k`), or `0`.
+pub fn parse_size(text: &str) -> Option<u64> {
+    parse_quantity(text, &SIZE_UNITS)
+}
+
+/// A number of bytes in the largest unit that holds it without a fraction: `1048576` is `1 mb`.
+pub fn format_size(bytes: u64) -> String {
+    format_quantity(bytes, &SIZE_UNITS)
+}
+
+fn parse_quantity(text: &str, units: &Units) -> Option<u64> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let number = digits.parse::<u64>().ok()?;
+    let unit = unit.trim_start().to_ascii_lowercase();
+    if unit.is_empty() && number == 0 {
+        return Some(0);
     }
-    let (unit, spellings) = UNITS
+    let (factor, _) = units.iter().find(|(_, spellings)| spellings.contains(&unit.as_str()))?;
+    number.checked_mul(*factor)
+}
+
+fn format_quantity(number: u64, units: &Units) -> String {
+    let (factor, spellings) = units
         .iter()
-        .find(|(unit, _)| millis % unit == 0)
-        .expect("every number of milliseconds is divisible by one");
-    format!("{} {}", millis / unit, spellings[0])
+        .find(|(factor, _)| number != 0 && number.is_multiple_of(*factor))
+        .unwrap_or(&units[units.len() - 1]);
+    format!("{} {}", number / factor, spellings[0])
 }
 
 pub(super) fn parse_integer(text: &str) -> Option<u64> {
