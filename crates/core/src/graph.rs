@@ -119,6 +119,8 @@ pub enum StateKind {
     },
     /// A list of elements per subtask; the concatenation of all lists is dealt out anew.
     List,
+    /// A list of elements per subtask; every subtask gets the concatenation of all lists.
+    Union,
 }
 
 /// An exchange of records from every subtask of one vertex to some of another.
@@ -300,6 +302,7 @@ fn outline_of_states(states: &[StateDescriptor]) -> String {
         let schema = match &state.kind {
             StateKind::Keyed { key } => format!("{key:?} -> {:?}", state.value),
             StateKind::List => format!("list of {:?}", state.value),
+            StateKind::Union => format!("union list of {:?}", state.value),
         };
         text.push_str(&format!(" state `{}`: {schema}", state.name));
     }

@@ -1,0 +1,157 @@
+//! Who gets what: the state of every subtask, from a snapshot or from nothing.
+//!
+//! | state | to |
+//! |---|---|
+//! | keyed | every subtask whose key groups overlap a handle gets the handle; it reads only its groups |
+//! | list | the concatenation is dealt in contiguous blocks, the first subtasks one element more |
+//! | union list | the concatenation goes to every subtask |
+//! | union list | every subtask gets the concatenation |
+//! | splits of a source that starts fresh | in turn, so that neighbouring splits spread over the subtasks |
+
+use std::collections::BTreeMap;
+
+use streamd_core::graph::{JobGraph, JobVertex, Operator, StateKind};
+use streamd_core::id::{OperatorId, SubtaskId};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::snapshot::{
+    KeyedStateHandle, ListState, ObjectHandle, OperatorState, OperatorSubtaskState, SnapshotMetadata,
+};
+
+use crate::event::RestorePoint;
+
+/// The state that every subtask starts from, by operator. A subtask without state is present and empty.
+pub type StateAssignment = BTreeMap<SubtaskId, BTreeMap<OperatorId, OperatorSubtaskState>>;
+
+/// Deals a snapshot out to the subtasks of a graph; without one, the initial splits of its sources.
+/// `max_parallelism` is the number of key groups of each vertex, by position.
+pub fn assign(graph: &JobGraph, max_parallelism: &[u32], restore: Option<&RestorePoint>) -> StateAssignment {
+    let mut assignment = StateAssignment::new();
+    for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
+        let groups = max_parallelism
+            .get(vertex as usize)
+            .copied()
+            .unwrap_or_else(|| job_vertex.effective_max_parallelism());
+        for index in 0..job_vertex.parallelism {
+            assignment.insert(SubtaskId { vertex, index }, BTreeMap::new());
+        }
+        for operator in &job_vertex.operators {
+            let shares = shares_of(operator, job_vertex, groups, restore);
+            for (index, share) in (0u32..).zip(shares) {
+                if !share.is_empty()
+                    && let Some(subtask) = assignment.get_mut(&SubtaskId { vertex, index })
+                {
+                    subtask.insert(operator.id, share);
+                }
+            }
+        }
+    }
+    assignment
+}
+
+/// One operator's state for each subtask of its vertex, by index.
+fn shares_of(
+    operator: &Operator,
+    vertex: &JobVertex,
+    groups: u32,
+    restore: Option<&RestorePoint>,
+) -> Vec<OperatorSubtaskState> {
+    let parallelism = vertex.parallelism;
+    let mut shares = vec![OperatorSubtaskState::default(); parallelism as usize];
+    let restored = restore.and_then(|point| Some((point, operator_state(&point.metadata, operator.id)?)));
+    if let Some((point, state)) = restored {
+        for (index, share) in (0u32..).zip(&mut shares) {
+            let range = KeyGroupRange::of_subtask(index, parallelism, groups);
+            share.keyed = keyed_share(&state.keyed, range, &point.uri);
+        }
+        for list in &state.lists {
+            let items = match declared_kind(operator, &list.name) {
+                Some(StateKind::Union) => vec![list.items.clone(); parallelism as usize],
+                Some(StateKind::List | StateKind::Keyed { .. }) | None => in_blocks(&list.items, parallelism),
+            };
+            deal(&mut shares, list, items);
+        }
+    }
+    if let Some(splits) = &operator.initial_splits {
+        let restored_splits = restored.is_some_and(|(_, state)| state.lists.iter().any(|list| list.name == splits.name));
+        if !restored_splits {
+            // A source that took part in the snapshot and left no split behind has read all of them: it starts with
+            // an empty list, never with its initial splits again.
+            let finished = restore.is_some_and(|point| took_part(&point.metadata, operator.id));
+            let items = if finished { &[][..] } else { &splits.items };
+            deal(&mut shares, splits, in_turn(items, parallelism));
+        }
+    }
+    shares
+}
+
+fn declared_kind<'a>(operator: &'a Operator, state: &str) -> Option<&'a StateKind> {
+    operator.states.iter().find(|declared| declared.name == state).map(|declared| &declared.kind)
+}
+
+fn is_union(operator: &Operator, name: &str) -> bool {
+    operator.states.iter().any(|state| state.name == name && state.kind == StateKind::Union)
+}
+
+fn operator_state(metadata: &SnapshotMetadata, id: OperatorId) -> Option<&OperatorState> {
+    metadata.operators.iter().find(|state| state.id == id)
+}
+
+fn took_part(metadata: &SnapshotMetadata, id: OperatorId) -> bool {
+    operator_state(metadata, id).is_some() || metadata.graph.operators().any(|(_, operator)| operator.id == id)
+}
+
+/// The handles that hold keys of the range, whole, with absolute URIs.
+fn keyed_share(handles: &[KeyedStateHandle], range: KeyGroupRange, folder: &str) -> Vec<KeyedStateHandle> {
+    handles
+        .iter()
+        .filter(|handle| !handle.key_groups.intersection(range).is_empty())
+        .map(|handle| KeyedStateHandle {
+            object: ObjectHandle {
+                path: absolute(folder, &handle.object.path),
+                ..handle.object.clone()
+            },
+            ..handle.clone()
+        })
+        .collect()
+}
+
+/// The absolute URI of an object that a snapshot in `folder` calls `path`.
+pub fn absolute(folder: &str, path: &str) -> String {
+    if path.contains("://") || path.starts_with("file:") {
+        path.to_owned()
+    } else {
+        format!("{}/{path}", folder.trim_end_matches('/'))
+    }
+}
+
+fn deal(shares: &mut [OperatorSubtaskState], list: &ListState, dealt: Vec<Vec<Vec<u8>>>) {
+    for (share, items) in shares.iter_mut().zip(dealt) {
+        share.lists.push(ListState {
+            name: list.name.clone(),
+            data_type: list.data_type.clone(),
+            items,
+        });
+    }
+}
+
+/// Contiguous blocks of `total / parallelism` elements, the first `total % parallelism` blocks one more.
+fn in_blocks(items: &[Vec<u8>], parallelism: u32) -> Vec<Vec<Vec<u8>>> {
+    let parallelism = parallelism as usize;
+    let (base, remainder) = (items.len() / parallelism, items.len() % parallelism);
+    let mut rest = items;
+    (0..parallelism)
+        .map(|index| {
+            let (block, tail) = rest.split_at(base + usize::from(index < remainder));
+            rest = tail;
+            block.to_vec()
+        })
+        .collect()
+}
+
+/// Element `i` to subtask `i mod parallelism`.
+fn in_turn(items: &[Vec<u8>], parallelism: u32) -> Vec<Vec<Vec<u8>>> {
+    let parallelism = parallelism as usize;
+    (0..parallelism)
+        .map(|index| items.iter().skip(index).step_by(parallelism).cloned().collect())
+        .collect()
+}
