@@ -53,12 +53,16 @@ impl ExecutionGraph {
 
     /// The state of a subtask; CREATED for one that the graph does not have.
     pub fn state(&self, subtask: SubtaskId) -> ExecutionState {
-        self.executions.get(&subtask).map_or(ExecutionState::Created, |execution| execution.state)
+        self.executions
+            .get(&subtask)
+            .map_or(ExecutionState::Created, |execution| execution.state)
     }
 
     /// Every subtask with its state, in order.
     pub fn states(&self) -> impl Iterator<Item = (SubtaskId, ExecutionState)> + '_ {
-        self.executions.iter().map(|(subtask, execution)| (*subtask, execution.state))
+        self.executions
+            .iter()
+            .map(|(subtask, execution)| (*subtask, execution.state))
     }
 
     /// Every subtask, in order.
@@ -133,12 +137,17 @@ impl ExecutionGraph {
 
     /// Whether this worker runs this subtask.
     pub fn runs(&self, worker: WorkerId, subtask: SubtaskId) -> bool {
-        self.executions.get(&subtask).is_some_and(|execution| execution.worker == Some(worker))
+        self.executions
+            .get(&subtask)
+            .is_some_and(|execution| execution.worker == Some(worker))
     }
 
     /// The workers that run subtasks of this attempt, ended ones included.
     pub fn workers(&self) -> BTreeSet<WorkerId> {
-        self.executions.values().filter_map(|execution| execution.worker).collect()
+        self.executions
+            .values()
+            .filter_map(|execution| execution.worker)
+            .collect()
     }
 
     /// The workers that still run something.
@@ -175,9 +184,9 @@ impl ExecutionGraph {
 
 /// Every subtask of a graph, in order.
 pub fn all_subtasks(graph: &JobGraph) -> impl Iterator<Item = SubtaskId> + '_ {
-    (0u32..).zip(&graph.vertices).flat_map(|(vertex, job_vertex)| {
-        (0..job_vertex.parallelism).map(move |index| SubtaskId { vertex, index })
-    })
+    (0u32..)
+        .zip(&graph.vertices)
+        .flat_map(|(vertex, job_vertex)| (0..job_vertex.parallelism).map(move |index| SubtaskId { vertex, index }))
 }
 
 #[cfg(test)]

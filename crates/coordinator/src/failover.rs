@@ -87,7 +87,9 @@ impl Failover {
 /// At least one millisecond more, so that a delay of 0 grows as well.
 fn grown(delay_ms: u64, multiplier_percent: u32) -> u64 {
     let product = u128::from(delay_ms) * u128::from(multiplier_percent) / 100;
-    u64::try_from(product).unwrap_or(u64::MAX).max(delay_ms.saturating_add(1))
+    u64::try_from(product)
+        .unwrap_or(u64::MAX)
+        .max(delay_ms.saturating_add(1))
 }
 
 #[cfg(test)]

@@ -8,9 +8,15 @@
 //!   Event ────▶│ lifecycle · execution graph · failover  │────▶ Vec<Action>
 //!              │ checkpoint coordinator · operations     │
 //!              └─────────────────────────────────────────┘
+//!   plan ────▶ validate    snapshot ────▶ restore    task managers, jobs ────▶ SlotManager
 //! ```
 //!
-//! Reading order: [`event`] and [`action`] (the interface), then the machines.
+//! Reading order: [`event`] and [`action`] (the interface), [`lifecycle`], [`job`] (the machine), then what it is made of:
+//! [`execution`], [`placement`], [`workers`], [`failover`], [`checkpoint`], [`operation`]. Beside it stand [`validate`]
+//! (may a plan run at all), [`restore`] (does a snapshot fit, and who gets what) and [`slots`] (for all jobs of a
+//! cluster). [`invariant`] says what must hold over all of it.
+//!
+//! The concepts are Flink's: JobMaster, ExecutionGraph, CheckpointCoordinator, RestartBackoffTimeStrategy, SlotManager.
 
 pub mod action;
 pub mod event;
@@ -18,4 +24,18 @@ pub mod lifecycle;
 
 pub mod job;
 
+pub mod execution;
+pub mod outline;
+pub mod placement;
+pub mod workers;
+
+pub mod failover;
+
+pub mod checkpoint;
+pub mod operation;
+
+pub mod restore;
 pub mod slots;
+pub mod validate;
+
+pub mod invariant;

@@ -22,7 +22,10 @@ pub fn share_slots(graph: &JobGraph, slots: &[SlotId]) -> Option<BTreeMap<SlotId
         for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
             if job_vertex.slot_sharing_group == group {
                 for (index, slot) in (0..job_vertex.parallelism).zip(of_group) {
-                    shared.entry(slot.clone()).or_default().push(SubtaskId { vertex, index });
+                    shared
+                        .entry(slot.clone())
+                        .or_default()
+                        .push(SubtaskId { vertex, index });
                 }
             }
         }
@@ -32,7 +35,10 @@ pub fn share_slots(graph: &JobGraph, slots: &[SlotId]) -> Option<BTreeMap<SlotId
 
 /// How many slots a graph needs.
 pub fn slots_needed(graph: &JobGraph) -> u32 {
-    graph.slots_by_group().iter().fold(0, |sum, (_, slots)| sum.saturating_add(*slots))
+    graph
+        .slots_by_group()
+        .iter()
+        .fold(0, |sum, (_, slots)| sum.saturating_add(*slots))
 }
 
 /// The subtasks of every slot of every worker of one attempt.
@@ -75,14 +81,18 @@ impl Placement {
 
     /// All subtasks of a worker, in order.
     pub fn subtasks_of(&self, worker: WorkerId) -> Vec<SubtaskId> {
-        let subtasks: BTreeSet<SubtaskId> = self.slots_of(worker).flat_map(|(_, subtasks)| subtasks).copied().collect();
+        let subtasks: BTreeSet<SubtaskId> = self
+            .slots_of(worker)
+            .flat_map(|(_, subtasks)| subtasks)
+            .copied()
+            .collect();
         subtasks.into_iter().collect()
     }
 
     /// Every subtask with its worker.
     pub fn workers_of_subtasks(&self) -> impl Iterator<Item = (SubtaskId, WorkerId)> + '_ {
-        self.workers.iter().flat_map(|(worker, slots)| {
-            slots.values().flatten().map(move |subtask| (*subtask, *worker))
-        })
+        self.workers
+            .iter()
+            .flat_map(|(worker, slots)| slots.values().flatten().map(move |subtask| (*subtask, *worker)))
     }
 }

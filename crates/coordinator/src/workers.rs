@@ -38,7 +38,10 @@ impl Workers {
 
     /// The live worker on a task manager, or a new one that is to be started.
     pub fn find_or_create(&mut self, task_manager: &TaskManagerId) -> (WorkerId, Start) {
-        let found = self.live.iter().find(|(_, worker)| worker.task_manager == *task_manager);
+        let found = self
+            .live
+            .iter()
+            .find(|(_, worker)| worker.task_manager == *task_manager);
         if let Some((id, _)) = found {
             return (*id, Start::NotNeeded);
         }
@@ -102,7 +105,10 @@ impl Workers {
 
     /// The live workers on a task manager.
     pub fn on(&self, task_manager: &TaskManagerId) -> BTreeSet<WorkerId> {
-        self.live().filter(|(_, on, _)| *on == task_manager).map(|(id, _, _)| id).collect()
+        self.live()
+            .filter(|(_, on, _)| *on == task_manager)
+            .map(|(id, _, _)| id)
+            .collect()
     }
 }
 

@@ -1,6 +1,20 @@
 //! The job machine: the life of one job from CREATED to its end.
+//!
+//! Reading order: [`JobMachine`], its phases, then the four stretches of its road: `attempt` (slots, workers,
+//! deployment), `reports` (what workers say), `snapshots` and `operations`, `ending`; `status` is what others may see.
 
 mod machine;
+mod phase;
+
+mod attempt;
+mod reports;
+
+mod operations;
+mod snapshots;
+
+mod ending;
+
+mod status;
 mod views;
 
 pub use machine::JobMachine;

@@ -5,7 +5,6 @@
 //! | keyed | every subtask whose key groups overlap a handle gets the handle; it reads only its groups |
 //! | list | the concatenation is dealt in contiguous blocks, the first subtasks one element more |
 //! | union list | the concatenation goes to every subtask |
-//! | union list | every subtask gets the concatenation |
 //! | splits of a source that starts fresh | in turn, so that neighbouring splits spread over the subtasks |
 
 use std::collections::BTreeMap;
@@ -72,7 +71,8 @@ fn shares_of(
         }
     }
     if let Some(splits) = &operator.initial_splits {
-        let restored_splits = restored.is_some_and(|(_, state)| state.lists.iter().any(|list| list.name == splits.name));
+        let restored_splits =
+            restored.is_some_and(|(_, state)| state.lists.iter().any(|list| list.name == splits.name));
         if !restored_splits {
             // A source that took part in the snapshot and left no split behind has read all of them: it starts with
             // an empty list, never with its initial splits again.
@@ -85,11 +85,11 @@ fn shares_of(
 }
 
 fn declared_kind<'a>(operator: &'a Operator, state: &str) -> Option<&'a StateKind> {
-    operator.states.iter().find(|declared| declared.name == state).map(|declared| &declared.kind)
-}
-
-fn is_union(operator: &Operator, name: &str) -> bool {
-    operator.states.iter().any(|state| state.name == name && state.kind == StateKind::Union)
+    operator
+        .states
+        .iter()
+        .find(|declared| declared.name == state)
+        .map(|declared| &declared.kind)
 }
 
 fn operator_state(metadata: &SnapshotMetadata, id: OperatorId) -> Option<&OperatorState> {

@@ -102,13 +102,19 @@ impl Unclaimed {
         };
         CodedError::new(
             ErrorCode::UnclaimedState,
-            format!("the snapshot holds state of {}{others} that no operator of the job claims", self.name),
+            format!(
+                "the snapshot holds state of {}{others} that no operator of the job claims",
+                self.name
+            ),
         )
         .with_hint(hint)
     }
 
     fn warning(&self) -> String {
-        format!("the state of {} in the snapshot was dropped: no operator of the job claims it", self.name)
+        format!(
+            "the state of {} in the snapshot was dropped: no operator of the job claims it",
+            self.name
+        )
     }
 }
 
@@ -161,18 +167,24 @@ fn check_keyed(operator: &Operator, declared: &StateDescriptor, handle: &KeyedSt
             same_type(operator, &declared.name, "key", &handle.key, key)?;
             same_type(operator, &declared.name, "value", &handle.value, &declared.value)
         }
-        StateKind::List | StateKind::Union => {
-            Err(incompatible(operator, &declared.name, "is keyed in the snapshot and a list in the job"))
-        }
+        StateKind::List | StateKind::Union => Err(incompatible(
+            operator,
+            &declared.name,
+            "is keyed in the snapshot and a list in the job",
+        )),
     }
 }
 
 fn check_list(operator: &Operator, declared: &StateDescriptor, list: &ListState) -> Result<(), CodedError> {
     match &declared.kind {
-        StateKind::List | StateKind::Union => same_type(operator, &declared.name, "element", &list.data_type, &declared.value),
-        StateKind::Keyed { .. } => {
-            Err(incompatible(operator, &declared.name, "is a list in the snapshot and keyed in the job"))
+        StateKind::List | StateKind::Union => {
+            same_type(operator, &declared.name, "element", &list.data_type, &declared.value)
         }
+        StateKind::Keyed { .. } => Err(incompatible(
+            operator,
+            &declared.name,
+            "is a list in the snapshot and keyed in the job",
+        )),
     }
 }
 
@@ -190,7 +202,11 @@ fn same_type(operator: &Operator, state: &str, what: &str, old: &DataType, new: 
     if old == new {
         return Ok(());
     }
-    let difference = format!("has the {what} type `{}` in the snapshot and `{}` in the job", type_text(old), type_text(new));
+    let difference = format!(
+        "has the {what} type `{}` in the snapshot and `{}` in the job",
+        type_text(old),
+        type_text(new)
+    );
     Err(incompatible(operator, state, &difference))
 }
 
@@ -233,7 +249,9 @@ fn key_groups_of(vertex: &JobVertex, metadata: &SnapshotMetadata) -> Result<u32,
             vertex.name,
             state.label()
         ))
-        .with_hint(format!("set max parallelism {groups}, or do not set it: the snapshot's is then adopted")));
+        .with_hint(format!(
+            "set max parallelism {groups}, or do not set it: the snapshot's is then adopted"
+        )));
     }
     if vertex.parallelism > groups {
         return Err(mismatch(format!(
@@ -285,8 +303,10 @@ fn type_text(data_type: &DataType) -> String {
 }
 
 fn fields_text(fields: &[streamd_core::row::Field]) -> String {
-    let fields: Vec<String> =
-        fields.iter().map(|field| format!("{}: {}", field.name, type_text(&field.data_type))).collect();
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|field| format!("{}: {}", field.name, type_text(&field.data_type)))
+        .collect();
     fields.join(", ")
 }
 

@@ -1,0 +1,275 @@
+//! All snapshots of a job: those under way, those completed, and the number of the next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+use std::sync::Arc;
+
+use streamd_core::barrier::SnapshotKind;
+use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotOptions};
+use streamd_core::graph::CheckpointingMode;
+use streamd_core::id::{CheckpointId, SubtaskId};
+use streamd_core::snapshot::{SnapshotMetadata, SubtaskSnapshot};
+use streamd_core::time::{MonotonicTime, WallTime};
+
+use crate::event::CheckpointOptions;
+
+use super::metadata::Origin;
+use super::pending::{PendingSnapshot, Purpose, Stage};
+use super::schedule::Schedule;
+use super::store::{CompletedCheckpoint, CompletedStore, folders_referred_to};
+use super::tolerance::Tolerance;
+
+/// How many given-up snapshots are remembered, so that the files of a subtask that acknowledges late are deleted as well.
+/// As many as Flink: a subtask is hardly ever more than a few checkpoints behind.
+const REMEMBERED: usize = 16;
+
+/// A snapshot folder that is to be deleted.
+pub type Discarded = (CheckpointId, String);
+
+/// What an acknowledgement led to.
+#[derive(Debug)]
+pub enum Acknowledgement {
+    /// Nothing: the snapshot is unknown or complete, or the subtask had acknowledged before.
+    Ignored,
+    /// Nothing but files to delete: the snapshot was given up.
+    Late(Discarded),
+    /// Others are awaited.
+    Awaiting,
+    /// The part cannot be one of this subtask's.
+    Foreign,
+    /// Everything is there: publish this.
+    Collected {
+        /// What the snapshot says.
+        metadata: Arc<SnapshotMetadata>,
+        /// The URI of its folder.
+        location: String,
+    },
+}
+
+/// The snapshots of one job over all of its attempts.
+#[derive(Debug)]
+pub struct CheckpointCoordinator {
+    options: CheckpointOptions,
+    next_id: CheckpointId,
+    pending: BTreeMap<CheckpointId, PendingSnapshot>,
+    store: CompletedStore,
+    given_up: VecDeque<Discarded>,
+    completed: u64,
+    failed: u64,
+    /// When periodic checkpoints are due.
+    pub schedule: Schedule,
+    /// How many may fail.
+    pub tolerance: Tolerance,
+}
+
+impl CheckpointCoordinator {
+    /// A coordinator whose first snapshot follows the restored one.
+    pub fn new(options: CheckpointOptions, restored: Option<CheckpointId>) -> Self {
+        Self {
+            next_id: CheckpointId(restored.map_or(1, |id| id.0.saturating_add(1))),
+            pending: BTreeMap::new(),
+            store: CompletedStore::new(options.num_retained),
+            given_up: VecDeque::new(),
+            completed: 0,
+            failed: 0,
+            schedule: Schedule::new(&options),
+            tolerance: Tolerance::new(options.tolerable_failed),
+            options,
+        }
+    }
+
+    /// The number that the next snapshot will have.
+    pub fn next_id(&self) -> CheckpointId {
+        self.next_id
+    }
+
+    /// Begins a snapshot: all of `subtasks` have to acknowledge it before its time is up.
+    pub fn trigger(
+        &mut self,
+        (now, wall): (MonotonicTime, WallTime),
+        purpose: Purpose,
+        location: String,
+        sources: AfterBarrier,
+        subtasks: impl Iterator<Item = SubtaskId>,
+    ) -> Barrier {
+        let id = self.next_id;
+        self.next_id = CheckpointId(id.0.checked_add(1).expect("a job takes fewer than 2^64 snapshots"));
+        let options = SnapshotOptions {
+            kind: purpose.kind(),
+            location: location.clone(),
+            sources,
+            aligned: self.options.mode == CheckpointingMode::ExactlyOnce,
+        };
+        let pending = PendingSnapshot {
+            purpose,
+            location,
+            triggered: now,
+            triggered_at: wall,
+            base: self.store.latest().map(|(id, _)| id),
+            stage: Stage::Collecting {
+                deadline: now.plus(self.options.timeout_ms),
+                awaiting: subtasks.collect(),
+                collected: BTreeMap::new(),
+            },
+        };
+        let taken = self.pending.insert(id, pending);
+        assert!(taken.is_none(), "invariant I11: snapshot id {id} was given out twice");
+        Barrier {
+            checkpoint: id,
+            options: Arc::new(options),
+        }
+    }
+
+    /// A subtask's part is durable.
+    pub fn acknowledge(
+        &mut self,
+        id: CheckpointId,
+        subtask: SubtaskId,
+        snapshot: SubtaskSnapshot,
+        origin: &Origin,
+    ) -> Acknowledgement {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            let late = self.given_up.iter().find(|(given_up, _)| *given_up == id);
+            return late.cloned().map_or(Acknowledgement::Ignored, Acknowledgement::Late);
+        };
+        let Stage::Collecting {
+            awaiting, collected, ..
+        } = &mut pending.stage
+        else {
+            return Acknowledgement::Ignored;
+        };
+        if !awaiting.contains(&subtask) {
+            return Acknowledgement::Ignored;
+        }
+        if !origin.accepts(subtask, &snapshot) {
+            return Acknowledgement::Foreign;
+        }
+        awaiting.remove(&subtask);
+        collected.insert(subtask, snapshot);
+        if !awaiting.is_empty() {
+            return Acknowledgement::Awaiting;
+        }
+        let collected = mem::take(collected);
+        let metadata = Arc::new(origin.metadata(id, pending, &collected));
+        pending.stage = Stage::Publishing {
+            metadata: Arc::clone(&metadata),
+            subtasks: collected.len(),
+        };
+        Acknowledgement::Collected {
+            metadata,
+            location: pending.location.clone(),
+        }
+    }
+
+    /// Ends a snapshot that subtasks still write, if it is such a one.
+    pub fn give_up(&mut self, id: CheckpointId) -> Option<PendingSnapshot> {
+        if self.pending.get(&id)?.is_publishing() {
+            return None;
+        }
+        let pending = self.pending.remove(&id)?;
+        self.count_failed(&pending);
+        self.given_up.push_back((id, pending.location.clone()));
+        if self.given_up.len() > REMEMBERED {
+            self.given_up.pop_front();
+        }
+        Some(pending)
+    }
+
+    /// The snapshots that subtasks still write and for which `choose` says so.
+    pub fn collecting(&self, choose: impl Fn(CheckpointId, &PendingSnapshot) -> bool) -> Vec<CheckpointId> {
+        self.pending
+            .iter()
+            .filter(|(id, pending)| !pending.is_publishing() && choose(**id, pending))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The snapshots whose time is up.
+    pub fn expired(&self, now: MonotonicTime) -> Vec<CheckpointId> {
+        self.collecting(|_, pending| pending.deadline().is_some_and(|deadline| deadline <= now))
+    }
+
+    /// Ends a snapshot whose publication has an outcome, if it is such a one.
+    pub fn take_publishing(&mut self, id: CheckpointId) -> Option<PendingSnapshot> {
+        if !self.pending.get(&id)?.is_publishing() {
+            return None;
+        }
+        self.pending.remove(&id)
+    }
+
+    /// Whether the outcome of a publication is awaited.
+    pub fn is_publishing(&self) -> bool {
+        self.pending.values().any(PendingSnapshot::is_publishing)
+    }
+
+    /// Counts a snapshot that failed. Savepoints are no checkpoints: their failures are the operation's.
+    pub fn count_failed(&mut self, pending: &PendingSnapshot) {
+        if pending.purpose.kind() == SnapshotKind::Checkpoint {
+            self.failed += 1;
+        }
+    }
+
+    /// Records a completed checkpoint.
+    pub fn complete(&mut self, id: CheckpointId, pending: &PendingSnapshot, bytes: u64, now: MonotonicTime) {
+        self.completed += 1;
+        self.tolerance.on_success(id);
+        self.store.add(
+            id,
+            CompletedCheckpoint {
+                location: pending.location.clone(),
+                bytes,
+                duration_ms: now.since(pending.triggered),
+                refers_to: pending
+                    .metadata()
+                    .map(|metadata| folders_referred_to(metadata))
+                    .unwrap_or_default(),
+            },
+        );
+    }
+
+    /// Takes out the subsumed checkpoints that nothing needs any more.
+    pub fn sweep(&mut self) -> Vec<Discarded> {
+        let bases: BTreeSet<CheckpointId> = self.pending.values().filter_map(|pending| pending.base).collect();
+        self.store.sweep(&bases)
+    }
+
+    /// The completed checkpoints.
+    pub fn store(&mut self) -> &mut CompletedStore {
+        &mut self.store
+    }
+
+    /// The latest completed checkpoint.
+    pub fn latest(&self) -> Option<(CheckpointId, &CompletedCheckpoint)> {
+        self.store.latest()
+    }
+
+    /// How many checkpoints, savepoints not counted, are under way.
+    pub fn checkpoints_under_way(&self) -> usize {
+        self.pending
+            .values()
+            .filter(|pending| pending.purpose.kind() == SnapshotKind::Checkpoint)
+            .count()
+    }
+
+    /// How many snapshots are under way.
+    pub fn under_way(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many checkpoints were completed, and how many failed.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.completed, self.failed)
+    }
+
+    /// The snapshot under way with this id.
+    pub fn pending(&self, id: CheckpointId) -> Option<&PendingSnapshot> {
+        self.pending.get(&id)
+    }
+
+    /// When something is due next: a checkpoint, or the end of a snapshot's time.
+    pub fn deadline(&self) -> Option<MonotonicTime> {
+        let expiry = self.pending.values().filter_map(PendingSnapshot::deadline).min();
+        let trigger = self.schedule.deadline(self.checkpoints_under_way());
+        expiry.into_iter().chain(trigger).min()
+    }
+}

@@ -1,0 +1,229 @@
+//! The first half of an attempt: slots, workers, deployment.
+
+use std::collections::BTreeMap;
+
+use streamd_core::id::{TaskManagerId, WorkerId};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::protocol::{
+    Deployment, ExecutionState, Failure, FaultDomain, SlotDeployment, SubtaskDeployment, WorkerCommand,
+    WorkerPlacement, WorkerRegistration,
+};
+
+use crate::action::Action;
+use crate::event::SlotId;
+use crate::execution::ExecutionGraph;
+use crate::job::machine::{JobMachine, Moment};
+use crate::job::phase::{Course, Phase};
+use crate::outline::difference;
+use crate::placement::{Placement, share_slots, slots_needed};
+use crate::restore::{StateAssignment, assign};
+use crate::workers::Start;
+
+impl JobMachine {
+    pub(super) fn on_start(&mut self, at: Moment) {
+        if matches!(self.phase, Phase::Created) {
+            self.begin_attempt(at);
+        }
+    }
+
+    /// A new attempt asks for slots.
+    pub(super) fn begin_attempt(&mut self, at: Moment) -> bool {
+        self.attempt = self.attempt.next();
+        self.execution = ExecutionGraph::new(&self.spec.graph);
+        self.execution.transition_all(ExecutionState::Scheduled);
+        self.metrics.clear();
+        self.checkpoints.tolerance.reset();
+        self.restored = self.restore.clone();
+        let deadline = at.now.plus(self.spec.options.slot_request_timeout_ms);
+        self.enter(Phase::WaitingForSlots { deadline }, None);
+        self.out.push(Action::RequestSlots {
+            count: slots_needed(&self.spec.graph),
+        });
+        true
+    }
+
+    /// The slots are there: each of their task managers needs a worker, and no other does.
+    pub(super) fn on_slots(&mut self, at: Moment, slots: &[SlotId]) {
+        if !matches!(self.phase, Phase::WaitingForSlots { .. }) {
+            return;
+        }
+        let Some(shared) = share_slots(&self.spec.graph, slots) else {
+            let message = format!("{} slots were granted, fewer than asked for", slots.len());
+            self.fail_attempt(at, failure(FaultDomain::Internal, message));
+            return;
+        };
+        let mut worker_on: BTreeMap<TaskManagerId, WorkerId> = BTreeMap::new();
+        for task_manager in shared.keys().map(|slot| &slot.task_manager) {
+            if worker_on.contains_key(task_manager) {
+                continue;
+            }
+            let (worker, start) = self.workers.find_or_create(task_manager);
+            worker_on.insert(task_manager.clone(), worker);
+            if start == Start::Needed {
+                self.out.push(Action::StartWorker {
+                    worker,
+                    task_manager: task_manager.clone(),
+                });
+            }
+        }
+        let placement = Placement::new(shared, &worker_on);
+        let idle: Vec<WorkerId> = self
+            .workers
+            .live()
+            .map(|(worker, _, _)| worker)
+            .filter(|worker| !placement.uses(*worker))
+            .collect();
+        for worker in idle {
+            self.stop_worker(worker);
+        }
+        let deadline = at.now.plus(self.spec.options.worker_start_timeout_ms);
+        self.enter(Phase::WaitingForWorkers { placement, deadline }, None);
+    }
+
+    pub(super) fn give_up_slots(&mut self, at: Moment) -> bool {
+        let message = format!(
+            "NoResourceAvailable: could not acquire the minimum required resources: {} slots were not free within {} ms",
+            slots_needed(&self.spec.graph),
+            self.spec.options.slot_request_timeout_ms
+        );
+        self.fail_attempt(at, failure(FaultDomain::External, message));
+        true
+    }
+
+    /// Workers that did not come up are stopped, so that the next attempt starts others.
+    pub(super) fn give_up_workers(&mut self, at: Moment) -> bool {
+        let missing: Vec<WorkerId> = self
+            .workers
+            .live()
+            .filter(|(_, _, process)| process.is_none())
+            .map(|(worker, _, _)| worker)
+            .collect();
+        let names: Vec<String> = missing.iter().map(|worker| format!("`{worker}`")).collect();
+        for worker in missing {
+            self.stop_worker(worker);
+        }
+        let message = format!(
+            "workers {} did not register within {} ms",
+            names.join(", "),
+            self.spec.options.worker_start_timeout_ms
+        );
+        self.fail_attempt(at, failure(FaultDomain::External, message));
+        true
+    }
+
+    /// Ends a worker process: kindly, where it can hear.
+    pub(super) fn stop_worker(&mut self, worker: WorkerId) {
+        if self.workers.is_registered(worker) {
+            self.out.push(Action::Send {
+                worker,
+                command: WorkerCommand::Shutdown,
+            });
+        }
+        if self.workers.remove(worker) {
+            self.out.push(Action::StopWorker { worker });
+        }
+    }
+
+    /// A worker has come up. One that built another graph would corrupt state: no restart can mend that.
+    pub(super) fn on_registered(&mut self, at: Moment, worker: WorkerId, registration: &WorkerRegistration) {
+        if registration.job_id != self.spec.job_id || registration.worker != worker {
+            let message = format!(
+                "`{worker}` registered for job {} as `{}` instead of for job {}",
+                registration.job_id, registration.worker, self.spec.job_id
+            );
+            self.fail_for_good(at, failure(FaultDomain::Internal, message));
+            return;
+        }
+        if !self.workers.register(worker, registration) {
+            return;
+        }
+        if registration.fingerprint != self.spec.fingerprint {
+            let message = format!(
+                "`{worker}` built a different job graph, so the application is not the same on every run [{}]: {}",
+                streamd_core::error::ErrorCode::GraphMismatch,
+                difference(&self.spec.graph, &registration.graph_outline)
+            );
+            self.fail_for_good(at, failure(FaultDomain::User, message));
+        }
+    }
+
+    /// All workers are there: each gets its subtasks with their state, and the addresses of all.
+    pub(super) fn deploy(&mut self) {
+        let placement = match std::mem::replace(&mut self.phase, Phase::Starting) {
+            Phase::WaitingForWorkers { placement, .. } => placement,
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        self.execution.deploy(&placement);
+        let mut state = assign(&self.spec.graph, &self.spec.max_parallelism, self.restore.as_ref());
+        let addresses: Vec<WorkerPlacement> = placement
+            .workers()
+            .map(|worker| WorkerPlacement {
+                worker,
+                data_address: self.workers.data_address(worker).unwrap_or_default().to_owned(),
+                subtasks: placement.subtasks_of(worker),
+            })
+            .collect();
+        for worker in placement.workers() {
+            let deployment = Deployment {
+                job_id: self.spec.job_id,
+                attempt: self.attempt,
+                slots: self.slot_deployments(&placement, worker, &mut state),
+                placement: addresses.clone(),
+                max_parallelism: self.spec.max_parallelism.clone(),
+                restored: self.restore.as_ref().map(|point| point.metadata.checkpoint_id),
+            };
+            self.out.push(Action::Send {
+                worker,
+                command: WorkerCommand::Deploy(Box::new(deployment)),
+            });
+        }
+    }
+
+    fn slot_deployments(
+        &self,
+        placement: &Placement,
+        worker: WorkerId,
+        state: &mut StateAssignment,
+    ) -> Vec<SlotDeployment> {
+        let graph = &self.spec.graph;
+        let key_groups = |vertex: u32, index: u32| {
+            let job_vertex = &graph.vertices[vertex as usize];
+            let groups = self.spec.max_parallelism.get(vertex as usize).copied();
+            let groups = groups.unwrap_or_else(|| job_vertex.effective_max_parallelism());
+            KeyGroupRange::of_subtask(index, job_vertex.parallelism, groups)
+        };
+        placement
+            .slots_of(worker)
+            .map(|(slot, subtasks)| SlotDeployment {
+                slot,
+                subtasks: subtasks
+                    .iter()
+                    .map(|subtask| SubtaskDeployment {
+                        subtask: *subtask,
+                        key_groups: key_groups(subtask.vertex, subtask.index),
+                        state: state.remove(subtask).unwrap_or_default(),
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Every subtask runs: from now on there are snapshots.
+    pub(super) fn on_all_running(&mut self, at: Moment) -> bool {
+        if self.takes_checkpoints() {
+            self.checkpoints.schedule.start(at.now);
+        }
+        self.enter(Phase::Running(Course::Processing), None);
+        true
+    }
+}
+
+pub(super) fn failure(domain: FaultDomain, message: impl Into<String>) -> Failure {
+    Failure {
+        domain,
+        message: message.into(),
+    }
+}

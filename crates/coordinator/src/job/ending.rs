@@ -1,0 +1,242 @@
+//! How attempts and jobs end: failure, cancellation, finishing.
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::protocol::{ExecutionState, Failure, WorkerCommand};
+use streamd_core::time::MonotonicTime;
+
+use crate::action::Action;
+use crate::checkpoint::End;
+use crate::failover::Decision;
+use crate::job::machine::{JobMachine, Moment};
+use crate::job::phase::{Course, Phase, Stopped};
+use crate::lifecycle::JobState;
+
+impl JobMachine {
+    /// The attempt has failed; the restart strategy decides what follows. Failures of an attempt that is being dropped
+    /// already are part of the first.
+    pub(super) fn fail_attempt(&mut self, at: Moment, cause: Failure) {
+        if self.state() != JobState::Running {
+            return;
+        }
+        match self.failover.on_failure(at.now) {
+            Decision::Restart { delay_ms } => {
+                self.remember(cause.clone());
+                self.leave_running(at, &cause.message, "take it again once the job is RUNNING");
+                let deadline = self.drop_subtasks(at);
+                self.enter(Phase::Dropping { deadline, delay_ms }, Some(cause));
+            }
+            Decision::Suppress { strategy } => {
+                let failure = Failure {
+                    message: format!("Recovery is suppressed by {strategy}: {}", cause.message),
+                    ..cause
+                };
+                self.fail_for_good(at, failure);
+            }
+        }
+    }
+
+    /// The job has failed, and no restart can help.
+    pub(super) fn fail_for_good(&mut self, at: Moment, failure: Failure) {
+        let deadline = match &self.phase {
+            Phase::Dropping { deadline, .. } => *deadline,
+            Phase::BackingOff { .. } | Phase::Settling => at.now,
+            Phase::WaitingForSlots { .. } | Phase::WaitingForWorkers { .. } | Phase::Starting | Phase::Running(_) => {
+                self.leave_running(at, &failure.message, "see why the job failed");
+                self.drop_subtasks(at)
+            }
+            Phase::Created | Phase::Failing { .. } | Phase::Cancelling { .. } | Phase::Ended(_) => return,
+        };
+        self.remember(failure.clone());
+        let phase = Phase::Failing {
+            deadline,
+            failure: failure.clone(),
+        };
+        self.enter(phase, Some(failure));
+    }
+
+    pub(super) fn on_cancel(&mut self, at: Moment) {
+        self.begin_cancelling(at, None);
+    }
+
+    /// The user wants the job gone, perhaps after a savepoint that is complete.
+    pub(super) fn begin_cancelling(&mut self, at: Moment, stopped: Option<Stopped>) {
+        let deadline = match &mut self.phase {
+            Phase::Cancelling { savepoint, .. } => {
+                if savepoint.is_none() {
+                    *savepoint = stopped;
+                }
+                return;
+            }
+            Phase::Dropping { deadline, .. } | Phase::Failing { deadline, .. } => *deadline,
+            Phase::Created | Phase::BackingOff { .. } | Phase::Settling => {
+                self.execution.cancel();
+                at.now
+            }
+            Phase::WaitingForSlots { .. } | Phase::WaitingForWorkers { .. } | Phase::Starting | Phase::Running(_) => {
+                self.leave_running(
+                    at,
+                    "the job was cancelled",
+                    "start the job again to take a savepoint of it",
+                );
+                self.drop_subtasks(at)
+            }
+            Phase::Ended(_) => return,
+        };
+        let savepoint = stopped;
+        self.enter(Phase::Cancelling { deadline, savepoint }, None);
+    }
+
+    /// What a running attempt leaves behind when it ends before its time: snapshots that will never be complete, and
+    /// operations that waited for them. A snapshot whose publication is under way is left to its outcome.
+    fn leave_running(&mut self, at: Moment, cause: &str, hint: &str) {
+        self.checkpoints.schedule.stop();
+        for id in self.checkpoints.collecting(|_, _| true) {
+            if let Some(pending) = self.checkpoints.give_up(id) {
+                // Subtasks may still be writing into the folder.
+                self.deferred.push((id, pending.location.clone()));
+                self.fail_operation_of(&pending, cause, hint);
+            }
+        }
+        let Phase::Running(course) = &self.phase else {
+            return;
+        };
+        match course {
+            Course::Processing | Course::LastCheckpoint | Course::Stopping { .. } => {}
+            Course::Draining { operation } => {
+                let operation = *operation;
+                self.fail_operation(operation, cause, hint);
+            }
+            Course::Finishing { stop } => {
+                if let Some(Stopped { operation, result }) = stop.clone() {
+                    self.end_operation(operation, Err(stop_failed(&result.savepoint_path, cause)));
+                }
+            }
+        }
+        self.checkpoints.schedule.on_end(at.now);
+    }
+
+    /// Has every worker drop its subtasks. Returns when patience ends.
+    fn drop_subtasks(&mut self, at: Moment) -> MonotonicTime {
+        self.execution.cancel();
+        let attempt = self.attempt;
+        self.broadcast(&WorkerCommand::Cancel { attempt });
+        at.now.plus(self.spec.options.cancel_timeout_ms)
+    }
+
+    /// Waits until nothing of the attempt is left; workers that do not let go are stopped.
+    pub(super) fn step_dropping(&mut self, at: Moment, overdue: bool) -> bool {
+        if !self.execution.all_terminal() {
+            if overdue {
+                for worker in self.execution.busy_workers() {
+                    self.stop_worker(worker);
+                    self.execution.fail_worker(worker);
+                }
+            }
+            return overdue;
+        }
+        self.discard_deferred();
+        match &self.phase {
+            Phase::Dropping { delay_ms, .. } => {
+                let until = at.now.plus(*delay_ms);
+                self.enter(Phase::BackingOff { until }, None);
+                true
+            }
+            Phase::Failing { failure, .. } if !self.checkpoints.is_publishing() => {
+                let failure = failure.clone();
+                self.end(JobState::Failed, Some(failure), None);
+                true
+            }
+            Phase::Cancelling { savepoint, .. } if !self.checkpoints.is_publishing() => {
+                let savepoint = savepoint.clone();
+                self.end(JobState::Canceled, None, savepoint);
+                true
+            }
+            Phase::Created
+            | Phase::WaitingForSlots { .. }
+            | Phase::WaitingForWorkers { .. }
+            | Phase::Starting
+            | Phase::Running(_)
+            | Phase::BackingOff { .. }
+            | Phase::Settling
+            | Phase::Failing { .. }
+            | Phase::Cancelling { .. }
+            | Phase::Ended(_) => false,
+        }
+    }
+
+    pub(super) fn end_back_off(&mut self, at: Moment) -> bool {
+        if self.checkpoints.is_publishing() {
+            self.enter(Phase::Settling, None);
+            true
+        } else {
+            self.begin_attempt(at)
+        }
+    }
+
+    /// Everything is committed: the subtasks close.
+    pub(super) fn begin_finishing(&mut self, stop: Option<Stopped>) {
+        self.checkpoints.schedule.stop();
+        self.enter(Phase::Running(Course::Finishing { stop }), None);
+        let attempt = self.attempt;
+        self.broadcast(&WorkerCommand::Finish { attempt });
+    }
+
+    /// Once every subtask has finished, the job has.
+    pub(super) fn step_finishing(&mut self) -> bool {
+        if !self.execution.all_in(ExecutionState::Finished) || self.checkpoints.is_publishing() {
+            return false;
+        }
+        let stop = match &self.phase {
+            Phase::Running(Course::Finishing { stop }) => stop.clone(),
+            _elsewhere => None,
+        };
+        for id in self.checkpoints.collecting(|_, _| true) {
+            if let Some(pending) = self.checkpoints.give_up(id) {
+                self.deferred.push((id, pending.location.clone()));
+                self.fail_operation_of(&pending, "the job finished", "restore from its last savepoint");
+            }
+        }
+        self.end(JobState::Finished, None, stop);
+        true
+    }
+
+    /// The end of the job. Its result is told before anything of it is deleted.
+    fn end(&mut self, state: JobState, failure: Option<Failure>, stopped: Option<Stopped>) {
+        let workers: Vec<_> = self.workers.live().map(|(worker, _, _)| worker).collect();
+        for worker in workers {
+            self.stop_worker(worker);
+        }
+        self.out.push(Action::ReleaseSlots);
+        self.enter(Phase::Ended(state), failure);
+        if let Some(Stopped { operation, result }) = stopped {
+            self.end_operation(operation, Ok(result));
+        }
+        for operation in self.operations.running_ids() {
+            self.fail_operation(
+                operation,
+                &format!("the job is {}", state.name()),
+                "start the job again",
+            );
+        }
+        self.discard_deferred();
+        let end = End::of(state, self.spec.options.checkpointing.retention);
+        for discarded in self.checkpoints.store().end(end) {
+            self.discard(discarded);
+        }
+    }
+
+    fn discard_deferred(&mut self) {
+        for discarded in std::mem::take(&mut self.deferred) {
+            self.discard(discarded);
+        }
+    }
+}
+
+/// The savepoint of a stop is complete, but the job has not ended as it should.
+pub(super) fn stop_failed(savepoint_path: &str, cause: &str) -> CodedError {
+    CodedError::new(
+        ErrorCode::StopFailed,
+        format!("the savepoint `{savepoint_path}` is complete, but the job did not stop: {cause}"),
+    )
+    .with_hint("look at the state of the job: the savepoint is valid, and its effects may be committed already")
+}

@@ -1,0 +1,136 @@
+//! What workers report.
+
+use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerEvent};
+
+use crate::job::attempt::failure;
+use crate::job::machine::{JobMachine, Moment};
+use crate::job::phase::{Course, Phase};
+
+impl JobMachine {
+    /// Words of a worker that is gone, of an older attempt, or about another worker's subtask have no effect (I7).
+    pub(super) fn on_worker(&mut self, at: Moment, worker: WorkerId, event: WorkerEvent) {
+        if !self.workers.is_live(worker) {
+            return;
+        }
+        match event {
+            WorkerEvent::Registered(registration) => self.on_registered(at, worker, &registration),
+            WorkerEvent::SubtaskState {
+                attempt,
+                subtask,
+                state,
+                failure,
+            } => {
+                if attempt == self.attempt && self.execution.runs(worker, subtask) {
+                    self.on_subtask_state(at, subtask, state, failure);
+                }
+            }
+            WorkerEvent::Acknowledge {
+                attempt,
+                checkpoint,
+                subtask,
+                snapshot,
+            } => {
+                if attempt == self.attempt && self.execution.runs(worker, subtask) {
+                    self.on_acknowledge(at, checkpoint, subtask, snapshot);
+                }
+            }
+            WorkerEvent::Decline {
+                attempt,
+                checkpoint,
+                subtask,
+                reason,
+            } => {
+                if attempt == self.attempt && self.execution.runs(worker, subtask) {
+                    self.on_decline(at, checkpoint, subtask, &reason);
+                }
+            }
+            WorkerEvent::EndOfData { attempt, subtask } => {
+                if attempt == self.attempt && self.execution.runs(worker, subtask) {
+                    self.execution.end_of_data(subtask);
+                }
+            }
+            WorkerEvent::Heartbeat { attempt, subtasks } => {
+                if attempt == self.attempt {
+                    for metrics in subtasks {
+                        let subtask = SubtaskId {
+                            vertex: metrics.vertex,
+                            index: metrics.index,
+                        };
+                        if self.execution.runs(worker, subtask) {
+                            self.metrics.insert(subtask, metrics);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_subtask_state(&mut self, at: Moment, subtask: SubtaskId, to: ExecutionState, reason: Option<Failure>) {
+        let from = self.execution.state(subtask);
+        match to {
+            ExecutionState::Initializing | ExecutionState::Running => {
+                self.execution.transition(subtask, to);
+            }
+            ExecutionState::Failed => {
+                if self.execution.transition(subtask, to) {
+                    let unnamed = || {
+                        failure(
+                            FaultDomain::Internal,
+                            format!("subtask `{subtask}` failed for no reason"),
+                        )
+                    };
+                    self.fail_attempt(at, reason.unwrap_or_else(unnamed));
+                }
+            }
+            ExecutionState::Finished if matches!(self.phase, Phase::Running(Course::Finishing { .. })) => {
+                self.execution.transition(subtask, to);
+            }
+            ExecutionState::Finished | ExecutionState::Canceled if from == ExecutionState::Canceling => {
+                self.execution.transition(subtask, to);
+            }
+            ExecutionState::Finished | ExecutionState::Canceled => {
+                if self.execution.transition(subtask, ExecutionState::Failed) {
+                    let message = format!("subtask `{subtask}` is {} without being told to", to.name());
+                    self.fail_attempt(at, failure(FaultDomain::Internal, message));
+                }
+            }
+            // The job master's own words; a worker does not say them.
+            ExecutionState::Created
+            | ExecutionState::Scheduled
+            | ExecutionState::Deploying
+            | ExecutionState::Canceling => {}
+        }
+    }
+
+    /// A worker is gone. That is a failure only where this attempt needs it.
+    pub(super) fn on_worker_lost(&mut self, at: Moment, worker: WorkerId, reason: Failure) {
+        if !self.workers.remove(worker) {
+            return;
+        }
+        let needed = match &self.phase {
+            Phase::WaitingForWorkers { placement, .. } => placement.uses(worker),
+            Phase::Created
+            | Phase::WaitingForSlots { .. }
+            | Phase::Starting
+            | Phase::Running(_)
+            | Phase::Dropping { .. }
+            | Phase::BackingOff { .. }
+            | Phase::Settling
+            | Phase::Failing { .. }
+            | Phase::Cancelling { .. }
+            | Phase::Ended(_) => false,
+        };
+        let had_subtasks = self.execution.fail_worker(worker);
+        if needed || had_subtasks {
+            self.fail_attempt(at, reason);
+        }
+    }
+
+    pub(super) fn on_task_manager_lost(&mut self, at: Moment, task_manager: &TaskManagerId) {
+        for worker in self.workers.on(task_manager) {
+            let message = format!("task manager `{task_manager}` is lost, and `{worker}` with it");
+            self.on_worker_lost(at, worker, failure(FaultDomain::External, message));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a status page asks the machine.
+
+use streamd_core::id::{Attempt, OperationId, SubtaskId};
+use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics};
+
+use crate::event::JobSpec;
+use crate::job::machine::JobMachine;
+use crate::job::views::{CheckpointStatistics, CompletedSnapshot, OperationStatus, RestoredFrom, WorkerView};
+
+impl JobMachine {
+    /// What it runs.
+    pub fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    /// The current attempt; [`Attempt::NONE`] before the first.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// How often the job was started again.
+    pub fn restarts(&self) -> u32 {
+        self.attempt.0.saturating_sub(1)
+    }
+
+    /// The state of a subtask's current execution.
+    pub fn execution(&self, subtask: SubtaskId) -> ExecutionState {
+        self.execution.state(subtask)
+    }
+
+    /// The last failures, at most 16, first to last.
+    pub fn failures(&self) -> impl DoubleEndedIterator<Item = &Failure> {
+        self.failures.iter()
+    }
+
+    /// How the job's checkpoints fared.
+    pub fn checkpoints(&self) -> CheckpointStatistics {
+        let (completed, failed) = self.checkpoints.counts();
+        CheckpointStatistics {
+            completed,
+            failed,
+            in_progress: self.checkpoints.under_way() as u64,
+            last_completed: self.checkpoints.latest().map(|(id, checkpoint)| CompletedSnapshot {
+                id,
+                uri: checkpoint.location.clone(),
+                bytes: checkpoint.bytes,
+                duration_ms: checkpoint.duration_ms,
+            }),
+        }
+    }
+
+    /// What has become of an operation; `None` if there is none with this id (or it was forgotten).
+    pub fn operation(&self, id: OperationId) -> Option<OperationStatus> {
+        if let Some(result) = self.operations.result(id) {
+            return Some(OperationStatus::Ended(result.clone()));
+        }
+        let operation = self.operations.running(id)?;
+        let pending = operation
+            .snapshot
+            .and_then(|snapshot| self.checkpoints.pending(snapshot));
+        // A drain that waits for the end of its input has no snapshot yet; one that waits for the job to end has no
+        // snapshot any more.
+        let all = self.execution.len();
+        let (acknowledged, subtasks) = match (pending, operation.snapshot) {
+            (Some(pending), _) => pending.progress(),
+            (None, Some(_)) => (all, all),
+            (None, None) => (0, all),
+        };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Some(OperationStatus::InProgress {
+            acknowledged: count(acknowledged),
+            subtasks: count(subtasks),
+        })
+    }
+
+    /// The snapshot that the current attempt's state comes from; `None` at a fresh start.
+    pub fn restored_from(&self) -> Option<RestoredFrom> {
+        self.restored.as_ref().map(|point| RestoredFrom {
+            id: point.metadata.checkpoint_id,
+            uri: point.uri.clone(),
+            kind: point.metadata.kind,
+        })
+    }
+
+    /// The job's live workers, in order.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        self.workers
+            .live()
+            .map(|(worker, task_manager, process_id)| WorkerView {
+                worker,
+                task_manager: task_manager.clone(),
+                process_id,
+            })
+            .collect()
+    }
+
+    /// The latest counters of a subtask in the current attempt.
+    pub fn metrics(&self, subtask: SubtaskId) -> Option<SubtaskMetrics> {
+        self.metrics.get(&subtask).copied()
+    }
+}
