@@ -92,8 +92,13 @@ impl ArtifactStore {
                     upload.write(&piece).await?;
                     continue;
                 }
-                Ok(_too_much) => ArtifactError::TooLarge { sha256: sha256.to_owned() },
-                Err(error) => ArtifactError::Interrupted { sha256: sha256.to_owned(), source: error.into() },
+                Ok(_too_much) => ArtifactError::TooLarge {
+                    sha256: sha256.to_owned(),
+                },
+                Err(error) => ArtifactError::Interrupted {
+                    sha256: sha256.to_owned(),
+                    source: error.into(),
+                },
             };
             upload.abort().await?;
             return Err(failure);
@@ -101,7 +106,10 @@ impl ArtifactStore {
         let actual: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         if actual != sha256 {
             upload.abort().await?;
-            return Err(ArtifactError::DigestMismatch { sha256: sha256.to_owned(), actual });
+            return Err(ArtifactError::DigestMismatch {
+                sha256: sha256.to_owned(),
+                actual,
+            });
         }
         upload.finish().await?;
         Ok(Created::Created)
@@ -114,7 +122,9 @@ impl ArtifactStore {
     ) -> Result<(u64, BoxStream<'static, Result<Bytes, StoreError>>), ArtifactError> {
         match self.location(sha256)?.get_stream().await {
             Ok(found) => Ok(found),
-            Err(StoreError::NotFound { .. }) => Err(ArtifactError::NotFound { sha256: sha256.to_owned() }),
+            Err(StoreError::NotFound { .. }) => Err(ArtifactError::NotFound {
+                sha256: sha256.to_owned(),
+            }),
             Err(error) => Err(error.into()),
         }
     }

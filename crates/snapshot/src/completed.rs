@@ -70,11 +70,18 @@ pub async fn list_completed(job_folder: &Location) -> Result<Vec<CompletionRecor
     for entry in folder.list().await? {
         let location = folder.child(&entry.name)?;
         let bytes = location.get(MAX_RECORD_BYTES).await?;
-        let malformed = |reason: String| SnapshotError::Malformed { uri: location.uri(), reason };
+        let malformed = |reason: String| SnapshotError::Malformed {
+            uri: location.uri(),
+            reason,
+        };
         let record: CompletionRecord = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
         if record.version > RECORD_VERSION {
             let (found, supported) = (record.version, RECORD_VERSION);
-            return Err(SnapshotError::NewerVersion { uri: location.uri(), found, supported });
+            return Err(SnapshotError::NewerVersion {
+                uri: location.uri(),
+                found,
+                supported,
+            });
         }
         if layout::completion_record(record.checkpoint_id) != format!("{}/{}", layout::COMPLETED, entry.name) {
             return Err(malformed(format!("it speaks of checkpoint {}", record.checkpoint_id)));
@@ -105,7 +112,10 @@ pub struct CompletedCheckpointStore {
 impl CompletedCheckpointStore {
     /// A store that keeps the `retained` latest, and never fewer than one.
     pub fn new(retained: u32) -> Self {
-        Self { retained: retained.max(1) as usize, checkpoints: BTreeMap::new() }
+        Self {
+            retained: retained.max(1) as usize,
+            checkpoints: BTreeMap::new(),
+        }
     }
 
     /// Takes a checkpoint in, in any order, and returns those to discard, oldest first.
@@ -136,7 +146,10 @@ mod tests {
     use super::*;
 
     fn checkpoint(id: u64) -> CompletedCheckpoint {
-        CompletedCheckpoint { id: CheckpointId(id), folder: format!("file:///c/chk-{id}") }
+        CompletedCheckpoint {
+            id: CheckpointId(id),
+            folder: format!("file:///c/chk-{id}"),
+        }
     }
 
     #[test]

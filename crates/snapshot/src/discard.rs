@@ -46,7 +46,9 @@ pub async fn dispose(pointer: &str) -> Result<String, SnapshotError> {
 }
 
 async fn delete_record(folder: &Location) -> Result<(), SnapshotError> {
-    let (Some(job_folder), Some(id)) = (folder.parent(), layout::checkpoint_of(folder)) else { return Ok(()) };
+    let (Some(job_folder), Some(id)) = (folder.parent(), layout::checkpoint_of(folder)) else {
+        return Ok(());
+    };
     job_folder.child(&layout::completion_record(id))?.delete().await?;
     job_folder.child(layout::COMPLETED)?.remove_if_empty().await?;
     Ok(())

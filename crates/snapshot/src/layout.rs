@@ -52,7 +52,12 @@ pub fn is_checkpoint_folder(folder: &Location) -> bool {
 
 /// The checkpoint whose folder this is, by its name.
 pub fn checkpoint_of(folder: &Location) -> Option<CheckpointId> {
-    folder.name()?.strip_prefix(CHECKPOINT_PREFIX)?.parse().ok().map(CheckpointId)
+    folder
+        .name()?
+        .strip_prefix(CHECKPOINT_PREFIX)?
+        .parse()
+        .ok()
+        .map(CheckpointId)
 }
 
 /// The name of a savepoint's folder; `random` are 12 hexadecimal digits.
@@ -86,14 +91,24 @@ pub struct Writer<'a> {
 
 /// The one object of a subtask in a checkpoint.
 pub fn native_object(writer: Writer<'_>) -> String {
-    let Writer { vertex, subtask, attempt, nonce } = writer;
+    let Writer {
+        vertex,
+        subtask,
+        attempt,
+        nonce,
+    } = writer;
     format!("{vertex}-{subtask}-a{attempt}-{}.state", sanitize(nonce))
 }
 
 /// A table of keyed state in a savepoint.
 pub fn keyed_table(operator: OperatorId, label: &str, state: &str, writer: Writer<'_>) -> String {
     let folder = operator_folder(operator, label);
-    format!("{folder}/{}/{}-{}.parquet", sanitize(state), writer.subtask, sanitize(writer.nonce))
+    format!(
+        "{folder}/{}/{}-{}.parquet",
+        sanitize(state),
+        writer.subtask,
+        sanitize(writer.nonce)
+    )
 }
 
 /// A table of operator state in a savepoint.
@@ -138,18 +153,32 @@ mod tests {
     fn the_names_are_those_of_the_documentation() {
         let base = Location::open("/data").unwrap();
         let job: JobId = JOB.parse().unwrap();
-        let writer = Writer { vertex: 1, subtask: 2, attempt: Attempt(3), nonce: "0a1b" };
+        let writer = Writer {
+            vertex: 1,
+            subtask: 2,
+            attempt: Attempt(3),
+            nonce: "0a1b",
+        };
         let operator = OperatorId::from_uid("x");
         let id = operator.to_string();
         assert_eq!(
             checkpoint_folder(&base, job, CheckpointId(17)).unwrap().uri(),
             format!("file:///data/{JOB}/chk-17")
         );
-        assert_eq!(completion_record(CheckpointId(17)), "completed/00000000000000000017.json");
+        assert_eq!(
+            completion_record(CheckpointId(17)),
+            "completed/00000000000000000017.json"
+        );
         assert_eq!(savepoint_name(job, "0123456789ab"), "savepoint-fd7201-0123456789ab");
         assert_eq!(native_object(writer), "1-2-a3-0a1b.state");
-        assert_eq!(keyed_table(operator, "x", "count", writer), format!("x-{}/count/2-0a1b.parquet", &id[..8]));
-        assert_eq!(list_table(operator, "x", "splits"), format!("x-{}/splits.list.parquet", &id[..8]));
+        assert_eq!(
+            keyed_table(operator, "x", "count", writer),
+            format!("x-{}/count/2-0a1b.parquet", &id[..8])
+        );
+        assert_eq!(
+            list_table(operator, "x", "splits"),
+            format!("x-{}/splits.list.parquet", &id[..8])
+        );
     }
 
     #[test]

@@ -56,7 +56,11 @@ struct Body {
 }
 
 /// The bytes of a metadata file. Lists whose items are in a table must be empty in `snapshot`.
-pub(crate) fn encode(uri: &str, snapshot: &SnapshotMetadata, list_tables: &[ListTable]) -> Result<Vec<u8>, SnapshotError> {
+pub(crate) fn encode(
+    uri: &str,
+    snapshot: &SnapshotMetadata,
+    list_tables: &[ListTable],
+) -> Result<Vec<u8>, SnapshotError> {
     let mut bytes = Vec::with_capacity(4096);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&METADATA_VERSION.to_le_bytes());
@@ -68,7 +72,10 @@ pub(crate) fn encode(uri: &str, snapshot: &SnapshotMetadata, list_tables: &[List
     let digest = xxh3_128(&bytes);
     bytes.extend_from_slice(&digest.to_be_bytes());
     if bytes.len() as u64 > MAX_METADATA_BYTES {
-        return Err(malformed(uri, format!("it would have {} bytes, more than {MAX_METADATA_BYTES}", bytes.len())));
+        return Err(malformed(
+            uri,
+            format!("it would have {} bytes, more than {MAX_METADATA_BYTES}", bytes.len()),
+        ));
     }
     Ok(bytes)
 }
@@ -77,7 +84,11 @@ pub(crate) fn encode(uri: &str, snapshot: &SnapshotMetadata, list_tables: &[List
 pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<ListTable>), SnapshotError> {
     let (version, body) = unwrap(uri, bytes)?;
     if version > METADATA_VERSION {
-        return Err(SnapshotError::NewerVersion { uri: uri.to_owned(), found: version, supported: METADATA_VERSION });
+        return Err(SnapshotError::NewerVersion {
+            uri: uri.to_owned(),
+            found: version,
+            supported: METADATA_VERSION,
+        });
     }
     if version == 0 {
         return Err(malformed(uri, "its version is 0".to_owned()));
@@ -89,7 +100,9 @@ pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<L
         return Err(malformed(uri, reason));
     }
     validate(uri, &snapshot)?;
-    list_tables.iter().try_for_each(|table| check_path(uri, table.operator, &table.object))?;
+    list_tables
+        .iter()
+        .try_for_each(|table| check_path(uri, table.operator, &table.object))?;
     Ok((snapshot, list_tables))
 }
 
@@ -115,7 +128,11 @@ fn unwrap<'a>(uri: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), SnapshotErr
         std::cmp::Ordering::Less => return Err(truncated(expected)),
         std::cmp::Ordering::Greater => {
             let actual = bytes.len() as u64;
-            return Err(SnapshotError::TooLong { uri: uri.to_owned(), expected, actual });
+            return Err(SnapshotError::TooLong {
+                uri: uri.to_owned(),
+                expected,
+                actual,
+            });
         }
         std::cmp::Ordering::Equal => {}
     }
@@ -135,7 +152,10 @@ fn unwrap<'a>(uri: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), SnapshotErr
 /// Refuses what no streamd writes: what comes after may rely on it.
 pub(crate) fn validate(uri: &str, metadata: &SnapshotMetadata) -> Result<(), SnapshotError> {
     if metadata.key_hash_version != KEY_HASH_VERSION {
-        let reason = format!("its keys were placed by the unknown hash version {}", metadata.key_hash_version);
+        let reason = format!(
+            "its keys were placed by the unknown hash version {}",
+            metadata.key_hash_version
+        );
         return Err(malformed(uri, reason));
     }
     if metadata.nonce.is_empty() {
@@ -154,13 +174,21 @@ pub(crate) fn validate(uri: &str, metadata: &SnapshotMetadata) -> Result<(), Sna
 fn check_operator(uri: &str, operator: &OperatorState) -> Result<(), SnapshotError> {
     let id = operator.id;
     if !(1..=UPPER_BOUND_MAX_PARALLELISM).contains(&operator.max_parallelism) {
-        return Err(impossible(uri, id, format!("it has {} key groups", operator.max_parallelism)));
+        return Err(impossible(
+            uri,
+            id,
+            format!("it has {} key groups", operator.max_parallelism),
+        ));
     }
     let mut ranges: Vec<(&str, KeyGroupRange)> = Vec::with_capacity(operator.keyed.len());
     for handle in &operator.keyed {
         let groups = handle.key_groups;
         if groups.start > groups.end || groups.end > operator.max_parallelism {
-            return Err(impossible(uri, id, format!("state `{}` is said to hold key groups {groups}", handle.state)));
+            return Err(impossible(
+                uri,
+                id,
+                format!("state `{}` is said to hold key groups {groups}", handle.state),
+            ));
         }
         check_type(&handle.state, &handle.key)?;
         check_type(&handle.state, &handle.value)?;
@@ -173,17 +201,28 @@ fn check_operator(uri: &str, operator: &OperatorState) -> Result<(), SnapshotErr
     for pair in ranges.windows(2) {
         let ((state, first), (next_state, second)) = (pair[0], pair[1]);
         if state == next_state && second.start < first.end {
-            return Err(impossible(uri, id, format!("state `{state}` holds key groups {first} and {second}")));
+            return Err(impossible(
+                uri,
+                id,
+                format!("state `{state}` holds key groups {first} and {second}"),
+            ));
         }
     }
-    operator.lists.iter().try_for_each(|list| check_type(&list.name, &list.data_type))
+    operator
+        .lists
+        .iter()
+        .try_for_each(|list| check_type(&list.name, &list.data_type))
 }
 
 /// Version 1 refers only to what is in its own folder: that is what makes a snapshot movable.
 fn check_path(uri: &str, operator: OperatorId, object: &ObjectHandle) -> Result<(), SnapshotError> {
     let is_digest = object.digest.len() == 32 && object.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_digest {
-        return Err(impossible(uri, operator, format!("object `{}` has no digest", object.path)));
+        return Err(impossible(
+            uri,
+            operator,
+            format!("object `{}` has no digest", object.path),
+        ));
     }
     match crate::store::check_name(&object.path) {
         Ok(()) => Ok(()),
@@ -192,11 +231,18 @@ fn check_path(uri: &str, operator: OperatorId, object: &ObjectHandle) -> Result<
 }
 
 fn malformed(uri: &str, reason: String) -> SnapshotError {
-    SnapshotError::Malformed { uri: uri.to_owned(), reason }
+    SnapshotError::Malformed {
+        uri: uri.to_owned(),
+        reason,
+    }
 }
 
 fn impossible(uri: &str, operator: OperatorId, reason: String) -> SnapshotError {
-    SnapshotError::ImpossibleOperator { uri: uri.to_owned(), operator, reason }
+    SnapshotError::ImpossibleOperator {
+        uri: uri.to_owned(),
+        operator,
+        reason,
+    }
 }
 
 #[cfg(test)]

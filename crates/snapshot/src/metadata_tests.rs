@@ -1,0 +1,181 @@
+use streamd_core::barrier::SnapshotKind;
+use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::id::{Attempt, CheckpointId, JobId};
+use streamd_core::row::DataType;
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
+use streamd_core::time::WallTime;
+
+use super::*;
+
+const URI: &str = "file:///chk-1/_metadata";
+
+fn handle(key_groups: KeyGroupRange) -> KeyedStateHandle {
+    KeyedStateHandle {
+        state: "count".to_owned(),
+        key: DataType::String,
+        value: DataType::UInt64,
+        key_groups,
+        format: KeyedStateFormat::Parquet,
+        object: ObjectHandle {
+            path: "a/b.parquet".to_owned(),
+            length: 3,
+            digest: "0".repeat(32),
+        },
+        rows: 1,
+        bytes: 3,
+    }
+}
+
+fn empty_graph() -> JobGraph {
+    JobGraph {
+        version: PLAN_VERSION,
+        name: "counts".to_owned(),
+        vertices: Vec::new(),
+        edges: Vec::new(),
+        checkpointing: CheckpointSettings::default(),
+        restart_strategy: None,
+    }
+}
+
+fn metadata() -> SnapshotMetadata {
+    SnapshotMetadata {
+        version: METADATA_VERSION,
+        key_hash_version: KEY_HASH_VERSION,
+        kind: SnapshotKind::Checkpoint,
+        job_id: JobId::from_bytes([7; 16]),
+        checkpoint_id: CheckpointId(1),
+        triggered_at: WallTime(0),
+        leader_epoch: 1,
+        attempt: Attempt(1),
+        nonce: "n".to_owned(),
+        graph: empty_graph(),
+        operators: vec![OperatorState {
+            id: OperatorId::from_uid("u"),
+            uid: Some("u".to_owned()),
+            name: "count".to_owned(),
+            parallelism: 1,
+            max_parallelism: 128,
+            keyed: vec![handle(KeyGroupRange::all(128))],
+            lists: Vec::new(),
+        }],
+    }
+}
+
+fn bytes() -> Vec<u8> {
+    encode(URI, &metadata(), &[]).unwrap()
+}
+
+/// The envelope around any body and version, intact.
+fn sealed(version: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(body);
+    let digest = xxh3_128(&bytes);
+    bytes.extend_from_slice(&digest.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn metadata_survives_its_file() {
+    assert_eq!(decode(URI, &bytes()).unwrap(), (metadata(), vec![]));
+}
+
+#[test]
+fn every_prefix_is_refused_as_truncated() {
+    let bytes = bytes();
+    for length in 0..bytes.len() {
+        let error = decode(URI, &bytes[..length]).unwrap_err();
+        assert!(matches!(error, SnapshotError::Truncated { .. }), "{length}: {error}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let bytes = bytes();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let error = decode(URI, &damaged).unwrap_err();
+            let fits = match at {
+                0..8 => matches!(error, SnapshotError::NotMetadata { .. }),
+                12..20 => matches!(error, SnapshotError::Truncated { .. } | SnapshotError::TooLong { .. }),
+                _checked => matches!(error, SnapshotError::DigestMismatch { .. }),
+            };
+            assert!(fits, "bit {bit} of byte {at}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_refused() {
+    let mut twice = bytes();
+    twice.extend_from_slice(&bytes());
+    assert!(matches!(decode(URI, &twice), Err(SnapshotError::TooLong { .. })));
+}
+
+#[test]
+fn an_intact_file_of_a_newer_version_is_called_newer() {
+    let error = decode(URI, &sealed(METADATA_VERSION + 1, b"whatever comes then")).unwrap_err();
+    assert!(matches!(error, SnapshotError::NewerVersion { found, .. } if found == METADATA_VERSION + 1));
+    assert!(matches!(
+        decode(URI, &sealed(0, b"{}")),
+        Err(SnapshotError::Malformed { .. })
+    ));
+}
+
+#[test]
+fn an_intact_envelope_around_nonsense_is_malformed() {
+    let deep = "[".repeat(100_000);
+    for body in ["", "{}", "null", "{\"snapshot\":1}", "\u{0}", deep.as_str()] {
+        assert!(matches!(
+            decode(URI, &sealed(METADATA_VERSION, body.as_bytes())),
+            Err(SnapshotError::Malformed { .. })
+        ));
+    }
+    assert!(matches!(
+        decode(URI, b"PK\x03\x04 another product"),
+        Err(SnapshotError::NotMetadata { .. })
+    ));
+}
+
+fn refused(change: impl FnOnce(&mut SnapshotMetadata)) -> SnapshotError {
+    let mut changed = metadata();
+    change(&mut changed);
+    let bytes = encode(URI, &changed, &[]).unwrap();
+    decode(URI, &bytes).unwrap_err()
+}
+
+#[test]
+fn impossible_operators_are_refused_by_name() {
+    let changes: [fn(&mut SnapshotMetadata); 8] = [
+        |m| m.operators.push(m.operators[0].clone()),
+        |m| m.operators[0].max_parallelism = 0,
+        |m| m.operators[0].max_parallelism = UPPER_BOUND_MAX_PARALLELISM + 1,
+        |m| m.operators[0].keyed[0].key_groups.end = 129,
+        |m| {
+            m.operators[0]
+                .keyed
+                .push(handle(KeyGroupRange { start: 127, end: 128 }))
+        },
+        |m| m.operators[0].keyed[0].object.path = "../../etc/passwd".to_owned(),
+        |m| m.operators[0].keyed[0].object.path = "file:///etc/passwd".to_owned(),
+        |m| m.operators[0].keyed[0].object.digest.clear(),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let error = refused(change);
+        assert!(
+            matches!(error, SnapshotError::ImpossibleOperator { .. }),
+            "{index}: {error}"
+        );
+    }
+}
+
+#[test]
+fn keys_placed_by_an_unknown_hash_are_refused() {
+    assert!(matches!(
+        refused(|m| m.key_hash_version = 2),
+        SnapshotError::Malformed { .. }
+    ));
+}

@@ -102,7 +102,10 @@ pub async fn publish(folder: &Location, metadata: &SnapshotMetadata) -> Result<P
     if metadata.kind == SnapshotKind::Checkpoint {
         record_completion(folder, metadata, encoded.bytes.len() as u64).await?;
     }
-    Ok(Published { uri: folder.uri(), bytes: encoded.bytes.len() as u64 + encoded.object_bytes })
+    Ok(Published {
+        uri: folder.uri(),
+        bytes: encoded.bytes.len() as u64 + encoded.object_bytes,
+    })
 }
 
 struct Encoded {
@@ -115,16 +118,15 @@ impl Encoded {
         let bytes = Bytes::from(metadata::encode(uri, metadata, tables)?);
         let keyed: u64 = objects_of(metadata).iter().map(|object| object.length).sum();
         let lists: u64 = tables.iter().map(|table| table.object.length).sum();
-        Ok(Self { bytes, object_bytes: keyed + lists })
+        Ok(Self {
+            bytes,
+            object_bytes: keyed + lists,
+        })
     }
 }
 
 /// Moves the items of all lists into tables of their own: a savepoint is readable as a whole.
-async fn with_list_tables(
-    folder: &Location,
-    uri: &str,
-    metadata: &SnapshotMetadata,
-) -> Result<Encoded, PublishError> {
+async fn with_list_tables(folder: &Location, uri: &str, metadata: &SnapshotMetadata) -> Result<Encoded, PublishError> {
     let mut metadata = metadata.clone();
     let mut tables = Vec::new();
     for operator in &mut metadata.operators {
@@ -136,7 +138,12 @@ async fn with_list_tables(
             let (length, digest) = (bytes.len() as u64, digest_text(xxh3_128(&bytes)));
             create(&location, bytes, "").await?;
             let object = ObjectHandle { path, length, digest };
-            tables.push(ListTable { operator: id, state: list.name.clone(), items: list.items.len() as u64, object });
+            tables.push(ListTable {
+                operator: id,
+                state: list.name.clone(),
+                items: list.items.len() as u64,
+                object,
+            });
             list.items.clear();
         }
     }
@@ -169,13 +176,22 @@ async fn create(location: &Location, bytes: Bytes, nonce: &str) -> Result<(), Pu
                 Ok(Some(_other)) => return Err(PublishError::Lost { uri: location.uri() }),
                 // Created and deleted again, or a race within the store: try again.
                 Ok(None) => tracing::debug!(object = %location, nonce, "create lost to an object that is not there"),
-                Err(source) => return Err(PublishError::OutcomeUnknown { uri: location.uri(), source }),
+                Err(source) => {
+                    return Err(PublishError::OutcomeUnknown {
+                        uri: location.uri(),
+                        source,
+                    });
+                }
             },
             Err(error) => return resolve_failure(location, &bytes, error).await,
         }
     }
     let reason = "the store says that it exists, and that it does not";
-    Err(StoreError::InvalidName { name: location.uri(), reason }.into())
+    Err(StoreError::InvalidName {
+        name: location.uri(),
+        reason,
+    }
+    .into())
 }
 
 async fn resolve_failure(location: &Location, bytes: &Bytes, error: StoreError) -> Result<(), PublishError> {
@@ -184,7 +200,10 @@ async fn resolve_failure(location: &Location, bytes: &Bytes, error: StoreError) 
         // A file that is there after a failed write may have failed to reach the disk: nobody knows.
         Ok(Some(there)) if there == *bytes && location.local_path().is_none() => Ok(()),
         Ok(Some(there)) if there != *bytes => Err(PublishError::Lost { uri: location.uri() }),
-        Ok(Some(_)) | Err(_) => Err(PublishError::OutcomeUnknown { uri: location.uri(), source: error }),
+        Ok(Some(_)) | Err(_) => Err(PublishError::OutcomeUnknown {
+            uri: location.uri(),
+            source: error,
+        }),
     }
 }
 

@@ -34,19 +34,31 @@ pub struct StoredSnapshot {
 /// plays no part. Never writes, never deletes.
 pub async fn read_snapshot(pointer: &str) -> Result<StoredSnapshot, SnapshotError> {
     let found = find(pointer).await?;
-    let Found { mut metadata, list_tables, folder, .. } = found;
+    let Found {
+        mut metadata,
+        list_tables,
+        folder,
+        ..
+    } = found;
     let mut bytes = found.bytes + objects_of(&metadata).iter().map(|object| object.length).sum::<u64>();
     for table in &list_tables {
         fill_list(&mut metadata, table, &folder).await?;
         bytes += table.object.length;
     }
-    Ok(StoredSnapshot { metadata, folder: folder.uri(), bytes })
+    Ok(StoredSnapshot {
+        metadata,
+        folder: folder.uri(),
+        bytes,
+    })
 }
 
 /// Checks that every object that a snapshot refers to exists with its recorded length: what must hold before it is relied upon.
 pub async fn check_objects(metadata: &SnapshotMetadata, folder: &str) -> Result<(), SnapshotError> {
     on_objects(metadata, folder, |location, object| async move {
-        let length = location.head().await?.ok_or(StoreError::NotFound { uri: location.uri() })?;
+        let length = location
+            .head()
+            .await?
+            .ok_or(StoreError::NotFound { uri: location.uri() })?;
         check_length(&location, object.length, length)
     })
     .await
@@ -54,7 +66,10 @@ pub async fn check_objects(metadata: &SnapshotMetadata, folder: &str) -> Result<
 
 /// Checks the digest of every object that a snapshot refers to, reading all of them.
 pub async fn verify_objects(metadata: &SnapshotMetadata, folder: &str) -> Result<(), SnapshotError> {
-    on_objects(metadata, folder, |location, object| async move { check_digest(&location, &object).await }).await
+    on_objects(metadata, folder, |location, object| async move {
+        check_digest(&location, &object).await
+    })
+    .await
 }
 
 /// Reads an object and compares its length and digest with what is recorded, in the memory of one piece.
@@ -96,7 +111,12 @@ pub(crate) async fn find(pointer: &str) -> Result<Found, SnapshotError> {
         Err(error) => return Err(error.into()),
     };
     let (metadata, list_tables) = metadata::decode(&file.uri(), &bytes)?;
-    Ok(Found { metadata, list_tables, folder, bytes: bytes.len() as u64 })
+    Ok(Found {
+        metadata,
+        list_tables,
+        folder,
+        bytes: bytes.len() as u64,
+    })
 }
 
 /// Says what is there instead of a snapshot.
@@ -113,16 +133,15 @@ async fn not_found(folder: &Location) -> SnapshotError {
     };
     match folder.list_names().await {
         Ok(names) if names.is_empty() && !is_folder => SnapshotError::NotFound { uri },
-        Ok(names) => SnapshotError::NoMetadata { uri, entries: names.into_iter().take(LISTED_NAMES).collect() },
+        Ok(names) => SnapshotError::NoMetadata {
+            uri,
+            entries: names.into_iter().take(LISTED_NAMES).collect(),
+        },
         Err(error) => error.into(),
     }
 }
 
-async fn fill_list(
-    metadata: &mut SnapshotMetadata,
-    table: &ListTable,
-    folder: &Location,
-) -> Result<(), SnapshotError> {
+async fn fill_list(metadata: &mut SnapshotMetadata, table: &ListTable, folder: &Location) -> Result<(), SnapshotError> {
     let uri = folder.uri();
     let list = metadata
         .operators

@@ -65,9 +65,10 @@ pub(crate) fn check_length(object: &Location, expected: u64, actual: u64) -> Res
 /// An absent object is the snapshot's fault, not the store's.
 pub(crate) fn missing(error: SnapshotError, folder: &str, path: &str) -> SnapshotError {
     match error {
-        SnapshotError::Store(StoreError::NotFound { .. }) => {
-            SnapshotError::MissingObject { folder: folder.to_owned(), path: path.to_owned() }
-        }
+        SnapshotError::Store(StoreError::NotFound { .. }) => SnapshotError::MissingObject {
+            folder: folder.to_owned(),
+            path: path.to_owned(),
+        },
         error => error,
     }
 }

@@ -130,10 +130,18 @@ impl KeyedStateSink for SubtaskSnapshotWriter {
 
 impl SubtaskContext {
     pub(crate) fn writer(&self) -> Writer<'_> {
-        Writer { vertex: self.vertex, subtask: self.subtask, attempt: self.attempt, nonce: &self.nonce }
+        Writer {
+            vertex: self.vertex,
+            subtask: self.subtask,
+            attempt: self.attempt,
+            nonce: &self.nonce,
+        }
     }
 }
 
 pub(crate) fn misuse(state: &str, reason: impl Into<String>) -> SnapshotError {
-    SnapshotError::Misuse { state: state.to_owned(), reason: reason.into() }
+    SnapshotError::Misuse {
+        state: state.to_owned(),
+        reason: reason.into(),
+    }
 }

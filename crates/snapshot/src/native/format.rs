@@ -63,8 +63,15 @@ pub(super) struct BlockHeader {
 
 /// Fills in the header of a finished block, whose first bytes were left free for it.
 pub(super) fn seal(block: &mut [u8], header: BlockHeader) {
-    let payload = u32::try_from(block.len() - BLOCK_HEADER_BYTES).expect("a row is limited to 256 MiB, so a block is too");
-    let words = [header.table, header.key_groups.start, header.key_groups.end, header.rows, payload];
+    let payload =
+        u32::try_from(block.len() - BLOCK_HEADER_BYTES).expect("a row is limited to 256 MiB, so a block is too");
+    let words = [
+        header.table,
+        header.key_groups.start,
+        header.key_groups.end,
+        header.rows,
+        payload,
+    ];
     for (index, word) in words.into_iter().enumerate() {
         let at = CHECKED_FROM + 4 * index;
         block[at..at + 4].copy_from_slice(&word.to_le_bytes());
@@ -77,7 +84,11 @@ pub(super) fn seal(block: &mut [u8], header: BlockHeader) {
 /// Checks a block against its checksum and against what the metadata says of it.
 pub(super) fn open(block: &[u8], expected: &NativeBlock) -> Result<BlockHeader, String> {
     if block.len() < BLOCK_HEADER_BYTES || block.len() as u64 != expected.length {
-        return Err(format!("{} bytes are expected, {} are there", expected.length, block.len()));
+        return Err(format!(
+            "{} bytes are expected, {} are there",
+            expected.length,
+            block.len()
+        ));
     }
     if word(block, 0) != BLOCK_MAGIC {
         return Err("it does not begin as a block does".to_owned());
@@ -89,7 +100,10 @@ pub(super) fn open(block: &[u8], expected: &NativeBlock) -> Result<BlockHeader, 
     }
     let header = BlockHeader {
         table: word(block, 12),
-        key_groups: KeyGroupRange { start: word(block, 16), end: word(block, 20) },
+        key_groups: KeyGroupRange {
+            start: word(block, 16),
+            end: word(block, 20),
+        },
         rows: word(block, 24),
     };
     if word(block, 28) as usize != block.len() - BLOCK_HEADER_BYTES {
@@ -126,7 +140,9 @@ pub(super) const IMPOSSIBLE: &str = "its rows are not those that its header anno
 
 impl<'a> Payload<'a> {
     pub(super) fn new(block: &'a [u8]) -> Self {
-        Self { rest: &block[BLOCK_HEADER_BYTES..] }
+        Self {
+            rest: &block[BLOCK_HEADER_BYTES..],
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -9,8 +9,8 @@ use streamd_core::snapshot::{KeyedStateHandle, NativeBlock};
 use tokio::runtime::Handle;
 
 use super::format::{self, BLOCK_HEADER_BYTES, HEADER_BYTES, IMPOSSIBLE, MAX_BLOCK_BYTES, NATIVE_VERSION, Payload};
-use crate::error::SnapshotError;
-use crate::restore::RowVisitor;
+use crate::error::{SnapshotError, StoreError};
+use crate::restore::{RowVisitor, check_length};
 use crate::store::Location;
 
 /// Bytes of neighbouring blocks that are fetched at once.
@@ -30,15 +30,20 @@ pub(crate) fn read_native(
     let (range, runtime) = wanted;
     check_blocks(handle, blocks, object)?;
     runtime.block_on(check_object(handle, object))?;
-    let needed: Vec<NativeBlock> =
-        blocks.iter().copied().filter(|block| !block.key_groups.intersection(range).is_empty()).collect();
+    let needed: Vec<NativeBlock> = blocks
+        .iter()
+        .copied()
+        .filter(|block| !block.key_groups.intersection(range).is_empty())
+        .collect();
     let fetches = fetches(&needed);
     let mut pieces = futures::stream::iter(fetches.iter().map(|fetch| fetch.bytes.clone()))
         .map(|bytes| object.get_range(bytes))
         .buffered(FETCHES_IN_FLIGHT);
     let (mut delivered, mut seen) = (0, 0);
     for fetch in &fetches {
-        let Some(bytes) = runtime.block_on(pieces.next()) else { break };
+        let Some(bytes) = runtime.block_on(pieces.next()) else {
+            break;
+        };
         let bytes = bytes?;
         for block in &needed[fetch.blocks.clone()] {
             let (delivered_rows, rows) = read_block(block, &bytes, fetch, (object, range), visit)?;
@@ -47,8 +52,14 @@ pub(crate) fn read_native(
         }
     }
     if needed.len() == blocks.len() && seen != handle.rows {
-        let reason = format!("state `{}` has {seen} rows where the metadata says {}", handle.state, handle.rows);
-        return Err(SnapshotError::Malformed { uri: object.uri(), reason });
+        let reason = format!(
+            "state `{}` has {seen} rows where the metadata says {}",
+            handle.state, handle.rows
+        );
+        return Err(SnapshotError::Malformed {
+            uri: object.uri(),
+            reason,
+        });
     }
     Ok(delivered)
 }
@@ -70,7 +81,10 @@ fn fetches(needed: &[NativeBlock]) -> Vec<Fetch> {
                 last.blocks.end = index + 1;
                 last.bytes.end = end;
             }
-            _none_or_apart => fetches.push(Fetch { blocks: index..index + 1, bytes: block.offset..end }),
+            _none_or_apart => fetches.push(Fetch {
+                blocks: index..index + 1,
+                bytes: block.offset..end,
+            }),
         }
     }
     fetches
@@ -84,7 +98,11 @@ fn read_block(
     (object, range): (&Location, KeyGroupRange),
     visit: &mut RowVisitor<'_>,
 ) -> Result<(u64, u64), SnapshotError> {
-    let corrupt = |reason: String| SnapshotError::CorruptBlock { uri: object.uri(), offset: block.offset, reason };
+    let corrupt = |reason: String| SnapshotError::CorruptBlock {
+        uri: object.uri(),
+        offset: block.offset,
+        reason,
+    };
     let start = (block.offset - fetch.bytes.start) as usize;
     let there = fetched.len().saturating_sub(start);
     let bytes = fetched
@@ -129,8 +147,14 @@ fn check_blocks(handle: &KeyedStateHandle, blocks: &[NativeBlock], object: &Loca
             && !block.key_groups.is_empty()
             && block.key_groups.end <= handle.key_groups.end;
         if !fits {
-            let reason = format!("a block of state `{}` at byte {} is out of place", handle.state, block.offset);
-            return Err(SnapshotError::Malformed { uri: object.uri(), reason });
+            let reason = format!(
+                "a block of state `{}` at byte {} is out of place",
+                handle.state, block.offset
+            );
+            return Err(SnapshotError::Malformed {
+                uri: object.uri(),
+                reason,
+            });
         }
         next = end.expect("checked just above");
         group = block.key_groups.end - 1;
@@ -140,19 +164,33 @@ fn check_blocks(handle: &KeyedStateHandle, blocks: &[NativeBlock], object: &Loca
 
 /// The object must have its recorded length and be of a known version.
 async fn check_object(handle: &KeyedStateHandle, object: &Location) -> Result<(), SnapshotError> {
-    let (header, length) = object.get_range_of(0..HEADER_BYTES).await?;
-    crate::restore::check_length(object, handle.object.length, length)?;
+    let length = object
+        .head()
+        .await?
+        .ok_or_else(|| StoreError::NotFound { uri: object.uri() })?;
+    check_length(object, handle.object.length, length)?;
+    let header = object.get_range(0..HEADER_BYTES).await?;
     if header.len() < HEADER_BYTES as usize || header[..8] != format::MAGIC {
         let reason = "it does not begin as a state object does".to_owned();
-        return Err(SnapshotError::Malformed { uri: object.uri(), reason });
+        return Err(SnapshotError::Malformed {
+            uri: object.uri(),
+            reason,
+        });
     }
     let found = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
     if found > NATIVE_VERSION {
-        return Err(SnapshotError::NewerVersion { uri: object.uri(), found, supported: NATIVE_VERSION });
+        return Err(SnapshotError::NewerVersion {
+            uri: object.uri(),
+            found,
+            supported: NATIVE_VERSION,
+        });
     }
     if header[..] != format::header() {
         let reason = "its header is damaged".to_owned();
-        return Err(SnapshotError::Malformed { uri: object.uri(), reason });
+        return Err(SnapshotError::Malformed {
+            uri: object.uri(),
+            reason,
+        });
     }
     Ok(())
 }

@@ -89,7 +89,9 @@ impl NativeWriter {
 
     #[inline]
     pub(crate) fn row(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
-        let Some(open) = self.open.as_mut() else { return Err(misuse("", "a row comes before its table begins")) };
+        let Some(open) = self.open.as_mut() else {
+            return Err(misuse("", "a row comes before its table begins"));
+        };
         if open.run.is_none() || open.group != key_group {
             self.begin_run(key_group)?;
         }
@@ -123,7 +125,11 @@ impl NativeWriter {
                 value: open.table.value,
                 key_groups: open.table.key_groups,
                 format: KeyedStateFormat::Native { blocks: open.blocks },
-                object: ObjectHandle { path: self.path.clone(), length: 0, digest: String::new() },
+                object: ObjectHandle {
+                    path: self.path.clone(),
+                    length: 0,
+                    digest: String::new(),
+                },
                 rows: open.rows,
                 bytes: open.bytes,
             },
@@ -134,14 +140,22 @@ impl NativeWriter {
     /// Makes the object visible and durable, and says what is in it.
     pub(crate) fn finish(self) -> Result<BTreeMap<OperatorId, Vec<KeyedStateHandle>>, SnapshotError> {
         if let Some(open) = &self.open {
-            return Err(misuse(&open.table.state, "the snapshot is finished before the table has ended"));
+            return Err(misuse(
+                &open.table.state,
+                "the snapshot is finished before the table has ended",
+            ));
         }
         let mut handles = BTreeMap::<_, Vec<_>>::new();
-        let Some(mut object) = self.object else { return Ok(handles) };
+        let Some(mut object) = self.object else {
+            return Ok(handles);
+        };
         object.append(&format::footer(self.blocks, self.rows))?;
         let object = object.finish()?.into_handle(self.path);
         for (operator, handle) in self.finished {
-            handles.entry(operator).or_default().push(KeyedStateHandle { object: object.clone(), ..handle });
+            handles.entry(operator).or_default().push(KeyedStateHandle {
+                object: object.clone(),
+                ..handle
+            });
         }
         Ok(handles)
     }
@@ -194,11 +208,25 @@ impl NativeWriter {
         if open.block_rows == 0 {
             return Ok(());
         }
-        let key_groups = KeyGroupRange { start: open.first, end: open.group + 1 };
-        format::seal(&mut self.block, BlockHeader { table: open.ordinal, key_groups, rows: open.block_rows });
+        let key_groups = KeyGroupRange {
+            start: open.first,
+            end: open.group + 1,
+        };
+        format::seal(
+            &mut self.block,
+            BlockHeader {
+                table: open.ordinal,
+                key_groups,
+                rows: open.block_rows,
+            },
+        );
         let object = self.object.as_mut().expect("begun with the first table");
         let length = self.block.len() as u64;
-        open.blocks.push(NativeBlock { key_groups, offset: object.length(), length });
+        open.blocks.push(NativeBlock {
+            key_groups,
+            offset: object.length(),
+            length,
+        });
         object.append(&self.block)?;
         open.rows += u64::from(open.block_rows);
         open.bytes += length;
@@ -209,7 +237,11 @@ impl NativeWriter {
     }
 
     fn too_large(&self, bytes: usize) -> SnapshotError {
-        let state = self.open.as_ref().map(|open| open.table.state.clone()).unwrap_or_default();
+        let state = self
+            .open
+            .as_ref()
+            .map(|open| open.table.state.clone())
+            .unwrap_or_default();
         let reason = format!("a row of {bytes} bytes is larger than the limit of {MAX_ROW_BYTES}");
         SnapshotError::UnsupportedType { state, reason }
     }

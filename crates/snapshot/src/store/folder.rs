@@ -39,7 +39,12 @@ impl Location {
         };
         let mut entries: Vec<Entry> = objects
             .into_iter()
-            .filter_map(|meta| Some(Entry { name: self.relative(&meta.location)?, length: meta.size }))
+            .filter_map(|meta| {
+                Some(Entry {
+                    name: self.relative(&meta.location)?,
+                    length: meta.size,
+                })
+            })
             .collect();
         entries.sort_unstable();
         Ok(entries)
@@ -54,7 +59,10 @@ impl Location {
                 error => return Err(error),
             },
         };
-        let folders = listing.common_prefixes.iter().filter_map(|path| Some(format!("{}/", self.relative(path)?)));
+        let folders = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| Some(format!("{}/", self.relative(path)?)));
         let objects = listing.objects.iter().filter_map(|meta| self.relative(&meta.location));
         let mut names: Vec<String> = folders.chain(objects).collect();
         names.sort_unstable();
@@ -90,11 +98,17 @@ impl Location {
     async fn on_local_tree(&self, visit: fn(&FilePath, usize) -> io::Result<()>) -> Result<(), StoreError> {
         let Some(path) = self.local_path() else { return Ok(()) };
         if self.path.as_ref().is_empty() {
-            return Err(StoreError::InvalidName { name: "/".to_owned(), reason: "the root of a store is no folder to delete" });
+            return Err(StoreError::InvalidName {
+                name: "/".to_owned(),
+                reason: "the root of a store is no folder to delete",
+            });
         }
         let visited = tokio::task::spawn_blocking(move || visit(&path, MAX_FOLDER_DEPTH)).await;
         let result = visited.unwrap_or_else(|join| Err(io::Error::other(join)));
-        result.map_err(|source| StoreError::Tidy { uri: self.uri(), source })
+        result.map_err(|source| StoreError::Tidy {
+            uri: self.uri(),
+            source,
+        })
     }
 
     fn relative(&self, path: &Path) -> Option<String> {

@@ -37,7 +37,11 @@ impl Location {
     /// Opens the place that a URI or an absolute local path names. Nothing is read or made.
     pub fn open(uri: &str) -> Result<Self, StoreError> {
         let (scheme, path) = uri::parse(uri)?;
-        Ok(Self { store: store_of(scheme), scheme, path })
+        Ok(Self {
+            store: store_of(scheme),
+            scheme,
+            path,
+        })
     }
 
     /// The canonical URI, without a slash at its end.
@@ -53,7 +57,11 @@ impl Location {
     /// The place of this name below this one. The name may have several segments, but none that leads out.
     pub fn child(&self, name: &str) -> Result<Self, StoreError> {
         let below = uri::check_relative(name)?;
-        let joined = if self.path.as_ref().is_empty() { below.to_string() } else { format!("{}/{below}", self.path) };
+        let joined = if self.path.as_ref().is_empty() {
+            below.to_string()
+        } else {
+            format!("{}/{below}", self.path)
+        };
         let path = Path::parse(joined).map_err(|_illegal| StoreError::InvalidName {
             name: name.to_owned(),
             reason: "it holds a control character",
@@ -82,8 +90,15 @@ impl Location {
     ///
     /// After an error the object may exist all the same: read it back before drawing a conclusion.
     pub async fn put_create(&self, bytes: impl Into<Bytes>) -> Result<Created, StoreError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&self.path, PutPayload::from(bytes.into()), options).await {
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self
+            .store
+            .put_opts(&self.path, PutPayload::from(bytes.into()), options)
+            .await
+        {
             Ok(_put) => Ok(Created::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::AlreadyExists),
             Err(source) => Err(self.failed("create", source)),
@@ -92,35 +107,51 @@ impl Location {
 
     /// Reads a whole object of at most `limit` bytes.
     pub async fn get(&self, limit: u64) -> Result<Bytes, StoreError> {
-        let found = self.store.get(&self.path).await.map_err(|source| self.failed("read", source))?;
+        let found = self
+            .store
+            .get(&self.path)
+            .await
+            .map_err(|source| self.failed("read", source))?;
         let length = found.meta.size;
         if length > limit {
-            return Err(StoreError::TooLarge { uri: self.uri(), length, limit });
+            return Err(StoreError::TooLarge {
+                uri: self.uri(),
+                length,
+                limit,
+            });
         }
         found.bytes().await.map_err(|source| self.failed("read", source))
     }
 
-    /// Reads a range of an object. Shorter than asked for where the object ends before.
+    /// Reads a range of an object, which must begin within it. Shorter than asked for where the object ends before.
     pub async fn get_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.get_range_of(range).await.map(|(bytes, _length)| bytes)
-    }
-
-    /// Reads a range of an object, and learns the length of the whole. The range is cut to the object.
-    pub async fn get_range_of(&self, range: Range<u64>) -> Result<(Bytes, u64), StoreError> {
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let found = self.store.get_opts(&self.path, options).await.map_err(|source| self.failed("read", source))?;
-        let length = found.meta.size;
-        let bytes = found.bytes().await.map_err(|source| self.failed("read", source))?;
-        Ok((bytes, length))
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        let found = self
+            .store
+            .get_opts(&self.path, options)
+            .await
+            .map_err(|source| self.failed("read", source))?;
+        found.bytes().await.map_err(|source| self.failed("read", source))
     }
 
     /// The bytes of an object, piece by piece.
-    pub async fn get_stream(&self) -> Result<(u64, futures::stream::BoxStream<'static, Result<Bytes, StoreError>>), StoreError> {
+    pub async fn get_stream(
+        &self,
+    ) -> Result<(u64, futures::stream::BoxStream<'static, Result<Bytes, StoreError>>), StoreError> {
         use futures::StreamExt;
-        let found = self.store.get(&self.path).await.map_err(|source| self.failed("read", source))?;
+        let found = self
+            .store
+            .get(&self.path)
+            .await
+            .map_err(|source| self.failed("read", source))?;
         let length = found.meta.size;
         let here = self.clone();
-        let stream = found.into_stream().map(move |piece| piece.map_err(|source| here.failed("read", source)));
+        let stream = found
+            .into_stream()
+            .map(move |piece| piece.map_err(|source| here.failed("read", source)));
         Ok((length, stream.boxed()))
     }
 
@@ -161,7 +192,11 @@ impl Location {
         match source {
             object_store::Error::NotFound { .. } => StoreError::NotFound { uri: self.uri() },
             source if self.is_below_a_file(&source) => StoreError::NotFound { uri: self.uri() },
-            source => StoreError::Failed { operation, uri: self.uri(), source },
+            source => StoreError::Failed {
+                operation,
+                uri: self.uri(),
+                source,
+            },
         }
     }
 
@@ -203,7 +238,10 @@ pub fn absolute_pointer(text: &str) -> Result<String, StoreError> {
     if text.contains("://") || text.starts_with('/') || text.is_empty() {
         return Ok(text.to_owned());
     }
-    let invalid = |reason| StoreError::InvalidUri { uri: text.to_owned(), reason };
+    let invalid = |reason| StoreError::InvalidUri {
+        uri: text.to_owned(),
+        reason,
+    };
     let here = std::env::current_dir().map_err(|_gone| invalid("the current directory does not exist"))?;
     let mut absolute = here;
     for segment in text.split('/').filter(|segment| !matches!(*segment, "" | ".")) {
@@ -213,7 +251,10 @@ pub fn absolute_pointer(text: &str) -> Result<String, StoreError> {
             absolute.push(segment);
         }
     }
-    absolute.into_os_string().into_string().map_err(|_bytes| invalid("the current directory is not valid UTF-8"))
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|_bytes| invalid("the current directory is not valid UTF-8"))
 }
 
 /// One client per kind of store and process.
@@ -222,7 +263,9 @@ fn store_of(scheme: Scheme) -> Arc<dyn ObjectStore> {
     static MEMORY: OnceLock<Arc<InMemory>> = OnceLock::new();
     match scheme {
         // Automatic cleanup stays off: it would remove folders that another process is about to write into.
-        Scheme::File => FILES.get_or_init(|| Arc::new(LocalFileSystem::new().with_fsync(true))).clone(),
+        Scheme::File => FILES
+            .get_or_init(|| Arc::new(LocalFileSystem::new().with_fsync(true)))
+            .clone(),
         Scheme::Memory => MEMORY.get_or_init(|| Arc::new(InMemory::new())).clone(),
     }
 }

@@ -7,5 +7,5 @@ mod uri;
 
 pub use folder::Entry;
 pub use location::{Created, Location, absolute_pointer};
-pub(crate) use uri::check_name;
 pub use upload::{BlockingUpload, Upload, Uploaded, digest_text};
+pub(crate) use uri::check_name;

@@ -40,7 +40,11 @@ pub struct Uploaded {
 impl Uploaded {
     /// The handle of the object, under the name that it has within its snapshot.
     pub fn into_handle(self, path: String) -> ObjectHandle {
-        ObjectHandle { path, length: self.length, digest: self.digest }
+        ObjectHandle {
+            path,
+            length: self.length,
+            digest: self.digest,
+        }
     }
 }
 
@@ -82,7 +86,10 @@ impl Upload {
 
     /// Makes the object visible and durable.
     pub async fn finish(mut self) -> Result<Uploaded, StoreError> {
-        let uploaded = Uploaded { length: self.length, digest: digest_text(self.hasher.digest128()) };
+        let uploaded = Uploaded {
+            length: self.length,
+            digest: digest_text(self.hasher.digest128()),
+        };
         if self.multipart.is_none() {
             return self.finish_small(uploaded).await;
         }
@@ -100,7 +107,10 @@ impl Upload {
     pub async fn abort(mut self) -> Result<(), StoreError> {
         self.parts.shutdown().await;
         match self.multipart.as_mut() {
-            Some(multipart) => multipart.abort().await.map_err(|source| self.location.failed("give up", source)),
+            Some(multipart) => multipart
+                .abort()
+                .await
+                .map_err(|source| self.location.failed("give up", source)),
             None => Ok(()),
         }
     }
@@ -159,7 +169,10 @@ pub struct BlockingUpload {
 impl BlockingUpload {
     /// Begins an object.
     pub fn new(location: &Location, runtime: Handle) -> Self {
-        Self { upload: location.upload(), runtime }
+        Self {
+            upload: location.upload(),
+            runtime,
+        }
     }
 
     /// Appends bytes. Blocks while the store lags behind.

@@ -18,31 +18,47 @@ const MAX_URI_BYTES: usize = 4096;
 
 /// Reads `file:///path`, `/path` or `memory://path`.
 pub(super) fn parse(uri: &str) -> Result<(Scheme, Path), StoreError> {
-    let invalid = |reason| StoreError::InvalidUri { uri: shown(uri), reason };
+    let invalid = |reason| StoreError::InvalidUri {
+        uri: shown(uri),
+        reason,
+    };
     if uri.len() > MAX_URI_BYTES {
         return Err(invalid("it is longer than 4096 bytes"));
     }
     let Some((scheme, rest)) = uri.split_once("://") else {
-        let plain = if uri.starts_with('/') { uri } else { return Err(invalid(without_scheme(uri))) };
+        let plain = if uri.starts_with('/') {
+            uri
+        } else {
+            return Err(invalid(without_scheme(uri)));
+        };
         return Ok((Scheme::File, to_path(plain).map_err(invalid)?));
     };
     if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
         return Err(invalid("it holds a user name or a password"));
     }
     if rest.contains(['?', '#']) {
-        return Err(invalid("it holds a query or a fragment (write `%3F` for `?` and `%23` for `#` in a name)"));
+        return Err(invalid(
+            "it holds a query or a fragment (write `%3F` for `?` and `%23` for `#` in a name)",
+        ));
     }
     let decoded = percent_decoded(rest).ok_or_else(|| invalid("a `%` is not followed by two hexadecimal digits"))?;
     match scheme.to_ascii_lowercase().as_str() {
         "file" if !decoded.starts_with('/') => Err(invalid("a `file` location has three slashes: `file:///path`")),
         "file" => Ok((Scheme::File, to_path(&decoded).map_err(invalid)?)),
         "memory" => Ok((Scheme::Memory, to_path(&decoded).map_err(invalid)?)),
-        _other => Err(StoreError::UnsupportedScheme { uri: shown(uri), scheme: shown(scheme) }),
+        _other => Err(StoreError::UnsupportedScheme {
+            uri: shown(uri),
+            scheme: shown(scheme),
+        }),
     }
 }
 
 fn without_scheme(uri: &str) -> &'static str {
-    if uri.is_empty() { "it is empty" } else { "it is neither an absolute path nor a URI" }
+    if uri.is_empty() {
+        "it is empty"
+    } else {
+        "it is neither an absolute path nor a URI"
+    }
 }
 
 /// The canonical text of a location.
@@ -72,7 +88,10 @@ fn to_path(text: &str) -> Result<Path, &'static str> {
 
 /// Names within a folder: the same rules, and nothing that leads out of it.
 pub(super) fn check_relative(name: &str) -> Result<Path, StoreError> {
-    let invalid = |reason| StoreError::InvalidName { name: shown(name), reason };
+    let invalid = |reason| StoreError::InvalidName {
+        name: shown(name),
+        reason,
+    };
     if name.is_empty() {
         return Err(invalid("it is empty"));
     }
@@ -124,7 +143,10 @@ fn shown(uri: &str) -> String {
         },
         None => uri.to_owned(),
     };
-    bare.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+    bare.chars()
+        .take(200)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -141,12 +163,24 @@ mod tests {
         assert_eq!(canonical("/data/savepoints/"), "file:///data/savepoints");
         assert_eq!(canonical("file:///data//savepoints"), "file:///data/savepoints");
         assert_eq!(canonical("/with space/50%/ü#1"), "file:///with%20space/50%25/ü%231");
-        assert_eq!(canonical(&canonical("/with space/50%/ü#1")), canonical("/with space/50%/ü#1"));
+        assert_eq!(
+            canonical(&canonical("/with space/50%/ü#1")),
+            canonical("/with space/50%/ü#1")
+        );
     }
 
     #[test]
     fn what_is_no_location_is_refused_with_a_reason() {
-        for bad in ["", "data", "./data", "file://host/data", "/a/../b", "file:///a/%2e%2e/b", "/a\u{7}", "file:///%zz"] {
+        for bad in [
+            "",
+            "data",
+            "./data",
+            "file://host/data",
+            "/a/../b",
+            "file:///a/%2e%2e/b",
+            "/a\u{7}",
+            "file:///%zz",
+        ] {
             assert!(matches!(parse(bad), Err(StoreError::InvalidUri { .. })), "{bad}");
         }
     }

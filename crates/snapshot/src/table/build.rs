@@ -28,12 +28,36 @@ pub(super) enum ColumnBuilder {
     Float64(Vec<f64>),
     Text(Runs),
     Bytes(Runs),
-    Option { valid: NullBufferBuilder, inner: Box<ColumnBuilder> },
-    List { ends: Vec<i32>, field: FieldRef, item: Box<ColumnBuilder> },
-    Map { ends: Vec<i32>, field: FieldRef, key: Box<ColumnBuilder>, value: Box<ColumnBuilder> },
-    Struct { rows: usize, fields: Fields, columns: Vec<ColumnBuilder> },
-    PlainEnum { names: Vec<String>, text: Runs },
-    Enum { names: Vec<String>, text: Runs, fields: Fields, bodies: Vec<Option<Body>> },
+    Option {
+        valid: NullBufferBuilder,
+        inner: Box<ColumnBuilder>,
+    },
+    List {
+        ends: Vec<i32>,
+        field: FieldRef,
+        item: Box<ColumnBuilder>,
+    },
+    Map {
+        ends: Vec<i32>,
+        field: FieldRef,
+        key: Box<ColumnBuilder>,
+        value: Box<ColumnBuilder>,
+    },
+    Struct {
+        rows: usize,
+        fields: Fields,
+        columns: Vec<ColumnBuilder>,
+    },
+    PlainEnum {
+        names: Vec<String>,
+        text: Runs,
+    },
+    Enum {
+        names: Vec<String>,
+        text: Runs,
+        fields: Fields,
+        bodies: Vec<Option<Body>>,
+    },
 }
 
 /// Byte strings, end to end.
@@ -85,9 +109,10 @@ impl ColumnBuilder {
             DataType::Float64 => Self::Float64(Vec::new()),
             DataType::String => Self::Text(Runs::new()),
             DataType::Bytes => Self::Bytes(Runs::new()),
-            DataType::Option(inner) => {
-                Self::Option { valid: NullBufferBuilder::new(0), inner: Box::new(Self::new(inner)) }
-            }
+            DataType::Option(inner) => Self::Option {
+                valid: NullBufferBuilder::new(0),
+                inner: Box::new(Self::new(inner)),
+            },
             DataType::List(item) => Self::List {
                 ends: vec![0],
                 field: Arc::new(types::item_field(item)),
@@ -95,7 +120,11 @@ impl ColumnBuilder {
             },
             DataType::Map(key, value) => Self::Map {
                 ends: vec![0],
-                field: Arc::new(ArrowField::new("entries", Arrow::Struct(types::entry_fields(key, value)), false)),
+                field: Arc::new(ArrowField::new(
+                    "entries",
+                    Arrow::Struct(types::entry_fields(key, value)),
+                    false,
+                )),
                 key: Box::new(Self::new(key)),
                 value: Box::new(Self::new(value)),
             },
@@ -111,7 +140,10 @@ impl ColumnBuilder {
     fn new_enum(variants: &[streamd_core::row::Variant]) -> Self {
         let names = variants.iter().map(|variant| variant.name.clone()).collect();
         if types::is_plain(variants) {
-            return Self::PlainEnum { names, text: Runs::new() };
+            return Self::PlainEnum {
+                names,
+                text: Runs::new(),
+            };
         }
         let bodies = variants.iter().map(|variant| {
             (!variant.fields.is_empty()).then(|| Body {
@@ -120,7 +152,12 @@ impl ColumnBuilder {
                 columns: variant.fields.iter().map(|field| Self::new(&field.data_type)).collect(),
             })
         });
-        Self::Enum { names, text: Runs::new(), fields: types::enum_fields(variants), bodies: bodies.collect() }
+        Self::Enum {
+            names,
+            text: Runs::new(),
+            fields: types::enum_fields(variants),
+            bodies: bodies.collect(),
+        }
     }
 
     /// Takes the next value out of the row.
@@ -219,7 +256,12 @@ impl ColumnBuilder {
             Self::List { ends, field, item } => {
                 Arc::new(ListArray::new(field.clone(), offsets(ends), item.take(None), nulls))
             }
-            Self::Map { ends, field, key, value } => {
+            Self::Map {
+                ends,
+                field,
+                key,
+                value,
+            } => {
                 let Arrow::Struct(fields) = field.data_type().clone() else {
                     unreachable!("the entries of a map are built as a struct")
                 };
@@ -227,7 +269,9 @@ impl ColumnBuilder {
                 Arc::new(MapArray::new(field.clone(), offsets(ends), entries, nulls, false))
             }
             Self::Struct { rows, fields, columns } => record(fields, columns, std::mem::take(rows), nulls),
-            Self::Enum { text, fields, bodies, .. } => {
+            Self::Enum {
+                text, fields, bodies, ..
+            } => {
                 let name = text.take_text(None);
                 let bodies = bodies.iter_mut().flatten().map(Body::take);
                 let columns: Vec<ArrayRef> = std::iter::once(name).chain(bodies).collect();
@@ -239,12 +283,16 @@ impl ColumnBuilder {
 
 impl Runs {
     fn new() -> Self {
-        Self { ends: vec![0], bytes: Vec::new() }
+        Self {
+            ends: vec![0],
+            bytes: Vec::new(),
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.ends.push(i32::try_from(self.bytes.len()).expect("a batch is flushed long before 2 GiB"));
+        self.ends
+            .push(i32::try_from(self.bytes.len()).expect("a batch is flushed long before 2 GiB"));
     }
 
     fn take_text(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
@@ -281,7 +329,10 @@ fn record(fields: &Fields, columns: &mut [ColumnBuilder], rows: usize, nulls: Op
 }
 
 fn numbers<T: arrow_array::ArrowPrimitiveType>(values: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(std::mem::take(values)), nulls))
+    Arc::new(PrimitiveArray::<T>::new(
+        ScalarBuffer::from(std::mem::take(values)),
+        nulls,
+    ))
 }
 
 fn offsets(ends: &mut Vec<i32>) -> OffsetBuffer<i32> {
@@ -292,7 +343,10 @@ fn offsets(ends: &mut Vec<i32>) -> OffsetBuffer<i32> {
 fn push_end(ends: &mut Vec<i32>, count: usize) -> Result<(), RowError> {
     let last = *ends.last().expect("begins with 0");
     let end = i32::try_from(count).ok().and_then(|count| last.checked_add(count));
-    ends.push(end.ok_or(RowError::Invalid { what: "the length of a list", value: count as u64 })?);
+    ends.push(end.ok_or(RowError::Invalid {
+        what: "the length of a list",
+        value: count as u64,
+    })?);
     Ok(())
 }
 
@@ -300,14 +354,20 @@ fn truth(row: &mut RowReader<'_>) -> Result<bool, RowError> {
     match row.array::<1>()? {
         [0] => Ok(false),
         [1] => Ok(true),
-        [other] => Err(RowError::Invalid { what: "a truth value", value: other.into() }),
+        [other] => Err(RowError::Invalid {
+            what: "a truth value",
+            value: other.into(),
+        }),
     }
 }
 
 fn variant(row: &mut RowReader<'_>, variants: usize) -> Result<usize, RowError> {
     match row.count()? {
         index if index < variants => Ok(index),
-        index => Err(RowError::Invalid { what: "the variant of an enum", value: index as u64 }),
+        index => Err(RowError::Invalid {
+            what: "the variant of an enum",
+            value: index as u64,
+        }),
     }
 }
 

@@ -49,7 +49,9 @@ pub(super) struct Description<'a> {
 /// The schema of such a table.
 pub(super) fn schema(lead: Lead, columns: &[(&str, &DataType)]) -> SchemaRef {
     let first = ArrowField::new(lead.name(), lead.arrow(), false);
-    let others = columns.iter().map(|(name, data_type)| arrow_field(name, &storable(data_type)));
+    let others = columns
+        .iter()
+        .map(|(name, data_type)| arrow_field(name, &storable(data_type)));
     Arc::new(Schema::new(std::iter::once(first).chain(others).collect::<Vec<_>>()))
 }
 
@@ -91,15 +93,28 @@ impl<W: Write + Send> TableFile<W> {
     pub(super) fn new(lead: Lead, description: &Description<'_>, out: W) -> Result<Self, ParquetError> {
         let schema = schema(lead, description.columns);
         let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties(lead, description)))?;
-        let columns = description.columns.iter().map(|(_name, data_type)| ColumnBuilder::new(&storable(data_type)));
-        Ok(Self { writer, schema, lead, leads: Vec::with_capacity(BATCH_ROWS), columns: columns.collect(), bytes: 0 })
+        let columns = description
+            .columns
+            .iter()
+            .map(|(_name, data_type)| ColumnBuilder::new(&storable(data_type)));
+        Ok(Self {
+            writer,
+            schema,
+            lead,
+            leads: Vec::with_capacity(BATCH_ROWS),
+            columns: columns.collect(),
+            bytes: 0,
+        })
     }
 
     /// Adds a row: one encoded value per column.
     pub(super) fn add(&mut self, lead: i64, values: &[&[u8]]) -> Result<(), AddError> {
         for (column, value) in self.columns.iter_mut().zip(values) {
             let mut reader = RowReader::new(value);
-            column.append(&mut reader).and_then(|()| reader.finish()).map_err(AddError::Row)?;
+            column
+                .append(&mut reader)
+                .and_then(|()| reader.finish())
+                .map_err(AddError::Row)?;
             self.bytes += value.len();
         }
         self.leads.push(lead);

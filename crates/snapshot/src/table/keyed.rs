@@ -36,7 +36,13 @@ struct OpenTable {
 
 impl SavepointWriter {
     pub(crate) fn new(folder: Location, context: SubtaskContext, runtime: Handle) -> Self {
-        Self { folder, context, runtime, open: None, finished: BTreeMap::new() }
+        Self {
+            folder,
+            context,
+            runtime,
+            open: None,
+            finished: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn begin(&mut self, table: &KeyedTable) -> Result<(), SnapshotError> {
@@ -49,37 +55,63 @@ impl SavepointWriter {
         let location = self.folder.child(&path)?;
         let uri = location.uri();
         let columns = [("key", &table.key), ("value", &table.value)];
-        let description = Description { operator: &table.label, state: &table.state, columns: &columns };
+        let description = Description {
+            operator: &table.label,
+            state: &table.state,
+            columns: &columns,
+        };
         let out = BlockingUpload::new(&location, self.runtime.clone());
         let file = TableFile::new(Lead::KeyGroup, &description, out).map_err(|source| failed(&uri, source))?;
         let group = table.key_groups.start;
-        self.open = Some(OpenTable { table: table.clone(), path, uri, file, group, rows: 0 });
+        self.open = Some(OpenTable {
+            table: table.clone(),
+            path,
+            uri,
+            file,
+            group,
+            rows: 0,
+        });
         Ok(())
     }
 
     pub(crate) fn row(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
-        let Some(open) = self.open.as_mut() else { return Err(misuse("", "a row comes before its table begins")) };
+        let Some(open) = self.open.as_mut() else {
+            return Err(misuse("", "a row comes before its table begins"));
+        };
         let state = &open.table.state;
         if key_group < open.group || !open.table.key_groups.contains(key_group) {
             let groups = open.table.key_groups;
-            let reason = format!("key group {key_group} comes after {}, or is not in {groups}", open.group);
+            let reason = format!(
+                "key group {key_group} comes after {}, or is not in {groups}",
+                open.group
+            );
             return Err(misuse(state, reason));
         }
         let bytes = key.len() + value.len();
         if bytes > MAX_ROW_BYTES {
             let reason = format!("a row of {bytes} bytes is larger than the limit of {MAX_ROW_BYTES}");
-            return Err(SnapshotError::UnsupportedType { state: state.clone(), reason });
+            return Err(SnapshotError::UnsupportedType {
+                state: state.clone(),
+                reason,
+            });
         }
         open.group = key_group;
         open.rows += 1;
-        open.file.add(i64::from(key_group), &[key, value]).map_err(|error| match error {
-            AddError::Row(source) => SnapshotError::Row { state: state.clone(), source },
-            AddError::File(source) => failed(&open.uri, source),
-        })
+        open.file
+            .add(i64::from(key_group), &[key, value])
+            .map_err(|error| match error {
+                AddError::Row(source) => SnapshotError::Row {
+                    state: state.clone(),
+                    source,
+                },
+                AddError::File(source) => failed(&open.uri, source),
+            })
     }
 
     pub(crate) fn end(&mut self) -> Result<(), SnapshotError> {
-        let Some(open) = self.open.take() else { return Err(misuse("", "a table ends that never began")) };
+        let Some(open) = self.open.take() else {
+            return Err(misuse("", "a table ends that never began"));
+        };
         let out = open.file.finish().map_err(|source| failed(&open.uri, source))?;
         let object = out.finish()?.into_handle(open.path);
         let handle = KeyedStateHandle {
@@ -98,7 +130,10 @@ impl SavepointWriter {
 
     pub(crate) fn finish(self) -> Result<BTreeMap<OperatorId, Vec<KeyedStateHandle>>, SnapshotError> {
         match &self.open {
-            Some(open) => Err(misuse(&open.table.state, "the snapshot is finished before the table has ended")),
+            Some(open) => Err(misuse(
+                &open.table.state,
+                "the snapshot is finished before the table has ended",
+            )),
             None => Ok(self.finished),
         }
     }
@@ -112,5 +147,9 @@ impl SavepointWriter {
 }
 
 pub(super) fn failed(uri: &str, source: parquet::errors::ParquetError) -> SnapshotError {
-    SnapshotError::Parquet { operation: "write", uri: uri.to_owned(), source }
+    SnapshotError::Parquet {
+        operation: "write",
+        uri: uri.to_owned(),
+        source,
+    }
 }

@@ -17,11 +17,18 @@ const MAX_LIST_BYTES: u64 = 256 << 20;
 pub(crate) fn write_list(operator: &str, list: &ListState, uri: &str) -> Result<Vec<u8>, SnapshotError> {
     check_type(&list.name, &list.data_type)?;
     let columns = [("value", &list.data_type)];
-    let description = Description { operator, state: &list.name, columns: &columns };
+    let description = Description {
+        operator,
+        state: &list.name,
+        columns: &columns,
+    };
     let mut file = TableFile::new(Lead::Position, &description, Vec::new()).map_err(|source| failed(uri, source))?;
     for (position, item) in (0..).zip(&list.items) {
         file.add(position, &[item]).map_err(|error| match error {
-            AddError::Row(source) => SnapshotError::Row { state: list.name.clone(), source },
+            AddError::Row(source) => SnapshotError::Row {
+                state: list.name.clone(),
+                source,
+            },
             AddError::File(source) => failed(uri, source),
         })?;
     }
@@ -39,7 +46,11 @@ pub(crate) async fn read_list(
     crate::restore::check_length(object, handle.length, bytes.len() as u64)?;
     let actual = crate::store::digest_text(xxhash_rust::xxh3::xxh3_128(&bytes));
     if actual != handle.digest {
-        return Err(SnapshotError::DigestMismatch { uri: object.uri(), expected: handle.digest.clone(), actual });
+        return Err(SnapshotError::DigestMismatch {
+            uri: object.uri(),
+            expected: handle.digest.clone(),
+            actual,
+        });
     }
     list.items = items_of(list, rows, bytes, object.uri())?;
     Ok(())
@@ -48,7 +59,12 @@ pub(crate) async fn read_list(
 fn items_of(list: &ListState, rows: u64, bytes: Bytes, uri: String) -> Result<Vec<Vec<u8>>, SnapshotError> {
     check_type(&list.name, &list.data_type)?;
     let columns = [("value", &list.data_type)];
-    let expected = Expected { lead: Lead::Position, columns: &columns, rows, uri };
+    let expected = Expected {
+        lead: Lead::Position,
+        columns: &columns,
+        rows,
+        uri,
+    };
     let reader = TableReader::of_footer(&bytes, bytes.len() as u64, expected)?;
     let mut items = Vec::new();
     for group in 0..reader.row_groups() {

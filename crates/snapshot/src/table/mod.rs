@@ -20,9 +20,6 @@ mod reader;
 mod rows;
 mod types;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use keyed::SavepointWriter;
 pub(crate) use list::{read_list, write_list};
 pub(crate) use reader::read_table;

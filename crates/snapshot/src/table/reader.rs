@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::RecordBatch;
 use arrow_schema::{DataType as Arrow, Field as ArrowField, Schema};
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -48,7 +48,12 @@ pub(crate) fn read_table(
     runtime.block_on(check_digest(object, &handle.object))?;
     let length = handle.object.length;
     let columns = [("key", &handle.key), ("value", &handle.value)];
-    let expected = Expected { lead: Lead::KeyGroup, columns: &columns, rows: handle.rows, uri: object.uri() };
+    let expected = Expected {
+        lead: Lead::KeyGroup,
+        columns: &columns,
+        rows: handle.rows,
+        uri: object.uri(),
+    };
     let reader = TableReader::open(object, length, expected, runtime)?;
     let mut delivered = 0;
     for group in 0..reader.row_groups() {
@@ -98,9 +103,16 @@ impl<'a> TableReader<'a> {
         let wanted = footer_bytes(&tail);
         if wanted > MAX_FOOTER_BYTES.min(length) {
             let reason = format!("its footer claims {wanted} bytes");
-            return Err(SnapshotError::Malformed { uri: expected.uri, reason });
+            return Err(SnapshotError::Malformed {
+                uri: expected.uri,
+                reason,
+            });
         }
-        let tail = if wanted > tail.len() as u64 { fetch(wanted)? } else { tail };
+        let tail = if wanted > tail.len() as u64 {
+            fetch(wanted)?
+        } else {
+            tail
+        };
         Self::of_footer(&tail, length, expected)
     }
 
@@ -111,8 +123,17 @@ impl<'a> TableReader<'a> {
         parser.try_parse_sized(tail, length).map_err(failed)?;
         let metadata = Arc::new(parser.finish().map_err(failed)?);
         let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(failed)?;
-        let types = expected.columns.iter().map(|(_name, data_type)| storable(data_type)).collect();
-        let reader = Self { metadata, expected, types, length };
+        let types = expected
+            .columns
+            .iter()
+            .map(|(_name, data_type)| storable(data_type))
+            .collect();
+        let reader = Self {
+            metadata,
+            expected,
+            types,
+            length,
+        };
         reader.check()?;
         Ok(reader)
     }
@@ -145,7 +166,9 @@ impl<'a> TableReader<'a> {
         for column in row_group.columns() {
             let first = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
             let (first, length) = (u64::try_from(first), u64::try_from(column.compressed_size()));
-            let (Ok(first), Ok(length)) = (first, length) else { return Err(self.out_of_place(group)) };
+            let (Ok(first), Ok(length)) = (first, length) else {
+                return Err(self.out_of_place(group));
+            };
             start = start.min(first);
             end = end.max(first.saturating_add(length));
             unpacked = unpacked.saturating_add(u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX));
@@ -158,7 +181,8 @@ impl<'a> TableReader<'a> {
 
     /// Whether the statistics of a row group leave open that it holds one of these key groups.
     fn may_hold(&self, group: usize, range: KeyGroupRange) -> bool {
-        let Some(Statistics::Int32(statistics)) = self.row_group(group).columns().first().and_then(|c| c.statistics()) else {
+        let Some(Statistics::Int32(statistics)) = self.row_group(group).columns().first().and_then(|c| c.statistics())
+        else {
             return true;
         };
         match (statistics.min_opt(), statistics.max_opt()) {
@@ -175,7 +199,11 @@ impl<'a> TableReader<'a> {
         visit: &mut TableVisitor<'_>,
     ) -> Result<(), SnapshotError> {
         let failed = |source| failed(&self.expected.uri, source);
-        let file = Window { start: self.span(group)?.start, bytes, length: self.length };
+        let file = Window {
+            start: self.span(group)?.start,
+            bytes,
+            length: self.length,
+        };
         let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_row_groups(vec![group])
             .with_batch_size(BATCH_ROWS)
@@ -188,15 +216,20 @@ impl<'a> TableReader<'a> {
             self.deliver(&batch, visit)?;
         }
         if u64::try_from(self.row_group(group).num_rows()).ok() != Some(rows) {
-            return Err(self.malformed(format!("row group {group} has {rows} rows instead of what it announces")));
+            return Err(self.malformed(format!(
+                "row group {group} has {rows} rows instead of what it announces"
+            )));
         }
         Ok(())
     }
 
     fn deliver(&self, batch: &RecordBatch, visit: &mut TableVisitor<'_>) -> Result<(), SnapshotError> {
         let leads = batch.column(0);
-        let columns: Vec<ColumnReader<'_>> =
-            batch.columns()[1..].iter().zip(&self.types).map(|(array, ty)| ColumnReader::new(array.as_ref(), ty)).collect();
+        let columns: Vec<ColumnReader<'_>> = batch.columns()[1..]
+            .iter()
+            .zip(&self.types)
+            .map(|(array, ty)| ColumnReader::new(array.as_ref(), ty))
+            .collect();
         let mut rows: Vec<Vec<u8>> = vec![Vec::new(); columns.len()];
         for at in 0..batch.num_rows() {
             for (column, row) in columns.iter().zip(&mut rows) {
@@ -217,11 +250,16 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn malformed(&self, reason: String) -> SnapshotError {
-        SnapshotError::Malformed { uri: self.expected.uri.clone(), reason }
+        SnapshotError::Malformed {
+            uri: self.expected.uri.clone(),
+            reason,
+        }
     }
 
     fn out_of_place(&self, group: usize) -> SnapshotError {
-        self.malformed(format!("row group {group} is not within the file, or is larger than any that streamd writes"))
+        self.malformed(format!(
+            "row group {group} is not within the file, or is larger than any that streamd writes"
+        ))
     }
 }
 
@@ -234,7 +272,11 @@ fn footer_bytes(tail: &[u8]) -> u64 {
 }
 
 fn failed(uri: &str, source: ParquetError) -> SnapshotError {
-    SnapshotError::Parquet { operation: "read", uri: uri.to_owned(), source }
+    SnapshotError::Parquet {
+        operation: "read",
+        uri: uri.to_owned(),
+        source,
+    }
 }
 
 /// The schema without annotations, which are no part of a column's type.
@@ -285,7 +327,9 @@ impl ChunkReader for Window {
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
         let rest = self.from(start)?;
         if length > rest.len() {
-            return Err(ParquetError::EOF(format!("{length} bytes from byte {start} are outside of the row group")));
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes from byte {start} are outside of the row group"
+            )));
         }
         Ok(rest.slice(..length))
     }

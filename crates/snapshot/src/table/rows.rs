@@ -24,12 +24,28 @@ pub(super) enum ColumnReader<'a> {
     Float64(&'a PrimitiveArray<Float64Type>),
     Text(&'a StringArray),
     Bytes(&'a BinaryArray),
-    Option { array: &'a dyn Array, inner: Box<ColumnReader<'a>> },
-    List { array: &'a ListArray, item: Box<ColumnReader<'a>> },
-    Map { array: &'a MapArray, key: Box<ColumnReader<'a>>, value: Box<ColumnReader<'a>> },
+    Option {
+        array: &'a dyn Array,
+        inner: Box<ColumnReader<'a>>,
+    },
+    List {
+        array: &'a ListArray,
+        item: Box<ColumnReader<'a>>,
+    },
+    Map {
+        array: &'a MapArray,
+        key: Box<ColumnReader<'a>>,
+        value: Box<ColumnReader<'a>>,
+    },
     Struct(Vec<ColumnReader<'a>>),
-    PlainEnum { names: &'a StringArray, variants: Vec<&'a str> },
-    Enum { names: &'a StringArray, variants: Vec<(&'a str, Option<Body<'a>>)> },
+    PlainEnum {
+        names: &'a StringArray,
+        variants: Vec<&'a str>,
+    },
+    Enum {
+        names: &'a StringArray,
+        variants: Vec<(&'a str, Option<Body<'a>>)>,
+    },
 }
 
 /// The fields of a variant of an enum.
@@ -58,10 +74,16 @@ impl<'a> ColumnReader<'a> {
             DataType::Float64 => Self::Float64(array.as_primitive()),
             DataType::String => Self::Text(array.as_string()),
             DataType::Bytes => Self::Bytes(array.as_binary()),
-            DataType::Option(inner) => Self::Option { array, inner: Box::new(Self::new(array, inner)) },
+            DataType::Option(inner) => Self::Option {
+                array,
+                inner: Box::new(Self::new(array, inner)),
+            },
             DataType::List(item) => {
                 let array = array.as_list();
-                Self::List { array, item: Box::new(Self::new(array.values().as_ref(), item)) }
+                Self::List {
+                    array,
+                    item: Box::new(Self::new(array.values().as_ref(), item)),
+                }
             }
             DataType::Map(key, value) => {
                 let array = array.as_map();
@@ -79,7 +101,10 @@ impl<'a> ColumnReader<'a> {
     fn new_enum(array: &'a dyn Array, variants: &'a [Variant]) -> Self {
         if types::is_plain(variants) {
             let variants = variants.iter().map(|variant| variant.name.as_str()).collect();
-            return Self::PlainEnum { names: array.as_string(), variants };
+            return Self::PlainEnum {
+                names: array.as_string(),
+                variants,
+            };
         }
         let array = array.as_struct();
         let mut bodies = array.columns().iter().skip(1);
@@ -88,11 +113,17 @@ impl<'a> ColumnReader<'a> {
             let body = if variant.fields.is_empty() { None } else { bodies.next() };
             let body = body.map(|body| {
                 let array = body.as_struct();
-                Body { array, columns: columns(array, &variant.fields) }
+                Body {
+                    array,
+                    columns: columns(array, &variant.fields),
+                }
             });
             read.push((variant.name.as_str(), body));
         }
-        Self::Enum { names: array.column(0).as_string(), variants: read }
+        Self::Enum {
+            names: array.column(0).as_string(),
+            variants: read,
+        }
     }
 
     /// Appends the encoding of the value at this position.
@@ -134,7 +165,10 @@ impl<'a> ColumnReader<'a> {
             Self::Struct(columns) => columns.iter().try_for_each(|column| column.append_to(row, at))?,
             Self::PlainEnum { names, variants } => {
                 let name = names.value(at);
-                let chosen = variants.iter().position(|variant| *variant == name).ok_or_else(|| unknown(name))?;
+                let chosen = variants
+                    .iter()
+                    .position(|variant| *variant == name)
+                    .ok_or_else(|| unknown(name))?;
                 write_count(row, chosen);
             }
             Self::Enum { names, variants } => append_enum(names.value(at), variants, row, at)?,
@@ -149,7 +183,10 @@ fn append_enum(
     row: &mut Vec<u8>,
     at: usize,
 ) -> Result<(), Impossible> {
-    let chosen = variants.iter().position(|(variant, _body)| *variant == name).ok_or_else(|| unknown(name))?;
+    let chosen = variants
+        .iter()
+        .position(|(variant, _body)| *variant == name)
+        .ok_or_else(|| unknown(name))?;
     write_count(row, chosen);
     let Some(body) = &variants[chosen].1 else { return Ok(()) };
     if body.array.is_null(at) {
@@ -160,7 +197,11 @@ fn append_enum(
 
 fn columns<'a>(array: &'a StructArray, fields: &'a [Field]) -> Vec<ColumnReader<'a>> {
     // A struct without fields has a placeholder column, which the shorter side of the zip leaves out.
-    fields.iter().zip(array.columns()).map(|(field, column)| ColumnReader::new(column.as_ref(), &field.data_type)).collect()
+    fields
+        .iter()
+        .zip(array.columns())
+        .map(|(field, column)| ColumnReader::new(column.as_ref(), &field.data_type))
+        .collect()
 }
 
 fn bounds(offsets: &[i32], at: usize) -> (usize, usize) {

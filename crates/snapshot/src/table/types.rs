@@ -19,7 +19,10 @@ const MAX_JSON_LEVELS: usize = 100;
 
 /// Refuses what no snapshot can hold: types that nest too deep, and fields or variants of the same name.
 pub fn check_type(state: &str, data_type: &DataType) -> Result<(), SnapshotError> {
-    let unsupported = |reason: String| SnapshotError::UnsupportedType { state: state.to_owned(), reason };
+    let unsupported = |reason: String| SnapshotError::UnsupportedType {
+        state: state.to_owned(),
+        reason,
+    };
     let levels = json_levels(data_type);
     if data_type.depth() > MAX_TYPE_DEPTH || levels > MAX_JSON_LEVELS {
         return Err(unsupported(format!("its type nests {} levels deep", data_type.depth())));
@@ -28,7 +31,13 @@ pub fn check_type(state: &str, data_type: &DataType) -> Result<(), SnapshotError
 }
 
 fn json_levels(data_type: &DataType) -> usize {
-    let of_fields = |fields: &[Field]| fields.iter().map(|field| json_levels(&field.data_type)).max().unwrap_or(0);
+    let of_fields = |fields: &[Field]| {
+        fields
+            .iter()
+            .map(|field| json_levels(&field.data_type))
+            .max()
+            .unwrap_or(0)
+    };
     match data_type {
         DataType::Option(inner) | DataType::List(inner) => 1 + json_levels(inner),
         DataType::Map(key, value) => 2 + json_levels(key).max(json_levels(value)),
@@ -45,7 +54,9 @@ fn check_names(data_type: &DataType) -> Result<(), String> {
         DataType::Struct { name, fields } => check_fields(name, fields),
         DataType::Enum { name, variants } => {
             unique(name, variants.iter().map(|variant| &variant.name))?;
-            variants.iter().try_for_each(|variant| check_fields(&variant.name, &variant.fields))
+            variants
+                .iter()
+                .try_for_each(|variant| check_fields(&variant.name, &variant.fields))
         }
         _plain => Ok(()),
     }
@@ -90,12 +101,18 @@ pub(super) fn storable(data_type: &DataType) -> DataType {
                 DataType::Map(Box::new(key), Box::new(value))
             }
         }
-        DataType::Struct { name, fields } => DataType::Struct { name: name.clone(), fields: storable_fields(fields) },
+        DataType::Struct { name, fields } => DataType::Struct {
+            name: name.clone(),
+            fields: storable_fields(fields),
+        },
         DataType::Enum { name, variants } => DataType::Enum {
             name: name.clone(),
             variants: variants
                 .iter()
-                .map(|variant| Variant { name: variant.name.clone(), fields: storable_fields(&variant.fields) })
+                .map(|variant| Variant {
+                    name: variant.name.clone(),
+                    fields: storable_fields(&variant.fields),
+                })
                 .collect(),
         },
         plain => plain.clone(),
@@ -103,12 +120,27 @@ pub(super) fn storable(data_type: &DataType) -> DataType {
 }
 
 fn storable_fields(fields: &[Field]) -> Vec<Field> {
-    fields.iter().map(|field| Field { name: field.name.clone(), data_type: storable(&field.data_type) }).collect()
+    fields
+        .iter()
+        .map(|field| Field {
+            name: field.name.clone(),
+            data_type: storable(&field.data_type),
+        })
+        .collect()
 }
 
 fn record(fields: Vec<(&str, DataType)>) -> DataType {
-    let fields = fields.into_iter().map(|(name, data_type)| Field { name: name.to_owned(), data_type }).collect();
-    DataType::Struct { name: String::new(), fields }
+    let fields = fields
+        .into_iter()
+        .map(|(name, data_type)| Field {
+            name: name.to_owned(),
+            data_type,
+        })
+        .collect();
+    DataType::Struct {
+        name: String::new(),
+        fields,
+    }
 }
 
 /// The Arrow column of a [`storable`] type.
@@ -163,19 +195,25 @@ pub(super) fn struct_fields(fields: &[Field]) -> Fields {
     if fields.is_empty() {
         return Fields::from(vec![ArrowField::new(PLACEHOLDER, Arrow::Boolean, true)]);
     }
-    fields.iter().map(|field| arrow_field(&field.name, &field.data_type)).collect()
+    fields
+        .iter()
+        .map(|field| arrow_field(&field.name, &field.data_type))
+        .collect()
 }
 
 /// `variant`, then one nullable struct for each variant that has fields.
 pub(super) fn enum_fields(variants: &[Variant]) -> Fields {
     let name = ArrowField::new(VARIANT, Arrow::Utf8, false);
-    let bodies = variants.iter().filter(|variant| !variant.fields.is_empty()).map(|variant| {
-        // A variant may be called like the column that names it: add underscores until it is not.
-        let mut column = variant.name.clone();
-        while column == VARIANT || (column != variant.name && variants.iter().any(|other| other.name == column)) {
-            column.push('_');
-        }
-        ArrowField::new(column, Arrow::Struct(struct_fields(&variant.fields)), true)
-    });
+    let bodies = variants
+        .iter()
+        .filter(|variant| !variant.fields.is_empty())
+        .map(|variant| {
+            // A variant may be called like the column that names it: add underscores until it is not.
+            let mut column = variant.name.clone();
+            while column == VARIANT || (column != variant.name && variants.iter().any(|other| other.name == column)) {
+                column.push('_');
+            }
+            ArrowField::new(column, Arrow::Struct(struct_fields(&variant.fields)), true)
+        });
     std::iter::once(name).chain(bodies).collect()
 }
