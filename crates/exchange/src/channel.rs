@@ -1,4 +1,4 @@
-//! A channel: from one producer subtask to one consumer subtask, first in, first out.
+//! A channel: from one producer subtask to one consumer subtask, first in, first out, in one process or between two.
 
 use std::any::Any;
 use std::fmt;
@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::batch::MAX_FRAME_BYTES;
 use crate::element::Element;
 use crate::inbox::{Inbox, Taken};
+use crate::network::NetworkError;
+use crate::network::outlet::Outlet;
 use crate::ready::ReadySlot;
 use crate::wake::Waker;
 
@@ -28,6 +30,9 @@ pub enum ChannelLoss {
     /// The producer dropped its end before end-of-data.
     #[error("the producer vanished before the end of its data")]
     ProducerGone,
+    /// The connection to the other worker is lost, or never came about.
+    #[error("the connection is lost")]
+    Connection(#[source] Arc<NetworkError>),
 }
 
 /// A channel within this process. `capacity_batches` batches of records fill it; control elements do not count.
@@ -49,13 +54,22 @@ pub struct ChannelSender {
 
 enum SenderLink {
     Local(Arc<Inbox>),
+    Remote(Arc<Outlet>),
 }
 
 impl ChannelSender {
+    /// The producer's end of a channel to another worker.
+    pub(crate) fn remote(outlet: Arc<Outlet>) -> Self {
+        Self {
+            link: SenderLink::Remote(outlet),
+        }
+    }
+
     /// Whether the consumer is in this process: batches are then handed over as [`Payload::Local`](crate::Payload::Local).
     pub fn is_local(&self) -> bool {
         match &self.link {
             SenderLink::Local(_) => true,
+            SenderLink::Remote(_) => false,
         }
     }
 
@@ -65,14 +79,20 @@ impl ChannelSender {
     pub fn has_room(&self) -> bool {
         match &self.link {
             SenderLink::Local(inbox) => inbox.has_room(),
+            SenderLink::Remote(outlet) => outlet.has_room(),
         }
     }
 
     /// Sends an element. Never blocks; a producer that asks [`has_room`](Self::has_room) before each turn exceeds the
     /// capacity by one turn's output at most.
+    ///
+    /// # Panics
+    ///
+    /// If given a [`Payload::Local`](crate::Payload::Local) where [`is_local`](Self::is_local) is false.
     pub fn send(&self, element: Element) -> SendResult {
         match &self.link {
             SenderLink::Local(inbox) => inbox.put(element),
+            SenderLink::Remote(outlet) => outlet.send(element),
         }
     }
 
@@ -80,6 +100,7 @@ impl ChannelSender {
     pub fn take_spare(&self) -> Option<Box<dyn Any + Send>> {
         match &self.link {
             SenderLink::Local(inbox) => inbox.take_spare(),
+            SenderLink::Remote(_) => None,
         }
     }
 
@@ -87,6 +108,7 @@ impl ChannelSender {
     pub fn loss(&self) -> Option<ChannelLoss> {
         match &self.link {
             SenderLink::Local(_) => None,
+            SenderLink::Remote(outlet) => outlet.loss(),
         }
     }
 
@@ -94,6 +116,7 @@ impl ChannelSender {
     pub(crate) fn max_frame_bytes(&self) -> usize {
         match &self.link {
             SenderLink::Local(_) => MAX_FRAME_BYTES,
+            SenderLink::Remote(outlet) => outlet.max_frame_bytes(),
         }
     }
 }
@@ -101,7 +124,8 @@ impl ChannelSender {
 impl Drop for ChannelSender {
     fn drop(&mut self) {
         match &self.link {
-            SenderLink::Local(inbox) => inbox.producer_gone(ChannelLoss::ProducerGone),
+            SenderLink::Local(inbox) => inbox.producer_gone(),
+            SenderLink::Remote(outlet) => outlet.producer_gone(),
         }
     }
 }
@@ -120,6 +144,11 @@ pub struct ChannelReceiver {
 }
 
 impl ChannelReceiver {
+    /// The consumer's end of a channel from another worker.
+    pub(crate) fn remote(inbox: Arc<Inbox>) -> Self {
+        Self { inbox }
+    }
+
     /// The next element, if one is there.
     pub fn try_recv(&self) -> Option<Element> {
         self.inbox.take().map(|taken| taken.element)

@@ -2,42 +2,49 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::channel::{ChannelLoss, SendResult};
 use crate::element::Element;
+use crate::gauge::Gauge;
+use crate::network::credit::{CreditAccount, CreditLine};
 use crate::ready::ReadySlot;
 use crate::wake::Waker;
 
-/// A queue of elements with one consumer. Every method is short and never blocks on anything but the lock.
+/// Control elements that may wait in a channel from another worker. They need no credit, so something else has to bound
+/// them: only a few checkpoints are ever under way, and a peer that sends a thousand barriers has gone mad.
+const MAX_WAITING_CONTROL: usize = 1024;
+
+/// A queue of elements with one consumer. Every method is short and never blocks on anything but a lock.
+///
+/// No method holds two of its locks at once.
 pub(crate) struct Inbox {
     /// Late for channels from other workers: their elements may arrive before their consumer is built.
     consumer: OnceLock<Waker>,
-    feeder: Feeder,
+    upstream: Upstream,
     state: Mutex<State>,
 }
 
 /// Who fills the queue, and how it is held back.
-enum Feeder {
-    /// A subtask of this process.
+enum Upstream {
+    /// A subtask of this process, by a gauge.
     Local {
-        producer: Waker,
-        /// Batches after which the producer is to stop.
-        capacity: usize,
-        /// From the moment the queue reaches its capacity until it has fallen to half of it.
-        full: AtomicBool,
+        gauge: Gauge,
+        /// Emptied batch buffers on their way back to the producer.
+        spares: Mutex<Vec<Box<dyn Any + Send>>>,
     },
+    /// A connection, by credit.
+    Remote(Mutex<CreditAccount>),
 }
 
 struct State {
     queue: VecDeque<Element>,
     /// Batches of records in `queue`.
     batches: usize,
-    /// Emptied batch buffers on their way back to the producer.
-    spares: Vec<Box<dyn Any + Send>>,
     /// Whether end-of-data was put in: after it, the producer may go.
     ended: bool,
+    /// Whether the producer is gone, for better or worse.
+    closed: bool,
     loss: Option<ChannelLoss>,
     consumer_gone: bool,
     ready: Option<ReadySlot>,
@@ -50,21 +57,42 @@ pub(crate) struct Taken {
     pub(crate) more: bool,
 }
 
+/// Why an element from another worker was not accepted: the peer breaks the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overrun {
+    /// Records without credit.
+    Credit,
+    /// Too many control elements.
+    Control,
+}
+
 impl Inbox {
     /// The inbox of a channel within the process.
     pub(crate) fn local(capacity: usize, consumer: Waker, producer: Waker) -> Self {
+        let upstream = Upstream::Local {
+            gauge: Gauge::new(capacity, producer),
+            spares: Mutex::new(Vec::new()),
+        };
+        Self::new(OnceLock::from(consumer), upstream)
+    }
+
+    /// The inbox of a channel from another worker; `credit` frames of records fill it.
+    pub(crate) fn remote(credit: u32) -> Self {
+        Self::new(
+            OnceLock::new(),
+            Upstream::Remote(Mutex::new(CreditAccount::new(credit))),
+        )
+    }
+
+    fn new(consumer: OnceLock<Waker>, upstream: Upstream) -> Self {
         Self {
-            consumer: OnceLock::from(consumer),
-            feeder: Feeder::Local {
-                producer,
-                capacity: capacity.max(1),
-                full: AtomicBool::new(false),
-            },
+            consumer,
+            upstream,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 batches: 0,
-                spares: Vec::new(),
                 ended: false,
+                closed: false,
                 loss: None,
                 consumer_gone: false,
                 ready: None,
@@ -73,8 +101,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock can only come from an allocation; the state is then still whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn wake_consumer(&self) {
@@ -87,8 +114,9 @@ impl Inbox {
 
     /// Whether the producer may go on.
     pub(crate) fn has_room(&self) -> bool {
-        match &self.feeder {
-            Feeder::Local { full, .. } => !full.load(Ordering::Acquire),
+        match &self.upstream {
+            Upstream::Local { gauge, .. } => gauge.has_room(),
+            Upstream::Remote(_) => true,
         }
     }
 
@@ -99,19 +127,17 @@ impl Inbox {
             return SendResult::ConsumerGone;
         }
         match &element {
-            Element::Records { .. } => state.batches += 1,
+            Element::Records { .. } => {
+                state.batches += 1;
+                if let Upstream::Local { gauge, .. } = &self.upstream {
+                    gauge.rise(state.batches);
+                }
+            }
             Element::EndOfData => state.ended = true,
             Element::Barrier(_) => {}
         }
         let was_empty = state.queue.is_empty();
         state.queue.push_back(element);
-        match &self.feeder {
-            Feeder::Local { capacity, full, .. } => {
-                if state.batches >= *capacity {
-                    full.store(true, Ordering::Release);
-                }
-            }
-        }
         if was_empty {
             if let Some(ready) = &state.ready {
                 ready.has_elements();
@@ -122,17 +148,51 @@ impl Inbox {
         SendResult::Sent
     }
 
-    /// A batch buffer that the consumer gave back.
-    pub(crate) fn take_spare(&self) -> Option<Box<dyn Any + Send>> {
-        self.lock().spares.pop()
+    /// Whether another worker may send records, or a control element, now; books what it sends. To be followed by
+    /// [`put`](Self::put).
+    pub(crate) fn admit(&self, records: bool) -> Result<(), Overrun> {
+        if records {
+            return match &self.upstream {
+                Upstream::Local { .. } => Ok(()),
+                Upstream::Remote(account) => lock(account).spend(),
+            };
+        }
+        let state = self.lock();
+        if state.queue.len() - state.batches < MAX_WAITING_CONTROL {
+            Ok(())
+        } else {
+            Err(Overrun::Control)
+        }
     }
 
-    /// The producer is gone, for the reason given. Not a loss after end-of-data.
-    pub(crate) fn producer_gone(&self, loss: ChannelLoss) {
+    /// A batch buffer that the consumer gave back.
+    pub(crate) fn take_spare(&self) -> Option<Box<dyn Any + Send>> {
+        match &self.upstream {
+            Upstream::Local { spares, .. } => lock(spares).pop(),
+            Upstream::Remote(_) => None,
+        }
+    }
+
+    /// The producer dropped its end: a loss unless it had reached the end of its data.
+    pub(crate) fn producer_gone(&self) {
         let mut state = self.lock();
-        if state.ended || state.loss.is_some() {
+        if !state.closed && state.ended {
+            state.closed = true;
             return;
         }
+        self.fail(state, ChannelLoss::ProducerGone);
+    }
+
+    /// The connection is lost: a loss unless the producer had gone properly. After end-of-data too, since barriers follow.
+    pub(crate) fn connection_lost(&self, loss: ChannelLoss) {
+        self.fail(self.lock(), loss);
+    }
+
+    fn fail(&self, mut state: MutexGuard<'_, State>, loss: ChannelLoss) {
+        if state.closed {
+            return;
+        }
+        state.closed = true;
         state.loss = Some(loss);
         if let Some(ready) = &state.ready {
             ready.has_failed();
@@ -141,7 +201,26 @@ impl Inbox {
         self.wake_consumer();
     }
 
+    /// The channel was opened by a connection, which from now on is told of credit. `false` if it was open already.
+    pub(crate) fn connect(&self, line: CreditLine) -> bool {
+        match &self.upstream {
+            Upstream::Local { .. } => false,
+            Upstream::Remote(account) => lock(account).connect(line),
+        }
+    }
+
     // ---- the consumer's side ----
+
+    /// The consumer of a channel from another worker is there. `false` if another one was.
+    pub(crate) fn bind(&self, consumer: Waker) -> bool {
+        let first = self.consumer.set(consumer).is_ok();
+        if let Upstream::Remote(account) = &self.upstream
+            && first
+        {
+            lock(account).bind();
+        }
+        first
+    }
 
     /// The next element.
     pub(crate) fn take(&self) -> Option<Taken> {
@@ -156,36 +235,32 @@ impl Inbox {
     }
 
     fn on_batch_taken(&self, state: MutexGuard<'_, State>) {
-        match &self.feeder {
-            Feeder::Local {
-                producer,
-                capacity,
-                full,
-            } => {
-                let resumes = full.load(Ordering::Relaxed) && state.batches <= capacity / 2;
-                if resumes {
-                    full.store(false, Ordering::Release);
+        match &self.upstream {
+            Upstream::Local { gauge, .. } => {
+                if gauge.fall(state.batches) {
                     drop(state);
-                    producer.wake();
+                    gauge.wake();
                 }
+            }
+            Upstream::Remote(account) => {
+                drop(state);
+                lock(account).on_taken();
             }
         }
     }
 
-    /// Gives an emptied batch buffer back to the producer.
+    /// Gives an emptied batch buffer back to the producer, if it is in this process.
     pub(crate) fn recycle(&self, spare: Box<dyn Any + Send>) {
-        match &self.feeder {
-            Feeder::Local { capacity, .. } => {
-                let mut state = self.lock();
-                // More than the queue's capacity and the batch at work can never be used at once.
-                if state.spares.len() <= *capacity {
-                    state.spares.push(spare);
-                }
+        if let Upstream::Local { gauge, spares } = &self.upstream {
+            let mut spares = lock(spares);
+            // More than fill the queue, and the one at work, can never be used at once.
+            if spares.len() <= gauge.capacity() {
+                spares.push(spare);
             }
         }
     }
 
-    /// Why the producer vanished before end-of-data.
+    /// Why the producer vanished.
     pub(crate) fn loss(&self) -> Option<ChannelLoss> {
         self.lock().loss.clone()
     }
@@ -209,15 +284,20 @@ impl Inbox {
         state.ready = None;
         state.batches = 0;
         let queue = std::mem::take(&mut state.queue);
-        let spares = std::mem::take(&mut state.spares);
         drop(state);
-        match &self.feeder {
-            Feeder::Local { producer, full, .. } => {
-                full.store(false, Ordering::Release);
-                producer.wake();
-            }
-        }
         // Records are dropped outside of the lock: their destructors are the user's.
-        drop((queue, spares));
+        drop(queue);
+        match &self.upstream {
+            Upstream::Local { gauge, spares } => {
+                gauge.open();
+                lock(spares).clear();
+            }
+            Upstream::Remote(account) => lock(account).stop(),
+        }
     }
+}
+
+/// Locks; a poisoned lock is taken as it is, since under these locks only an allocation can panic and nothing is half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -23,15 +23,19 @@ pub mod batch;
 pub mod element;
 
 pub mod channel;
+mod gauge;
 mod inbox;
 mod ready;
 
 pub mod gate;
 pub mod partition;
 
+pub mod network;
+
 pub use batch::{BATCH_RECORDS, DecodeError, EncodeError, decode, receive_into};
 pub use channel::{ChannelLoss, ChannelReceiver, ChannelSender, SendResult, local_channel};
 pub use element::{Element, Payload};
 pub use gate::InputGate;
+pub use network::{AttemptNetwork, ChannelKey, Closing, DataPlane, DataPlaneOptions, NetworkError};
 pub use partition::{Partitioner, ResultPartition, SendError};
 pub use wake::{Parker, Waker};

@@ -1,7 +1,9 @@
 //! Which channels of a gate have something to read, so that thousands of idle ones cost nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::inbox::lock;
 
 /// The value of `failed` while every producer is there.
 const NONE: u32 = u32::MAX;
@@ -32,7 +34,7 @@ impl ReadyList {
         if !self.any.load(Ordering::Acquire) {
             return;
         }
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = lock(&self.channels);
         self.any.store(false, Ordering::Release);
         into.extend(channels.drain(..).map(|channel| channel as usize));
     }
@@ -62,7 +64,7 @@ impl ReadySlot {
 
     /// The channel's queue was empty and is not any more.
     pub(crate) fn has_elements(&self) {
-        let mut channels = self.list.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = lock(&self.list.channels);
         channels.push(self.channel);
         self.list.any.store(true, Ordering::Release);
     }

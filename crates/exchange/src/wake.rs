@@ -120,12 +120,14 @@ mod tests {
         let (waker, parker) = Waker::new();
         waker.wake();
         waker.wake();
-        parker.park();
-        let (tx, rx) = mpsc::sync_channel(1);
+        let (tx, rx) = mpsc::sync_channel(2);
         let thread = std::thread::spawn(move || {
-            parker.park();
-            tx.send(()).unwrap();
+            for _ in 0..2 {
+                parker.park();
+                tx.send(()).unwrap();
+            }
         });
+        rx.recv_timeout(Duration::from_secs(10)).unwrap();
         assert!(
             rx.recv_timeout(Duration::from_millis(50)).is_err(),
             "the second wake was merged with the first"
