@@ -1,0 +1,17 @@
+//! What clients ask of the job manager: applications, submissions, and the jobs that run or have ended.
+//!
+//! ```text
+//!   submit ─▶ claim the id ─▶ describe ─▶ validate ─▶ read the snapshot ─▶ job master ─▶ accepted
+//!                 │                             (each refusal gives the id back)
+//!   list, find ◀──┴── registry of jobs (one task owns it)
+//! ```
+
+mod logs;
+mod operation;
+mod registry;
+mod submission;
+
+pub(crate) use logs::stream_logs;
+pub(crate) use operation::{operation_request, wait_operation};
+pub(crate) use registry::{RegistryHandle, RegistryOptions};
+pub(crate) use submission::{Dispatcher, DispatcherOptions};

@@ -1,0 +1,207 @@
+//! Submitting an application: from its bytes to a job that runs, or to a refusal that leaves nothing behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use streamd_coordinator::lifecycle::JobState;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::graph::JobGraph;
+use streamd_core::id::{JobId, WorkerId};
+use streamd_core::time::Clock;
+use streamd_rpc::proto::{Application, SubmitJobRequest};
+use streamd_snapshot::ArtifactStore;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::registry::{Claim, Outcome, RegistryHandle};
+use crate::grpc::coded_artifact_error;
+use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle};
+use crate::options::{JobDefaults, ResolveJobOptions, job_options};
+use crate::resource_manager::{ClusterLauncher, Program, ResourceManagerHandle};
+use crate::spec::{JobRequest, job_spec, read_restore_point};
+
+/// The key by which a submission's `-D` settings name its parallelism.
+const PARALLELISM_KEY: &str = "parallelism.default";
+
+/// The settings of the dispatcher.
+#[derive(Clone)]
+pub(crate) struct DispatcherOptions {
+    pub(crate) default_parallelism: u32,
+    pub(crate) leader_epoch: u64,
+    pub(crate) heartbeat_timeout_ms: u64,
+    pub(crate) job_defaults: JobDefaults,
+    pub(crate) resolve: ResolveJobOptions,
+}
+
+/// A submission that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Submitted {
+    pub(crate) job_id: JobId,
+    pub(crate) job_name: String,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Describes applications and starts jobs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Dispatcher {
+    pub(crate) options: Arc<DispatcherOptions>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) registry: RegistryHandle,
+    pub(crate) resource_manager: ResourceManagerHandle,
+    pub(crate) effects: Effects,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Dispatcher {
+    /// Has a task manager describe an application, and returns its plan as JSON.
+    pub(crate) async fn describe(&self, application: Application) -> Result<Bytes, CodedError> {
+        self.resource_manager.describe(self.program(application).await?).await
+    }
+
+    /// Submits an application, and returns once its job has left INITIALIZING and CREATED. The submission goes on if the caller
+    /// goes away; the very same submission, repeated, gets the outcome of the first.
+    pub(crate) async fn submit(&self, request: SubmitJobRequest) -> Result<Submitted, CodedError> {
+        let job_id: JobId = request.job_id.parse().map_err(|error: streamd_core::id::ParseIdError| {
+            CodedError::new(ErrorCode::InvalidArgument, error.to_string())
+        })?;
+        let outcome = match self.registry.claim(job_id, request.clone()).await? {
+            Claim::Repeated(outcome) => outcome,
+            Claim::Granted { outcome, first_worker } => {
+                let receiver = outcome.subscribe();
+                let submission = self.clone().carry_out(job_id, request, first_worker, outcome);
+                self.tasks.spawn(submission);
+                receiver
+            }
+        };
+        settled(outcome).await
+    }
+
+    async fn carry_out(
+        self,
+        job_id: JobId,
+        request: SubmitJobRequest,
+        first_worker: WorkerId,
+        outcome: watch::Sender<Outcome>,
+    ) {
+        let result = self.start(job_id, request, first_worker).await;
+        match &result {
+            Ok(submitted) => info!(%job_id, name = submitted.job_name, "job accepted"),
+            Err(error) => {
+                warn!(%job_id, %error, "submission refused");
+                self.registry.give_back(job_id).await;
+            }
+        }
+        outcome.send_replace(Some(result));
+    }
+
+    async fn start(
+        &self,
+        job_id: JobId,
+        request: SubmitJobRequest,
+        first_worker: WorkerId,
+    ) -> Result<Submitted, CodedError> {
+        let application = request.application.unwrap_or_default();
+        let program = self.program(application).await?;
+        let graph = parse_plan(&program, &self.resource_manager.describe(program.clone()).await?)?;
+        let inputs = (self.options.resolve)(&program.configuration, &graph)?;
+        let restore = match request.savepoint_path.as_str() {
+            "" => None,
+            path => Some(read_restore_point(path).await?),
+        };
+        let options = job_options(&graph, &inputs, &self.options.job_defaults, self.options.leader_epoch);
+        let (spec, mut warnings) = job_spec(JobRequest {
+            job_id,
+            graph,
+            restore,
+            allow_non_restored_state: request.allow_non_restored_state,
+            options,
+            first_worker,
+        })?;
+        warnings.extend(self.slot_warning(&spec.graph).await?);
+        let job_name = spec.graph.name.clone();
+        let job = job_master::spawn(spec, self.environment(program));
+        self.registry.start(job.clone()).await?;
+        begun(&job).await;
+        Ok(Submitted {
+            job_id,
+            job_name,
+            warnings,
+        })
+    }
+
+    fn environment(&self, program: Program) -> JobEnvironment {
+        JobEnvironment {
+            clock: self.clock.clone(),
+            launcher: Arc::new(ClusterLauncher::new(self.resource_manager.clone(), program)),
+            effects: self.effects.clone(),
+            tasks: self.tasks.clone(),
+            heartbeat_timeout_ms: Some(self.options.heartbeat_timeout_ms),
+        }
+    }
+
+    /// How an application is started. Errors if its bytes are not here.
+    async fn program(&self, application: Application) -> Result<Program, CodedError> {
+        let parallelism = match application.parallelism {
+            0 => match application.configuration.get(PARALLELISM_KEY) {
+                Some(text) => parse_parallelism(text)?,
+                None => self.options.default_parallelism,
+            },
+            named => named,
+        };
+        if !self.artifacts.has(&application.sha256).await.map_err(|error| coded_artifact_error(&error))? {
+            let message = format!("application `{}` has not been uploaded", application.file_name);
+            return Err(CodedError::new(ErrorCode::ApplicationNotFound, message).with_hint("upload it, then try again"));
+        }
+        Ok(Program {
+            sha256: application.sha256,
+            file_name: application.file_name,
+            arguments: application.arguments,
+            parallelism,
+            configuration: application.configuration,
+        })
+    }
+
+    /// A job that needs more slots than there are waits for them, which the user should know.
+    async fn slot_warning(&self, graph: &JobGraph) -> Result<Option<String>, CodedError> {
+        let needed: u32 = graph.slots_by_group().iter().map(|(_, slots)| slots).sum();
+        let total = self.resource_manager.view().await?.slots_total;
+        Ok((needed > total).then(|| {
+            format!("the job needs {needed} slots, the cluster has {total}: it waits until task managers bring more")
+        }))
+    }
+}
+
+/// Waits until the job has left CREATED.
+async fn begun(job: &JobMasterHandle) {
+    let mut status = job.status();
+    let begun = status.wait_for(|status| {
+        status.suspended || !matches!(status.state, JobState::Initializing | JobState::Created)
+    });
+    // The sender is gone only while the runtime shuts down.
+    let _gone = begun.await.map(drop);
+}
+
+async fn settled(mut outcome: watch::Receiver<Outcome>) -> Result<Submitted, CodedError> {
+    let settled = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+    settled.unwrap_or_else(|| Err(CodedError::new(ErrorCode::Internal, "the submission ended without an outcome")))
+}
+
+fn parse_parallelism(text: &str) -> Result<u32, CodedError> {
+    match text.parse() {
+        Ok(parallelism) if parallelism > 0 => Ok(parallelism),
+        Ok(_) | Err(_) => {
+            let message = format!("`{PARALLELISM_KEY}` is `{text}`, which is no positive number");
+            Err(CodedError::new(ErrorCode::InvalidConfiguration, message))
+        }
+    }
+}
+
+fn parse_plan(program: &Program, plan: &[u8]) -> Result<JobGraph, CodedError> {
+    serde_json::from_slice(plan).map_err(|error| {
+        let context = format!("cannot parse the plan of application `{}`", program.file_name);
+        CodedError::caused(ErrorCode::NotAnApplication, context, &error)
+            .with_hint("build it with the version of the streamd SDK that the cluster runs")
+    })
+}

@@ -1,0 +1,249 @@
+//! The service that clients call.
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::JobId;
+use streamd_rpc::proto;
+use streamd_rpc::status::to_status;
+use streamd_snapshot::{Location, dispose};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::answer::{job_details, job_summary, operation_outcome, parse_id};
+use super::artifact;
+use crate::dispatcher::{Dispatcher, operation_request, stream_logs, wait_operation};
+use crate::job_master::JobMasterHandle;
+
+/// Answers that wait for a slow client of a stream. Each is at most a chunk or the details of one job.
+const STREAM_QUEUE: usize = 16;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Answers<T> = BoxStream<'static, Result<T, Status>>;
+
+/// Serves clients.
+pub(crate) struct DispatcherService {
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) version: String,
+    pub(crate) incarnation: String,
+    pub(crate) artifact_limit_bytes: u64,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl DispatcherService {
+    async fn job(&self, id: &str) -> Result<JobMasterHandle, CodedError> {
+        self.dispatcher.registry.find(parse_id::<JobId>(id)?).await
+    }
+
+    /// A stream of answers that ends with the job manager.
+    fn stream<T: Send + 'static>(&self, queue: mpsc::Receiver<Result<T, CodedError>>) -> Answers<T> {
+        ReceiverStream::new(queue)
+            .map(|answer| answer.map_err(|error| to_status(&error)))
+            .take_until(self.shutdown.clone().cancelled_owned())
+            .boxed()
+    }
+
+    /// Errors if a job that is not over may still read what lies at the place.
+    async fn check_unused(&self, uri: &str) -> Result<(), CodedError> {
+        for job in self.dispatcher.registry.list().await? {
+            if job.status().borrow().is_over() {
+                continue;
+            }
+            let details = job.details().await?;
+            let restored = details.restored_from.map(|restored| restored.uri);
+            let latest = details.checkpoints.last_completed.map(|completed| completed.uri);
+            if restored.into_iter().chain(latest).any(|used| used == uri) {
+                let message = format!("snapshot `{uri}` is in use by job `{}`", job.job_id());
+                return Err(CodedError::new(ErrorCode::AlreadyRunning, message)
+                    .with_hint("wait for the job's next checkpoint, or until the job has ended"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn dispose(&self, path: &str) -> Result<proto::DisposeSavepointResponse, CodedError> {
+        let location = Location::open(path).map_err(|error| error.to_coded())?;
+        let folder = match (location.name(), location.parent()) {
+            (Some(streamd_snapshot::layout::METADATA), Some(folder)) => folder,
+            (_, _) => location,
+        };
+        self.check_unused(&folder.uri()).await?;
+        dispose(&folder.uri()).await.map_err(|error| error.to_coded())?;
+        Ok(proto::DisposeSavepointResponse {})
+    }
+
+    async fn cluster(&self) -> Result<proto::GetClusterResponse, CodedError> {
+        let view = self.dispatcher.resource_manager.view().await?;
+        Ok(proto::GetClusterResponse {
+            version: self.version.clone(),
+            incarnation: self.incarnation.clone(),
+            task_managers: view.task_managers,
+            slots_total: view.slots_total,
+            slots_free: view.slots_free,
+        })
+    }
+
+    async fn start_operation(
+        &self,
+        request: &proto::StartOperationRequest,
+    ) -> Result<proto::StartOperationResponse, CodedError> {
+        let job = self.job(&request.job_id).await?;
+        let operation = operation_request(job.job_id(), request)?;
+        let operation_id = operation.id.to_string();
+        job.start_operation(operation).await?;
+        Ok(proto::StartOperationResponse { operation_id })
+    }
+}
+
+fn answer<T>(result: Result<T, CodedError>) -> Answer<T> {
+    result.map(Response::new).map_err(|error| to_status(&error))
+}
+
+fn named(application: Option<proto::Application>) -> Result<proto::Application, CodedError> {
+    application.ok_or_else(|| CodedError::new(ErrorCode::InvalidArgument, "the request names no application"))
+}
+
+#[tonic::async_trait]
+impl proto::dispatcher_server::Dispatcher for DispatcherService {
+    type FetchArtifactStream = Answers<proto::FetchArtifactResponse>;
+    type WatchJobStream = Answers<proto::WatchJobResponse>;
+    type GetLogsStream = Answers<proto::GetLogsResponse>;
+
+    async fn has_artifact(&self, request: Request<proto::HasArtifactRequest>) -> Answer<proto::HasArtifactResponse> {
+        answer(artifact::has(&self.dispatcher.artifacts, &request.into_inner().sha256).await)
+    }
+
+    async fn upload_artifact(
+        &self,
+        request: Request<Streaming<proto::UploadArtifactRequest>>,
+    ) -> Answer<proto::UploadArtifactResponse> {
+        answer(artifact::receive(&self.dispatcher.artifacts, self.artifact_limit_bytes, request.into_inner()).await)
+    }
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<proto::FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
+        let (queue, answers) = mpsc::channel(STREAM_QUEUE);
+        let opened = artifact::open(&self.dispatcher.artifacts, &request.into_inner().sha256).await;
+        let artifact = opened.map_err(|error| to_status(&error))?;
+        self.dispatcher.tasks.spawn(artifact::send(artifact, queue));
+        Ok(Response::new(self.stream(answers)))
+    }
+
+    async fn describe_application(
+        &self,
+        request: Request<proto::DescribeApplicationRequest>,
+    ) -> Answer<proto::DescribeApplicationResponse> {
+        let described = async {
+            let plan = self.dispatcher.describe(named(request.into_inner().application)?).await?;
+            Ok(proto::DescribeApplicationResponse { plan })
+        };
+        answer(described.await)
+    }
+
+    async fn submit_job(&self, request: Request<proto::SubmitJobRequest>) -> Answer<proto::SubmitJobResponse> {
+        let submitted = async {
+            let request = request.into_inner();
+            named(request.application.clone())?;
+            let submitted = self.dispatcher.submit(request).await?;
+            Ok(proto::SubmitJobResponse {
+                job_id: submitted.job_id.to_string(),
+                job_name: submitted.job_name,
+                warnings: submitted.warnings,
+            })
+        };
+        answer(submitted.await)
+    }
+
+    async fn list_jobs(&self, _request: Request<proto::ListJobsRequest>) -> Answer<proto::ListJobsResponse> {
+        let jobs = self.dispatcher.registry.list().await;
+        answer(jobs.map(|jobs| proto::ListJobsResponse {
+            jobs: jobs.iter().map(|job| job_summary(&job.status().borrow())).collect(),
+        }))
+    }
+
+    async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Answer<proto::GetJobResponse> {
+        let details = async {
+            let job = self.job(&request.into_inner().job_id).await?;
+            Ok(proto::GetJobResponse {
+                job: Some(job_details(job.details().await?)),
+            })
+        };
+        answer(details.await)
+    }
+
+    async fn watch_job(&self, request: Request<proto::WatchJobRequest>) -> Answer<Self::WatchJobStream> {
+        let job = self.job(&request.into_inner().job_id).await.map_err(|error| to_status(&error))?;
+        let (queue, answers) = mpsc::channel(STREAM_QUEUE);
+        self.dispatcher.tasks.spawn(watch(job, queue));
+        Ok(Response::new(self.stream(answers)))
+    }
+
+    async fn get_logs(&self, request: Request<proto::GetLogsRequest>) -> Answer<Self::GetLogsStream> {
+        let request = request.into_inner();
+        let job = self.job(&request.job_id).await.map_err(|error| to_status(&error))?;
+        let (queue, answers) = mpsc::channel(STREAM_QUEUE);
+        let resource_manager = self.dispatcher.resource_manager.clone();
+        self.dispatcher.tasks.spawn(stream_logs(job, resource_manager, request.follow, queue));
+        Ok(Response::new(self.stream(answers)))
+    }
+
+    async fn cancel_job(&self, request: Request<proto::CancelJobRequest>) -> Answer<proto::CancelJobResponse> {
+        let cancelled = async {
+            self.job(&request.into_inner().job_id).await?.cancel().await?;
+            Ok(proto::CancelJobResponse {})
+        };
+        answer(cancelled.await)
+    }
+
+    async fn start_operation(
+        &self,
+        request: Request<proto::StartOperationRequest>,
+    ) -> Answer<proto::StartOperationResponse> {
+        answer(self.start_operation(&request.into_inner()).await)
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<proto::WaitOperationRequest>,
+    ) -> Answer<proto::WaitOperationResponse> {
+        let waited = async {
+            let request = request.into_inner();
+            let job = self.job(&request.job_id).await?;
+            Ok(operation_outcome(wait_operation(&job, &request).await?))
+        };
+        answer(waited.await)
+    }
+
+    async fn dispose_savepoint(
+        &self,
+        request: Request<proto::DisposeSavepointRequest>,
+    ) -> Answer<proto::DisposeSavepointResponse> {
+        answer(self.dispose(&request.into_inner().path).await)
+    }
+
+    async fn get_cluster(&self, _request: Request<proto::GetClusterRequest>) -> Answer<proto::GetClusterResponse> {
+        answer(self.cluster().await)
+    }
+}
+
+/// Sends the job now and at each change of its state, until it is over or the client has gone.
+async fn watch(job: JobMasterHandle, client: mpsc::Sender<Result<proto::WatchJobResponse, CodedError>>) {
+    let mut status = job.status();
+    loop {
+        let over = status.borrow_and_update().is_over();
+        let details = job.details().await.map(|details| proto::WatchJobResponse {
+            job: Some(job_details(details)),
+        });
+        if client.send(details).await.is_err() || over {
+            return;
+        }
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() { return },
+            () = client.closed() => return,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The gRPC services: messages in, calls of the components, messages out. No decision is taken here.
+
+mod answer;
+mod artifact;
+mod dispatcher;
+mod task_manager_link;
+mod worker_link;
+
+pub(crate) use artifact::coded as coded_artifact_error;
+pub(crate) use dispatcher::DispatcherService;
+pub(crate) use task_manager_link::TaskManagerLinkService;
+pub(crate) use worker_link::WorkerLinkService;
+
+/// How long a new link may take to say who it is.
+const REGISTRATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,132 @@
+//! The link of a task manager to the resource manager.
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{TaskManagerId, WorkerId};
+use streamd_core::protocol::{Failure, FaultDomain};
+use streamd_rpc::proto;
+use streamd_rpc::proto::application_described::Outcome;
+use streamd_rpc::proto::task_manager_event::Event;
+use streamd_rpc::status::{from_proto, to_status};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, warn};
+
+use super::REGISTRATION_TIMEOUT;
+use crate::resource_manager::{COMMAND_QUEUE, ResourceManagerHandle, Session, TaskManagerReport};
+
+/// Serves the links of all task managers.
+pub(crate) struct TaskManagerLinkService {
+    pub(crate) resource_manager: ResourceManagerHandle,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl proto::task_manager_link_server::TaskManagerLink for TaskManagerLinkService {
+    type ConnectStream = BoxStream<'static, Result<proto::TaskManagerCommand, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<proto::TaskManagerEvent>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let mut events = request.into_inner();
+        let registration = registration(&mut events).await?;
+        let id = TaskManagerId(registration.task_manager_id.clone());
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let registered = self.resource_manager.register(registration, commands).await;
+        let session = registered.map_err(|error| to_status(&error))?;
+        let end = session.closed.clone();
+        let link = Link {
+            id,
+            session,
+            resource_manager: self.resource_manager.clone(),
+        };
+        self.tasks.spawn(link.forward(events, self.shutdown.clone()));
+        // A task manager that was given up must see its link end, even if its commands are stuck.
+        let commands = ReceiverStream::new(queue).map(Ok).take_until(end.cancelled_owned());
+        Ok(Response::new(commands.boxed()))
+    }
+}
+
+struct Link {
+    id: TaskManagerId,
+    session: Session,
+    resource_manager: ResourceManagerHandle,
+}
+
+impl Link {
+    /// Passes on what the task manager says, until its link closes.
+    async fn forward(self, mut events: Streaming<proto::TaskManagerEvent>, shutdown: CancellationToken) {
+        loop {
+            let message = tokio::select! {
+                message = events.message() => message,
+                () = self.session.closed.cancelled() => break,
+                () = shutdown.cancelled() => break,
+            };
+            match message {
+                Ok(Some(proto::TaskManagerEvent { event: Some(event) })) => match report(event) {
+                    Some(report) => self.report(report).await,
+                    None => warn!(task_manager = %self.id, "task manager sent a malformed message"),
+                },
+                // An event of a newer version.
+                Ok(Some(proto::TaskManagerEvent { event: None })) => {}
+                Ok(None) => break,
+                Err(status) => {
+                    debug!(task_manager = %self.id, %status, "task manager link broke");
+                    break;
+                }
+            }
+        }
+        self.session.closed.cancel();
+        self.report(TaskManagerReport::Disconnected).await;
+    }
+
+    async fn report(&self, report: TaskManagerReport) {
+        self.resource_manager.report(self.id.clone(), &self.session, report).await;
+    }
+}
+
+/// What an event says; nothing where it lacks what it needs.
+fn report(event: Event) -> Option<TaskManagerReport> {
+    match event {
+        Event::Registration(_) => None,
+        Event::Heartbeat(proto::TaskManagerHeartbeat {}) => Some(TaskManagerReport::Heartbeat),
+        Event::Described(described) => {
+            let outcome = match described.outcome? {
+                Outcome::Plan(plan) => Ok(plan),
+                Outcome::Error(error) => Err(from_proto(&error)),
+            };
+            Some(TaskManagerReport::Described(described.request_id, outcome))
+        }
+        Event::WorkerStarted(started) => {
+            Some(TaskManagerReport::WorkerStarted(WorkerId(started.worker_id), started.process_id))
+        }
+        Event::WorkerExited(exited) => {
+            let failure = exited.reason.and_then(|reason| Failure::try_from(reason).ok()).unwrap_or_else(|| Failure {
+                domain: FaultDomain::External,
+                message: format!("`{}` ended", WorkerId(exited.worker_id)),
+            });
+            Some(TaskManagerReport::WorkerExited(WorkerId(exited.worker_id), failure))
+        }
+        Event::LogChunk(chunk) => Some(TaskManagerReport::Log(chunk)),
+    }
+}
+
+async fn registration(
+    events: &mut Streaming<proto::TaskManagerEvent>,
+) -> Result<proto::TaskManagerRegistration, Status> {
+    let first = tokio::time::timeout(REGISTRATION_TIMEOUT, events.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no registration came"))??;
+    match first.and_then(|event| event.event) {
+        Some(Event::Registration(registration)) => Ok(registration),
+        Some(_) | None => {
+            let message = "the first word on a task manager link must be a registration";
+            Err(to_status(&CodedError::new(ErrorCode::ProtocolMismatch, message)))
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! One job master per job: a task that owns the job's machine, tells it what happens, and carries out what it wants.
+//!
+//! ```text
+//!   users ─────────┐                             ┌─▶ workers (commands)
+//!   workers ───────┼─▶ mailbox ─▶ JobMachine ─▶ ─┼─▶ launcher (slots, worker processes)
+//!   launcher ──────┤                             ├─▶ store (publish, discard) ──┐
+//!   store ◀────────┘                             └─▶ watchers (state, operations)│
+//!     └──────────────────────────◀───────────────────────────────────────────────┘
+//! ```
+//!
+//! A job master is drained once it is suspended or over and its effects, which are tracked tasks, have ended.
+
+mod effects;
+mod handle;
+mod launcher;
+mod operations;
+mod service;
+mod status;
+mod workers;
+
+
+pub use handle::JobMasterHandle;
+pub use launcher::{LaunchRequest, WorkerLauncher};
+pub use status::{JobDetails, JobStatus, SubtaskView};
+
+pub(crate) use effects::Effects;
+pub(crate) use service::{JobEnvironment, spawn};

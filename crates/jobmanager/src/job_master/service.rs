@@ -1,0 +1,390 @@
+//! The task of one job.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use streamd_coordinator::action::{Action, CompletedOperation};
+use streamd_coordinator::event::{Event, JobSpec, OperationRequest};
+use streamd_coordinator::job::{JobMachine, OperationStatus};
+use streamd_coordinator::lifecycle::JobState;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{JobId, OperationId, WorkerId};
+use streamd_core::protocol::{Failure, WorkerCommand, WorkerEvent, WorkerRegistration};
+use streamd_core::time::{Clock, MonotonicTime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::effects::Effects;
+use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
+use super::launcher::{LaunchRequest, WorkerLauncher};
+use super::operations::Operations;
+use super::status::{JobDetails, JobStatus};
+use super::workers::Workers;
+
+/// What a job master needs from its surroundings.
+#[derive(Clone)]
+pub(crate) struct JobEnvironment {
+    /// Where time comes from.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where slots and workers come from.
+    pub(crate) launcher: Arc<dyn WorkerLauncher>,
+    /// Where snapshots are published and discarded.
+    pub(crate) effects: Effects,
+    /// Tracks the job master's task.
+    pub(crate) tasks: TaskTracker,
+    /// Milliseconds of silence after which a worker is lost; `None`: never.
+    pub(crate) heartbeat_timeout_ms: Option<u64>,
+}
+
+/// Starts the master of a job, and with it the job. The master lives until the last handle is dropped.
+pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment) -> JobMasterHandle {
+    let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
+    let status = watch::Sender::new(JobStatus::new(&spec, environment.clock.wall()));
+    let handle = JobMasterHandle {
+        job_id: spec.job_id,
+        name: status.borrow().name.clone(),
+        mailbox: mailbox.clone(),
+        status: status.subscribe(),
+    };
+    let master = JobMaster {
+        job_id: spec.job_id,
+        machine: JobMachine::new(spec),
+        clock: environment.clock,
+        launcher: environment.launcher,
+        effects: environment.effects,
+        workers: Workers::new(environment.heartbeat_timeout_ms),
+        operations: Operations::default(),
+        status,
+        mailbox: mailbox.downgrade(),
+        inbox,
+        events: VecDeque::new(),
+        requests: VecDeque::new(),
+        launching: None,
+        suspending: Vec::new(),
+    };
+    environment.tasks.spawn(master.run());
+    handle
+}
+
+struct JobMaster {
+    job_id: JobId,
+    machine: JobMachine,
+    clock: Arc<dyn Clock>,
+    launcher: Arc<dyn WorkerLauncher>,
+    effects: Effects,
+    workers: Workers,
+    operations: Operations,
+    status: watch::Sender<JobStatus>,
+    /// Weak, so that the master ends with the last handle of others.
+    mailbox: mpsc::WeakSender<JobMessage>,
+    inbox: mpsc::Receiver<JobMessage>,
+    /// Events that follow from carrying out actions. Empty between messages.
+    events: VecDeque<Event>,
+    /// What is still to be asked of the launcher: a few entries per worker and attempt, since the machine asks for the next
+    /// attempt only once this one's have been carried out.
+    requests: VecDeque<LaunchRequest>,
+    /// The request under way.
+    launching: Option<BoxFuture<'static, ()>>,
+    /// Who waits for the workers to be gone.
+    suspending: Vec<oneshot::Sender<()>>,
+}
+
+impl JobMaster {
+    #[tracing::instrument(name = "job", skip_all, fields(job_id = %self.job_id))]
+    async fn run(mut self) {
+        self.on_event(Event::Start);
+        loop {
+            self.next_request();
+            self.answer_suspending();
+            let deadline = self.next_deadline();
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.on_message(message),
+                    None => break,
+                },
+                () = launched(&mut self.launching) => self.launching = None,
+                () = until(&*self.clock, deadline) => self.on_deadline(),
+            }
+        }
+        debug!("the job master ends");
+    }
+
+    fn on_message(&mut self, message: JobMessage) {
+        match message {
+            JobMessage::SlotsAllocated(slots) => self.on_event(Event::SlotsAllocated(slots)),
+            JobMessage::AttachWorker {
+                registration,
+                commands,
+                reply,
+            } => {
+                // Whoever asked may have gone away: then the link closes, which is told separately.
+                let _gone = reply.send(self.on_attach(registration, commands));
+            }
+            JobMessage::WorkerEvent(worker, event) => self.on_worker_event(worker, event),
+            JobMessage::WorkerLinkClosed(worker) => self.workers.link_closed(worker, self.clock.monotonic()),
+            JobMessage::WorkerLost(worker, failure) => self.on_worker_lost(worker, failure),
+            JobMessage::TaskManagerLost(task_manager) => {
+                self.workers.remove_task_manager(&task_manager);
+                self.on_event(Event::TaskManagerLost(task_manager));
+            }
+            JobMessage::Published(checkpoint, result) => self.on_event(Event::Published(checkpoint, result)),
+            JobMessage::Cancel(reply) => {
+                let _gone = reply.send(self.on_cancel());
+            }
+            JobMessage::StartOperation(request, reply) => {
+                let _gone = reply.send(self.on_operation(request));
+            }
+            JobMessage::FindOperation(id, reply) => {
+                let _gone = reply.send(self.operations.find(id));
+            }
+            JobMessage::Details(reply) => {
+                let _gone = reply.send(JobDetails::of(&self.machine, self.status.borrow().clone()));
+            }
+            JobMessage::Suspend(reply) => {
+                self.on_suspend();
+                self.suspending.push(reply);
+            }
+        }
+    }
+
+    fn on_attach(
+        &mut self,
+        registration: WorkerRegistration,
+        commands: mpsc::Sender<WorkerCommand>,
+    ) -> Result<(), CodedError> {
+        self.workers.attach(&registration, commands)?;
+        debug!(worker = %registration.worker, task_manager = %registration.task_manager, "worker attached");
+        let worker = registration.worker;
+        self.on_event(Event::Worker(worker, WorkerEvent::Registered(registration)));
+        Ok(())
+    }
+
+    fn on_worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
+        if self.workers.heard(worker, &event, self.clock.monotonic()) {
+            self.on_event(Event::Worker(worker, event));
+        }
+    }
+
+    fn on_worker_lost(&mut self, worker: WorkerId, failure: Failure) {
+        if self.workers.remove(worker) {
+            debug!(%worker, reason = failure.message, "worker gone");
+            self.on_event(Event::WorkerLost(worker, failure));
+        }
+    }
+
+    fn on_cancel(&mut self) -> Result<(), CodedError> {
+        match self.machine.state() {
+            JobState::Canceled | JobState::Cancelling => Ok(()),
+            JobState::Failed | JobState::Finished => Err(self.terminated()),
+            JobState::Initializing
+            | JobState::Created
+            | JobState::Running
+            | JobState::Restarting
+            | JobState::Failing => {
+                self.on_event(Event::Cancel);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_operation(&mut self, request: OperationRequest) -> Result<(), CodedError> {
+        let id = request.id;
+        let over = self.machine.state().is_terminal();
+        if over && self.operations.find(id).is_none() {
+            return Err(self.terminated());
+        }
+        if self.operations.begin(id, self.subtasks()) {
+            info!(operation = %id, kind = ?request.kind, "operation requested");
+            self.on_event(Event::Operation(request));
+        }
+        match self.operations.find(id).map(|status| status.borrow().clone()) {
+            Some(OperationStatus::Ended(Err(error))) => Err(error),
+            Some(OperationStatus::Ended(Ok(_)) | OperationStatus::InProgress { .. }) | None => Ok(()),
+        }
+    }
+
+    /// Deadlines of the shell itself, then the machine's.
+    fn on_deadline(&mut self) {
+        let now = self.clock.monotonic();
+        for (worker, failure) in self.workers.take_lost(now) {
+            self.give_up(worker, failure);
+        }
+        self.handle_events();
+        if self.machine.next_deadline().is_some_and(|deadline| deadline <= now) && !self.is_suspended() {
+            self.on_event(Event::Tick);
+        }
+    }
+
+    fn on_suspend(&mut self) {
+        if self.status.borrow().is_over() {
+            return;
+        }
+        for worker in self.workers.ids() {
+            // A worker without a link is ended by its task manager.
+            let _unreachable = self.workers.send(worker, WorkerCommand::Shutdown);
+            self.workers.stop(worker);
+            self.requests.push_back(LaunchRequest::StopWorker { worker });
+        }
+        self.requests.push_back(LaunchRequest::ReleaseSlots);
+        self.operations.fail_all(&CodedError::new(
+            ErrorCode::ClusterShuttingDown,
+            format!("the job manager shut down and suspended job `{}`", self.job_id),
+        ));
+        let ended_at = self.clock.wall();
+        self.status.send_modify(|status| {
+            status.suspended = true;
+            status.ended_at = Some(ended_at);
+        });
+        info!(from = self.machine.state().name(), to = "SUSPENDED", "job state changed");
+    }
+
+    /// Tells the machine of an event, and does what it says, until nothing follows.
+    fn on_event(&mut self, event: Event) {
+        self.events.push_back(event);
+        self.handle_events();
+    }
+
+    fn handle_events(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            if self.is_suspended() {
+                continue;
+            }
+            let actions = self.machine.on_event(self.clock.monotonic(), self.clock.wall(), event);
+            for action in actions {
+                self.perform(action);
+            }
+        }
+        self.operations.refresh(|id| self.machine.operation(id));
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::RequestSlots { count } => self.requests.push_back(LaunchRequest::RequestSlots { count }),
+            Action::ReleaseSlots => self.requests.push_back(LaunchRequest::ReleaseSlots),
+            Action::StartWorker { worker, task_manager } => {
+                self.workers.start(worker, task_manager.clone());
+                self.requests.push_back(LaunchRequest::StartWorker { worker, task_manager });
+            }
+            Action::StopWorker { worker } => {
+                self.workers.stop(worker);
+                self.requests.push_back(LaunchRequest::StopWorker { worker });
+            }
+            Action::Send { worker, command } => {
+                if let Err(failure) = self.workers.send(worker, command) {
+                    self.workers.remove(worker);
+                    self.give_up(worker, failure);
+                }
+            }
+            Action::Publish {
+                checkpoint,
+                metadata,
+                location,
+            } => self.effects.publish(checkpoint, *metadata, location, self.mailbox.clone()),
+            Action::Discard { checkpoint, location } => self.effects.discard(checkpoint, location),
+            Action::CompleteOperation { id, result } => self.complete_operation(id, result),
+            Action::StateChanged { from, to, failure } => self.change_state(from, to, failure),
+        }
+    }
+
+    fn complete_operation(
+        &mut self,
+        id: OperationId,
+        result: Result<CompletedOperation, CodedError>,
+    ) {
+        match &result {
+            Ok(completed) => info!(operation = %id, savepoint = completed.savepoint_path, "operation completed"),
+            Err(error) => warn!(operation = %id, %error, "operation failed"),
+        }
+        self.operations.complete(id, result);
+    }
+
+    fn change_state(&mut self, from: JobState, to: JobState, failure: Option<Failure>) {
+        match &failure {
+            Some(failure) => info!(from = from.name(), to = to.name(), reason = failure.message, "job state changed"),
+            None => info!(from = from.name(), to = to.name(), "job state changed"),
+        }
+        if to.is_terminal() {
+            self.requests.push_back(LaunchRequest::Forget);
+        }
+        let ended_at = to.is_terminal().then(|| self.clock.wall());
+        let restarts = self.machine.restarts();
+        self.status.send_modify(|status| {
+            status.state = to;
+            status.ended_at = ended_at;
+            status.restarts = restarts;
+            status.last_failure = failure.or_else(|| status.last_failure.take());
+        });
+    }
+
+    /// A worker that does not behave is lost to the job, and its process must not linger.
+    fn give_up(&mut self, worker: WorkerId, failure: Failure) {
+        self.requests.push_back(LaunchRequest::StopWorker { worker });
+        self.events.push_back(Event::WorkerLost(worker, failure));
+    }
+
+    /// Starts the next request to the launcher if none is under way.
+    fn next_request(&mut self) {
+        if self.launching.is_some() {
+            return;
+        }
+        // Without a handle of others there is nobody left to report to, and the master is about to end.
+        let Some(mailbox) = self.mailbox.upgrade() else { return };
+        let Some(request) = self.requests.pop_front() else { return };
+        let handle = JobMasterHandle {
+            job_id: self.job_id,
+            name: self.status.borrow().name.clone(),
+            mailbox,
+            status: self.status.subscribe(),
+        };
+        self.launching = Some(self.launcher.launch(handle, request));
+    }
+
+    /// Answers those who wait for the end, once nothing of the job runs any more.
+    fn answer_suspending(&mut self) {
+        if self.workers.is_empty() && self.requests.is_empty() && self.launching.is_none() {
+            for reply in self.suspending.drain(..) {
+                let _gone = reply.send(());
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<MonotonicTime> {
+        let machine = self.machine.next_deadline().filter(|_| !self.is_suspended());
+        machine.into_iter().chain(self.workers.next_deadline()).min()
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.status.borrow().suspended
+    }
+
+    fn terminated(&self) -> CodedError {
+        let state = self.machine.state().name();
+        CodedError::new(ErrorCode::JobTerminated, format!("job `{}` has ended as {state}", self.job_id))
+            .with_hint("`streamctl list` shows the jobs that run")
+    }
+
+    fn subtasks(&self) -> u32 {
+        self.machine.spec().graph.vertices.iter().map(|vertex| vertex.parallelism).sum()
+    }
+}
+
+/// Waits for the request under way; for ever if there is none.
+async fn launched(launching: &mut Option<BoxFuture<'static, ()>>) {
+    match launching {
+        Some(request) => request.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the deadline; for ever if there is none.
+async fn until(clock: &dyn Clock, deadline: Option<MonotonicTime>) {
+    match deadline {
+        Some(deadline) => {
+            let millis = deadline.since(clock.monotonic());
+            tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,22 @@
+//! The cluster's task managers, their slots, and the worker processes on them.
+//!
+//! ```text
+//!   task manager ──link──▶ ┌──────────────────┐ ◀── slots, workers ── job masters (through [`ClusterLauncher`])
+//!                ◀─────────│ resource manager │ ◀── describe, logs ── dispatcher
+//!                          └──────────────────┘ ──▶ slots allocated, worker lost, task manager lost
+//! ```
+//!
+//! The resource manager never waits for a link: commands go into bounded queues, and a task manager that does not take its
+//! commands is lost. It does wait for job masters, which never wait for it while their mailbox fills.
+
+mod handle;
+mod launcher;
+mod log_request;
+mod service;
+mod task_manager;
+
+
+pub(crate) use handle::{Program, ResourceManagerHandle, Session, TaskManagerReport};
+pub(crate) use launcher::ClusterLauncher;
+pub(crate) use service::{ResourceManagerOptions, spawn};
+pub(crate) use task_manager::COMMAND_QUEUE;

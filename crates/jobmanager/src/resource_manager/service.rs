@@ -1,0 +1,400 @@
+//! The task of the resource manager.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use streamd_coordinator::slots::{SlotAllocation, SlotGrant, SlotManager};
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{JobId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{Failure, FaultDomain};
+use streamd_core::time::{Clock, MonotonicTime};
+use streamd_rpc::proto;
+use streamd_rpc::proto::task_manager_command::Command;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::handle::{ClusterView, MAILBOX_CAPACITY, Message, Program, ResourceManagerHandle, Session, TaskManagerReport};
+use super::log_request::{LogPart, LogRequests};
+use super::task_manager::TaskManager;
+use crate::job_master::JobMasterHandle;
+
+/// Milliseconds that a task manager gets beyond the time-out of a description, which it enforces itself.
+const DESCRIBE_GRACE_MS: u64 = 5_000;
+
+/// Task managers that one description is tried on. A program that takes two of them down is not given a third.
+const DESCRIBE_TRIES: u32 = 2;
+
+/// Milliseconds between SIGTERM and SIGKILL of a worker that is to go.
+const STOP_GRACE_MS: u64 = 3_000;
+
+/// The settings of the resource manager, in milliseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct ResourceManagerOptions {
+    pub(crate) heartbeat_interval_ms: u64,
+    pub(crate) heartbeat_timeout_ms: u64,
+    pub(crate) describe_timeout_ms: u64,
+}
+
+/// Starts the resource manager. It lives until the last handle is dropped.
+pub(crate) fn spawn(
+    options: ResourceManagerOptions,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskTracker,
+) -> ResourceManagerHandle {
+    let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
+    let service = ResourceManager {
+        options,
+        clock,
+        inbox,
+        slots: SlotManager::new(SlotAllocation::Fill),
+        task_managers: BTreeMap::new(),
+        jobs: BTreeMap::new(),
+        descriptions: BTreeMap::new(),
+        logs: LogRequests::default(),
+        numbers: 0,
+    };
+    tasks.spawn(service.run());
+    ResourceManagerHandle { mailbox }
+}
+
+struct ResourceManager {
+    options: ResourceManagerOptions,
+    clock: Arc<dyn Clock>,
+    inbox: mpsc::Receiver<Message>,
+    slots: SlotManager,
+    task_managers: BTreeMap<TaskManagerId, TaskManager>,
+    /// Jobs that hold slots or wait for some.
+    jobs: BTreeMap<JobId, JobMasterHandle>,
+    descriptions: BTreeMap<u64, Description>,
+    logs: LogRequests,
+    /// The last number given to a session or request.
+    numbers: u64,
+}
+
+/// A description that a task manager works on.
+struct Description {
+    program: Program,
+    task_manager: TaskManagerId,
+    tries: u32,
+    deadline: MonotonicTime,
+    reply: oneshot::Sender<Result<Bytes, CodedError>>,
+}
+
+impl ResourceManager {
+    async fn run(mut self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(self.options.heartbeat_interval_ms.max(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.on_message(message).await,
+                    None => break,
+                },
+                _ = ticks.tick() => self.on_tick().await,
+            }
+        }
+        debug!("the resource manager ends");
+    }
+
+    async fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Register {
+                registration,
+                commands,
+                reply,
+            } => {
+                let result = self.on_register(registration, commands).await;
+                // Whoever registered may be gone: then the link closes, which is told separately.
+                let _gone = reply.send(result);
+            }
+            Message::Report(id, session, report) => self.on_report(id, session, report).await,
+            Message::RequestSlots(job, count) => self.on_request_slots(job, count).await,
+            Message::ReleaseSlots(job) => {
+                self.jobs.remove(&job);
+                let grants = self.slots.release(job);
+                self.tell_grants(grants).await;
+            }
+            Message::StartWorker {
+                job,
+                worker,
+                task_manager,
+                program,
+            } => self.on_start_worker(job, worker, task_manager, program).await,
+            Message::StopWorker(worker) => self.on_stop_worker(worker),
+            Message::ForgetJob(job) => self.on_forget_job(job),
+            Message::Describe(program, reply) => self.on_describe(program, reply),
+            Message::ReadLogs(job, from, reader) => self.on_read_logs(job, &from, &reader),
+            Message::View(reply) => {
+                let _gone = reply.send(self.view());
+            }
+        }
+    }
+
+    async fn on_register(
+        &mut self,
+        registration: proto::TaskManagerRegistration,
+        commands: mpsc::Sender<proto::TaskManagerCommand>,
+    ) -> Result<Session, CodedError> {
+        let task_manager = TaskManager::new(self.next_number(), registration, commands, self.clock.monotonic())?;
+        let (id, slots, session) = (task_manager.id(), task_manager.registration.slots, task_manager.session.clone());
+        // The newest wins: a name is new at every start, so that the older link is a leftover of the same process.
+        self.lose(&id, "another registration replaces it").await;
+        info!(task_manager = %id, host = task_manager.registration.host, slots, "task manager registered");
+        let accepted = Command::Accepted(proto::RegistrationAccepted {
+            heartbeat_interval_ms: self.options.heartbeat_interval_ms,
+            heartbeat_timeout_ms: self.options.heartbeat_timeout_ms,
+        });
+        task_manager.send(accepted);
+        self.task_managers.insert(id.clone(), task_manager);
+        let grants = self.slots.register(id, slots);
+        self.tell_grants(grants).await;
+        Ok(session)
+    }
+
+    async fn on_report(&mut self, id: TaskManagerId, session: u64, report: TaskManagerReport) {
+        let now = self.clock.monotonic();
+        match self.task_managers.get_mut(&id) {
+            Some(task_manager) if task_manager.session.number == session => task_manager.last_heard = now,
+            Some(_) | None => return,
+        }
+        match report {
+            TaskManagerReport::Heartbeat => {}
+            TaskManagerReport::Described(number, outcome) => self.on_described(&id, number, outcome),
+            TaskManagerReport::WorkerStarted(worker, process_id) => {
+                debug!(task_manager = %id, %worker, process_id, "worker process started");
+            }
+            TaskManagerReport::WorkerExited(worker, failure) => self.on_worker_exited(&id, worker, failure).await,
+            TaskManagerReport::Log(chunk) => self.logs.on_chunk(&id, chunk),
+            TaskManagerReport::Disconnected => self.lose(&id, "its link is closed").await,
+        }
+    }
+
+    async fn on_request_slots(&mut self, job: JobMasterHandle, count: u32) {
+        let id = job.job_id();
+        self.jobs.insert(id, job);
+        let grants = self.slots.request(id, count);
+        if !grants.iter().any(|grant| grant.job == id) {
+            info!(job_id = %id, slots = count, free = self.slots.free(), "job waits for slots");
+        }
+        self.tell_grants(grants).await;
+    }
+
+    async fn tell_grants(&mut self, grants: Vec<SlotGrant>) {
+        for grant in grants {
+            if let Some(job) = self.jobs.get(&grant.job) {
+                job.slots_allocated(grant.slots).await;
+            }
+        }
+    }
+
+    async fn on_start_worker(
+        &mut self,
+        job: JobMasterHandle,
+        worker: WorkerId,
+        id: TaskManagerId,
+        program: Program,
+    ) {
+        let command = Command::StartWorker(proto::StartWorker {
+            worker_id: worker.0,
+            job_id: job.job_id().to_string(),
+            program: Some(program),
+        });
+        match self.task_managers.get_mut(&id) {
+            Some(task_manager) => {
+                task_manager.workers.insert(worker, job);
+                self.command(&id, command);
+            }
+            None => job.worker_lost(worker, external(format!("task manager `{id}` is gone"))).await,
+        }
+    }
+
+    fn on_stop_worker(&mut self, worker: WorkerId) {
+        let holder = self.task_managers.iter().find(|(_, tm)| tm.workers.contains_key(&worker));
+        let Some(id) = holder.map(|(id, _)| id.clone()) else { return };
+        let command = Command::StopWorker(proto::StopWorker {
+            worker_id: worker.0,
+            grace_ms: STOP_GRACE_MS,
+        });
+        self.command(&id, command);
+    }
+
+    async fn on_worker_exited(&mut self, id: &TaskManagerId, worker: WorkerId, failure: Failure) {
+        let job = self.task_managers.get_mut(id).and_then(|tm| tm.workers.remove(&worker));
+        if let Some(job) = job {
+            info!(job_id = %job.job_id(), task_manager = %id, %worker, reason = failure.message, "worker process ended");
+            job.worker_lost(worker, failure).await;
+        }
+    }
+
+    fn on_forget_job(&mut self, job: JobId) {
+        self.jobs.remove(&job);
+        let command = Command::ForgetJob(proto::ForgetJob {
+            job_id: job.to_string(),
+        });
+        for id in self.task_manager_ids() {
+            self.command(&id, command.clone());
+        }
+    }
+
+    fn on_describe(&mut self, program: Program, reply: oneshot::Sender<Result<Bytes, CodedError>>) {
+        let limit = self.options.describe_timeout_ms.saturating_add(DESCRIBE_GRACE_MS);
+        let description = Description {
+            program,
+            task_manager: TaskManagerId(String::new()),
+            tries: 0,
+            deadline: self.clock.monotonic().plus(limit),
+            reply,
+        };
+        self.describe(description);
+    }
+
+    /// Hands a description to the task manager that works on the fewest.
+    fn describe(&mut self, mut description: Description) {
+        let load = |id: &TaskManagerId| self.descriptions.values().filter(|other| other.task_manager == *id).count();
+        let Some(id) = self.task_managers.keys().min_by_key(|id| load(id)).cloned() else {
+            let _gone = description.reply.send(Err(no_task_manager()));
+            return;
+        };
+        let number = self.next_number();
+        let command = Command::Describe(proto::DescribeCommand {
+            request_id: number,
+            program: Some(description.program.clone()),
+            timeout_ms: self.options.describe_timeout_ms,
+        });
+        description.task_manager = id.clone();
+        description.tries += 1;
+        self.descriptions.insert(number, description);
+        self.command(&id, command);
+    }
+
+    fn on_described(&mut self, id: &TaskManagerId, number: u64, outcome: Result<Bytes, CodedError>) {
+        if self.descriptions.get(&number).is_none_or(|description| description.task_manager != *id) {
+            return;
+        }
+        if let Some(description) = self.descriptions.remove(&number) {
+            let _gone = description.reply.send(outcome);
+        }
+    }
+
+    fn on_read_logs(&mut self, job: JobId, from: &BTreeMap<WorkerId, u64>, reader: &mpsc::Sender<LogPart>) {
+        let position = |(worker, bytes): (&WorkerId, &u64)| proto::LogPosition {
+            worker_id: worker.0,
+            bytes: *bytes,
+        };
+        let from: Vec<_> = from.iter().map(position).collect();
+        for id in self.task_manager_ids() {
+            let number = self.next_number();
+            if self.logs.begin(number, id.clone(), reader) {
+                let command = Command::ReadLog(proto::ReadLog {
+                    request_id: number,
+                    job_id: job.to_string(),
+                    from: from.clone(),
+                });
+                self.command(&id, command);
+            }
+        }
+    }
+
+    /// Gives up task managers that are silent, and descriptions that take too long.
+    async fn on_tick(&mut self) {
+        let now = self.clock.monotonic();
+        let timeout = self.options.heartbeat_timeout_ms;
+        let silent = |tm: &TaskManager| now.since(tm.last_heard) > timeout;
+        let lost: Vec<_> = self.task_managers.values().filter(|tm| silent(tm)).map(TaskManager::id).collect();
+        for id in lost {
+            self.lose(&id, &format!("it gave no sign of life for {timeout} ms")).await;
+        }
+        let late: Vec<u64> =
+            self.descriptions.iter().filter(|(_, d)| d.deadline <= now).map(|(number, _)| *number).collect();
+        for number in late {
+            if let Some(description) = self.descriptions.remove(&number) {
+                let message = format!(
+                    "task manager `{}` did not describe application `{}` in time",
+                    description.task_manager, description.program.file_name
+                );
+                let _gone = description.reply.send(Err(CodedError::new(ErrorCode::DescribeTimeout, message)));
+            }
+        }
+    }
+
+    /// Hands a command to a task manager. One that does not take it is given up: its link ends, which is reported in turn.
+    fn command(&self, id: &TaskManagerId, command: Command) {
+        if let Some(task_manager) = self.task_managers.get(id)
+            && !task_manager.send(command)
+        {
+            warn!(task_manager = %id, "task manager does not take its commands");
+            task_manager.session.closed.cancel();
+        }
+    }
+
+    /// A task manager is gone, with its slots and workers.
+    async fn lose(&mut self, id: &TaskManagerId, reason: &str) {
+        let Some(task_manager) = self.task_managers.remove(id) else { return };
+        task_manager.session.closed.cancel();
+        warn!(task_manager = %id, reason, "task manager lost");
+        let affected: BTreeSet<JobId> =
+            self.jobs.keys().copied().filter(|job| self.slots.slots_of(*job).iter().any(|s| s.task_manager == *id)).collect();
+        self.slots.remove(id);
+        self.logs.on_lost(id);
+        for (worker, job) in task_manager.workers {
+            let failure = external(format!("task manager `{id}` of `{worker}` is lost: {reason}"));
+            job.worker_lost(worker, failure).await;
+        }
+        for job in affected {
+            if let Some(job) = self.jobs.get(&job) {
+                job.task_manager_lost(id.clone()).await;
+            }
+        }
+        self.describe_elsewhere(id);
+    }
+
+    fn describe_elsewhere(&mut self, lost: &TaskManagerId) {
+        let numbers: Vec<u64> =
+            self.descriptions.iter().filter(|(_, d)| d.task_manager == *lost).map(|(number, _)| *number).collect();
+        for number in numbers {
+            match self.descriptions.remove(&number) {
+                Some(description) if description.tries < DESCRIBE_TRIES => self.describe(description),
+                Some(description) => {
+                    let message = format!(
+                        "task manager `{lost}` was lost while it described application `{}`",
+                        description.program.file_name
+                    );
+                    let _gone = description.reply.send(Err(CodedError::new(ErrorCode::DescribeFailed, message)));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn view(&self) -> ClusterView {
+        ClusterView {
+            task_managers: self.task_managers.iter().map(|(id, tm)| tm.view(self.slots.free_of(id))).collect(),
+            slots_total: self.slots.total(),
+            slots_free: self.slots.free(),
+        }
+    }
+
+    fn task_manager_ids(&self) -> Vec<TaskManagerId> {
+        self.task_managers.keys().cloned().collect()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+}
+
+fn no_task_manager() -> CodedError {
+    CodedError::new(ErrorCode::NoTaskManager, "no task manager is registered")
+        .with_hint("start one with `streamd taskmanager`")
+}
+
+fn external(message: String) -> Failure {
+    Failure {
+        domain: FaultDomain::External,
+        message,
+    }
+}

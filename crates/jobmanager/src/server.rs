@@ -1,0 +1,191 @@
+//! A whole job manager: its components, started and shut down together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::time::Clock;
+use streamd_rpc::{limits, proto};
+use streamd_snapshot::{ArtifactStore, Location, MAX_ARTIFACT_BYTES};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+use tracing::{error, info, warn};
+
+use crate::dispatcher::{Dispatcher, DispatcherOptions, RegistryHandle, RegistryOptions};
+use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
+use crate::job_master::Effects;
+use crate::options::{JobManagerOptions, ResolveJobOptions};
+use crate::random;
+use crate::resource_manager::{self, ResourceManagerOptions};
+
+/// The service whose health clients look at.
+type ServedDispatcher = proto::dispatcher_server::DispatcherServer<DispatcherService>;
+
+/// The job manager.
+pub struct JobManager;
+
+/// A job manager that runs, until it is shut down.
+pub struct RunningJobManager {
+    address: SocketAddr,
+    registry: RegistryHandle,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    health: HealthReporter,
+    grace: Duration,
+}
+
+impl JobManager {
+    /// Binds the address and starts every component. `resolve` reads the `-D` settings of submissions.
+    ///
+    /// Errors if the address is taken or the data directory cannot be used; nothing runs then.
+    pub async fn start(
+        mut options: JobManagerOptions,
+        clock: Arc<dyn Clock>,
+        resolve: ResolveJobOptions,
+    ) -> Result<RunningJobManager, CodedError> {
+        let data = Location::open(&options.data_directory).map_err(|error| error.to_coded())?;
+        if options.job_defaults.checkpoint_directory.is_none() {
+            // Flink keeps such checkpoints in the job manager's memory; here they outlive it beside the applications.
+            let checkpoints = data.child("checkpoints").map_err(|error| error.to_coded())?;
+            options.job_defaults.checkpoint_directory = Some(checkpoints.uri());
+        }
+        let (listener, address) = bind(&options.bind_address).await?;
+        let tasks = TaskTracker::new();
+        let shutdown = CancellationToken::new();
+        let dispatcher = dispatcher(&options, &data, clock, resolve, &tasks);
+        let registry = dispatcher.registry.clone();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<ServedDispatcher>().await;
+        let router = router(&options, dispatcher, &tasks, &shutdown).add_service(health_service);
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(limits::KEEPALIVE_INTERVAL));
+        let end = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(cause) = router.serve_with_incoming_shutdown(incoming, end.cancelled_owned()).await {
+                error!(error = streamd_core::error::chain(&cause), "the job manager's server failed");
+            }
+        });
+        info!(%address, version = options.version, "job manager started");
+        Ok(RunningJobManager {
+            address,
+            registry,
+            tasks,
+            shutdown,
+            health,
+            grace: Duration::from_millis(options.shutdown_grace_ms),
+        })
+    }
+}
+
+impl RunningJobManager {
+    /// Where it listens: with the port that was picked if port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing new, suspends every job (its workers are told to exit; its snapshots stay), and ends. Waits for each of
+    /// the three for at most the grace period.
+    pub async fn shutdown(self) {
+        info!("job manager shuts down");
+        self.health.set_not_serving::<ServedDispatcher>().await;
+        let jobs = self.registry.close().await.unwrap_or_default();
+        let suspended = join_all(jobs.iter().map(|job| job.suspend()));
+        if tokio::time::timeout(self.grace, suspended).await.is_err() {
+            warn!("workers of some jobs did not exit in time");
+        }
+        drop(jobs);
+        drop(self.registry);
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
+            warn!(tasks = self.tasks.len(), "the job manager ends while tasks are under way");
+        }
+        info!("job manager ended");
+    }
+}
+
+async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let local = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, local))
+    };
+    bound.await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            CodedError::new(ErrorCode::AddressInUse, format!("address `{address}` is in use"))
+                .with_hint("stop the process that holds it, or set another `jobmanager.rpc.port` (0 picks a free one)")
+        }
+        _ => CodedError::caused(ErrorCode::InvalidConfiguration, format!("cannot listen on `{address}`"), &error)
+            .with_hint("set `jobmanager.rpc.address` to an address of this machine"),
+    })
+}
+
+fn dispatcher(
+    options: &JobManagerOptions,
+    data: &Location,
+    clock: Arc<dyn Clock>,
+    resolve: ResolveJobOptions,
+    tasks: &TaskTracker,
+) -> Dispatcher {
+    let resource_manager = resource_manager::spawn(
+        ResourceManagerOptions {
+            heartbeat_interval_ms: options.heartbeat_interval_ms,
+            heartbeat_timeout_ms: options.heartbeat_timeout_ms,
+            describe_timeout_ms: options.describe_timeout_ms,
+        },
+        clock.clone(),
+        tasks,
+    );
+    let kept = RegistryOptions {
+        ended_jobs_kept: options.ended_jobs_kept,
+        ended_jobs_kept_ms: options.ended_jobs_kept_ms,
+    };
+    Dispatcher {
+        options: Arc::new(DispatcherOptions {
+            default_parallelism: options.default_parallelism,
+            leader_epoch: options.leader_epoch,
+            heartbeat_timeout_ms: options.heartbeat_timeout_ms,
+            job_defaults: options.job_defaults.clone(),
+            resolve,
+        }),
+        registry: RegistryHandle::spawn(kept, clock.clone(), tasks),
+        clock,
+        artifacts: ArtifactStore::new(data.clone()),
+        resource_manager,
+        effects: Effects::new(tasks.clone()),
+        tasks: tasks.clone(),
+    }
+}
+
+fn router(
+    options: &JobManagerOptions,
+    dispatcher: Dispatcher,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> tonic::transport::server::Router {
+    let task_managers = TaskManagerLinkService {
+        resource_manager: dispatcher.resource_manager.clone(),
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let workers = WorkerLinkService {
+        registry: dispatcher.registry.clone(),
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let clients = DispatcherService {
+        dispatcher,
+        version: options.version.clone(),
+        incarnation: random::incarnation(),
+        artifact_limit_bytes: options.artifact_limit_bytes.min(MAX_ARTIFACT_BYTES),
+        shutdown: shutdown.clone(),
+    };
+    limits::server()
+        .add_service(limits::dispatcher_server(clients))
+        .add_service(limits::task_manager_link_server(task_managers))
+        .add_service(limits::worker_link_server(workers))
+}

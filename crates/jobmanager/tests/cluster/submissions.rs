@@ -1,0 +1,130 @@
+//! What is accepted, and what is refused before anything starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use streamd_core::error::ErrorCode;
+use streamd_core::time::SystemClock;
+use streamd_jobmanager::{JobManager, JobOptionsInputs};
+use streamd_rpc::proto;
+
+use crate::fake::Script;
+use crate::fixture::{Cluster, graph, options, state_of};
+
+const JOB: &str = "00000000000000000000000000000001";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_task_manager_nothing_can_be_submitted() {
+    let cluster = Cluster::start().await;
+    let error = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NoTaskManager);
+    assert!(error.hint.unwrap().contains("streamd taskmanager"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_submission_twice_is_one_job_and_another_with_its_id_is_refused() {
+    let (cluster, task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let submission = cluster.submission(JOB);
+    let (first, second) =
+        tokio::join!(cluster.client.submit_job(submission.clone()), cluster.client.submit_job(submission.clone()));
+    assert_eq!(first.unwrap(), second.unwrap());
+    cluster.client.submit_job(submission).await.unwrap();
+    assert_eq!(*task_manager.descriptions.borrow(), 1);
+    assert_eq!(cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs.len(), 1);
+
+    let mut other = cluster.submission(JOB);
+    other.application.as_mut().unwrap().arguments.push("--other".to_owned());
+    assert_eq!(cluster.client.submit_job(other).await.unwrap_err().code, ErrorCode::DuplicateJob);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_submission_leaves_its_id_free() {
+    let (cluster, task_manager) = Cluster::with_task_manager(1, Script::failing("it panicked")).await;
+    let error = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::DescribeFailed, "it panicked"));
+    assert!(cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs.is_empty());
+
+    task_manager.dead.cancel();
+    let _next = cluster.task_manager("tm-2", 1, Script::running(graph(1, None))).await;
+    cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    cluster.job_runs(JOB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_needs_more_slots_is_accepted_with_a_warning_and_waits_for_them() {
+    let (cluster, _first) = Cluster::with_task_manager(1, Script::running(graph(2, None))).await;
+    let submitted = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    assert!(submitted.warnings.iter().any(|warning| warning.contains("2 slots")), "{:?}", submitted.warnings);
+    assert_eq!(state_of(&cluster.job(JOB).await), proto::JobState::Running);
+    let _second = cluster.task_manager("tm-2", 1, Script::running(graph(2, None))).await;
+    let job = cluster.job_runs(JOB).await;
+    assert_eq!(job.workers.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_never_gets_its_slots_fails_and_says_so() {
+    let mut graph = graph(2, None);
+    graph.restart_strategy = None;
+    let cluster = Cluster::start_with(|options| options.job_defaults.slot_request_timeout_ms = 100).await;
+    let _task_manager = cluster.task_manager("tm-1", 1, Script::running(graph)).await;
+    cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    let job = cluster.job_in_state(JOB, proto::JobState::Failed).await;
+    assert!(job.summary.unwrap().last_failure.contains("slots"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_refused_with_their_code() {
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let submit = async |request| cluster.client.submit_job(request).await.unwrap_err().code;
+    assert_eq!(submit(cluster.submission("../x")).await, ErrorCode::InvalidArgument);
+    let missing = proto::SubmitJobRequest {
+        savepoint_path: cluster.path("nothing"),
+        ..cluster.submission(JOB)
+    };
+    assert_eq!(submit(missing).await, ErrorCode::SnapshotNotFound);
+    let relative = proto::SubmitJobRequest {
+        savepoint_path: "nothing".to_owned(),
+        ..cluster.submission(JOB)
+    };
+    assert_eq!(submit(relative).await, ErrorCode::InvalidStorageUri);
+    let mut unknown = cluster.submission(JOB);
+    unknown.application.as_mut().unwrap().sha256 = "0".repeat(64);
+    assert_eq!(submit(unknown).await, ErrorCode::ApplicationNotFound);
+    let mut nameless = cluster.submission(JOB);
+    nameless.application = None;
+    assert_eq!(submit(nameless).await, ErrorCode::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_jobs_and_operations_are_not_found() {
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let error = cluster.cancel(JOB).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::JobNotFound);
+    assert!(error.hint.unwrap().contains("streamctl list -a"));
+    assert_eq!(cluster.cancel("fd72").await.unwrap_err().code, ErrorCode::InvalidArgument);
+    cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    let error = cluster.wait_operation(JOB, JOB, Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::OperationNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn describing_starts_nothing() {
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let request = proto::DescribeApplicationRequest {
+        application: Some(cluster.application.clone()),
+    };
+    let plan = cluster.client.describe_application(request).await.unwrap().plan;
+    assert_eq!(serde_json::from_slice::<streamd_core::graph::JobGraph>(&plan).unwrap(), graph(1, None));
+    assert!(cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_refused_with_a_hint() {
+    let cluster = Cluster::start().await;
+    let mut options = options(&cluster.directory);
+    options.bind_address = cluster.job_manager.address().to_string();
+    let resolve = Arc::new(|_: &_, _: &_| Ok(JobOptionsInputs::default()));
+    let error = JobManager::start(options, Arc::new(SystemClock::new()), resolve).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::AddressInUse);
+    assert!(error.hint.is_some());
+}
