@@ -1,1 +1,43 @@
-//! streamd-connectors
+//! The sources and sinks that come with streamd, one folder each.
+//!
+//! This crate deliberately knows no runtime, no jobs and no network: a connector is what the contracts in
+//! [`streamd_core::source`] and [`streamd_core::sink`] ask for, and nothing calls it but through them.
+//!
+//! ```text
+//!   file ┐                                   ┌ file        exactly-once
+//!   generator ├─▶ splits, positions ─▶ records ─▶ ├ print       at-least-once
+//!   collection ┘                                   └ blackhole   nothing to lose
+//! ```
+//!
+//! | connector | guarantee |
+//! |---|---|
+//! | [`FileSource`] | exactly-once: a position is a byte offset, and only the bytes that were there at the start are read |
+//! | [`GeneratorSource`] | exactly-once, if the function gives the same record for the same number |
+//! | [`CollectionSource`] | exactly-once, if every process builds the same collection |
+//! | [`FileSink`] | exactly-once: files become visible when the checkpoint that covers them is complete |
+//! | [`PrintSink`] | at-least-once: what was printed after the last checkpoint is printed again |
+//! | [`BlackholeSink`] | exactly-once: nothing leaves the job |
+//!
+//! Reading order: [`file`] ([`file::source`], [`file::sink`]), [`generator`], [`collection`], [`print`](mod@print),
+//! [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own connectors too
+//! (feature `conformance`).
+
+pub mod file;
+
+pub mod collection;
+pub mod generator;
+
+pub mod blackhole;
+pub mod print;
+
+mod pacer;
+pub mod strided;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use blackhole::BlackholeSink;
+pub use collection::CollectionSource;
+pub use file::{FileSink, FileSource};
+pub use generator::GeneratorSource;
+pub use print::PrintSink;

@@ -1,0 +1,5 @@
+//! A sink that discards every record: for benchmarks.
+
+mod sink;
+
+pub use sink::{BlackholeSink, BlackholeWriter};

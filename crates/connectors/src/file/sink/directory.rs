@@ -1,0 +1,44 @@
+//! The folder that a sink writes to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use streamd_core::source::ConnectorError;
+
+/// Creates the folder and those above it, and makes sure that files can be created in it: a job must fail at its start, not
+/// at its first record. `probe` is a file name that nobody else takes.
+pub(super) fn prepare(directory: &Path, probe: &str) -> Result<(), ConnectorError> {
+    let cannot_create = |cause| {
+        ConnectorError::caused(
+            format!("cannot create the output folder `{}`", directory.display()),
+            cause,
+        )
+    };
+    fs::create_dir_all(directory).map_err(cannot_create)?;
+    if let Some(parent) = directory.parent() {
+        synchronise(parent)?;
+    }
+    let probe = directory.join(probe);
+    create_new(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|cause| {
+            let message = format!("cannot create files in the output folder `{}`", directory.display());
+            ConnectorError::caused(message, cause)
+        })
+}
+
+/// Creates a file that must not be there yet.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn synchronise(directory: &Path) -> Result<(), ConnectorError> {
+    File::open(directory)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|cause| {
+            let message = format!("cannot synchronise the folder `{}` to disk", directory.display());
+            ConnectorError::caused(message, cause)
+        })
+}

@@ -1,0 +1,112 @@
+//! Which files are read, and how they are cut into splits.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use streamd_core::source::ConnectorError;
+
+use super::split::{FileSplit, HEAD_BYTES, fingerprint};
+
+/// How deep folders may nest: deeper is taken for a symbolic link that leads back.
+const MAX_DEPTH: usize = 32;
+
+/// The most splits of one source. All of them are in every snapshot, at about 100 bytes each; a larger input is cut into
+/// larger splits.
+const MAX_SPLITS: u64 = 65_536;
+
+/// A file that will be read.
+struct Listed {
+    path: String,
+    length: u64,
+    head: u64,
+}
+
+/// The splits of the file or folder `root`. `split_size` is the aim for files that may be cut; `None` cuts none.
+pub(super) fn enumerate(root: &Path, split_size: Option<u64>) -> Result<Vec<FileSplit>, ConnectorError> {
+    let root = std::path::absolute(root)
+        .map_err(|cause| ConnectorError::caused(format!("cannot read the input `{}`", root.display()), cause))?;
+    let mut paths = Vec::new();
+    collect(&root, 0, &mut paths)?;
+    if paths.is_empty() {
+        return Err(ConnectorError::new(format!(
+            "the input folder `{}` holds no files (names that begin with `.` or `_` are passed over)",
+            root.display()
+        )));
+    }
+    let files = paths.iter().map(|path| look_at(path)).collect::<Result<Vec<_>, _>>()?;
+    let total: u64 = files.iter().map(|file| file.length).sum();
+    let split_size = split_size.map(|size| size.max(total.div_ceil(MAX_SPLITS)).max(1));
+    Ok(files.iter().flat_map(|file| cut(file, split_size)).collect())
+}
+
+/// The files at or below a path, in the order of their names. Hidden ones are left out, except for the path itself.
+fn collect(path: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<(), ConnectorError> {
+    let cannot_read = |cause| ConnectorError::caused(format!("cannot read the input `{}`", path.display()), cause);
+    let metadata = fs::metadata(path).map_err(cannot_read)?;
+    if metadata.is_file() {
+        into.push(path.to_owned());
+        return Ok(());
+    }
+    if !metadata.is_dir() {
+        let message = format!("the input `{}` is neither a file nor a folder", path.display());
+        return Err(ConnectorError::new(message));
+    }
+    if depth == MAX_DEPTH {
+        return Err(ConnectorError::new(format!(
+            "the input folder `{}` is nested deeper than {MAX_DEPTH} folders: does a symbolic link lead back?",
+            path.display()
+        )));
+    }
+    let mut entries = fs::read_dir(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(cannot_read)?;
+    entries.retain(|entry| !matches!(entry.file_name().as_encoded_bytes().first(), Some(b'.' | b'_')));
+    entries.sort_unstable_by_key(fs::DirEntry::file_name);
+    entries
+        .iter()
+        .try_for_each(|entry| collect(&entry.path(), depth + 1, into))
+}
+
+/// Opens a file, so that one that cannot be read is found before the job takes a slot.
+fn look_at(path: &Path) -> Result<Listed, ConnectorError> {
+    let cannot_read = |cause| ConnectorError::caused(format!("cannot read the file `{}`", path.display()), cause);
+    let file = File::open(path).map_err(cannot_read)?;
+    let length = file.metadata().map_err(cannot_read)?.len();
+    let mut head = Vec::new();
+    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(cannot_read)?;
+    head.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+    let path = path
+        .to_str()
+        .ok_or_else(|| ConnectorError::new(format!("the path of the file `{}` is not UTF-8", path.display())))?;
+    Ok(Listed {
+        path: path.to_owned(),
+        length,
+        head: fingerprint(&head),
+    })
+}
+
+/// The splits of one file; none if it is empty.
+fn cut(file: &Listed, split_size: Option<u64>) -> Vec<FileSplit> {
+    let size = split_size.unwrap_or(file.length);
+    let count = file
+        .length
+        .checked_div(size)
+        .unwrap_or(0)
+        .max(u64::from(file.length > 0));
+    (0..count)
+        .map(|index| FileSplit {
+            path: file.path.clone(),
+            length: file.length,
+            head: file.head,
+            start: index * size,
+            // The last split takes the rest: a small remainder is not worth opening the file for.
+            end: if index + 1 == count {
+                file.length
+            } else {
+                (index + 1) * size
+            },
+            position: index * size,
+        })
+        .collect()
+}
