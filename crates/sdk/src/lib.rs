@@ -1,1 +1,77 @@
-//! streamd
+//! The DataStream API: write a stateful stream-processing application, and it runs by hand or on a cluster unchanged.
+//!
+//! ```no_run
+//! use streamd::prelude::*;
+//!
+//! fn main() -> streamd::Result<()> {
+//!     let env = StreamExecutionEnvironment::new();
+//!     env.enable_checkpointing(Duration::from_secs(10));
+//!     env.from_source(FileSource::text_lines("shakespeare.txt"), "lines")
+//!         .uid("lines")
+//!         .flat_map(|line: String, out: &mut Collector<'_, (String, u64)>| {
+//!             line.split_whitespace().for_each(|word| out.collect((word.to_owned(), 1)));
+//!         })
+//!         .key_by(|(word, _)| word.clone())
+//!         .reduce(|total, (_, count)| total.1 += count)
+//!         .uid("counts")
+//!         .print();
+//!     env.execute("word count")?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The crate deliberately knows nothing of what happens inside a job manager. Started by hand, [`execute`] runs the whole
+//! job in this process on an embedded cluster; asked to *describe*, it writes the plan and exits; started by a task
+//! manager, it becomes a worker. Applications never write code that depends on which.
+//!
+//! ```text
+//!   calls on streams ──▶ steps ──▶ Pipeline ──▶ describe │ worker │ embedded cluster
+//! ```
+//!
+//! Reading order: [`StreamExecutionEnvironment`], [`DataStream`], [`KeyedStream`], then the ways to execute.
+//!
+//! [`execute`]: StreamExecutionEnvironment::execute
+
+mod data_stream;
+mod environment;
+mod error;
+mod execute;
+mod keyed_stream;
+
+pub use data_stream::{DataStream, DataStreamSink};
+pub use environment::{CheckpointConfig, StreamExecutionEnvironment};
+pub use error::{Error, Result};
+pub use execute::JobExecutionResult;
+pub use keyed_stream::KeyedStream;
+
+pub use streamd_connectors as connectors;
+pub use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention, Guarantee, RestartStrategy};
+pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
+pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
+pub use streamd_core::state::{Key, State};
+pub use streamd_macros::State;
+pub use streamd_runtime::error::BoxError;
+pub use streamd_runtime::keyed::{
+    AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, ValueState,
+};
+pub use streamd_runtime::record::{Collector, Record};
+
+/// Everything an application usually needs, in one `use`.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::connectors::{BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, PrintSink};
+    pub use crate::{
+        AllKeys, BoxError, Collector, DataStream, ExternalizedCheckpointRetention, KeyedContext, KeyedProcessFunction,
+        KeyedStateStore, KeyedStream, ListState, MapState, RestartStrategy, State, StreamExecutionEnvironment,
+        ValueState,
+    };
+}
+
+/// What the derive macros write paths to. Not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use streamd_core::{row, state};
+}

@@ -1,1 +1,196 @@
-fn main() {}
+//! The benchmark cases, as one application: runs by hand or on a cluster, prints one JSON line when the input has ended.
+//!
+//! ```sh
+//! bench keyed-sum keys=1000000 events=100000000 parallelism=1
+//! bench stateless events=200000000
+//! bench wordcount file=words.txt
+//! bench state keys=1000000 bytes=100      # then goes on at 20,000 events/s: for savepoints and kills
+//! ```
+//!
+//! `checkpoint_ms=10000` (the default for by-hand runs is no checkpoints) takes checkpoints meanwhile. The rate and the CPU
+//! nanoseconds per event are taken over the last 80 % of the events, the latter for the whole process.
+
+mod events;
+mod stats;
+
+use std::collections::BTreeMap;
+
+use streamd::ConnectorError;
+use streamd::prelude::*;
+
+use crate::stats::StatsSink;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> streamd::Result<()> {
+    let arguments = Arguments::parse();
+    let env = StreamExecutionEnvironment::new();
+    if let Some(parallelism) = arguments.optional("parallelism") {
+        env.set_parallelism(parallelism as u32);
+    }
+    if let Some(interval) = arguments.optional("checkpoint_ms") {
+        env.enable_checkpointing(Duration::from_millis(interval));
+    }
+    match arguments.case.as_str() {
+        "keyed-sum" => keyed_sum(&env, &arguments),
+        "stateless" => stateless(&env, &arguments),
+        "wordcount" => wordcount(&env, &arguments),
+        "state" => state(&env, &arguments),
+        other => usage(&format!("unknown case `{other}`")),
+    }
+    env.execute(arguments.case)?;
+    Ok(())
+}
+
+/// `keyBy(key) -> keyed state sum += value -> emit (key, sum) -> discard`.
+fn keyed_sum(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let (keys, events) = (
+        arguments.number("keys", 1_000_000),
+        arguments.number("events", 50_000_000),
+    );
+    env.from_source(
+        GeneratorSource::new(Some(events), move |index| events::event(index, keys)),
+        "events",
+    )
+    .uid("events")
+    .key_by(|event| event.0)
+    .reduce(|sum: &mut (u64, i64), event| sum.1 += event.1)
+    .uid("sums")
+    .sink_to(StatsSink::new(
+        format!("keyed-sum-k{keys}"),
+        events,
+        |sum: &(u64, i64)| sum.0 ^ sum.1 as u64,
+    ));
+}
+
+/// `map value*3+1; keep key & 7 != 0; map key ^ (key >>> 7); keep key % 10 != 0; sum key + value`.
+fn stateless(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let events = arguments.number("events", 100_000_000);
+    env.from_source(
+        GeneratorSource::new(Some(events), |index| events::event(index, 1_000_000)),
+        "events",
+    )
+    .uid("events")
+    .map(|(key, value)| (key, value.wrapping_mul(3).wrapping_add(1)))
+    .filter(|event| event.0 & 7 != 0)
+    .map(|(key, value)| (key ^ (key >> 7), value))
+    .filter(|event| event.0 % 10 != 0)
+    .sink_to(StatsSink::new("stateless".to_owned(), events, |event: &(u64, i64)| {
+        event.0.wrapping_add(event.1 as u64)
+    }));
+}
+
+/// One update for each word of a text, discarded.
+fn wordcount(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let Some(file) = arguments.text("file") else {
+        return usage("wordcount needs file=PATH");
+    };
+    env.from_source(FileSource::text_lines(file), "lines")
+        .uid("lines")
+        .flat_map(|line: String, out: &mut streamd::Collector<'_, (String, u64)>| {
+            line.split(' ').for_each(|word| out.collect((word.to_owned(), 1)));
+        })
+        .key_by(|word| word.0.clone())
+        .reduce(|total: &mut (String, u64), word| total.1 += word.1)
+        .uid("counts")
+        .sink_to(StatsSink::new("wordcount".to_owned(), 0, |count: &(String, u64)| {
+            count.1
+        }));
+}
+
+/// Loads `keys` keys of `bytes` bytes each, then goes on touching them at 20,000 events a second, without end.
+fn state(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let (keys, bytes) = (
+        arguments.number("keys", 1_000_000),
+        arguments.number("bytes", 100) as usize,
+    );
+    env.from_source(
+        events::LoadThenTrickle {
+            keys,
+            rate: arguments.number("rate", 20_000),
+        },
+        "events",
+    )
+    .uid("events")
+    .key_by(|key| *key)
+    .process(Touch {
+        bytes,
+        value: ValueState::new("value"),
+    })
+    .uid("values")
+    .sink_to(StatsSink::new(format!("state-k{keys}"), keys, |touched: &u64| *touched));
+}
+
+/// Keeps `bytes` bytes for each key, and changes the first of them with each event.
+#[derive(Clone)]
+struct Touch {
+    bytes: usize,
+    value: ValueState<Vec<u8>>,
+}
+
+impl KeyedProcessFunction<u64, u64, u64> for Touch {
+    fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Result<(), BoxError> {
+        state.register(&mut self.value)
+    }
+
+    fn process_element(
+        &mut self,
+        key: u64,
+        context: &mut KeyedContext<'_, u64>,
+        out: &mut streamd::Collector<'_, u64>,
+    ) -> Result<(), BoxError> {
+        let value = self
+            .value
+            .get_or_insert_with(context, || events::payload(key, self.bytes));
+        if let Some(first) = value.first_mut() {
+            *first = first.wrapping_add(1);
+        }
+        out.collect(key);
+        Ok(())
+    }
+}
+
+/// `case key=value …`
+struct Arguments {
+    case: String,
+    values: BTreeMap<String, String>,
+}
+
+impl Arguments {
+    fn parse() -> Self {
+        let mut arguments = std::env::args().skip(1);
+        let case = arguments.next().unwrap_or_else(|| usage("no case given"));
+        let values = arguments.map(|argument| match argument.split_once('=') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None => usage(&format!("`{argument}` is not key=value")),
+        });
+        Self {
+            case,
+            values: values.collect(),
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
+    fn optional(&self, key: &str) -> Option<u64> {
+        self.text(key).map(|text| {
+            text.parse()
+                .unwrap_or_else(|_| usage(&format!("`{key}={text}`: not a number")))
+        })
+    }
+
+    fn number(&self, key: &str, default: u64) -> u64 {
+        self.optional(key).unwrap_or(default)
+    }
+}
+
+fn usage<T>(error: &str) -> T {
+    eprintln!("error: {error}\nhint: bench keyed-sum|stateless|wordcount|state [key=value …]");
+    std::process::exit(2)
+}
+
+/// For the files of this application.
+type Connect<T> = Result<T, ConnectorError>;

@@ -1,0 +1,348 @@
+//! Keyed state as user functions see it: handles that are registered once, and read through the context of a record.
+//!
+//! ```
+//! # use streamd_runtime::error::BoxError;
+//! # use streamd_runtime::keyed::{KeyedContext, KeyedProcessFunction, KeyedStateStore, ValueState};
+//! # use streamd_runtime::record::Collector;
+//! #[derive(Clone)]
+//! struct Count {
+//!     seen: ValueState<u64>,
+//! }
+//!
+//! impl KeyedProcessFunction<String, String, (String, u64)> for Count {
+//!     fn open(&mut self, state: &mut KeyedStateStore<'_, String>) -> Result<(), BoxError> {
+//!         state.register(&mut self.seen)
+//!     }
+//!
+//!     fn process_element(
+//!         &mut self,
+//!         word: String,
+//!         context: &mut KeyedContext<'_, String>,
+//!         out: &mut Collector<'_, (String, u64)>,
+//!     ) -> Result<(), BoxError> {
+//!         let seen = self.seen.get_or_default(context);
+//!         *seen += 1;
+//!         out.collect((word, *seen));
+//!         Ok(())
+//!     }
+//! }
+//! # let _ = Count { seen: ValueState::new("seen") };
+//! ```
+
+use std::collections::BTreeMap;
+
+use streamd_core::state::{Key, State};
+use streamd_state::{KeyedStateBackend, StateId};
+
+use crate::error::BoxError;
+use crate::record::Collector;
+
+/// A function over a keyed stream, with state per key. Flink's noun.
+pub trait KeyedProcessFunction<K: Key, In, Out>: Clone + Send + 'static {
+    /// Registers the state that the function keeps. Called where the application is described, and in every subtask before
+    /// the first record: no other effects belong here.
+    fn open(&mut self, state: &mut KeyedStateStore<'_, K>) -> Result<(), BoxError>;
+
+    /// Handles a record. `context` gives the record's key and its state. An error fails the job's attempt.
+    fn process_element(
+        &mut self,
+        value: In,
+        context: &mut KeyedContext<'_, K>,
+        out: &mut Collector<'_, Out>,
+    ) -> Result<(), BoxError>;
+
+    /// The input has ended: emits what the function still owes, for whatever key.
+    fn end_of_input(&mut self, _state: &mut AllKeys<'_, K>, _out: &mut Collector<'_, Out>) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// Where a function registers its state.
+pub struct KeyedStateStore<'a, K: Key> {
+    backend: &'a mut KeyedStateBackend<K>,
+}
+
+impl<'a, K: Key> KeyedStateStore<'a, K> {
+    /// The store of this backend.
+    pub fn new(backend: &'a mut KeyedStateBackend<K>) -> Self {
+        Self { backend }
+    }
+
+    /// Registers a state under the name that its handle carries. Errors if the function has one of that name already.
+    pub fn register<V: State>(&mut self, state: &mut impl StateHandle<V>) -> Result<(), BoxError> {
+        let id = self.backend.register::<V>(state.name())?;
+        state.bind(id);
+        Ok(())
+    }
+}
+
+/// A handle that [`KeyedStateStore::register`] binds to its state.
+pub trait StateHandle<V: State> {
+    /// The name of the state.
+    fn name(&self) -> &'static str;
+
+    /// Remembers where the state is.
+    fn bind(&mut self, id: StateId<V>);
+}
+
+/// The key of the record at hand, and the way to its state.
+pub struct KeyedContext<'a, K: Key> {
+    backend: &'a mut KeyedStateBackend<K>,
+    key: &'a K,
+    hash: u64,
+}
+
+impl<'a, K: Key> KeyedContext<'a, K> {
+    /// The context of a key with this hash.
+    pub(crate) fn new(backend: &'a mut KeyedStateBackend<K>, key: &'a K, hash: u64) -> Self {
+        Self { backend, key, hash }
+    }
+
+    /// The key of the record.
+    pub fn key(&self) -> &'a K {
+        self.key
+    }
+}
+
+/// The state of every key of a subtask, for the end of the input.
+pub struct AllKeys<'a, K: Key> {
+    backend: &'a mut KeyedStateBackend<K>,
+}
+
+impl<'a, K: Key> AllKeys<'a, K> {
+    pub(crate) fn new(backend: &'a mut KeyedStateBackend<K>) -> Self {
+        Self { backend }
+    }
+
+    /// Calls `visit` with every key that has a value in this state, in order of key group.
+    pub fn for_each<V: State>(&self, state: &ValueState<V>, mut visit: impl FnMut(&K, &V)) {
+        self.backend.table(state.id()).for_each(&mut visit);
+    }
+}
+
+macro_rules! handle {
+    ($(#[$doc:meta])* $name:ident<$($param:ident $(: $bound:path)?),+> holds $value:ty) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name<$($param $(: $bound)?),+> {
+            name: &'static str,
+            id: Option<StateId<$value>>,
+        }
+
+        impl<$($param $(: $bound)?),+> Clone for $name<$($param),+> {
+            fn clone(&self) -> Self {
+                Self { name: self.name, id: self.id }
+            }
+        }
+
+        impl<$($param $(: $bound)?),+> $name<$($param),+> {
+            /// A handle to the state of this name, to be registered in `open`.
+            pub const fn new(name: &'static str) -> Self {
+                Self { name, id: None }
+            }
+
+            #[inline]
+            fn id(&self) -> StateId<$value> {
+                self.id.unwrap_or_else(|| {
+                    panic!("state `{0}` is used but was not registered: call `state.register(&mut self.{0})` in `open`", self.name)
+                })
+            }
+        }
+    };
+}
+
+handle! {
+    /// One value per key.
+    ValueState<V: State> holds V
+}
+
+handle! {
+    /// A list of values per key.
+    ListState<V: State> holds Vec<V>
+}
+
+handle! {
+    /// A map per key.
+    MapState<M: OrderedState, V: State> holds BTreeMap<M, V>
+}
+
+/// What the keys of a [`MapState`] are.
+pub trait OrderedState: State + Ord {}
+
+impl<T: State + Ord> OrderedState for T {}
+
+impl<V: State> StateHandle<V> for ValueState<V> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn bind(&mut self, id: StateId<V>) {
+        self.id = Some(id);
+    }
+}
+
+impl<V: State> StateHandle<Vec<V>> for ListState<V> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn bind(&mut self, id: StateId<Vec<V>>) {
+        self.id = Some(id);
+    }
+}
+
+impl<M: OrderedState, V: State> StateHandle<BTreeMap<M, V>> for MapState<M, V> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn bind(&mut self, id: StateId<BTreeMap<M, V>>) {
+        self.id = Some(id);
+    }
+}
+
+impl<V: State> ValueState<V> {
+    /// The value of the key, if it has one.
+    #[inline]
+    pub fn get<'c, K: Key>(&self, context: &'c KeyedContext<'_, K>) -> Option<&'c V> {
+        context.backend.table(self.id()).get(context.hash, context.key)
+    }
+
+    /// The value of the key, to be changed in place, if it has one.
+    #[inline]
+    pub fn get_mut<'c, K: Key>(&self, context: &'c mut KeyedContext<'_, K>) -> Option<&'c mut V> {
+        context.backend.table_mut(self.id()).get_mut(context.hash, context.key)
+    }
+
+    /// The value of the key, to be changed in place; the type's default where it has none.
+    #[inline]
+    pub fn get_or_default<'c, K: Key>(&self, context: &'c mut KeyedContext<'_, K>) -> &'c mut V
+    where
+        V: Default,
+    {
+        self.get_or_insert_with(context, V::default)
+    }
+
+    /// The value of the key, to be changed in place; what `initial` returns where it has none.
+    #[inline]
+    pub fn get_or_insert_with<'c, K: Key>(
+        &self,
+        context: &'c mut KeyedContext<'_, K>,
+        initial: impl FnOnce() -> V,
+    ) -> &'c mut V {
+        context
+            .backend
+            .table_mut(self.id())
+            .get_or_insert_with(context.hash, context.key, initial)
+    }
+
+    /// Sets the value of the key.
+    pub fn update<K: Key>(&self, context: &mut KeyedContext<'_, K>, value: V) {
+        context
+            .backend
+            .table_mut(self.id())
+            .insert(context.hash, context.key, value);
+    }
+
+    /// Removes the value of the key, and returns it.
+    pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) -> Option<V> {
+        context.backend.table_mut(self.id()).remove(context.hash, context.key)
+    }
+}
+
+impl<V: State> ListState<V> {
+    /// The elements of the key, in the order in which they were added.
+    pub fn get<'c, K: Key>(&self, context: &'c KeyedContext<'_, K>) -> &'c [V] {
+        context
+            .backend
+            .table(self.id())
+            .get(context.hash, context.key)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an element.
+    pub fn add<K: Key>(&self, context: &mut KeyedContext<'_, K>, value: V) {
+        context
+            .backend
+            .table_mut(self.id())
+            .get_or_insert_with(context.hash, context.key, Vec::new)
+            .push(value);
+    }
+
+    /// Replaces all elements.
+    pub fn update<K: Key>(&self, context: &mut KeyedContext<'_, K>, values: Vec<V>) {
+        context
+            .backend
+            .table_mut(self.id())
+            .insert(context.hash, context.key, values);
+    }
+
+    /// Removes all elements.
+    pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
+        context.backend.table_mut(self.id()).remove(context.hash, context.key);
+    }
+}
+
+impl<M: OrderedState, V: State> MapState<M, V> {
+    /// The entry of the key's map.
+    pub fn get<'c, K: Key>(&self, context: &'c KeyedContext<'_, K>, entry: &M) -> Option<&'c V> {
+        context
+            .backend
+            .table(self.id())
+            .get(context.hash, context.key)?
+            .get(entry)
+    }
+
+    /// The entry of the key's map, to be changed in place; the type's default where there is none.
+    pub fn get_or_default<'c, K: Key>(&self, context: &'c mut KeyedContext<'_, K>, entry: M) -> &'c mut V
+    where
+        V: Default,
+    {
+        context
+            .backend
+            .table_mut(self.id())
+            .get_or_insert_with(context.hash, context.key, BTreeMap::new)
+            .entry(entry)
+            .or_default()
+    }
+
+    /// Sets an entry.
+    pub fn put<K: Key>(&self, context: &mut KeyedContext<'_, K>, entry: M, value: V) {
+        context
+            .backend
+            .table_mut(self.id())
+            .get_or_insert_with(context.hash, context.key, BTreeMap::new)
+            .insert(entry, value);
+    }
+
+    /// Removes an entry, and returns it. The last entry takes the map with it.
+    pub fn remove<K: Key>(&self, context: &mut KeyedContext<'_, K>, entry: &M) -> Option<V> {
+        let map = context
+            .backend
+            .table_mut(self.id())
+            .get_mut(context.hash, context.key)?;
+        let value = map.remove(entry);
+        if map.is_empty() {
+            self.clear(context);
+        }
+        value
+    }
+
+    /// The entries of the key's map, in order.
+    pub fn entries<'c, K: Key>(
+        &self,
+        context: &'c KeyedContext<'_, K>,
+    ) -> impl Iterator<Item = (&'c M, &'c V)> + use<'c, K, M, V> {
+        context
+            .backend
+            .table(self.id())
+            .get(context.hash, context.key)
+            .into_iter()
+            .flatten()
+    }
+
+    /// Removes the key's map.
+    pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
+        context.backend.table_mut(self.id()).remove(context.hash, context.key);
+    }
+}

@@ -1,0 +1,128 @@
+use streamd_core::barrier::Barrier;
+use streamd_core::graph::{StateDescriptor, StateKind};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::snapshot::ListState;
+use streamd_core::state::{Key, State, to_row};
+use streamd_state::KeyedStateBackend;
+
+use super::state_batch::KeyBatch;
+use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
+use crate::error::TaskError;
+use crate::keyed::{AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore};
+use crate::record::Collector;
+use crate::snapshot::{descriptors, restore_keyed};
+
+/// The union list that is not empty once the function was told of the end of the input. What it emitted then is in front of
+/// the barrier, so that a job restored behind it must not emit it again.
+const ENDED: &str = "end-of-input";
+
+/// A [`KeyedProcessFunction`] with its state.
+pub struct KeyedProcess<K: Key, F, S> {
+    label: String,
+    function: F,
+    key_of: S,
+    backend: KeyedStateBackend<K>,
+    keys: KeyBatch<K>,
+    /// Whether the function was told of the end of the input: told once, over restores as well.
+    ended: bool,
+}
+
+impl<K: Key, F, S> KeyedProcess<K, F, S> {
+    /// The operator of this function, over records whose key `key_of` takes.
+    pub fn new(function: F, key_of: S) -> Self {
+        let backend = KeyedStateBackend::new(KeyGroupRange::all(1), 1);
+        Self {
+            label: String::new(),
+            function,
+            key_of,
+            backend,
+            keys: KeyBatch::new(),
+            ended: false,
+        }
+    }
+
+    /// The state that a function registers.
+    pub fn states<In, Out>(mut function: F) -> Result<Vec<StateDescriptor>, TaskError>
+    where
+        F: KeyedProcessFunction<K, In, Out>,
+    {
+        let mut backend = KeyedStateBackend::<K>::new(KeyGroupRange::all(1), 1);
+        let opened = function.open(&mut KeyedStateStore::new(&mut backend));
+        opened.map_err(|error| TaskError::user("`open` failed", &*error))?;
+        let ended = StateDescriptor {
+            name: ENDED.to_owned(),
+            kind: StateKind::Union,
+            value: bool::data_type(),
+        };
+        Ok(descriptors(&backend).into_iter().chain([ended]).collect())
+    }
+}
+
+impl<K, In, Out, F, S> Operator<In, Out> for KeyedProcess<K, F, S>
+where
+    K: Key,
+    In: Send + 'static,
+    Out: Send + 'static,
+    F: KeyedProcessFunction<K, In, Out>,
+    S: FnMut(&In) -> K + Send + 'static,
+{
+    fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.label = identity.label.to_string();
+        self.backend = KeyedStateBackend::new(context.key_groups, context.max_parallelism);
+        let opened = self.function.open(&mut KeyedStateStore::new(&mut self.backend));
+        opened.map_err(|error| TaskError::user(format_args!("`open` of operator `{}` failed", self.label), &*error))?;
+        let restored = context.take_state(identity.id);
+        self.ended = restored
+            .lists
+            .iter()
+            .any(|list| list.name == ENDED && !list.items.is_empty());
+        restore_keyed(&mut self.backend, &restored.keyed, identity, context)
+    }
+
+    fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError> {
+        self.keys.fill(input, &mut self.key_of);
+        let mut collector = Collector::new(output);
+        let mut records = input.drain(..);
+        for keys in self.keys.groups() {
+            self.backend.touch(keys);
+            for ((hash, key), record) in keys.iter().zip(records.by_ref()) {
+                let mut context = KeyedContext::new(&mut self.backend, key, *hash);
+                let done = self.function.process_element(record, &mut context, &mut collector);
+                done.map_err(|error| TaskError::user(format_args!("operator `{}` failed", self.label), &*error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(
+        &mut self,
+        identity: &OperatorIdentity,
+        _barrier: &Barrier,
+    ) -> Result<Option<OperatorSnapshot>, TaskError> {
+        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.backend);
+        if self.ended {
+            let items = vec![to_row(&true)];
+            snapshot.lists.push(ListState {
+                name: ENDED.to_owned(),
+                data_type: bool::data_type(),
+                items,
+            });
+        }
+        Ok(Some(snapshot))
+    }
+
+    fn end_of_data(&mut self, output: &mut Vec<Out>) -> Result<(), TaskError> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        let done = self
+            .function
+            .end_of_input(&mut AllKeys::new(&mut self.backend), &mut Collector::new(output));
+        done.map_err(|error| {
+            TaskError::user(
+                format_args!("`end_of_input` of operator `{}` failed", self.label),
+                &*error,
+            )
+        })
+    }
+}

@@ -1,0 +1,15 @@
+use crate::chain::Operator;
+use crate::error::TaskError;
+
+/// One record out for each record in.
+pub struct Map<F>(pub F);
+
+impl<In, Out, F> Operator<In, Out> for Map<F>
+where
+    F: FnMut(In) -> Out + Send + 'static,
+{
+    fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError> {
+        output.extend(input.drain(..).map(&mut self.0));
+        Ok(())
+    }
+}

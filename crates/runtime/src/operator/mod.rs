@@ -1,0 +1,18 @@
+//! The kinds of operators, one file each.
+
+mod filter;
+mod flat_map;
+mod keyed_process;
+mod map;
+mod reduce;
+mod sink;
+mod source;
+mod state_batch;
+
+pub use filter::Filter;
+pub use flat_map::FlatMap;
+pub use keyed_process::KeyedProcess;
+pub use map::Map;
+pub use reduce::Reduce;
+pub use sink::{COMMITTABLES, SinkOperator};
+pub use source::{SPLITS, SourceHead};

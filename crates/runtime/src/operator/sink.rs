@@ -1,0 +1,146 @@
+use std::collections::BTreeMap;
+
+use streamd_core::barrier::Barrier;
+use streamd_core::id::CheckpointId;
+use streamd_core::sink::{Sink, SinkContext, SinkWriter};
+use streamd_core::snapshot::ListState;
+use streamd_core::source::ConnectorError;
+use streamd_core::state::{State, from_row, to_row};
+
+use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
+use crate::error::TaskError;
+
+/// The name of the state that holds prepared output.
+pub const COMMITTABLES: &str = "committables";
+
+/// A [`Sink`] at the end of a chain: writes, prepares with the barrier, commits when the checkpoint is complete.
+pub struct SinkOperator<S: Sink> {
+    label: String,
+    sink: S,
+    writer: Option<S::Writer>,
+    /// Prepared output by the checkpoint that it was prepared for. Kept in every later snapshot until it is committed.
+    prepared: BTreeMap<CheckpointId, Vec<S::Committable>>,
+    wrote: bool,
+}
+
+impl<S: Sink> SinkOperator<S> {
+    /// The operator of this sink.
+    pub fn new(sink: S) -> Self {
+        Self {
+            label: String::new(),
+            sink,
+            writer: None,
+            prepared: BTreeMap::new(),
+            wrote: false,
+        }
+    }
+
+    fn failed(&self, error: &ConnectorError) -> TaskError {
+        TaskError::external(format_args!("sink `{}` failed", self.label), error)
+    }
+
+    fn prepare(&mut self) -> Result<Vec<S::Committable>, TaskError> {
+        match self.writer.as_mut().map(SinkWriter::prepare_commit) {
+            None => Ok(Vec::new()),
+            Some(prepared) => prepared.map_err(|error| self.failed(&error)),
+        }
+    }
+
+    fn restored(&self, lists: &[ListState]) -> Result<Vec<S::Committable>, TaskError> {
+        let items = lists
+            .iter()
+            .filter(|list| list.name == COMMITTABLES)
+            .flat_map(|list| &list.items);
+        items
+            .map(|row| {
+                from_row(row).map_err(|error| {
+                    TaskError::external(
+                        format_args!("prepared output of sink `{}` cannot be read", self.label),
+                        &error,
+                    )
+                })
+            })
+            .collect()
+    }
+
+    fn commit(&mut self, committables: &[S::Committable]) -> Result<(), TaskError> {
+        if committables.is_empty() {
+            return Ok(());
+        }
+        self.sink.commit(committables).map_err(|error| self.failed(&error))
+    }
+}
+
+impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
+    fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.label = identity.label.to_string();
+        // What the restored checkpoint holds is complete: commit it again before anything new is written (I17).
+        let restored = self.restored(&context.take_state(identity.id).lists)?;
+        self.commit(&restored)?;
+        let writer = SinkContext {
+            job_id: context.job_id,
+            operator: self.label.clone(),
+            subtask: context.subtask,
+            nonce: context.nonce.clone(),
+        };
+        self.writer = Some(self.sink.writer(&writer).map_err(|error| self.failed(&error))?);
+        Ok(())
+    }
+
+    fn process(&mut self, input: &mut Vec<S::In>, _output: &mut Vec<()>) -> Result<(), TaskError> {
+        self.wrote = true;
+        match self.writer.as_mut().map(|writer| writer.write(input)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(self.failed(&error)),
+            None => Err(TaskError::internal(format!(
+                "sink `{}` was given records before it was opened",
+                self.label
+            ))),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), TaskError> {
+        if !std::mem::take(&mut self.wrote) {
+            return Ok(());
+        }
+        match self.writer.as_mut().map(SinkWriter::flush) {
+            Some(Err(error)) => Err(self.failed(&error)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    fn snapshot(
+        &mut self,
+        identity: &OperatorIdentity,
+        barrier: &Barrier,
+    ) -> Result<Option<OperatorSnapshot>, TaskError> {
+        let prepared = self.prepare()?;
+        if !prepared.is_empty() {
+            self.prepared.insert(barrier.checkpoint, prepared);
+        }
+        let items: Vec<_> = self.prepared.values().flatten().map(to_row).collect();
+        if items.is_empty() {
+            return Ok(None);
+        }
+        let list = ListState {
+            name: COMMITTABLES.to_owned(),
+            data_type: S::Committable::data_type(),
+            items,
+        };
+        Ok(Some(OperatorSnapshot::lists(identity, vec![list])))
+    }
+
+    fn checkpoint_complete(&mut self, checkpoint: CheckpointId) -> Result<(), TaskError> {
+        // A completion implies the completion of everything prepared before it: notifications may be lost (RS37).
+        let later = self.prepared.split_off(&CheckpointId(checkpoint.0 + 1));
+        let complete = std::mem::replace(&mut self.prepared, later);
+        let committables: Vec<_> = complete.into_values().flatten().collect();
+        self.commit(&committables)
+    }
+
+    fn finish(&mut self) -> Result<(), TaskError> {
+        let mut committables: Vec<_> = std::mem::take(&mut self.prepared).into_values().flatten().collect();
+        committables.extend(self.prepare()?);
+        self.commit(&committables)
+    }
+}

@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use streamd_core::barrier::Barrier;
+use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
+use streamd_core::state::{State, from_row, to_row};
+
+use crate::chain::{ControlEvent, Fan, OpenContext, OperatorIdentity, OperatorSnapshot};
+use crate::error::TaskError;
+use crate::record::{BATCH_RECORDS, Record};
+use crate::subtask::SourceTurn;
+use streamd_core::snapshot::ListState;
+
+/// The name of the state that holds a source's splits.
+pub const SPLITS: &str = "splits";
+
+/// The head of a source's chain: reads batches and pushes them down.
+pub struct SourceHead<S: Source> {
+    identity: OperatorIdentity,
+    source: S,
+    reader: Option<S::Reader>,
+    batch: Vec<S::Out>,
+    next: Fan<S::Out>,
+}
+
+impl<S: Source> SourceHead<S>
+where
+    S::Out: Record,
+{
+    /// The head of this source.
+    pub fn new(identity: OperatorIdentity, source: S, next: Fan<S::Out>) -> Self {
+        Self {
+            identity,
+            source,
+            reader: None,
+            batch: Vec::new(),
+            next,
+        }
+    }
+
+    fn failed(&self, error: &ConnectorError) -> TaskError {
+        TaskError::external(format_args!("source `{}` failed", self.identity.label), error)
+    }
+
+    fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
+        let lists = context.take_state(self.identity.id).lists;
+        let items = lists
+            .iter()
+            .filter(|list| list.name == SPLITS)
+            .flat_map(|list| &list.items);
+        let splits = items.map(|row| from_row(row)).collect::<Result<Vec<S::Split>, _>>();
+        let splits = splits.map_err(|error| {
+            TaskError::external(
+                format_args!("the splits of source `{}` cannot be read", self.identity.label),
+                &error,
+            )
+        })?;
+        let mut reader = self.source.reader().map_err(|error| self.failed(&error))?;
+        reader.add_splits(splits).map_err(|error| self.failed(&error))?;
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    fn snapshot(&self) -> OperatorSnapshot {
+        let splits = self.reader.as_ref().map(SourceReader::snapshot).unwrap_or_default();
+        let list = ListState {
+            name: SPLITS.to_owned(),
+            data_type: S::Split::data_type(),
+            items: splits.iter().map(to_row).collect(),
+        };
+        OperatorSnapshot::lists(&self.identity, vec![list])
+    }
+
+    /// Reads one batch and pushes it down the chain.
+    pub fn poll(&mut self) -> Result<SourceTurn, TaskError> {
+        let Some(reader) = self.reader.as_mut() else {
+            return Err(TaskError::internal(format!(
+                "source `{}` was polled before it was opened",
+                self.identity.label
+            )));
+        };
+        let status = reader
+            .poll(&mut self.batch, BATCH_RECORDS)
+            .map_err(|error| self.failed(&error))?;
+        let records = self.batch.len() as u64;
+        self.next.process(&mut self.batch)?;
+        Ok(match status {
+            SourceStatus::More => SourceTurn {
+                records,
+                wait: Duration::ZERO,
+                ended: false,
+            },
+            SourceStatus::Idle(wait) => SourceTurn {
+                records,
+                wait,
+                ended: false,
+            },
+            SourceStatus::End => SourceTurn {
+                records,
+                wait: Duration::MAX,
+                ended: true,
+            },
+        })
+    }
+
+    /// Handles a control event, and passes it on.
+    pub fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
+        match event {
+            ControlEvent::Open(context) => self.open(context)?,
+            ControlEvent::Barrier(Barrier { .. }, snapshots) => snapshots.push(self.snapshot()),
+            ControlEvent::Flush
+            | ControlEvent::EndOfData
+            | ControlEvent::CheckpointComplete(_)
+            | ControlEvent::Finish => {}
+        }
+        self.next.control(event)
+    }
+
+    /// Whether every exit has room.
+    pub fn has_room(&self) -> bool {
+        self.next.has_room()
+    }
+}

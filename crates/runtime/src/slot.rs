@@ -1,0 +1,228 @@
+//! The thread of a slot: runs the subtasks that share it, one turn after the other, and sleeps when none can work.
+//!
+//! ```text
+//!   commands ──▶ ┌───────────────────────────────┐
+//!                │ handle commands               │
+//!                │ one turn of each subtask      │──▶ events
+//!                │ all waiting? park             │◀── wake: records, room, commands
+//!                └───────────────────────────────┘
+//! ```
+//!
+//! User code is called here and nowhere else: it may block or panic without harm to the process's I/O.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use streamd_core::barrier::Barrier;
+use streamd_core::id::{CheckpointId, SubtaskId};
+use streamd_core::protocol::ExecutionState;
+use streamd_core::time::Clock;
+use streamd_exchange::wake::Parker;
+
+use crate::chain::OpenContext;
+use crate::error::TaskError;
+use crate::subtask::{Subtask, Turn};
+
+/// What a slot is told.
+#[derive(Debug, Clone)]
+pub enum SlotCommand {
+    /// Sources: emit this barrier.
+    Trigger(Barrier),
+    /// The checkpoint is complete.
+    Complete(CheckpointId),
+    /// The checkpoint is given up.
+    Aborted(CheckpointId),
+    /// Sources: end the input.
+    Drain,
+    /// Commit what is left, and end well.
+    Finish,
+    /// Drop everything at once.
+    Cancel,
+}
+
+/// What a slot reports of its subtasks.
+pub trait SlotReporter: Send {
+    /// A subtask has a new state; the error says why where it is FAILED.
+    fn on_state(&self, subtask: SubtaskId, state: ExecutionState, error: Option<TaskError>);
+}
+
+/// A slot that is ready to run.
+pub struct Slot {
+    subtasks: Vec<(Subtask, OpenContext)>,
+    commands: Receiver<SlotCommand>,
+    parker: Parker,
+    reporter: Box<dyn SlotReporter>,
+    clock: Arc<dyn Clock>,
+}
+
+/// How the loop of a slot ends.
+enum End {
+    Finished,
+    Canceled,
+    /// A subtask failed; by position.
+    Failed(usize, TaskError),
+}
+
+impl Slot {
+    /// A slot with these subtasks, in order of vertex. Commands must be followed by a wake of the parker's waker.
+    pub fn new(
+        subtasks: Vec<(Subtask, OpenContext)>,
+        commands: Receiver<SlotCommand>,
+        parker: Parker,
+        reporter: Box<dyn SlotReporter>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            subtasks,
+            commands,
+            parker,
+            reporter,
+            clock,
+        }
+    }
+
+    /// Runs until the subtasks are finished, cancelled, or one of them fails. Blocks the calling thread.
+    pub fn run(self) {
+        let Self {
+            subtasks,
+            commands,
+            parker,
+            reporter,
+            clock,
+        } = self;
+        let ids: Vec<SubtaskId> = subtasks.iter().map(|(subtask, _)| subtask.id()).collect();
+        let mut running = Running {
+            subtasks: Vec::new(),
+            commands,
+            parker,
+            reporter,
+            clock,
+        };
+        let end = match running.open(subtasks) {
+            Ok(()) => running.run(),
+            Err(end) => end,
+        };
+        // Drop operators before the end is told: files are closed and channels gone when the next attempt begins.
+        let Running { subtasks, reporter, .. } = running;
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(subtasks)));
+        let (state, failed) = match end {
+            End::Finished => (ExecutionState::Finished, None),
+            End::Canceled => (ExecutionState::Canceled, None),
+            End::Failed(position, error) => {
+                reporter.on_state(ids[position], ExecutionState::Failed, Some(error));
+                (ExecutionState::Canceled, Some(position))
+            }
+        };
+        if let Err(panic) = dropped {
+            tracing::warn!(error = %TaskError::panicked("dropping an operator", &*panic), "user code panicked while it was cleaned up");
+        }
+        for (_, id) in ids.iter().enumerate().filter(|(position, _)| Some(*position) != failed) {
+            reporter.on_state(*id, state, None);
+        }
+    }
+}
+
+struct Running {
+    subtasks: Vec<Subtask>,
+    commands: Receiver<SlotCommand>,
+    parker: Parker,
+    reporter: Box<dyn SlotReporter>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Running {
+    fn open(&mut self, subtasks: Vec<(Subtask, OpenContext)>) -> Result<(), End> {
+        for (subtask, _) in &subtasks {
+            self.reporter.on_state(subtask.id(), ExecutionState::Initializing, None);
+        }
+        for (position, (mut subtask, mut context)) in subtasks.into_iter().enumerate() {
+            let opened = guarded(&mut subtask, |subtask| subtask.open(&mut context));
+            self.subtasks.push(subtask);
+            opened.map_err(|error| End::Failed(position, error))?;
+        }
+        for subtask in &self.subtasks {
+            self.reporter.on_state(subtask.id(), ExecutionState::Running, None);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> End {
+        loop {
+            loop {
+                match self.commands.try_recv() {
+                    Ok(command) => {
+                        if let Some(end) = self.on_command(command) {
+                            return end;
+                        }
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    // The worker dropped the attempt.
+                    Err(TryRecvError::Disconnected) => return End::Canceled,
+                }
+            }
+            match self.round() {
+                Ok(None) => {}
+                Ok(Some(Duration::MAX)) => self.parker.park(),
+                Ok(Some(wait)) => self.parker.park_timeout(wait),
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// One turn of every subtask. `Some` if none can work, for as long.
+    fn round(&mut self) -> Result<Option<Duration>, End> {
+        let mut wait = Some(Duration::MAX);
+        let mut before = self.clock.monotonic_nanos();
+        for (position, subtask) in self.subtasks.iter_mut().enumerate() {
+            let turn = guarded(subtask, Subtask::turn).map_err(|error| End::Failed(position, error))?;
+            let after = self.clock.monotonic_nanos();
+            subtask.count_turn(turn, after - before);
+            before = after;
+            wait = match (turn, wait) {
+                (Turn::Worked, _) => None,
+                (Turn::Waits(for_this), Some(shortest)) => Some(shortest.min(for_this)),
+                (Turn::NoRoom | Turn::Waits(_), wait) => wait,
+            };
+        }
+        Ok(wait)
+    }
+
+    fn on_command(&mut self, command: SlotCommand) -> Option<End> {
+        let done = match &command {
+            SlotCommand::Cancel => return Some(End::Canceled),
+            SlotCommand::Trigger(barrier) => self.each(|subtask| subtask.trigger(barrier)),
+            SlotCommand::Complete(checkpoint) => self.each(|subtask| subtask.checkpoint_complete(*checkpoint)),
+            SlotCommand::Aborted(checkpoint) => self.each(|subtask| {
+                subtask.checkpoint_aborted(*checkpoint);
+                Ok(())
+            }),
+            SlotCommand::Drain => self.each(Subtask::drain),
+            SlotCommand::Finish => self.each(Subtask::finish),
+        };
+        match done {
+            Err((position, error)) => Some(End::Failed(position, error)),
+            Ok(()) if matches!(command, SlotCommand::Finish) => Some(End::Finished),
+            Ok(()) => None,
+        }
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Subtask) -> Result<(), TaskError>) -> Result<(), (usize, TaskError)> {
+        for (position, subtask) in self.subtasks.iter_mut().enumerate() {
+            guarded(subtask, &mut act).map_err(|error| (position, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls into a subtask; a panic of user code becomes an error. The subtask is dropped after an error, never used again.
+fn guarded<R>(subtask: &mut Subtask, act: impl FnOnce(&mut Subtask) -> Result<R, TaskError>) -> Result<R, TaskError> {
+    match catch_unwind(AssertUnwindSafe(|| act(subtask))) {
+        Ok(done) => done,
+        Err(panic) => Err(TaskError::panicked(
+            format_args!("subtask `{}`", subtask.label()),
+            &*panic,
+        )),
+    }
+}

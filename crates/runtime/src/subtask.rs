@@ -1,0 +1,406 @@
+//! One subtask: a head that brings records in, the chain behind it, and the barriers in between.
+//!
+//! Driven by the loop of its slot, never blocking: a turn does a bounded amount of work and says what it waits for.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use streamd_core::barrier::{AfterBarrier, Barrier};
+use streamd_core::id::{CheckpointId, SubtaskId};
+use streamd_core::protocol::SubtaskMetrics;
+use streamd_core::source::Source;
+use streamd_exchange::element::{Element, Payload};
+use streamd_exchange::gate::InputGate;
+use streamd_exchange::receive_into;
+
+use crate::barrier::{Alignment, BarrierAligner};
+use crate::chain::{ControlEvent, Link, OpenContext, OperatorSnapshot};
+use crate::error::TaskError;
+use crate::operator::SourceHead;
+use crate::record::Record;
+
+/// Batches that a subtask takes in one turn: enough to make the loop's own cost vanish, few enough that the other subtasks
+/// of the slot, which mostly wait for these very records, find them still in the cache.
+const BATCHES_PER_TURN: usize = 4;
+
+/// Turns after which held-back records are handed on although there is more to read: bounds the latency of rare output.
+const TURNS_PER_FLUSH: u32 = 64;
+
+/// What brings records into a chain.
+pub enum Head {
+    /// A source.
+    Source(Box<dyn SourceTask>),
+    /// The channels from other subtasks.
+    Input(InputGate, Box<dyn InputTask>),
+}
+
+/// A source without its types.
+pub trait SourceTask: Send {
+    /// Reads one batch and pushes it down the chain.
+    fn poll(&mut self) -> Result<SourceTurn, TaskError>;
+
+    /// Handles a control event, and passes it on.
+    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
+
+    /// Whether every exit has room.
+    fn has_room(&self) -> bool;
+}
+
+/// What one poll of a source did.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceTurn {
+    /// Records read.
+    pub records: u64,
+    /// How long nothing more will come: zero if there may be more at once.
+    pub wait: Duration,
+    /// Whether the source is read to its end.
+    pub ended: bool,
+}
+
+impl<S: Source> SourceTask for SourceHead<S>
+where
+    S::Out: Record,
+{
+    fn poll(&mut self) -> Result<SourceTurn, TaskError> {
+        Self::poll(self)
+    }
+
+    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
+        Self::control(self, event)
+    }
+
+    fn has_room(&self) -> bool {
+        Self::has_room(self)
+    }
+}
+
+/// The first operator of a chain fed by channels, without its type.
+pub trait InputTask: Send {
+    /// Processes a batch. Returns the emptied buffer where it is one that the producer can use again.
+    fn receive(&mut self, payload: Payload) -> Result<Option<Box<dyn Any + Send>>, TaskError>;
+
+    /// Handles a control event, and passes it on.
+    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
+
+    /// Whether every exit has room.
+    fn has_room(&self) -> bool;
+}
+
+/// The head of a chain whose first operator takes `T`.
+pub struct InputHead<T> {
+    first: Box<dyn Link<T>>,
+    batch: Vec<T>,
+}
+
+impl<T: Record> InputHead<T> {
+    /// The head before this operator.
+    pub fn new(first: Box<dyn Link<T>>) -> Self {
+        Self {
+            first,
+            batch: Vec::new(),
+        }
+    }
+}
+
+impl<T: Record> InputTask for InputHead<T> {
+    fn receive(&mut self, payload: Payload) -> Result<Option<Box<dyn Any + Send>>, TaskError> {
+        let spare = receive_into(payload, &mut self.batch);
+        let spare = spare.map_err(|error| TaskError::external("a batch of records cannot be read", &error))?;
+        self.first.process(&mut self.batch)?;
+        self.batch.clear();
+        Ok(spare)
+    }
+
+    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
+        self.first.control(event)
+    }
+
+    fn has_room(&self) -> bool {
+        self.first.has_room()
+    }
+}
+
+/// Counters of a subtask, written by its slot and read by the worker's heartbeat.
+#[derive(Debug, Default)]
+pub struct SubtaskCounters {
+    records_in: AtomicU64,
+    busy_ns: AtomicU64,
+    backpressured_ns: AtomicU64,
+}
+
+impl SubtaskCounters {
+    /// The counters as they stand.
+    pub fn read(&self, subtask: SubtaskId) -> SubtaskMetrics {
+        SubtaskMetrics {
+            vertex: subtask.vertex,
+            index: subtask.index,
+            records_in: self.records_in.load(Ordering::Relaxed),
+            records_out: 0,
+            busy_ns: self.busy_ns.load(Ordering::Relaxed),
+            backpressured_ns: self.backpressured_ns.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One writer: a plain load and store, not a locked instruction.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}
+
+/// What a turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Some work; there may be more.
+    Worked,
+    /// There was nothing to do; ask again after this long, or when woken.
+    Waits(Duration),
+    /// There may be input but an exit has no room: ask again when woken.
+    NoRoom,
+}
+
+/// What a subtask tells the world while it works.
+pub trait SubtaskReporter: Send {
+    /// The subtask's part of a snapshot is cut; it is to be written and acknowledged.
+    fn on_cut(&self, subtask: SubtaskId, barrier: &Barrier, operators: Vec<OperatorSnapshot>);
+
+    /// The subtask has emitted everything.
+    fn on_end_of_data(&self, subtask: SubtaskId);
+}
+
+/// A subtask that is built.
+pub struct Subtask {
+    id: SubtaskId,
+    name: Arc<str>,
+    head: Head,
+    aligner: BarrierAligner,
+    channels_ended: usize,
+    counters: Arc<SubtaskCounters>,
+    reporter: Box<dyn SubtaskReporter>,
+    /// The barrier behind which the source waits.
+    halted_at: Option<CheckpointId>,
+    input_ended: bool,
+    turns_since_flush: u32,
+}
+
+impl Subtask {
+    /// A subtask with this head. `name` is its vertex's, for messages.
+    pub fn new(id: SubtaskId, name: Arc<str>, head: Head, reporter: Box<dyn SubtaskReporter>) -> Self {
+        let channels = match &head {
+            Head::Source(_) => 0,
+            Head::Input(gate, _) => gate.channels(),
+        };
+        Self {
+            id,
+            name,
+            head,
+            aligner: BarrierAligner::new(channels),
+            channels_ended: 0,
+            counters: Arc::default(),
+            reporter,
+            halted_at: None,
+            input_ended: false,
+            turns_since_flush: 0,
+        }
+    }
+
+    /// Which subtask it is.
+    pub fn id(&self) -> SubtaskId {
+        self.id
+    }
+
+    /// How messages call it: the vertex's name and the subtask's number, from 1.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.id.index + 1)
+    }
+
+    /// Adds what a turn took to its counters.
+    pub(crate) fn count_turn(&self, turn: Turn, nanos: u64) {
+        match turn {
+            Turn::Worked => add(&self.counters.busy_ns, nanos),
+            Turn::NoRoom => add(&self.counters.backpressured_ns, nanos),
+            Turn::Waits(_) => {}
+        }
+    }
+
+    /// Its counters.
+    pub fn counters(&self) -> Arc<SubtaskCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Restores state and gets every operator ready.
+    pub fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.control(&mut ControlEvent::Open(context))?;
+        match context.state.first_key_value() {
+            None => Ok(()),
+            Some((operator, _)) => Err(TaskError::internal(format!(
+                "state of operator {operator} was sent to a subtask that does not run it"
+            ))),
+        }
+    }
+
+    /// Does a bounded amount of work.
+    pub fn turn(&mut self) -> Result<Turn, TaskError> {
+        let turn = match &mut self.head {
+            Head::Source(_) => self.source_turn()?,
+            Head::Input(..) => self.input_turn()?,
+        };
+        match turn {
+            Turn::Worked if self.turns_since_flush < TURNS_PER_FLUSH => self.turns_since_flush += 1,
+            Turn::Worked | Turn::Waits(_) if self.turns_since_flush > 0 => self.flush()?,
+            Turn::Worked | Turn::Waits(_) | Turn::NoRoom => {}
+        }
+        Ok(turn)
+    }
+
+    /// Sources: emits the barrier of a snapshot.
+    pub fn trigger(&mut self, barrier: &Barrier) -> Result<(), TaskError> {
+        if let Head::Source(_) = self.head {
+            if barrier.options.sources == AfterBarrier::Halt {
+                self.halted_at = Some(barrier.checkpoint);
+            }
+            self.cut(barrier)?;
+        }
+        Ok(())
+    }
+
+    /// The checkpoint is complete: sinks commit.
+    pub fn checkpoint_complete(&mut self, checkpoint: CheckpointId) -> Result<(), TaskError> {
+        self.control(&mut ControlEvent::CheckpointComplete(checkpoint))
+    }
+
+    /// The checkpoint is given up: whatever waits for it goes on.
+    pub fn checkpoint_aborted(&mut self, checkpoint: CheckpointId) {
+        if self.halted_at == Some(checkpoint) {
+            self.halted_at = None;
+        }
+        if let Head::Input(gate, _) = &mut self.head
+            && self.aligner.on_aborted(checkpoint)
+        {
+            gate.unblock_all();
+        }
+    }
+
+    /// Sources: ends the input here.
+    pub fn drain(&mut self) -> Result<(), TaskError> {
+        match self.head {
+            Head::Source(_) if !self.input_ended => self.end_of_data(),
+            Head::Source(_) | Head::Input(..) => Ok(()),
+        }
+    }
+
+    /// Everything is over and well: commits what needs no checkpoint.
+    pub fn finish(&mut self) -> Result<(), TaskError> {
+        self.control(&mut ControlEvent::Finish)
+    }
+
+    fn source_turn(&mut self) -> Result<Turn, TaskError> {
+        let Head::Source(source) = &mut self.head else {
+            return Ok(Turn::Waits(Duration::MAX));
+        };
+        if self.input_ended || self.halted_at.is_some() {
+            return Ok(Turn::Waits(Duration::MAX));
+        }
+        for _ in 0..BATCHES_PER_TURN {
+            if !source.has_room() {
+                return Ok(Turn::NoRoom);
+            }
+            let done = source.poll()?;
+            add(&self.counters.records_in, done.records);
+            if done.ended {
+                self.end_of_data()?;
+                return Ok(Turn::Worked);
+            }
+            if !done.wait.is_zero() {
+                self.turns_since_flush += u32::from(done.records > 0);
+                return Ok(Turn::Waits(done.wait));
+            }
+        }
+        Ok(Turn::Worked)
+    }
+
+    fn input_turn(&mut self) -> Result<Turn, TaskError> {
+        for taken in 0..BATCHES_PER_TURN {
+            let Head::Input(gate, first) = &mut self.head else {
+                break;
+            };
+            if !first.has_room() {
+                return Ok(if taken == 0 { Turn::NoRoom } else { Turn::Worked });
+            }
+            let Some((channel, element)) = gate.poll() else {
+                return match gate.failed() {
+                    Some(_) => Err(TaskError::lost("the connection to an upstream subtask was lost")),
+                    None if taken == 0 => Ok(Turn::Waits(Duration::MAX)),
+                    None => Ok(Turn::Worked),
+                };
+            };
+            match element {
+                Element::Records { payload, count } => {
+                    if let Some(buffer) = first.receive(payload)? {
+                        gate.recycle(channel, buffer);
+                    }
+                    add(&self.counters.records_in, u64::from(count));
+                }
+                Element::Barrier(barrier) => self.on_barrier(channel, barrier)?,
+                Element::EndOfData => self.on_channel_ended()?,
+            }
+        }
+        Ok(Turn::Worked)
+    }
+
+    fn on_barrier(&mut self, channel: usize, barrier: Barrier) -> Result<(), TaskError> {
+        match self.aligner.on_barrier(channel, barrier) {
+            Alignment::Ignore | Alignment::Wait => {}
+            Alignment::Block => {
+                if let Head::Input(gate, _) = &mut self.head {
+                    gate.block(channel);
+                }
+            }
+            Alignment::Cut(barrier) => {
+                self.cut(&barrier)?;
+                if let Head::Input(gate, _) = &mut self.head {
+                    gate.unblock_all();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_channel_ended(&mut self) -> Result<(), TaskError> {
+        self.channels_ended += 1;
+        let Head::Input(gate, _) = &self.head else {
+            return Ok(());
+        };
+        if self.channels_ended == gate.channels() {
+            self.end_of_data()?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, barrier: &Barrier) -> Result<(), TaskError> {
+        let mut operators = Vec::new();
+        self.control(&mut ControlEvent::Barrier(barrier, &mut operators))?;
+        self.reporter.on_cut(self.id, barrier, operators);
+        Ok(())
+    }
+
+    fn end_of_data(&mut self) -> Result<(), TaskError> {
+        self.input_ended = true;
+        self.control(&mut ControlEvent::EndOfData)?;
+        self.reporter.on_end_of_data(self.id);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), TaskError> {
+        self.turns_since_flush = 0;
+        self.control(&mut ControlEvent::Flush)
+    }
+
+    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
+        match &mut self.head {
+            Head::Source(source) => source.control(event),
+            Head::Input(_, first) => first.control(event),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Streams and what can be done with each record by itself.
+
+use std::rc::Rc;
+
+use streamd_connectors::PrintSink;
+use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateKind};
+use streamd_core::sink::Sink;
+use streamd_core::state::{Key, State};
+use streamd_exchange::partition::{Partitioner, ResultPartition};
+use streamd_runtime::chain::{AnyLink, Chained, Exit, Fan, Link, Operator};
+use streamd_runtime::error::TaskError;
+use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, SinkOperator};
+use streamd_runtime::pipeline::{Step, StepFactory, StepInput};
+use streamd_runtime::record::{Collector, Record};
+use streamd_runtime::subtask::{InputHead, InputTask};
+
+use crate::environment::StreamExecutionEnvironment;
+use crate::keyed_stream::KeyedStream;
+
+/// A stream of records of one type. A cheap handle: streams can be used several times.
+pub struct DataStream<T> {
+    env: StreamExecutionEnvironment,
+    inputs: Vec<Upstream<T>>,
+}
+
+/// One of the steps that a stream's records come from, and how they are dealt out to whatever follows.
+struct Upstream<T> {
+    step: usize,
+    partition: Partition<T>,
+}
+
+enum Partition<T> {
+    /// Forward where the parallelism agrees, else rebalance.
+    Default,
+    Kind(PartitionerKind),
+    /// By key: makes the function from a record to its key group's owner, given the number of consumers and of key groups.
+    Hash(Rc<dyn MakeHash<T>>),
+}
+
+trait MakeHash<T> {
+    fn make(&self) -> Box<dyn FnMut(u32, u32) -> Box<dyn FnMut(&T) -> u32 + Send> + Send>;
+}
+
+struct HashByKey<S>(S);
+
+impl<T, K, S> MakeHash<T> for HashByKey<(S, std::marker::PhantomData<fn() -> K>)>
+where
+    K: Key,
+    S: Fn(&T) -> K + Clone + Send + 'static,
+{
+    fn make(&self) -> Box<dyn FnMut(u32, u32) -> Box<dyn FnMut(&T) -> u32 + Send> + Send> {
+        let key_of = self.0.0.clone();
+        Box::new(move |consumers, key_groups| {
+            let key_of = key_of.clone();
+            Box::new(move |record| {
+                let group = streamd_core::key_group::key_group_of(key_of(record).stable_hash(), key_groups);
+                streamd_core::key_group::subtask_of(group, consumers, key_groups)
+            })
+        })
+    }
+}
+
+impl<T> Clone for Upstream<T> {
+    fn clone(&self) -> Self {
+        let partition = match &self.partition {
+            Partition::Default => Partition::Default,
+            Partition::Kind(kind) => Partition::Kind(*kind),
+            Partition::Hash(make) => Partition::Hash(Rc::clone(make)),
+        };
+        Self {
+            step: self.step,
+            partition,
+        }
+    }
+}
+
+impl<T> Clone for DataStream<T> {
+    fn clone(&self) -> Self {
+        Self {
+            env: self.env.clone(),
+            inputs: self.inputs.clone(),
+        }
+    }
+}
+
+impl<T: Record> DataStream<T> {
+    pub(crate) fn of_step(env: StreamExecutionEnvironment, step: usize) -> Self {
+        Self {
+            env,
+            inputs: vec![Upstream {
+                step,
+                partition: Partition::Default,
+            }],
+        }
+    }
+
+    /// The environment that the stream belongs to.
+    pub fn environment(&self) -> &StreamExecutionEnvironment {
+        &self.env
+    }
+
+    /// Turns each record into another.
+    pub fn map<O, F>(&self, function: F) -> DataStream<O>
+    where
+        O: Record,
+        F: FnMut(T) -> O + Clone + Send + 'static,
+    {
+        self.transform("map", Vec::new(), move || Map(function.clone()))
+    }
+
+    /// Keeps the records for which the predicate holds.
+    pub fn filter<F>(&self, predicate: F) -> DataStream<T>
+    where
+        F: FnMut(&T) -> bool + Clone + Send + 'static,
+    {
+        self.transform("filter", Vec::new(), move || Filter(predicate.clone()))
+    }
+
+    /// Turns each record into any number of others.
+    pub fn flat_map<O, F>(&self, function: F) -> DataStream<O>
+    where
+        O: Record,
+        F: FnMut(T, &mut Collector<'_, O>) + Clone + Send + 'static,
+    {
+        self.transform("flat_map", Vec::new(), move || FlatMap(function.clone()))
+    }
+
+    /// Groups the records by key: records of one key meet in one subtask, in order, with the state of that key.
+    pub fn key_by<K, S>(&self, key_of: S) -> KeyedStream<K, T, S>
+    where
+        K: Key,
+        S: Fn(&T) -> K + Clone + Send + 'static,
+    {
+        let make: Rc<dyn MakeHash<T>> = Rc::new(HashByKey((key_of.clone(), std::marker::PhantomData::<fn() -> K>)));
+        KeyedStream::new(self.partitioned(&Partition::Hash(make)), key_of)
+    }
+
+    /// All records of this stream and of the others, in no particular order.
+    pub fn union(&self, others: &[&DataStream<T>]) -> DataStream<T> {
+        let inputs = self
+            .inputs
+            .iter()
+            .chain(others.iter().flat_map(|other| &other.inputs))
+            .cloned()
+            .collect();
+        Self {
+            env: self.env.clone(),
+            inputs,
+        }
+    }
+
+    /// Deals the records out to all subtasks of the next step in turn.
+    pub fn rebalance(&self) -> DataStream<T> {
+        self.partitioned(&Partition::Kind(PartitionerKind::Rebalance))
+    }
+
+    /// Sends every record to every subtask of the next step.
+    pub fn broadcast(&self) -> DataStream<T> {
+        self.partitioned(&Partition::Kind(PartitionerKind::Broadcast))
+    }
+
+    /// Sends every record to the first subtask of the next step.
+    pub fn global(&self) -> DataStream<T> {
+        self.partitioned(&Partition::Kind(PartitionerKind::Global))
+    }
+
+    /// Sends every record to the subtask of the next step that has the same index. Both have the same parallelism.
+    pub fn forward(&self) -> DataStream<T> {
+        self.partitioned(&Partition::Kind(PartitionerKind::Forward))
+    }
+
+    /// Writes the records to a sink.
+    pub fn sink_to<S>(&self, sink: S) -> DataStreamSink
+    where
+        S: Sink<In = T>,
+    {
+        let states = vec![StateDescriptor {
+            name: COMMITTABLES.to_owned(),
+            kind: StateKind::List,
+            value: S::Committable::data_type(),
+        }];
+        let guarantee = sink.guarantee();
+        let output: DataStream<()> = self.transform("sink", states, move || SinkOperator::new(sink.clone()));
+        output.change(|step| {
+            step.kind = OperatorKind::Sink;
+            step.guarantee = Some(guarantee);
+        });
+        DataStreamSink { stream: output }
+    }
+
+    /// Prints each record on a line of the worker's standard output, which is in the job's log (`streamctl logs`).
+    pub fn print(&self) -> DataStreamSink
+    where
+        T: std::fmt::Debug,
+    {
+        self.sink_to(PrintSink::debug()).name("print")
+    }
+
+    /// Gives the last step its identity over versions of the application: its state in savepoints goes by this name. Give one
+    /// to every step that keeps state.
+    #[must_use]
+    pub fn uid(self, uid: impl Into<String>) -> Self {
+        let uid = uid.into();
+        self.change(|step| step.uid = Some(uid));
+        self
+    }
+
+    /// Names the last step, for people.
+    #[must_use]
+    pub fn name(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.change(|step| step.name = name);
+        self
+    }
+
+    /// Sets the parallelism of the last step.
+    #[must_use]
+    pub fn set_parallelism(self, parallelism: u32) -> Self {
+        self.change(|step| step.parallelism = Some(parallelism));
+        self
+    }
+
+    /// Sets the number of key groups of the last step.
+    #[must_use]
+    pub fn set_max_parallelism(self, max_parallelism: u32) -> Self {
+        self.change(|step| step.max_parallelism = Some(max_parallelism));
+        self
+    }
+
+    /// Puts the last step into a slot sharing group: steps of different groups never share a slot.
+    #[must_use]
+    pub fn slot_sharing_group(self, group: impl Into<String>) -> Self {
+        let group = group.into();
+        self.change(|step| step.slot_sharing_group = group);
+        self
+    }
+
+    /// Starts a new chain with the last step: it gets subtasks of its own.
+    #[must_use]
+    pub fn start_new_chain(self) -> Self {
+        self.change(|step| step.chained = false);
+        self
+    }
+
+    /// Adds a step whose operator `make` makes for every subtask.
+    pub(crate) fn transform<O, Op, M>(&self, name: &str, states: Vec<StateDescriptor>, mut make: M) -> DataStream<O>
+    where
+        O: Record,
+        Op: Operator<T, O>,
+        M: FnMut() -> Op + Send + 'static,
+    {
+        let step = Step {
+            states,
+            factory: StepFactory::Operator {
+                make: Box::new(move |identity, next| {
+                    let link: Box<dyn Link<T>> = Box::new(Chained::new(identity, make(), Fan::<O>::new(next)?));
+                    Ok(AnyLink::new(link))
+                }),
+                head: input_head::<T>,
+            },
+            ..self
+                .env
+                .step(name.to_owned(), self.inputs.iter().map(Upstream::input).collect())
+        };
+        self.env.add(step)
+    }
+
+    fn partitioned(&self, partition: &Partition<T>) -> Self {
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|input| Upstream {
+                step: input.step,
+                partition: partition.clone(),
+            })
+            .collect();
+        Self {
+            env: self.env.clone(),
+            inputs,
+        }
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Step)) {
+        if let [input] = self.inputs.as_slice() {
+            self.env.change(input.step, change);
+        } else {
+            let message = "a union has no uid, name or parallelism of its own";
+            let error = streamd_core::error::CodedError::new(streamd_core::error::ErrorCode::InvalidJobGraph, message);
+            self.env
+                .fail(error.with_hint("set it on each of the streams, or on the step that follows"));
+        }
+    }
+}
+
+impl<T> Clone for Partition<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Default => Self::Default,
+            Self::Kind(kind) => Self::Kind(*kind),
+            Self::Hash(make) => Self::Hash(Rc::clone(make)),
+        }
+    }
+}
+
+impl<T: Record> Upstream<T> {
+    fn input(&self) -> StepInput {
+        let (partitioner, mut hash) = match &self.partition {
+            Partition::Default => (None, None),
+            Partition::Kind(kind) => (Some(*kind), None),
+            Partition::Hash(make) => (Some(PartitionerKind::Hash), Some(make.make())),
+        };
+        StepInput {
+            from: self.step,
+            partitioner,
+            exit: Box::new(move |kind, senders, key_groups| {
+                let partitioner = match (kind, &mut hash) {
+                    (PartitionerKind::Hash, Some(make)) => Partitioner::Hash(make(senders.len() as u32, key_groups)),
+                    (PartitionerKind::Hash, None) => return Err(TaskError::internal("a hash edge without a key")),
+                    (PartitionerKind::Forward, _) => Partitioner::Forward,
+                    (PartitionerKind::Rebalance, _) => Partitioner::Rebalance,
+                    (PartitionerKind::Broadcast, _) => Partitioner::broadcast(),
+                    (PartitionerKind::Global, _) => Partitioner::Global,
+                };
+                let link: Box<dyn Link<T>> = Box::new(Exit::new(ResultPartition::new(partitioner, senders)));
+                Ok(AnyLink::new(link))
+            }),
+        }
+    }
+}
+
+fn input_head<T: Record>(link: AnyLink) -> Result<Box<dyn InputTask>, TaskError> {
+    Ok(Box::new(InputHead::new(link.downcast::<T>()?)))
+}
+
+/// A sink at the end of a stream.
+pub struct DataStreamSink {
+    stream: DataStream<()>,
+}
+
+impl DataStreamSink {
+    /// Gives the sink its identity over versions of the application.
+    pub fn uid(self, uid: impl Into<String>) -> Self {
+        Self {
+            stream: self.stream.uid(uid),
+        }
+    }
+
+    /// Names the sink, for people.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self {
+            stream: self.stream.name(name),
+        }
+    }
+
+    /// Sets the parallelism of the sink.
+    pub fn set_parallelism(self, parallelism: u32) -> Self {
+        Self {
+            stream: self.stream.set_parallelism(parallelism),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Where an application begins: sources, settings, and `execute`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use streamd_connectors::{CollectionSource, FileSource, GeneratorSource};
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::graph::{
+    CheckpointingMode, ExternalizedCheckpointRetention, OperatorKind, RestartStrategy, StateDescriptor, StateKind,
+};
+use streamd_core::snapshot::ListState;
+use streamd_core::source::Source;
+use streamd_core::state::{State, to_row};
+use streamd_runtime::chain::Fan;
+use streamd_runtime::operator::{SPLITS, SourceHead};
+use streamd_runtime::pipeline::{JobSettings, Pipeline, Step, StepFactory};
+use streamd_runtime::record::Record;
+
+use crate::data_stream::DataStream;
+use crate::error::{Error, Result};
+use crate::execute::{self, JobExecutionResult, Mode};
+
+/// The context in which a streaming application is built and executed. Flink's noun; a cheap handle.
+#[derive(Clone)]
+pub struct StreamExecutionEnvironment {
+    inner: Rc<RefCell<Inner>>,
+}
+
+struct Inner {
+    steps: Vec<Step>,
+    settings: JobSettings,
+    failed: Option<Error>,
+}
+
+impl Default for StreamExecutionEnvironment {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamExecutionEnvironment {
+    /// The environment that fits the way this process was started. Flink calls it `getExecutionEnvironment`.
+    pub fn new() -> Self {
+        let settings = JobSettings {
+            parallelism: execute::default_parallelism(),
+            chaining: true,
+            ..JobSettings::default()
+        };
+        Self {
+            inner: Rc::new(RefCell::new(Inner {
+                steps: Vec::new(),
+                settings,
+                failed: None,
+            })),
+        }
+    }
+
+    /// Sets the parallelism of every step that sets none itself. Takes precedence over `streamctl run -p`.
+    pub fn set_parallelism(&self, parallelism: u32) -> &Self {
+        self.inner.borrow_mut().settings.parallelism = parallelism;
+        self
+    }
+
+    /// The parallelism of steps that set none: from code, `streamctl run -p`, or the configuration.
+    pub fn parallelism(&self) -> u32 {
+        self.inner.borrow().settings.parallelism
+    }
+
+    /// Sets the number of key groups, the largest parallelism that the job can ever be resumed at. Without it streamd
+    /// chooses 128 times the first parallelism.
+    pub fn set_max_parallelism(&self, max_parallelism: u32) -> &Self {
+        self.inner.borrow_mut().settings.max_parallelism = Some(max_parallelism);
+        self
+    }
+
+    /// Turns chaining off: every step becomes subtasks of its own. For debugging.
+    pub fn disable_operator_chaining(&self) -> &Self {
+        self.inner.borrow_mut().settings.chaining = false;
+        self
+    }
+
+    /// Takes a checkpoint every `interval`. Without this (or the configuration key `execution.checkpointing.interval`) there
+    /// are no checkpoints, a failed job starts from nothing, and savepoints are refused.
+    pub fn enable_checkpointing(&self, interval: Duration) -> CheckpointConfig {
+        self.inner.borrow_mut().settings.checkpointing.interval_ms = Some(millis(interval));
+        self.checkpoint_config()
+    }
+
+    /// The settings of checkpoints.
+    pub fn checkpoint_config(&self) -> CheckpointConfig {
+        CheckpointConfig { env: self.clone() }
+    }
+
+    /// Sets what happens when the job fails. Takes precedence over the configuration.
+    pub fn set_restart_strategy(&self, strategy: RestartStrategy) -> &Self {
+        self.inner.borrow_mut().settings.restart_strategy = Some(strategy);
+        self
+    }
+
+    /// A stream of the source's records.
+    pub fn from_source<S>(&self, source: S, name: impl Into<String>) -> DataStream<S::Out>
+    where
+        S: Source,
+        S::Out: Record,
+    {
+        let for_splits = source.clone();
+        let step = Step {
+            kind: OperatorKind::Source,
+            guarantee: Some(source.guarantee()),
+            states: vec![StateDescriptor {
+                name: SPLITS.to_owned(),
+                kind: StateKind::List,
+                value: S::Split::data_type(),
+            }],
+            factory: StepFactory::Source {
+                make: Box::new(move |identity, next| {
+                    Ok(Box::new(SourceHead::new(identity, source.clone(), Fan::new(next)?)))
+                }),
+                splits: Box::new(move |parallelism| find_splits(&for_splits, parallelism)),
+            },
+            ..self.step(name.into(), Vec::new())
+        };
+        self.add(step)
+    }
+
+    /// A stream of these records.
+    pub fn from_collection<T: Record + Sync>(&self, records: Vec<T>) -> DataStream<T> {
+        self.from_source(CollectionSource::new(records), "collection")
+    }
+
+    /// A stream of the numbers from `first` to `last`, both included.
+    pub fn from_sequence(&self, first: u64, last: u64) -> DataStream<u64> {
+        let count = (last + 1).saturating_sub(first);
+        self.from_source(
+            GeneratorSource::new(Some(count), move |index| first + index),
+            "sequence",
+        )
+    }
+
+    /// A stream of the lines of a text file, or of every file in a folder.
+    pub fn read_text_file(&self, path: impl AsRef<std::path::Path>) -> DataStream<String> {
+        self.from_source(FileSource::text_lines(path.as_ref()), "text file")
+    }
+
+    /// Runs the job, and returns when it has ended. On a cluster this call never returns: the process is a worker, or has
+    /// been asked for its plan, and ends here.
+    pub fn execute(&self, name: impl Into<String>) -> Result<JobExecutionResult> {
+        let pipeline = self.pipeline(name.into())?;
+        match Mode::of_this_process()? {
+            Mode::Describe(plan_file) => execute::describe(pipeline, &plan_file),
+            Mode::Worker(options) => execute::worker(pipeline, options),
+            Mode::Embedded => execute::embedded(pipeline),
+        }
+    }
+
+    fn pipeline(&self, name: String) -> Result<Pipeline> {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(error) = inner.failed.take() {
+            return Err(error);
+        }
+        let steps = std::mem::take(&mut inner.steps);
+        if steps.is_empty() {
+            let error = CodedError::new(ErrorCode::InvalidJobGraph, format!("job `{name}` has no steps"));
+            return Err(error.with_hint("add a source and a sink before `execute`").into());
+        }
+        Ok(Pipeline::new(
+            steps,
+            JobSettings {
+                name,
+                ..inner.settings.clone()
+            },
+        ))
+    }
+
+    /// A step with this environment's defaults.
+    pub(crate) fn step(&self, name: String, inputs: Vec<streamd_runtime::pipeline::StepInput>) -> Step {
+        Step {
+            name,
+            uid: None,
+            kind: OperatorKind::Transformation,
+            parallelism: None,
+            max_parallelism: None,
+            chained: true,
+            slot_sharing_group: "default".to_owned(),
+            states: Vec::new(),
+            guarantee: None,
+            factory: StepFactory::Operator {
+                make: Box::new(|_, _| Err(streamd_runtime::error::TaskError::internal("a step without a factory"))),
+                head: |_| Err(streamd_runtime::error::TaskError::internal("a step without a factory")),
+            },
+            inputs,
+        }
+    }
+
+    /// Adds a step, and returns its output.
+    pub(crate) fn add<T: Record>(&self, step: Step) -> DataStream<T> {
+        let mut inner = self.inner.borrow_mut();
+        inner.steps.push(step);
+        DataStream::of_step(self.clone(), inner.steps.len() - 1)
+    }
+
+    /// Changes a step.
+    pub(crate) fn change(&self, step: usize, change: impl FnOnce(&mut Step)) {
+        change(&mut self.inner.borrow_mut().steps[step]);
+    }
+
+    /// Remembers the first error made while building: `execute` returns it.
+    pub(crate) fn fail(&self, error: impl Into<Error>) {
+        self.inner.borrow_mut().failed.get_or_insert(error.into());
+    }
+}
+
+fn find_splits<S: Source>(source: &S, parallelism: u32) -> Result<ListState, CodedError> {
+    let splits = source.enumerate(parallelism).map_err(|error| {
+        CodedError::caused(ErrorCode::DescribeFailed, "the input cannot be listed", &error)
+            .with_hint("task managers must see the input under the same path")
+    })?;
+    Ok(ListState {
+        name: SPLITS.to_owned(),
+        data_type: S::Split::data_type(),
+        items: splits.iter().map(to_row).collect(),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How checkpoints are taken. Each setting takes precedence over its configuration key.
+pub struct CheckpointConfig {
+    env: StreamExecutionEnvironment,
+}
+
+impl CheckpointConfig {
+    /// Exactly-once (the default) or at-least-once.
+    pub fn set_mode(&self, mode: CheckpointingMode) -> &Self {
+        self.set(|checkpointing| checkpointing.mode = Some(mode))
+    }
+
+    /// The time after which a checkpoint or savepoint that is not complete is given up.
+    pub fn set_checkpoint_timeout(&self, timeout: Duration) -> &Self {
+        self.set(|checkpointing| checkpointing.timeout_ms = Some(millis(timeout)))
+    }
+
+    /// The least time between the end of one checkpoint and the start of the next.
+    pub fn set_min_pause_between_checkpoints(&self, pause: Duration) -> &Self {
+        self.set(|checkpointing| checkpointing.min_pause_ms = Some(millis(pause)))
+    }
+
+    /// How many checkpoints may be under way at once.
+    pub fn set_max_concurrent_checkpoints(&self, count: u32) -> &Self {
+        self.set(|checkpointing| checkpointing.max_concurrent = Some(count))
+    }
+
+    /// How many checkpoints in a row may fail before the job does.
+    pub fn set_tolerable_checkpoint_failure_number(&self, count: u32) -> &Self {
+        self.set(|checkpointing| checkpointing.tolerable_failed = Some(count))
+    }
+
+    /// Keeps the last checkpoint outside of the job's life ("externalized"): when it fails, and, in the retaining mode, when
+    /// it is cancelled.
+    pub fn enable_externalized_checkpoints(&self, retention: ExternalizedCheckpointRetention) -> &Self {
+        self.set(|checkpointing| checkpointing.retention = Some(retention))
+    }
+
+    fn set(&self, change: impl FnOnce(&mut streamd_core::graph::CheckpointSettings)) -> &Self {
+        change(&mut self.env.inner.borrow_mut().settings.checkpointing);
+        self
+    }
+}

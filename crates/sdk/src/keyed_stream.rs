@@ -1,0 +1,60 @@
+//! Streams grouped by key: the only ones with keyed state.
+
+use streamd_core::state::{Key, State};
+use streamd_runtime::keyed::KeyedProcessFunction;
+use streamd_runtime::operator::{KeyedProcess, Reduce};
+use streamd_runtime::record::Record;
+
+use crate::data_stream::DataStream;
+
+/// A stream whose records are grouped by a key of type `K`, which `S` takes from each record.
+pub struct KeyedStream<K, T, S> {
+    stream: DataStream<T>,
+    key_of: S,
+    key: std::marker::PhantomData<fn() -> K>,
+}
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Record,
+    S: Fn(&T) -> K + Clone + Send + 'static,
+{
+    pub(crate) fn new(stream: DataStream<T>, key_of: S) -> Self {
+        Self {
+            stream,
+            key_of,
+            key: std::marker::PhantomData,
+        }
+    }
+
+    /// A running reduction: folds each record into the key's value (the first record of a key is its first value), and emits
+    /// the new value.
+    pub fn reduce<F>(&self, function: F) -> DataStream<T>
+    where
+        T: State,
+        F: FnMut(&mut T, T) + Clone + Send + 'static,
+    {
+        let key_of = self.key_of.clone();
+        let states = Reduce::<K, T, F, S>::states();
+        self.stream.transform("reduce", states, move || {
+            Reduce::<K, T, F, S>::new(function.clone(), key_of.clone())
+        })
+    }
+
+    /// Applies a function with state per key.
+    pub fn process<O, F>(&self, function: F) -> DataStream<O>
+    where
+        O: Record,
+        F: KeyedProcessFunction<K, T, O>,
+    {
+        let states = KeyedProcess::<K, F, S>::states::<T, O>(function.clone()).unwrap_or_else(|error| {
+            self.stream.environment().fail(error);
+            Vec::new()
+        });
+        let key_of = self.key_of.clone();
+        self.stream.transform("process", states, move || {
+            KeyedProcess::<K, F, S>::new(function.clone(), key_of.clone())
+        })
+    }
+}

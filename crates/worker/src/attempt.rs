@@ -1,0 +1,197 @@
+//! One deployment of the job on this worker: its slots and channels, from DEPLOYING until everything is dropped.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use streamd_core::id::{Attempt, SubtaskId};
+use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, SubtaskMetrics, WorkerEvent};
+use streamd_core::time::Clock;
+use streamd_exchange::network::{AttemptNetwork, DataPlane};
+use streamd_exchange::wake::Waker;
+use streamd_runtime::chain::OpenContext;
+use streamd_runtime::error::TaskError;
+use streamd_runtime::pipeline::{Pipeline, Wiring};
+use streamd_runtime::slot::{Slot, SlotCommand};
+use streamd_runtime::subtask::SubtaskCounters;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use crate::reporter::Reporter;
+use crate::wiring::Channels;
+use crate::worker::WorkerIdentity;
+
+/// Commands that a slot may be behind by. Each checkpoint brings at most two, and the job master waits for their answers:
+/// a slot that is further behind is stuck in user code.
+const SLOT_COMMANDS: usize = 1024;
+
+/// The stack of a slot's thread: user code runs on it.
+const SLOT_STACK_BYTES: usize = 8 << 20;
+
+/// What an attempt needs from its worker.
+pub struct Surroundings<'a> {
+    /// Who the worker is.
+    pub identity: &'a WorkerIdentity,
+    /// Where its peers reach it; `None` where it has none.
+    pub data_plane: Option<&'a DataPlane>,
+    /// To the job master.
+    pub events: &'a mpsc::Sender<WorkerEvent>,
+    /// Where I/O runs.
+    pub io: &'a Handle,
+    /// The time.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
+/// A deployment that runs.
+pub struct RunningAttempt {
+    attempt: Attempt,
+    slots: Vec<RunningSlot>,
+    counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
+    network: Option<AttemptNetwork>,
+    writers: TaskTracker,
+}
+
+struct RunningSlot {
+    commands: SyncSender<SlotCommand>,
+    waker: Waker,
+    thread: JoinHandle<()>,
+}
+
+impl RunningAttempt {
+    /// Builds and starts all slots. Errors if the pipeline does not fit the deployment, or a thread cannot be started.
+    pub fn start(
+        pipeline: &mut Pipeline,
+        deployment: Deployment,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, TaskError> {
+        let attempt = deployment.attempt;
+        let network = around.data_plane.map(|plane| {
+            let peers: Vec<_> = deployment
+                .placement
+                .iter()
+                .map(|peer| (peer.worker, peer.data_address.clone()))
+                .collect();
+            plane.for_attempt(deployment.job_id, attempt, around.identity.worker, &peers)
+        });
+        let writers = TaskTracker::new();
+        let reporter = Reporter {
+            job_id: deployment.job_id,
+            attempt,
+            events: around.events.clone(),
+            io: around.io.clone(),
+            writers: writers.clone(),
+        };
+        let mut channels = Channels::connect(pipeline.graph(), &deployment, around.identity.worker, network.as_ref())?;
+        let mut running = Self {
+            attempt,
+            slots: Vec::new(),
+            counters: Vec::new(),
+            network,
+            writers,
+        };
+        let max_parallelism = deployment.max_parallelism;
+        for (position, SlotDeployment { slot, subtasks }) in deployment.slots.into_iter().enumerate() {
+            let mut built = Vec::new();
+            for SubtaskDeployment {
+                subtask,
+                key_groups,
+                state,
+            } in subtasks
+            {
+                let vertex = &pipeline.graph().vertices[subtask.vertex as usize];
+                let context = OpenContext {
+                    job_id: deployment.job_id,
+                    subtask,
+                    parallelism: vertex.parallelism,
+                    key_groups,
+                    max_parallelism: max_parallelism
+                        .get(subtask.vertex as usize)
+                        .copied()
+                        .unwrap_or_else(|| vertex.effective_max_parallelism()),
+                    nonce: streamd_snapshot::random_nonce(),
+                    state,
+                    io: around.io.clone(),
+                };
+                let (gate, outputs) = channels.take(subtask);
+                let wiring = Wiring {
+                    id: subtask,
+                    gate,
+                    outputs,
+                    reporter: Box::new(reporter.clone()),
+                };
+                let subtask = pipeline.build(wiring, &max_parallelism)?;
+                running.counters.push((subtask.id(), subtask.counters()));
+                built.push((subtask, context));
+            }
+            let (waker, parker) = channels.slot_wake(position);
+            let (commands, receiver) = sync_channel(SLOT_COMMANDS);
+            let slot_loop = Slot::new(
+                built,
+                receiver,
+                parker,
+                Box::new(reporter.clone()),
+                Arc::clone(around.clock),
+            );
+            let thread = std::thread::Builder::new()
+                .name(format!("slot-{slot}"))
+                .stack_size(SLOT_STACK_BYTES);
+            let thread = thread.spawn(move || slot_loop.run());
+            let thread = thread.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
+            running.slots.push(RunningSlot {
+                commands,
+                waker,
+                thread,
+            });
+        }
+        Ok(running)
+    }
+
+    /// Which attempt it is.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// Tells every slot.
+    pub fn tell(&self, command: &SlotCommand) {
+        for slot in &self.slots {
+            match slot.commands.try_send(command.clone()) {
+                // A slot that has ended has said so itself.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(_)) => {
+                    tracing::warn!(?command, "a slot does not take commands: user code blocks it")
+                }
+            }
+            slot.waker.wake();
+        }
+    }
+
+    /// The counters of all subtasks.
+    pub fn metrics(&self) -> Vec<SubtaskMetrics> {
+        self.counters
+            .iter()
+            .map(|(subtask, counters)| counters.read(*subtask))
+            .collect()
+    }
+
+    /// Ends all slots, and waits until their threads and writers are gone. Blocks: call it where blocking is allowed.
+    pub fn close(self) {
+        self.tell(&SlotCommand::Cancel);
+        for RunningSlot {
+            commands,
+            waker,
+            thread,
+        } in self.slots
+        {
+            drop(commands);
+            waker.wake();
+            if thread.join().is_err() {
+                tracing::error!("the thread of a slot panicked outside of user code");
+            }
+        }
+        self.writers.close();
+        if let Some(network) = self.network {
+            network.close();
+        }
+    }
+}

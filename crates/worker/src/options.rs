@@ -1,0 +1,51 @@
+//! How a task manager tells a program to be a worker: by its environment.
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{JobId, TaskManagerId, WorkerId};
+
+/// Whose worker this process is.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The job (`STREAMD_JOB_ID`).
+    pub job_id: JobId,
+    /// The number of the worker (`STREAMD_WORKER_ID`).
+    pub worker: WorkerId,
+    /// The task manager that started it (`STREAMD_TASK_MANAGER_ID`).
+    pub task_manager: TaskManagerId,
+    /// `host:port` of the job manager (`STREAMD_JOB_MANAGER`).
+    pub job_manager: String,
+    /// The address that the data plane binds and is reached at (`STREAMD_DATA_HOST`).
+    pub data_host: String,
+}
+
+impl WorkerOptions {
+    /// Reads the environment. Errors name the variable that is missing or malformed.
+    pub fn from_env() -> Result<Self, CodedError> {
+        Ok(Self {
+            job_id: parsed("STREAMD_JOB_ID")?,
+            worker: WorkerId(parsed("STREAMD_WORKER_ID")?),
+            task_manager: TaskManagerId(required("STREAMD_TASK_MANAGER_ID")?),
+            job_manager: required("STREAMD_JOB_MANAGER")?,
+            data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
+        })
+    }
+}
+
+fn required(name: &str) -> Result<String, CodedError> {
+    std::env::var(name).map_err(|_| {
+        CodedError::new(
+            ErrorCode::InvalidConfiguration,
+            format!("a worker was started without the variable `{name}`"),
+        )
+        .with_hint("workers are started by a task manager: submit the application with `streamctl run`")
+    })
+}
+
+fn parsed<T: std::str::FromStr>(name: &str) -> Result<T, CodedError>
+where
+    T::Err: std::fmt::Display,
+{
+    let text = required(name)?;
+    text.parse()
+        .map_err(|error| CodedError::new(ErrorCode::InvalidConfiguration, format!("variable `{name}`: {error}")))
+}

@@ -1,0 +1,94 @@
+//! What slots and subtasks tell the job master: states, acknowledgements, the end of data.
+
+use std::sync::Arc;
+
+use streamd_core::barrier::Barrier;
+use streamd_core::error::chain;
+use streamd_core::id::{Attempt, JobId, SubtaskId};
+use streamd_core::protocol::{ExecutionState, WorkerEvent};
+use streamd_runtime::chain::OperatorSnapshot;
+use streamd_runtime::error::TaskError;
+use streamd_runtime::slot::SlotReporter;
+use streamd_runtime::snapshot::{Cut, write_cut};
+use streamd_runtime::subtask::SubtaskReporter;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+/// Reports for one attempt.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    pub(crate) job_id: JobId,
+    pub(crate) attempt: Attempt,
+    pub(crate) events: mpsc::Sender<WorkerEvent>,
+    pub(crate) io: Handle,
+    /// Snapshots being written. At most one for each subtask and concurrent checkpoint.
+    pub(crate) writers: TaskTracker,
+}
+
+impl Reporter {
+    /// Blocks while the link is slow: only slot threads and snapshot writers call it.
+    fn tell(&self, event: WorkerEvent) {
+        // A closed link ends the worker; there is nobody left to tell.
+        let _ = self.events.blocking_send(event);
+    }
+}
+
+impl SlotReporter for Reporter {
+    fn on_state(&self, subtask: SubtaskId, state: ExecutionState, error: Option<TaskError>) {
+        match &error {
+            Some(error) => {
+                tracing::error!(%subtask, attempt = %self.attempt, to = state.name(), %error, "subtask failed")
+            }
+            None => tracing::debug!(%subtask, attempt = %self.attempt, to = state.name(), "subtask changed state"),
+        }
+        self.tell(WorkerEvent::SubtaskState {
+            attempt: self.attempt,
+            subtask,
+            state,
+            failure: error.map(Into::into),
+        });
+    }
+}
+
+impl SubtaskReporter for Reporter {
+    fn on_cut(&self, subtask: SubtaskId, barrier: &Barrier, operators: Vec<OperatorSnapshot>) {
+        let cut = Cut {
+            job_id: self.job_id,
+            attempt: self.attempt,
+            subtask,
+            options: Arc::clone(&barrier.options),
+            operators,
+        };
+        let (reporter, checkpoint, io) = (self.clone(), barrier.checkpoint, self.io.clone());
+        let write = move || {
+            let event = match write_cut(cut, &io) {
+                Ok(snapshot) => WorkerEvent::Acknowledge {
+                    attempt: reporter.attempt,
+                    checkpoint,
+                    subtask,
+                    snapshot,
+                },
+                Err(error) => {
+                    let reason = chain(&error);
+                    tracing::warn!(%checkpoint, %subtask, %reason, "snapshot declined");
+                    WorkerEvent::Decline {
+                        attempt: reporter.attempt,
+                        checkpoint,
+                        subtask,
+                        reason,
+                    }
+                }
+            };
+            reporter.tell(event);
+        };
+        self.writers.spawn_blocking_on(write, &self.io);
+    }
+
+    fn on_end_of_data(&self, subtask: SubtaskId) {
+        self.tell(WorkerEvent::EndOfData {
+            attempt: self.attempt,
+            subtask,
+        });
+    }
+}

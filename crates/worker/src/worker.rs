@@ -1,0 +1,197 @@
+//! The worker: takes commands from the link, runs one attempt at a time, reports.
+//!
+//! Owns the pipeline and the running attempt. Drained means: the attempt is closed, its threads are joined, its snapshot
+//! writers have ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use streamd_core::id::{Attempt, JobId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{Deployment, ExecutionState, Failure, WorkerCommand, WorkerEvent, WorkerRegistration};
+use streamd_core::time::Clock;
+use streamd_exchange::network::DataPlane;
+use streamd_runtime::pipeline::Pipeline;
+use streamd_runtime::slot::SlotCommand;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::attempt::{RunningAttempt, Surroundings};
+
+/// How often the counters of all subtasks go to the job master: often enough for a person who watches.
+const HEARTBEAT: Duration = Duration::from_millis(1000);
+
+/// Messages that a link holds. Commands and reports are few; a full link makes slots wait, never the job master.
+pub const LINK_MESSAGES: usize = 1024;
+
+/// Who a worker is.
+#[derive(Debug, Clone)]
+pub struct WorkerIdentity {
+    /// The job that it works for.
+    pub job_id: JobId,
+    /// Its number.
+    pub worker: WorkerId,
+    /// The task manager that started it.
+    pub task_manager: TaskManagerId,
+}
+
+/// The link to the job master, whatever carries it.
+pub struct WorkerLink {
+    /// From the job master. Its end is the end of the worker.
+    pub commands: mpsc::Receiver<WorkerCommand>,
+    /// To the job master.
+    pub events: mpsc::Sender<WorkerEvent>,
+}
+
+/// The worker of one job in this process.
+pub struct Worker {
+    identity: WorkerIdentity,
+    pipeline: Pipeline,
+    data_plane: Option<DataPlane>,
+    clock: Arc<dyn Clock>,
+    running: Option<RunningAttempt>,
+}
+
+impl Worker {
+    /// A worker for this pipeline. Without a data plane it can have no peers.
+    pub fn new(
+        identity: WorkerIdentity,
+        pipeline: Pipeline,
+        data_plane: Option<DataPlane>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            identity,
+            pipeline,
+            data_plane,
+            clock,
+            running: None,
+        }
+    }
+
+    /// Registers, then serves the link until it closes or the job master sends the worker home.
+    pub async fn run(mut self, link: WorkerLink) {
+        let WorkerLink { mut commands, events } = link;
+        if events.send(WorkerEvent::Registered(self.registration())).await.is_err() {
+            return;
+        }
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None | Some(WorkerCommand::Shutdown) => break,
+                    Some(command) => self.on_command(command, &events).await,
+                },
+                _ = heartbeat.tick() => self.on_heartbeat(&events),
+            }
+        }
+        self.close_attempt().await;
+    }
+
+    fn registration(&self) -> WorkerRegistration {
+        let graph = self.pipeline.graph();
+        WorkerRegistration {
+            job_id: self.identity.job_id,
+            worker: self.identity.worker,
+            task_manager: self.identity.task_manager.clone(),
+            data_address: self
+                .data_plane
+                .as_ref()
+                .map(|plane| plane.local_addr().to_string())
+                .unwrap_or_default(),
+            fingerprint: graph.fingerprint(),
+            graph_outline: streamd_core::graph::graph_outline(graph),
+            process_id: std::process::id(),
+        }
+    }
+
+    async fn on_command(&mut self, command: WorkerCommand, events: &mpsc::Sender<WorkerEvent>) {
+        match command {
+            WorkerCommand::Deploy(deployment) => self.on_deploy(*deployment, events).await,
+            WorkerCommand::TriggerCheckpoint { attempt, barrier } => self.tell(attempt, &SlotCommand::Trigger(barrier)),
+            WorkerCommand::NotifyCheckpointComplete { attempt, checkpoint } => {
+                self.tell(attempt, &SlotCommand::Complete(checkpoint))
+            }
+            WorkerCommand::NotifyCheckpointAborted { attempt, checkpoint } => {
+                self.tell(attempt, &SlotCommand::Aborted(checkpoint))
+            }
+            WorkerCommand::Drain { attempt } => self.tell(attempt, &SlotCommand::Drain),
+            WorkerCommand::Finish { attempt } => self.tell(attempt, &SlotCommand::Finish),
+            WorkerCommand::Cancel { attempt } => self.tell(attempt, &SlotCommand::Cancel),
+            WorkerCommand::Shutdown => {}
+        }
+    }
+
+    /// Passes a command on to the attempt that it is for; one for another attempt is out of date.
+    fn tell(&self, attempt: Attempt, command: &SlotCommand) {
+        match &self.running {
+            Some(running) if running.attempt() == attempt => running.tell(command),
+            Some(_) | None => tracing::debug!(%attempt, ?command, "ignored a command of another attempt"),
+        }
+    }
+
+    async fn on_deploy(&mut self, deployment: Deployment, events: &mpsc::Sender<WorkerEvent>) {
+        let attempt = deployment.attempt;
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.attempt() >= attempt)
+        {
+            tracing::debug!(%attempt, "ignored a deployment that is not new");
+            return;
+        }
+        self.close_attempt().await;
+        tracing::info!(job_id = %deployment.job_id, %attempt, slots = deployment.slots.len(), restored = ?deployment.restored, "deploying");
+        let subtasks: Vec<_> = deployment
+            .slots
+            .iter()
+            .flat_map(|slot| &slot.subtasks)
+            .map(|subtask| subtask.subtask)
+            .collect();
+        let around = Surroundings {
+            identity: &self.identity,
+            data_plane: self.data_plane.as_ref(),
+            events,
+            io: &Handle::current(),
+            clock: &self.clock,
+        };
+        match RunningAttempt::start(&mut self.pipeline, deployment, &around) {
+            Ok(running) => self.running = Some(running),
+            Err(error) => {
+                tracing::error!(%attempt, %error, "the deployment failed");
+                let failure = Failure::from(error);
+                for subtask in subtasks {
+                    let failure = Some(failure.clone());
+                    let state = ExecutionState::Failed;
+                    let _ = events
+                        .send(WorkerEvent::SubtaskState {
+                            attempt,
+                            subtask,
+                            state,
+                            failure,
+                        })
+                        .await;
+                }
+            }
+        }
+    }
+
+    fn on_heartbeat(&self, events: &mpsc::Sender<WorkerEvent>) {
+        if let Some(running) = &self.running {
+            // A full link drops a heartbeat rather than hold up commands: the next one says the same and more.
+            let _ = events.try_send(WorkerEvent::Heartbeat {
+                attempt: running.attempt(),
+                subtasks: running.metrics(),
+            });
+        }
+    }
+
+    async fn close_attempt(&mut self) {
+        if let Some(running) = self.running.take() {
+            let closed = tokio::task::spawn_blocking(move || running.close()).await;
+            if let Err(error) = closed {
+                tracing::error!(%error, "closing an attempt failed");
+            }
+        }
+    }
+}
