@@ -278,7 +278,7 @@ mod tests {
         manager.remove(&tm("a"));
         manager.remove(&tm("c"));
         assert!(manager.request(job(1), 2).is_empty());
-        assert_eq!(names(&manager.request(job(2), 2)), ["1 b:0 d:0"]);
+        assert_eq!(names(&manager.request(job(2), 2)), ["2 b:0 d:0"]);
     }
 
     #[test]

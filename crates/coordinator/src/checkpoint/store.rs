@@ -155,6 +155,8 @@ impl End {
 mod tests {
     use super::*;
 
+    const NONE: [u64; 0] = [];
+
     fn checkpoint(id: u64, refers_to: &[u64]) -> CompletedCheckpoint {
         CompletedCheckpoint {
             location: format!("s3://b/chk-{id}"),
@@ -173,8 +175,8 @@ mod tests {
     #[test]
     fn as_many_are_kept_as_asked_for_and_the_oldest_goes_first() {
         let mut store = CompletedStore::new(2);
-        assert_eq!(add(&mut store, 1, &[], &[]), []);
-        assert_eq!(add(&mut store, 2, &[], &[]), []);
+        assert_eq!(add(&mut store, 1, &[], &[]), NONE);
+        assert_eq!(add(&mut store, 2, &[], &[]), NONE);
         assert_eq!(add(&mut store, 3, &[], &[]), [1]);
     }
 
@@ -190,7 +192,7 @@ mod tests {
     fn a_folder_that_a_retained_checkpoint_refers_into_stays_until_nothing_does() {
         let mut store = CompletedStore::new(1);
         add(&mut store, 1, &[], &[]);
-        assert_eq!(add(&mut store, 2, &[1], &[]), []);
+        assert_eq!(add(&mut store, 2, &[1], &[]), NONE);
         assert_eq!(add(&mut store, 3, &[], &[]), [1, 2]);
     }
 
@@ -207,7 +209,7 @@ mod tests {
         add(&mut store, 1, &[], &[]);
         add(&mut store, 2, &[1], &[]);
         // 4 was triggered when 2 was the latest: it may refer to 2, and to 1 through it.
-        assert_eq!(add(&mut store, 3, &[], &[2]), []);
+        assert_eq!(add(&mut store, 3, &[], &[2]), NONE);
         assert_eq!(add(&mut store, 4, &[], &[]), [1, 2, 3]);
     }
 
@@ -230,7 +232,7 @@ mod tests {
         let mut store = CompletedStore::new(1);
         add(&mut store, 1, &[], &[]);
         add(&mut store, 2, &[1], &[]);
-        assert_eq!(store.end(End::Keep), []);
+        assert!(store.end(End::Keep).is_empty());
         assert_eq!(store.end(End::Discard).len(), 2);
     }
 }

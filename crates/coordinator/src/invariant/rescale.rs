@@ -1,0 +1,100 @@
+//! I19: rescaling conserves state.
+
+use std::collections::BTreeMap;
+
+use streamd_core::graph::{JobGraph, StateKind};
+use streamd_core::id::{OperatorId, SubtaskId};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::snapshot::{OperatorState, OperatorSubtaskState};
+
+use crate::event::RestorePoint;
+use crate::restore::{StateAssignment, absolute};
+
+/// I19: every key group of every handle is read by exactly the subtask that owns it, and every list element goes to exactly
+/// one subtask (to all of them, for a union list). Errors say what is lost or doubled.
+pub fn rescale_conserves(
+    graph: &JobGraph,
+    max_parallelism: &[u32],
+    restore: &RestorePoint,
+    assignment: &StateAssignment,
+) -> Result<(), String> {
+    for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
+        let groups = max_parallelism[vertex as usize];
+        for operator in &job_vertex.operators {
+            let Some(state) = restore.metadata.operators.iter().find(|state| state.id == operator.id) else {
+                continue;
+            };
+            let shares: Vec<(KeyGroupRange, &OperatorSubtaskState)> = (0..job_vertex.parallelism)
+                .filter_map(|index| {
+                    let range = KeyGroupRange::of_subtask(index, job_vertex.parallelism, groups);
+                    Some((range, share(assignment, SubtaskId { vertex, index }, operator.id)?))
+                })
+                .collect();
+            keyed_conserved(state, &restore.uri, &shares)?;
+            for list in &state.lists {
+                let union = operator
+                    .states
+                    .iter()
+                    .any(|it| it.name == list.name && it.kind == StateKind::Union);
+                let copies = if union { job_vertex.parallelism as usize } else { 1 };
+                list_conserved(state, &list.name, copies, &shares)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn share(assignment: &StateAssignment, subtask: SubtaskId, operator: OperatorId) -> Option<&OperatorSubtaskState> {
+    assignment.get(&subtask)?.get(&operator)
+}
+
+fn keyed_conserved(
+    state: &OperatorState,
+    uri: &str,
+    shares: &[(KeyGroupRange, &OperatorSubtaskState)],
+) -> Result<(), String> {
+    for handle in &state.keyed {
+        let path = absolute(uri, &handle.object.path);
+        let read: u32 = shares
+            .iter()
+            .flat_map(|(range, share)| share.keyed.iter().map(move |it| (range, it)))
+            .filter(|(_, it)| it.state == handle.state && it.object.path == path && it.key_groups == handle.key_groups)
+            .map(|(range, it)| it.key_groups.intersection(*range).len())
+            .sum();
+        if read != handle.key_groups.len() {
+            return Err(format!(
+                "state `{}` of operator `{}`: {read} of the {} key groups of `{path}` are read",
+                handle.state,
+                state.label(),
+                handle.key_groups.len()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn list_conserved(
+    state: &OperatorState,
+    name: &str,
+    copies: usize,
+    shares: &[(KeyGroupRange, &OperatorSubtaskState)],
+) -> Result<(), String> {
+    let counted = |items: &mut dyn Iterator<Item = &Vec<u8>>| {
+        let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        items.for_each(|item| *counts.entry(item.clone()).or_default() += 1);
+        counts
+    };
+    let before = counted(&mut state.lists.iter().filter(|it| it.name == name).flat_map(|it| &it.items));
+    let dealt = shares.iter().flat_map(|(_, share)| &share.lists);
+    let after = counted(&mut dealt.filter(|it| it.name == name).flat_map(|it| &it.items));
+    let expected: BTreeMap<Vec<u8>, usize> = before.into_iter().map(|(item, n)| (item, n * copies)).collect();
+    if expected != after {
+        return Err(format!(
+            "list `{name}` of operator `{}`: {} elements were dealt, {} expected",
+            state.label(),
+            after.values().sum::<usize>(),
+            expected.values().sum::<usize>()
+        ));
+    }
+    Ok(())
+}

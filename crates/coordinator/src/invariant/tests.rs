@@ -1,0 +1,341 @@
+//! Each invariant is broken on purpose: the onlooker must see it.
+
+use std::sync::Arc;
+
+use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotKind, SnapshotOptions};
+use streamd_core::graph::{
+    CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, PLAN_VERSION, RestartStrategy,
+};
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
+use streamd_core::protocol::WorkerCommand;
+use streamd_core::time::MonotonicTime;
+
+use super::*;
+use crate::action::{Action, CompletedOperation};
+use crate::event::{
+    CheckpointOptions, Event, JobOptions, JobSpec, OperationKind, OperationRequest, PublishError, PublishedSnapshot,
+};
+use crate::job::JobMachine;
+use crate::lifecycle::JobState;
+
+fn spec() -> JobSpec {
+    JobSpec {
+        job_id: JobId::from_bytes([1; 16]),
+        graph: Arc::new(JobGraph {
+            version: PLAN_VERSION,
+            name: "job".to_owned(),
+            vertices: Vec::new(),
+            edges: Vec::new(),
+            checkpointing: CheckpointSettings::default(),
+            restart_strategy: None,
+        }),
+        fingerprint: String::new(),
+        max_parallelism: Vec::new(),
+        restore: None,
+        options: JobOptions {
+            checkpointing: CheckpointOptions {
+                interval_ms: Some(10),
+                mode: CheckpointingMode::ExactlyOnce,
+                timeout_ms: 10,
+                min_pause_ms: 0,
+                max_concurrent: 1,
+                tolerable_failed: 0,
+                retention: ExternalizedCheckpointRetention::default(),
+                num_retained: 1,
+            },
+            restart_strategy: RestartStrategy::None,
+            checkpoint_directory: Some("s3://c".to_owned()),
+            savepoint_directory: None,
+            leader_epoch: 1,
+            slot_request_timeout_ms: 1,
+            worker_start_timeout_ms: 1,
+            cancel_timeout_ms: 1,
+        },
+        first_worker: WorkerId(1),
+    }
+}
+
+const OPERATION: OperationId = OperationId::from_bytes([7; 16]);
+
+/// What a machine did, and what the onlooker says of it. The machine itself is one that has not begun.
+struct Story(Audit, Result<(), Violation>);
+
+impl Story {
+    fn new() -> Self {
+        Self(Audit::new(&spec()), Ok(()))
+    }
+
+    fn then(mut self, event: Event, actions: Vec<Action>) -> Self {
+        let machine = JobMachine::new(spec());
+        self.1 = self
+            .1
+            .and_then(|()| self.0.observe(&machine, MonotonicTime(0), &event, &actions));
+        self
+    }
+
+    fn worker(self) -> Self {
+        let task_manager = TaskManagerId("a".to_owned());
+        self.then(
+            Event::Tick,
+            vec![Action::StartWorker {
+                worker: WorkerId(1),
+                task_manager,
+            }],
+        )
+    }
+
+    fn triggered(self, id: u64, kind: SnapshotKind) -> Self {
+        self.worker().then(Event::Tick, vec![trigger(id, kind)])
+    }
+
+    fn publishing(self, id: u64, kind: SnapshotKind) -> Self {
+        self.triggered(id, kind).then(Event::Tick, vec![publish(id)])
+    }
+
+    fn complete(self, id: u64, kind: SnapshotKind) -> Self {
+        self.publishing(id, kind).then(published(id), vec![])
+    }
+
+    fn breaks(self, invariant: &str) {
+        assert_eq!(self.1.expect_err("the onlooker sees nothing").invariant, invariant);
+    }
+}
+
+fn send(command: WorkerCommand) -> Action {
+    Action::Send {
+        worker: WorkerId(1),
+        command,
+    }
+}
+
+fn trigger(id: u64, kind: SnapshotKind) -> Action {
+    send(WorkerCommand::TriggerCheckpoint {
+        attempt: Attempt(1),
+        barrier: Barrier {
+            checkpoint: CheckpointId(id),
+            options: Arc::new(SnapshotOptions {
+                kind,
+                location: location(id),
+                sources: AfterBarrier::Continue,
+                aligned: true,
+            }),
+        },
+    })
+}
+
+fn location(id: u64) -> String {
+    format!("s3://c/{id}")
+}
+
+fn publish(id: u64) -> Action {
+    let metadata = streamd_core::snapshot::SnapshotMetadata {
+        version: 1,
+        key_hash_version: 1,
+        kind: SnapshotKind::Checkpoint,
+        job_id: JobId::from_bytes([1; 16]),
+        checkpoint_id: CheckpointId(id),
+        triggered_at: Default::default(),
+        leader_epoch: 1,
+        attempt: Attempt(1),
+        nonce: String::new(),
+        graph: (*spec().graph).clone(),
+        operators: Vec::new(),
+    };
+    Action::Publish {
+        checkpoint: CheckpointId(id),
+        metadata: Box::new(metadata),
+        location: location(id),
+    }
+}
+
+fn published(id: u64) -> Event {
+    Event::Published(
+        CheckpointId(id),
+        Ok(PublishedSnapshot {
+            uri: location(id),
+            bytes: 1,
+        }),
+    )
+}
+
+fn unknown(id: u64) -> Event {
+    let error = PublishError {
+        message: "timed out".to_owned(),
+        outcome_unknown: true,
+    };
+    Event::Published(CheckpointId(id), Err(error))
+}
+
+fn discard(id: u64) -> Action {
+    Action::Discard {
+        checkpoint: CheckpointId(id),
+        location: location(id),
+    }
+}
+
+fn commit(id: u64) -> Action {
+    send(WorkerCommand::NotifyCheckpointComplete {
+        attempt: Attempt(1),
+        checkpoint: CheckpointId(id),
+    })
+}
+
+fn asked(kind: OperationKind) -> Event {
+    Event::Operation(OperationRequest {
+        id: OPERATION,
+        kind,
+        target: None,
+        folder: "1".to_owned(),
+    })
+}
+
+fn answered() -> Action {
+    let completed = CompletedOperation {
+        savepoint_path: location(1),
+        bytes: 1,
+        duration_ms: 1,
+    };
+    Action::CompleteOperation {
+        id: OPERATION,
+        result: Ok(completed),
+    }
+}
+
+#[test]
+fn an_honest_story_breaks_nothing() {
+    let story = Story::new()
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![commit(1)]);
+    assert_eq!(story.1, Ok(()));
+}
+
+#[test]
+fn a_worker_number_given_out_twice_is_seen() {
+    Story::new().worker().worker().breaks("I7");
+}
+
+#[test]
+fn a_word_to_a_worker_that_is_gone_is_seen() {
+    Story::new()
+        .then(Event::Tick, vec![send(WorkerCommand::Shutdown)])
+        .breaks("I7");
+}
+
+#[test]
+fn a_word_to_an_older_attempt_is_seen() {
+    let cancel = |attempt| {
+        send(WorkerCommand::Cancel {
+            attempt: Attempt(attempt),
+        })
+    };
+    Story::new()
+        .worker()
+        .then(Event::Tick, vec![cancel(2), cancel(1)])
+        .breaks("I7");
+}
+
+#[test]
+fn a_snapshot_id_used_twice_is_seen() {
+    Story::new()
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![trigger(1, SnapshotKind::Checkpoint)])
+        .breaks("I11");
+}
+
+#[test]
+fn the_deletion_of_the_latest_checkpoint_is_seen() {
+    Story::new()
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![discard(1)])
+        .breaks("I9");
+}
+
+#[test]
+fn the_deletion_of_what_may_be_published_is_seen() {
+    Story::new()
+        .publishing(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![discard(1)])
+        .breaks("I9");
+    Story::new()
+        .publishing(1, SnapshotKind::Checkpoint)
+        .then(unknown(1), vec![discard(1)])
+        .breaks("I9");
+}
+
+#[test]
+fn the_deletion_of_a_savepoint_is_seen() {
+    Story::new()
+        .complete(1, SnapshotKind::Savepoint)
+        .then(Event::Tick, vec![discard(1)])
+        .breaks("I16");
+}
+
+#[test]
+fn a_commit_before_publication_is_seen() {
+    Story::new()
+        .publishing(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![commit(1)])
+        .breaks("I17");
+}
+
+#[test]
+fn a_commit_of_a_mere_savepoint_is_seen() {
+    Story::new()
+        .then(asked(OperationKind::Savepoint), vec![])
+        .complete(1, SnapshotKind::Savepoint)
+        .then(Event::Tick, vec![commit(1)])
+        .breaks("I16");
+}
+
+#[test]
+fn finishing_without_a_commit_is_seen() {
+    let finish = send(WorkerCommand::Finish { attempt: Attempt(1) });
+    Story::new()
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![finish])
+        .breaks("I17");
+}
+
+#[test]
+fn a_stop_that_succeeds_while_the_job_goes_on_is_seen() {
+    Story::new()
+        .then(asked(OperationKind::Stop), vec![])
+        .complete(1, SnapshotKind::Savepoint)
+        .then(Event::Tick, vec![answered()])
+        .breaks("I18");
+}
+
+#[test]
+fn a_savepoint_handed_out_before_it_is_complete_is_seen() {
+    Story::new()
+        .then(asked(OperationKind::Savepoint), vec![])
+        .publishing(1, SnapshotKind::Savepoint)
+        .then(Event::Tick, vec![answered()])
+        .breaks("I18");
+}
+
+#[test]
+fn a_leap_from_state_to_state_is_seen() {
+    let leap = Action::StateChanged {
+        from: JobState::Created,
+        to: JobState::Finished,
+        failure: None,
+    };
+    Story::new().then(Event::Tick, vec![leap]).breaks("I15");
+}
+
+#[test]
+fn a_restore_of_anything_but_the_latest_is_seen() {
+    let deployment = streamd_core::protocol::Deployment {
+        job_id: JobId::from_bytes([1; 16]),
+        attempt: Attempt(2),
+        slots: Vec::new(),
+        placement: Vec::new(),
+        max_parallelism: Vec::new(),
+        restored: None,
+    };
+    Story::new()
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![send(WorkerCommand::Deploy(Box::new(deployment)))])
+        .breaks("I12");
+}

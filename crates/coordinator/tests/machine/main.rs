@@ -1,0 +1,14 @@
+//! The job machine from outside: scripts of events and the actions that must follow, every pair of situation and event, and
+//! random lives of a job on a model cluster.
+
+mod bench;
+mod script;
+
+mod checkpoints;
+mod failures;
+mod lifecycle;
+mod operations;
+
+mod matrix;
+mod model;
+mod simulation;
