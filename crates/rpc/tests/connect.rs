@@ -1,5 +1,6 @@
 //! Connecting to things that are, and are not, a job manager.
 #![allow(clippy::disallowed_methods, reason = "the tests measure how long a refusal takes")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::time::{Duration, Instant};
 

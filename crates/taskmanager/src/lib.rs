@@ -1,1 +1,34 @@
-//! streamd-taskmanager
+//! The daemon on each host: it offers slots, has applications describe their jobs, starts and reaps worker processes,
+//! and keeps their logs.
+//!
+//! This crate deliberately knows no job: no states, checkpoints, restarts or placement. The job manager tells it which
+//! program to start, and it tells the job manager what became of the process.
+//!
+//! ```text
+//!                     ┌─ describe ──▶ plan descriptor
+//!   job manager ◀─link┤
+//!                     ├─ workers ───▶ process group ──▶ log files
+//!                     └─ artifacts ◀─ bytes by SHA-256
+//! ```
+//!
+//! Reading order: [`TaskManagerOptions`], [`TaskManager`]; then `service` (its life), `link` (registration), `session`
+//! (one link: commands in, events out), `describe`, `worker`, `artifact`, `process` (what is common to both kinds of
+//! processes), `log`, `directory`, `health`.
+
+mod options;
+mod service;
+
+mod link;
+mod session;
+
+mod describe;
+mod worker;
+
+mod artifact;
+mod directory;
+mod health;
+mod log;
+mod process;
+
+pub use options::{DescribeLimits, TaskManagerOptions};
+pub use service::{RunningTaskManager, TaskManager};

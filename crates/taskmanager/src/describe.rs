@@ -1,0 +1,232 @@
+//! Having a program describe its job: it runs in describe mode, alone, limited in time and space, and leaves a plan.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use streamd_core::error::{CodedError, ErrorCode, chain};
+use streamd_core::graph::PLAN_VERSION;
+use streamd_rpc::proto::Program;
+use streamd_rpc::status::one_line;
+use tokio::process::Child;
+
+use crate::directory::{PrivateDirectory, not_writable};
+use crate::options::DescribeLimits;
+use crate::process::{
+    Environment, Launch, ProcessGroup, Restrictions, Tail, examine, exit_reason, last_words, while_copying,
+};
+
+/// The time for a description where the job manager names none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Lines that are repeated of a program that failed without a panic: enough for the error of an argument parser.
+const LAST_LINES: usize = 8;
+
+/// Has programs describe their jobs.
+#[derive(Debug)]
+pub(crate) struct Describer {
+    pub(crate) environment: Environment,
+    /// Where each description gets a directory of its own.
+    pub(crate) directory: PathBuf,
+    pub(crate) limits: DescribeLimits,
+}
+
+/// How messages call a program: by the name that it had at the client.
+pub(crate) fn display_name(program: &Program) -> String {
+    match program.file_name.is_empty() {
+        true => program.sha256.clone(),
+        false => one_line(&program.file_name, 128),
+    }
+}
+
+/// How a description ended, with what the program printed.
+struct Ended {
+    /// `None`: out of time.
+    status: Option<ExitStatus>,
+    printed: Tail,
+    complained: Tail,
+}
+
+impl Describer {
+    /// The plan of a program. Cancel safe: dropping the future kills the program and removes its directory.
+    pub(crate) async fn describe(
+        &self,
+        program: &Program,
+        executable: PathBuf,
+        timeout: Duration,
+    ) -> Result<Bytes, CodedError> {
+        let name = display_name(program);
+        examine(&executable, &name)?;
+        let directory = PrivateDirectory::new_in(&self.directory)
+            .map_err(|error| not_writable("working directory", &self.directory, &error))?;
+        let plan_file = directory.path().join("plan.json");
+        let environment = self
+            .environment
+            .clone()
+            .for_program(program, "describe", directory.path())
+            .with("STREAMD_PLAN_FILE", &plan_file);
+        let launch = Launch {
+            executable,
+            name: name.clone(),
+            arguments: program.arguments.clone(),
+            environment,
+            directory: directory.path().to_owned(),
+        };
+        let limits = Restrictions {
+            memory_bytes: self.limits.memory_bytes,
+            file_bytes: Some(self.limits.file_bytes),
+        };
+        let child = launch.start(Stdio::piped(), Stdio::piped(), limits).await?;
+        let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
+        let ended = run(child, timeout).await.map_err(|error| {
+            CodedError::caused(ErrorCode::Internal, format!("application `{name}` was lost"), &error)
+        })?;
+        match ended.status {
+            Some(status) if status.success() => {
+                let limit = self.limits.plan_bytes;
+                let reading = tokio::task::spawn_blocking(move || plan(&plan_file, limit, &name, &ended));
+                reading
+                    .await
+                    .map_err(|error| CodedError::caused(ErrorCode::Internal, "reading a plan ended early", &error))?
+            }
+            Some(status) => Err(failed(status, &name, &ended)),
+            None => Err(timed_out(timeout, &name, &ended)),
+        }
+    }
+}
+
+/// Runs a program until it ends or is out of time. Whatever it started is gone afterwards.
+async fn run(mut child: Child, timeout: Duration) -> io::Result<Ended> {
+    let group = ProcessGroup::of(&child);
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let (mut printed, mut complained) = (Tail::default(), Tail::default());
+    let copy = async {
+        tokio::join!(printed.fill_from(stdout), complained.fill_from(stderr));
+    };
+    let process = async {
+        let ended = tokio::time::timeout(timeout, child.wait()).await;
+        drop(group);
+        match ended {
+            Ok(status) => status.map(Some),
+            Err(_) => child.wait().await.map(|_| None),
+        }
+    };
+    let status = while_copying(process, copy).await?;
+    Ok(Ended {
+        status,
+        printed,
+        complained,
+    })
+}
+
+impl Ended {
+    /// What the program said to people: errors if there are any.
+    fn said(&self) -> String {
+        let complaints = self.complained.text();
+        match complaints.trim().is_empty() {
+            true => self.printed.text(),
+            false => complaints,
+        }
+    }
+}
+
+/// The plan that a program left behind.
+fn plan(path: &Path, limit: u64, name: &str, ended: &Ended) -> Result<Bytes, CodedError> {
+    let plan = match read_plan(path, limit) {
+        Ok(plan) => plan,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(no_plan(name, ended)),
+        Err(error) => {
+            return Err(no_application(
+                name,
+                &format!("its plan cannot be read: {}", chain(&error)),
+            ));
+        }
+    };
+    if plan.len() as u64 > limit {
+        return Err(CodedError::new(
+            ErrorCode::InvalidJobGraph,
+            format!("the plan of application `{name}` is longer than {limit} bytes"),
+        )
+        .with_hint("describe the input in fewer splits, or read the list of splits in the source itself"));
+    }
+    check_version(&plan, name)?;
+    Ok(plan)
+}
+
+/// The bytes of the plan file; one more than allowed where it is longer.
+fn read_plan(path: &Path, limit: u64) -> io::Result<Bytes> {
+    // A pipe or device under the name would keep the reader for ever.
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut plan = Vec::new();
+    std::fs::File::open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut plan)?;
+    Ok(plan.into())
+}
+
+#[derive(Deserialize)]
+struct PlanVersion {
+    version: u32,
+}
+
+fn check_version(plan: &[u8], name: &str) -> Result<(), CodedError> {
+    let PlanVersion { version } = serde_json::from_slice(plan)
+        .map_err(|error| no_application(name, &format!("what it wrote is no plan: {error}")))?;
+    if version == PLAN_VERSION {
+        return Ok(());
+    }
+    Err(no_application(
+        name,
+        &format!("its plan has version {version}, and this cluster reads version {PLAN_VERSION}"),
+    )
+    .with_hint("build the application with the streamd version of the cluster"))
+}
+
+fn no_application(name: &str, reason: &str) -> CodedError {
+    let message = one_line(&format!("program `{name}` is no streamd application: {reason}"), 4096);
+    CodedError::new(ErrorCode::NotAnApplication, message)
+}
+
+fn no_plan(name: &str, ended: &Ended) -> CodedError {
+    let said = one_line(ended.said().trim(), 512);
+    let reason = match said.is_empty() {
+        true => "it ended without describing a job".to_owned(),
+        false => format!("it ended without describing a job, and printed: {said}"),
+    };
+    no_application(name, &reason).with_hint("does its main call env.execute()?")
+}
+
+fn failed(status: ExitStatus, name: &str, ended: &Ended) -> CodedError {
+    let words = match last_words(status, &ended.said(), LAST_LINES) {
+        silence if silence.is_empty() => "it printed nothing".to_owned(),
+        words => words,
+    };
+    CodedError::new(
+        ErrorCode::DescribeFailed,
+        format!(
+            "application `{name}` {} while describing its job: {words}",
+            exit_reason(status)
+        ),
+    )
+    .with_hint("correct its arguments or code; run by hand, it shows all of its output")
+}
+
+fn timed_out(timeout: Duration, name: &str, ended: &Ended) -> CodedError {
+    let said = ended.said();
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let words = last.map(|line| format!("; it printed last: {}", one_line(line, 512)));
+    CodedError::new(
+        ErrorCode::DescribeTimeout,
+        format!(
+            "application `{name}` did not describe its job within {timeout:?}{}",
+            words.unwrap_or_default()
+        ),
+    )
+    .with_hint("move work that takes long from its main into sources and functions")
+}

@@ -1,0 +1,157 @@
+//! The working directory: who holds it, what is in it, and how it is left.
+//!
+//! ```text
+//!   <work_dir>/lock                       held while the task manager lives
+//!             /artifacts/<sha256>         applications, mode 0500
+//!             /describe/<random>/         private to one description, gone with it
+//!             /jobs/<job id>/worker-<n>/  the current directory of a worker
+//! ```
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{JobId, WorkerId};
+use tracing::warn;
+
+/// The working directory of this task manager. Whoever holds the value holds the lock.
+#[derive(Debug)]
+pub(crate) struct WorkDirectory {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl WorkDirectory {
+    /// Creates what is missing, takes the lock, and removes what a task manager that was killed left behind.
+    pub(crate) fn open(root: &Path) -> Result<Self, CodedError> {
+        let denied = |error: &io::Error| not_writable("working directory", root, error);
+        let root = std::path::absolute(root).map_err(|error| denied(&error))?;
+        create_private(&root).map_err(|error| denied(&error))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(root.join("lock"))
+            .map_err(|error| denied(&error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(already_running(&root)),
+            Err(TryLockError::Error(error)) => return Err(denied(&error)),
+        }
+        let directory = Self { root, _lock: lock };
+        for remains in [directory.jobs(), directory.descriptions()] {
+            remove(&remains);
+            create_private(&remains).map_err(|error| denied(&error))?;
+        }
+        create_private(&directory.artifacts()).map_err(|error| denied(&error))?;
+        Ok(directory)
+    }
+
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    pub(crate) fn descriptions(&self) -> PathBuf {
+        self.root.join("describe")
+    }
+
+    pub(crate) fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
+    }
+
+    /// The directory of all of a job's workers. A job id is hexadecimal, so that it cannot lead elsewhere.
+    pub(crate) fn job(&self, job: JobId) -> PathBuf {
+        self.jobs().join(job.to_string())
+    }
+
+    pub(crate) fn worker(&self, job: JobId, worker: WorkerId) -> PathBuf {
+        self.job(job).join(worker.to_string())
+    }
+}
+
+fn already_running(root: &Path) -> CodedError {
+    CodedError::new(
+        ErrorCode::AlreadyRunning,
+        format!(
+            "working directory `{}` is in use by another task manager",
+            root.display()
+        ),
+    )
+    .with_hint("stop the other one, or give this one a directory of its own")
+}
+
+/// The error for a directory that cannot be used.
+pub(crate) fn not_writable(kind: &str, path: &Path, error: &io::Error) -> CodedError {
+    CodedError::caused(
+        ErrorCode::DirectoryNotWritable,
+        format!("{kind} `{}` cannot be written", path.display()),
+        error,
+    )
+}
+
+/// Creates a directory, and those above it, for this user alone. It is no error if it exists.
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes a directory with all that is in it. It is no error if it does not exist; what cannot be removed stays.
+pub(crate) fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => warn!(path = %path.display(), %error, "directory is left behind"),
+    }
+}
+
+/// A directory that exists as long as this value.
+#[derive(Debug)]
+pub(crate) struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    /// A new directory with an unused name in `parent`.
+    pub(crate) fn new_in(parent: &Path) -> io::Result<Self> {
+        let path = parent.join(uuid::Uuid::new_v4().simple().to_string());
+        create_private(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_task_manager_on_the_same_directory_is_refused_until_the_first_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = WorkDirectory::open(folder.path()).unwrap();
+        let error = WorkDirectory::open(folder.path()).unwrap_err();
+        assert_eq!(error.code, ErrorCode::AlreadyRunning);
+        drop(first);
+        WorkDirectory::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn remains_of_jobs_are_removed_at_the_start_and_applications_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = WorkDirectory::open(folder.path()).unwrap();
+        let job = JobId::from_bytes([1; 16]);
+        create_private(&directory.worker(job, WorkerId(1))).unwrap();
+        fs::write(directory.artifacts().join("abc"), b"x").unwrap();
+        drop(directory);
+        let directory = WorkDirectory::open(folder.path()).unwrap();
+        assert!(!directory.job(job).exists());
+        assert!(directory.artifacts().join("abc").exists());
+    }
+}

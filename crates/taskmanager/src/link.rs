@@ -1,0 +1,99 @@
+//! The link to the job manager: opened, registered, and then two directions.
+
+use std::time::Duration;
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_rpc::client::{DispatcherClient, connect, job_manager_peer};
+use streamd_rpc::limits::task_manager_link_client;
+use streamd_rpc::proto::task_manager_command::Command;
+use streamd_rpc::proto::task_manager_event::Event;
+use streamd_rpc::proto::{self, TaskManagerCommand, TaskManagerEvent};
+use streamd_rpc::status::from_status;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+/// Events that wait for the network. Pieces of logs are 64 KiB, so that at most 4 MiB wait; a worker's end behind them
+/// is late by as long as those take.
+const EVENT_QUEUE: usize = 64;
+
+/// How long the job manager may take to accept a registration.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The interval of heartbeats where the job manager names none.
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// The shortest interval of heartbeats: a mistaken setting must not flood the job manager.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// Sends events to the job manager. Clones share the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct EventSender(mpsc::Sender<TaskManagerEvent>);
+
+impl EventSender {
+    /// Sends an event, waiting for room. Once the link is gone events go nowhere: the job manager has written off what
+    /// they are about.
+    pub(crate) async fn send(&self, event: Event) {
+        let _link_gone = self.0.send(TaskManagerEvent { event: Some(event) }).await;
+    }
+
+    /// Sends an event if there is room.
+    pub(crate) fn send_if_idle(&self, event: Event) {
+        let _full_or_gone = self.0.try_send(TaskManagerEvent { event: Some(event) });
+    }
+}
+
+/// An accepted registration.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) events: EventSender,
+    pub(crate) commands: Streaming<TaskManagerCommand>,
+    /// The job manager's other service, over the same connection.
+    pub(crate) dispatcher: DispatcherClient,
+    /// How often to give a sign of life.
+    pub(crate) heartbeat: Duration,
+}
+
+impl Link {
+    /// Connects, registers, and waits for the job manager to accept.
+    pub(crate) async fn open(address: &str, registration: proto::TaskManagerRegistration) -> Result<Self, CodedError> {
+        let channel = connect(address).await?;
+        let peer = job_manager_peer(address);
+        let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
+        let events = EventSender(sender);
+        events.send(Event::Registration(registration)).await;
+        let mut client = task_manager_link_client(channel.clone());
+        let accepting = async {
+            let mut commands = client.connect(ReceiverStream::new(receiver)).await?.into_inner();
+            let first = commands.message().await?;
+            Ok((first.and_then(|command| command.command), commands))
+        };
+        let accepted = tokio::time::timeout(ACCEPT_TIMEOUT, accepting)
+            .await
+            .map_err(|_| CodedError::new(ErrorCode::DeadlineExceeded, format!("{peer} did not answer in time")))?;
+        match accepted {
+            Ok((Some(Command::Accepted(terms)), commands)) => Ok(Self {
+                events,
+                commands,
+                dispatcher: DispatcherClient::new(channel, address),
+                heartbeat: heartbeat_interval(&terms),
+            }),
+            Ok((Some(_), _)) => Err(CodedError::new(
+                ErrorCode::ProtocolMismatch,
+                format!("{peer} sent a command before it accepted the registration"),
+            )),
+            Ok((None, _)) => Err(CodedError::new(
+                ErrorCode::JobManagerUnreachable,
+                format!("{peer} closed the link without accepting the registration"),
+            )),
+            Err(status) => Err(from_status(&status, &peer)),
+        }
+    }
+}
+
+fn heartbeat_interval(terms: &proto::RegistrationAccepted) -> Duration {
+    match terms.heartbeat_interval_ms {
+        0 => DEFAULT_HEARTBEAT,
+        millis => Duration::from_millis(millis).max(SHORTEST_HEARTBEAT),
+    }
+}

@@ -1,0 +1,260 @@
+//! The life of a task manager: register, serve the link, register again when it breaks, and end without remains.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::TaskManagerId;
+use streamd_core::time::Clock;
+use streamd_rpc::client::job_manager_peer;
+use streamd_rpc::limits::endpoint;
+use streamd_rpc::proto;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::artifact::ArtifactCache;
+use crate::describe::Describer;
+use crate::directory::{WorkDirectory, not_writable};
+use crate::health::HealthService;
+use crate::link::Link;
+use crate::log::LogBook;
+use crate::options::TaskManagerOptions;
+use crate::process::Environment;
+use crate::session::{Session, SessionEnd};
+
+/// The pause after the first failed attempt to register; doubled after each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause: a job manager that comes back is found this soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What every part of a task manager shares.
+pub(crate) struct Shared {
+    pub(crate) id: TaskManagerId,
+    pub(crate) options: TaskManagerOptions,
+    pub(crate) directory: WorkDirectory,
+    pub(crate) artifacts: ArtifactCache,
+    pub(crate) describer: Describer,
+    pub(crate) environment: Environment,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Starts task managers.
+#[derive(Debug)]
+pub struct TaskManager;
+
+impl TaskManager {
+    /// Takes the working directory and begins to register. Returns before the job manager has answered: wait with
+    /// [`RunningTaskManager::registered`].
+    ///
+    /// # Errors
+    /// Malformed options, a directory that cannot be written or is in use, an address of the health service that is.
+    pub async fn start(options: TaskManagerOptions, clock: Arc<dyn Clock>) -> Result<RunningTaskManager, CodedError> {
+        endpoint(&options.job_manager)?;
+        if options.slots == 0 {
+            return Err(CodedError::new(
+                ErrorCode::InvalidArgument,
+                "a task manager must offer at least one slot",
+            ));
+        }
+        let (registered, registration) = watch::channel(false);
+        let health = HealthService::start(options.health_address, registration.clone()).await?;
+        let service = Service::prepare(options, clock, registered)?;
+        let id = service.shared.id.clone();
+        let shutdown = service.shutdown.clone();
+        let (done, outcome) = watch::channel(None);
+        // Ends by the shutdown token or by itself, and tells its outcome either way; a panic closes the channel.
+        tokio::spawn(async move {
+            let result = service.run().await;
+            health.stop().await;
+            done.send_replace(Some(result));
+        });
+        Ok(RunningTaskManager {
+            id,
+            shutdown,
+            registration,
+            outcome,
+        })
+    }
+}
+
+/// A task manager at work. Dropping it shuts it down without waiting.
+#[derive(Debug)]
+pub struct RunningTaskManager {
+    id: TaskManagerId,
+    shutdown: CancellationToken,
+    registration: watch::Receiver<bool>,
+    outcome: watch::Receiver<Option<Result<(), CodedError>>>,
+}
+
+impl RunningTaskManager {
+    /// The name under which it registers.
+    pub fn id(&self) -> &TaskManagerId {
+        &self.id
+    }
+
+    /// Waits until the job manager has accepted it.
+    ///
+    /// # Errors
+    /// What ended it before that.
+    pub async fn registered(&self) -> Result<(), CodedError> {
+        let mut registration = self.registration.clone();
+        let accepted = registration.wait_for(|registered| *registered).await.is_ok();
+        match accepted {
+            true => Ok(()),
+            false => self.finished().await.and_then(|()| Err(ended(&self.id))),
+        }
+    }
+
+    /// Waits until it has ended: after a shutdown, or because the job manager was out of reach for too long.
+    ///
+    /// # Errors
+    /// Why it ended, if nobody asked it to.
+    pub async fn finished(&self) -> Result<(), CodedError> {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+            Ok(Some(result)) => result,
+            Ok(None) | Err(_) => Err(CodedError::new(
+                ErrorCode::Internal,
+                format!("task manager `{}` panicked", self.id),
+            )),
+        }
+    }
+
+    /// Ends all workers, then the link, and returns when nothing is left.
+    ///
+    /// # Errors
+    /// Why it had ended before, if it had.
+    pub async fn shutdown(self) -> Result<(), CodedError> {
+        self.shutdown.cancel();
+        self.finished().await
+    }
+}
+
+impl Drop for RunningTaskManager {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn ended(id: &TaskManagerId) -> CodedError {
+    CodedError::new(ErrorCode::ClusterShuttingDown, format!("task manager `{id}` has ended"))
+}
+
+struct Service {
+    shared: Arc<Shared>,
+    book: LogBook,
+    registered: watch::Sender<bool>,
+    shutdown: CancellationToken,
+}
+
+impl Service {
+    fn prepare(
+        options: TaskManagerOptions,
+        clock: Arc<dyn Clock>,
+        registered: watch::Sender<bool>,
+    ) -> Result<Self, CodedError> {
+        let directory = WorkDirectory::open(&options.work_dir)?;
+        let artifacts = ArtifactCache::open(directory.artifacts())
+            .map_err(|error| not_writable("directory of applications", &directory.artifacts(), &error))?;
+        let book = LogBook::open(&options.log_dir, options.log_retention)
+            .map_err(|error| not_writable("log directory", &options.log_dir, &error))?;
+        book.remove_expired(clock.wall());
+        let environment = Environment::inherited(&options.inherit_environment);
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let shared = Shared {
+            id: TaskManagerId(format!("{}-{}", options.host, &random[..12])),
+            describer: Describer {
+                environment: environment.clone(),
+                directory: directory.descriptions(),
+                limits: options.describe.clone(),
+            },
+            options,
+            directory,
+            artifacts,
+            environment,
+            clock,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            book,
+            registered,
+            shutdown: CancellationToken::new(),
+        })
+    }
+
+    async fn run(mut self) -> Result<(), CodedError> {
+        let id = self.shared.id.clone();
+        loop {
+            let Some(link) = self.register().await? else {
+                return Ok(());
+            };
+            info!(task_manager = %id, slots = self.shared.options.slots, "registered");
+            self.registered.send_replace(true);
+            let end = Session::serve(Arc::clone(&self.shared), &mut self.book, link, &self.shutdown).await;
+            self.registered.send_replace(false);
+            match end {
+                SessionEnd::Shutdown => {
+                    info!(task_manager = %id, "task manager ended");
+                    return Ok(());
+                }
+                SessionEnd::Lost(error) => warn!(task_manager = %id, %error, "link lost; registering again"),
+            }
+        }
+    }
+
+    /// Tries to register until it is accepted; `None` if the task manager shuts down before.
+    async fn register(&self) -> Result<Option<Link>, CodedError> {
+        let options = &self.shared.options;
+        let timeout_ms = u64::try_from(options.registration_timeout.as_millis()).unwrap_or(u64::MAX);
+        let deadline = self.shared.clock.monotonic().plus(timeout_ms);
+        let mut pause = FIRST_PAUSE;
+        let mut told = None;
+        loop {
+            let attempt = tokio::select! {
+                attempt = Link::open(&options.job_manager, self.registration()) => attempt,
+                () = self.shutdown.cancelled() => return Ok(None),
+            };
+            let error = match attempt {
+                Ok(link) => return Ok(Some(link)),
+                Err(error) => error,
+            };
+            if self.shared.clock.monotonic() >= deadline {
+                return Err(gave_up(options, &error));
+            }
+            // The same refusal every two seconds says nothing new.
+            if told.as_ref() != Some(&error) {
+                warn!(%error, "task manager cannot register yet");
+                told = Some(error);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = self.shutdown.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    fn registration(&self) -> proto::TaskManagerRegistration {
+        proto::TaskManagerRegistration {
+            task_manager_id: self.shared.id.0.clone(),
+            host: self.shared.options.host.clone(),
+            slots: self.shared.options.slots,
+            process_id: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+fn gave_up(options: &TaskManagerOptions, last: &CodedError) -> CodedError {
+    let message = format!(
+        "task manager could not register at {} within {:?}: {}",
+        job_manager_peer(&options.job_manager),
+        options.registration_timeout,
+        last.message
+    );
+    CodedError {
+        message,
+        ..last.clone()
+    }
+}
