@@ -3,6 +3,8 @@
 //! The folders below `tests/fixtures` were written by the version that their names say. With `STREAMD_WRITE_FIXTURES` set, the
 //! test writes those of the present version anew instead; it never touches those of older ones.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
 use std::path::{Path, PathBuf};
 
 use streamd_core::barrier::{AfterBarrier, SnapshotKind, SnapshotOptions};

@@ -1,5 +1,7 @@
 //! What is written is read back, whatever its type, in either form, at any parallelism.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
 mod generate;
 
 use std::sync::Arc;
