@@ -186,12 +186,11 @@ async fn create(location: &Location, bytes: Bytes, nonce: &str) -> Result<(), Pu
             Err(error) => return resolve_failure(location, &bytes, error).await,
         }
     }
-    let reason = "the store says that it exists, and that it does not";
-    Err(StoreError::InvalidName {
-        name: location.uri(),
-        reason,
-    }
-    .into())
+    let source = StoreError::NotFound { uri: location.uri() };
+    Err(PublishError::OutcomeUnknown {
+        uri: location.uri(),
+        source,
+    })
 }
 
 async fn resolve_failure(location: &Location, bytes: &Bytes, error: StoreError) -> Result<(), PublishError> {

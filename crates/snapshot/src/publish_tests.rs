@@ -302,3 +302,26 @@ fn what_is_no_snapshot_is_told_apart() {
     std::fs::create_dir_all(path("folder/_metadata")).unwrap();
     assert!(matches!(read("folder"), SnapshotError::NoMetadata { .. }));
 }
+
+#[tokio::test]
+async fn an_uncertain_create_is_resolved_by_reading_back() {
+    use crate::store::faulty::{Fault, faulty};
+    let outcome = async |fault| {
+        let metadata = metadata(SnapshotKind::Savepoint, JobId::from_bytes([7; 16]), Vec::new());
+        let metadata = SnapshotMetadata {
+            operators: Vec::new(),
+            ..metadata
+        };
+        publish(&faulty(fault), &metadata).await
+    };
+    assert!(outcome(Fault::AppliedThenError).await.is_ok());
+    assert!(outcome(Fault::AppliedTwice).await.is_ok());
+    let failed = outcome(Fault::NotApplied).await.unwrap_err();
+    assert!(matches!(failed, PublishError::Failed(_)) && !failed.outcome_unknown());
+    let unknown = outcome(Fault::Blackout).await.unwrap_err();
+    assert!(matches!(unknown, PublishError::OutcomeUnknown { .. }) && unknown.outcome_unknown());
+    assert!(matches!(
+        outcome(Fault::Phantom).await,
+        Err(PublishError::OutcomeUnknown { .. })
+    ));
+}

@@ -5,6 +5,9 @@ mod location;
 mod upload;
 mod uri;
 
+#[cfg(test)]
+pub(crate) mod faulty;
+
 pub use folder::Entry;
 pub use location::{Created, Location, absolute_pointer};
 pub use upload::{BlockingUpload, Upload, Uploaded, digest_text};
