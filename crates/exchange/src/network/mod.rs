@@ -34,6 +34,9 @@ mod inboxes;
 pub mod attempt;
 pub mod data_plane;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::{AttemptNetwork, Closing};
 pub use data_plane::DataPlane;
 pub use error::NetworkError;

@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn the_bytes_come_out_in_order_at_whatever_step() {
-        let sizes: Vec<usize> = (0..200).map(|n| n * 37 % 3000).collect();
-        for step in [1, 24, 25, 1000, 100_000] {
+        let sizes: Vec<usize> = (0..60).map(|n| n * 137 % 3000).collect();
+        for step in [7, 24, 25, 1000, 100_000] {
             let (mut queue, expected) = queue(&sizes);
             let mut written = Vec::new();
             while queue.has_remaining() {
