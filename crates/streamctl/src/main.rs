@@ -1,1 +1,32 @@
-fn main() {}
+//! `streamctl`: the command line of a streamd cluster.
+//!
+//! Thin on purpose: a command turns its arguments into calls of the job manager's dispatcher and prints the answers, in
+//! Flink's words or as JSON. It deliberately knows no policy: whatever can be decided at the job manager is decided there.
+//!
+//! ```text
+//!   arguments ──▶ command::<verb> ──▶ session ──gRPC──▶ job manager
+//!                      │
+//!                      └──▶ output (stdout: results) and failure (stderr: `error:`, `hint:`; exit code)
+//! ```
+//!
+//! Reading order: [`arguments`], [`session`], then one file per command in [`command`].
+
+mod arguments;
+mod command;
+mod dispatch;
+
+mod configuration;
+mod session;
+
+mod application;
+mod location;
+mod operation;
+
+mod failure;
+mod interrupt;
+mod output;
+mod text;
+
+fn main() -> std::process::ExitCode {
+    dispatch::run()
+}

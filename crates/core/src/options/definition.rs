@@ -1,6 +1,7 @@
 //! What the table says about one configuration key.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 
 use super::error::Problem;
 use super::location::{absolute_directory, absolute_location};
@@ -111,6 +112,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A host name or IP address.
     Host,
+    /// An IP address.
+    Address,
     /// An absolute path of this machine.
     Directory,
     /// An absolute path or a URI of a store.
@@ -139,6 +142,7 @@ impl Kind {
                 .map(|number| number.to_string()),
             Self::Choice(words) => super::choice::find(words, text).map(str::to_owned),
             Self::Host => parse_host(text).map(str::to_owned),
+            Self::Address => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
             Self::Directory => return absolute_directory(text).map_err(Problem::Location),
             Self::Location => return absolute_location(text).map_err(Problem::Location),
         }
@@ -178,6 +182,7 @@ impl Kind {
             Self::Float { min, max } => format!("a number from {min} to {max}"),
             Self::Choice(words) => format!("one of `{}`", words.join("`, `")),
             Self::Host => "a host name or IP address".to_owned(),
+            Self::Address => "an IP address".to_owned(),
             Self::Directory => "an absolute path".to_owned(),
             Self::Location => "an absolute path or a `file://` URI".to_owned(),
         }
@@ -192,6 +197,7 @@ impl Kind {
             Self::Float { .. } => "float",
             Self::Choice(_) => "enum",
             Self::Host => "host",
+            Self::Address => "IP address",
             Self::Directory => "path",
             Self::Location => "path or URI",
         }

@@ -65,6 +65,26 @@ impl Directories {
     }
 }
 
+impl Configuration {
+    /// The `host:port` at which the job manager is reached; `None` where it picks its port, and writes the address into the
+    /// [`ADDRESS_FILE`].
+    pub fn job_manager_address(&self) -> Option<String> {
+        match self.get(keys::JOB_MANAGER_PORT) {
+            0 => None,
+            port => Some(host_and_port(&self.get(keys::JOB_MANAGER_ADDRESS), port)),
+        }
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
 fn default_working_directory(variable: impl Fn(&str) -> Option<String>) -> Result<PathBuf, CodedError> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")

@@ -81,29 +81,36 @@ options! {
     /// The address that the job manager listens on. `0.0.0.0` listens on every interface: whoever reaches the port can
     /// then run programs on the cluster.
     JOB_MANAGER_BIND_HOST: String = "jobmanager.bind-host" {
-        kind: Kind::Host, fallback: Value("localhost"), scope: Cluster
+        kind: Kind::Host, fallback: Value("127.0.0.1"), scope: Cluster
     }
-    /// The host at which other task managers' workers reach this one's.
+    /// The name of a task manager's host, as `streamctl cluster status` shows it.
     TASK_MANAGER_HOST: String = "taskmanager.host" {
         kind: Kind::Host, fallback: Value("localhost"), scope: Cluster, deprecated: &["taskmanager.hostname"]
     }
-    /// The address that the workers of a task manager listen on for records.
+    /// The IP address that the workers of a task manager listen on for records, and are reached at by other workers.
     TASK_MANAGER_BIND_HOST: String = "taskmanager.bind-host" {
-        kind: Kind::Host, fallback: Value("localhost"), scope: Cluster
+        kind: Kind::Address, fallback: Value("127.0.0.1"), scope: Cluster
     }
     /// How many slots a task manager offers. A slot is one thread that runs one parallel slice of a job.
     TASK_MANAGER_SLOTS: Option<u32> = "taskmanager.numberOfTaskSlots" {
         kind: Kind::Integer { min: 1, max: 1024 }, fallback: Unset("the number of processors"), scope: Cluster
     }
+    /// How long a task manager looks for its job manager, at the start and after it has lost it, before it ends.
+    TASK_MANAGER_REGISTRATION_TIMEOUT: Duration = "taskmanager.registration.timeout" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("5 min"), scope: Cluster,
+        deprecated: &["taskmanager.maxRegistrationDuration"],
+    }
+    /// How much of the log of one worker is kept: the newest part.
+    WORKER_LOG_MAX_SIZE: ByteSize = "taskmanager.worker-log.max-size" {
+        kind: Kind::Size { min: 64 << 10, max: 1 << 40 }, fallback: Value("64 mb"), scope: Cluster
+    }
+    /// For how long the log of a worker is kept after its last line.
+    WORKER_LOG_RETENTION: Duration = "taskmanager.worker-log.retention" {
+        kind: ANY_DURATION, fallback: Value("7 d"), scope: Cluster
+    }
     /// The parallelism of a job that sets none, in code or with `run -p`.
     PARALLELISM: u32 = "parallelism.default" {
         kind: Kind::Integer { min: 1, max: UPPER_BOUND_MAX_PARALLELISM as u64 }, fallback: Value("1"), scope: Job
-    }
-    /// The number of key groups of a job that sets none in code: the most that its parallelism can ever become without
-    /// losing its state. A snapshot that is restored brings its own.
-    MAX_PARALLELISM: Option<u32> = "pipeline.max-parallelism" {
-        kind: Kind::Integer { min: 1, max: UPPER_BOUND_MAX_PARALLELISM as u64 },
-        fallback: Unset("128 times the parallelism, rounded up to a power of two, at most 32768"), scope: Job
     }
     /// The time from the start of one periodic checkpoint to the start of the next.
     CHECKPOINTING_INTERVAL: Option<Duration> = "execution.checkpointing.interval" {

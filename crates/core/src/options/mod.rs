@@ -25,7 +25,7 @@ mod value;
 pub use value::{ByteSize, Setting, format_duration, format_size, parse_duration, parse_size};
 
 mod directories;
-pub use directories::{ADDRESS_FILE, CONFIGURATION_FILE, Directories};
+pub use directories::{ADDRESS_FILE, CONFIGURATION_FILE, Directories, host_and_port};
 
 mod choice;
 mod legacy;

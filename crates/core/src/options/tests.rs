@@ -46,6 +46,7 @@ fn every_value_that_a_key_accepts_can_be_read() {
             Kind::Float { min, max } => vec![min.to_string(), max.to_string()],
             Kind::Choice(words) => words.iter().map(|word| word.to_lowercase()).collect(),
             Kind::Host => vec!["::1".to_owned(), "node-1.example.org".to_owned()],
+            Kind::Address => vec!["::1".to_owned(), "10.0.0.1".to_owned()],
             Kind::Directory => vec!["/data/".to_owned()],
             Kind::Location => vec!["file:///data/".to_owned(), "/data".to_owned()],
         };
@@ -238,6 +239,7 @@ fn a_wrong_value_is_refused_with_file_line_and_key() {
             "jobmanager.rpc.address: http://x",
             "expected a host name or IP address, found `http://x`",
         ),
+        ("taskmanager.bind-host: here", "expected an IP address, found `here`"),
         ("state.checkpoints.dir: data/cp", "the path `data/cp` is relative"),
         (
             "state.checkpoints.dir: s3://me:secret@bucket/cp",

@@ -1,0 +1,106 @@
+//! `streamctl info`: what an application would run, without running it.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::graph::{Guarantee, JobGraph};
+use streamd_rpc::proto::DescribeApplicationRequest;
+
+use super::program::ProgramArguments;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::session::Session;
+
+/// Show the plan of an application without running it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  streamctl info -p 4 target/release/flights --input flights.csv")]
+pub struct InfoCommand {
+    #[command(flatten)]
+    program: ProgramArguments,
+}
+
+#[derive(Serialize)]
+struct Described<'a> {
+    job_name: &'a str,
+    guarantee: Guarantee,
+    warnings: &'a [String],
+    plan: &'a Value,
+}
+
+impl InfoCommand {
+    /// Has a task manager describe the application.
+    pub async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
+        let program = self.program.check(session).await?;
+        let client = session.connect().await?;
+        let plan = session
+            .within("the application is not described", async {
+                let application = Some(program.upload(&client).await?);
+                Ok(client
+                    .describe_application(DescribeApplicationRequest { application })
+                    .await?
+                    .plan)
+            })
+            .await?;
+        let plan: Value = serde_json::from_slice(&plan).map_err(unreadable)?;
+        let graph: JobGraph = serde_json::from_value(plan.clone()).map_err(unreadable)?;
+        print(&graph, &plan, output)
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Failure {
+    CodedError::caused(
+        ErrorCode::ProtocolMismatch,
+        "the plan that the job manager sent cannot be read",
+        &error,
+    )
+    .into()
+}
+
+fn print(graph: &JobGraph, plan: &Value, output: &mut Output) -> Result<(), Failure> {
+    let warnings = warnings(graph);
+    output.line("----------------------- Execution Plan -----------------------")?;
+    for line in serde_json::to_string_pretty(plan)
+        .expect("a value that was parsed prints")
+        .lines()
+    {
+        output.line(line)?;
+    }
+    output.line(&"-".repeat(62))?;
+    output.line("")?;
+    output.line(&format!("Job: {}", graph.name))?;
+    output.line(&format!("Guarantee: {}", guarantee(graph.guarantee())))?;
+    for warning in &warnings {
+        output.line(&format!("Warning: {warning}"))?;
+    }
+    output.object(&Described {
+        job_name: &graph.name,
+        guarantee: graph.guarantee(),
+        warnings: &warnings,
+        plan,
+    })
+}
+
+fn guarantee(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::AtMostOnce => "at most once",
+        Guarantee::AtLeastOnce => "at least once",
+        Guarantee::ExactlyOnce => "exactly once",
+    }
+}
+
+/// What the user should know before relying on savepoints.
+fn warnings(graph: &JobGraph) -> Vec<String> {
+    graph
+        .operators()
+        .filter(|(_, operator)| operator.uid.is_none() && (!operator.states.is_empty() || operator.initial_splits.is_some()))
+        .map(|(_, operator)| {
+            format!(
+                "operator `{}` has state but no uid: add `.uid(\"…\")`, or its state is lost when the job graph changes",
+                operator.name
+            )
+        })
+        .collect()
+}

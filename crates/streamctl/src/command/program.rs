@@ -1,0 +1,95 @@
+//! The application of `run` and `info`: file, arguments, parallelism and settings.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use streamd_core::options::{Configuration, keys};
+use streamd_rpc::client::{ApplicationFile, DispatcherClient};
+use streamd_rpc::proto::Application;
+
+use crate::application;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What `run` and `info` say of an application.
+#[derive(Debug, Args)]
+pub struct ProgramArguments {
+    /// The parallelism of the job [default: the configuration's parallelism.default]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32768))]
+    parallelism: Option<u32>,
+    /// A setting of the job; may be given more than once
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The application binary, and its arguments: everything after it is handed to it
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, num_args = 1.., value_names = ["APP", "ARGS"])]
+    program: Vec<OsString>,
+}
+
+/// An application that was found fit to be sent.
+pub struct Program {
+    file: ApplicationFile,
+    application: Application,
+}
+
+impl Program {
+    /// Makes sure that the job manager has the application, and returns how to call it.
+    pub async fn upload(self, client: &DispatcherClient) -> Result<Application, Failure> {
+        client.upload(&self.file).await?;
+        Ok(self.application)
+    }
+}
+
+impl ProgramArguments {
+    /// Checks the settings and the file; talks to nobody.
+    pub async fn check(self, session: &Session) -> Result<Program, Failure> {
+        let mut words = self.program.into_iter();
+        let path = words.next().expect("the parser demands one");
+        if path.as_encoded_bytes().starts_with(b"-") {
+            return Err(Failure::usage(format!(
+                "unexpected option `{}` before the application",
+                path.display()
+            )));
+        }
+        let arguments = words
+            .map(|word| {
+                word.into_string().map_err(|word| {
+                    Failure::usage(format!("argument `{}` of the application is not UTF-8", word.display()))
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let configuration = settings(&self.settings)?;
+        let job = job_configuration(&configuration)?;
+        let parallelism = self
+            .parallelism
+            .or_else(|| job.explicit(keys::PARALLELISM))
+            .unwrap_or(0);
+        let file = application::open(&PathBuf::from(path), session.configuration()).await?;
+        let application = Application {
+            sha256: file.sha256.clone(),
+            file_name: file.file_name.clone(),
+            arguments,
+            parallelism,
+            configuration,
+        };
+        Ok(Program { file, application })
+    }
+}
+
+/// The settings as the job manager gets them: the last of a key counts.
+fn settings(arguments: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    // Reading them once here says what is wrong with an argument as the user wrote it.
+    Configuration::default()
+        .with_arguments(arguments)
+        .map_err(|error| error.coded())?;
+    let pairs = arguments.iter().filter_map(|argument| argument.split_once('='));
+    Ok(pairs
+        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+        .collect())
+}
+
+fn job_configuration(settings: &BTreeMap<String, String>) -> Result<Configuration, Failure> {
+    let configuration = Configuration::default().with_job_settings(settings);
+    Ok(configuration.map_err(|error| error.coded())?)
+}

@@ -1,0 +1,81 @@
+//! `streamctl stop`: end a job with a savepoint whose effects are committed.
+
+use clap::Args;
+use serde::Serialize;
+use streamd_rpc::proto::OperationKind;
+
+use crate::arguments::{OperationArguments, job_id};
+use crate::failure::Failure;
+use crate::location::absolute;
+use crate::operation::Operation;
+use crate::output::Output;
+use crate::session::Session;
+
+/// Stop a job with a savepoint, and commit what it wrote
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  streamctl stop -p /data/savepoints fd72014d4c864993a2e5a9287b4a9c5d
+  streamctl stop --drain fd72014d4c864993a2e5a9287b4a9c5d
+
+The job FINISHES once everything up to the savepoint is committed. With --drain the input ends first, and everything is
+flushed: for a job that is not to be resumed.")]
+pub struct StopCommand {
+    /// The folder under which the savepoint gets its own [default: state.savepoints.dir]
+    #[arg(short = 'p', long = "savepointPath", visible_alias = "savepoint-path", value_name = "DIR", num_args = 0..=1)]
+    savepoint_path: Option<Option<String>>,
+    /// End the input and flush everything first
+    #[arg(short, long)]
+    drain: bool,
+    /// The job
+    #[arg(value_name = "JOBID")]
+    job_id: Option<String>,
+    #[command(flatten)]
+    operation: OperationArguments,
+}
+
+#[derive(Serialize)]
+struct Stopped<'a> {
+    job_id: &'a str,
+    drained: bool,
+    savepoint_path: &'a str,
+    bytes: u64,
+    duration_ms: u64,
+}
+
+impl StopCommand {
+    /// Stops.
+    pub async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
+        let (job, directory) = match (self.job_id, self.savepoint_path) {
+            // As in Flink: `stop -p X` with nothing else means job X and the default directory.
+            (None, Some(Some(only))) => (only, None),
+            (Some(job), directory) => (job, directory.flatten()),
+            (None, None | Some(None)) => return Err(Failure::usage("a job id is missing: specify the job to stop")),
+        };
+        let operation = Operation {
+            job_id: job_id(&job).map_err(Failure::usage)?,
+            kind: if self.drain {
+                OperationKind::Drain
+            } else {
+                OperationKind::Stop
+            },
+            target: directory.as_deref().map(absolute).transpose()?,
+            request_id: self.operation.request_id,
+        };
+        let job_id = operation.job_id.to_string();
+        let client = session.connect().await?;
+        let verb = if self.drain { "Draining" } else { "Suspending" };
+        output.line(&format!("{verb} job \"{job_id}\" with a savepoint."))?;
+        output.line(&format!("Triggering stop-with-savepoint for job {job_id}."))?;
+        output.line("Waiting for response...")?;
+        let done = operation.run(&client, session).await?;
+        output.line(&format!("Savepoint completed. Path: {}", done.savepoint_path))?;
+        output.object(&Stopped {
+            job_id: &job_id,
+            drained: self.drain,
+            savepoint_path: &done.savepoint_path,
+            bytes: done.bytes,
+            duration_ms: done.duration_ms,
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! From arguments to a command to an exit code.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use streamd_core::error::{CodedError, ErrorCode};
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::session::Session;
+
+/// Parses the arguments and runs the command.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    let mut output = Output::new(arguments.global.output);
+    match execute(arguments, &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(output.format()),
+    }
+}
+
+/// Prints help and versions on stdout (exit code 0) and usage errors on stderr (exit code 2).
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Printing fails if the reader is gone; the exit code is all that is left to say.
+    drop(error.print());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn execute(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Completions(command) => command.execute(Arguments::command(), output),
+        Command::Man(command) => command.execute(Arguments::command()),
+        Command::Run(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Info(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::List(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Savepoint(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Cancel(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Stop(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Logs(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Cluster(command) => with_session(global, async |session| command.execute(&session, output).await),
+    }
+}
+
+/// Runs a command that talks to the cluster, on this thread: it has one connection to serve, and starts fastest.
+fn with_session(
+    global: crate::arguments::GlobalArguments,
+    command: impl AsyncFnOnce(Session) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CodedError::caused(ErrorCode::Internal, "the asynchronous runtime does not start", &error))?;
+    let session = Session::open(global)?;
+    let outcome = runtime.block_on(command(session));
+    // A file that is still being read in the background must not delay the exit.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,73 @@
+//! What a command works with: the job manager, and how long to wait for it.
+
+use std::time::Duration;
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::options::Configuration;
+use streamd_rpc::client::DispatcherClient;
+
+use crate::arguments::GlobalArguments;
+use crate::configuration::{job_manager_address, load};
+use crate::failure::Failure;
+
+/// The surroundings of one command.
+pub struct Session {
+    configuration: Configuration,
+    job_manager: Option<String>,
+    timeout: Option<Duration>,
+}
+
+impl Session {
+    /// Reads the configuration. Connects to nothing.
+    pub fn open(global: GlobalArguments) -> Result<Self, Failure> {
+        let configuration = load(global.configuration_directory.as_deref())?;
+        Ok(Self {
+            configuration,
+            job_manager: global.job_manager,
+            timeout: global.timeout,
+        })
+    }
+
+    /// The configuration of the client.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// The `host:port` of the job manager.
+    pub fn address(&self) -> Result<String, Failure> {
+        match &self.job_manager {
+            Some(address) => Ok(address.clone()),
+            None => Ok(job_manager_address(&self.configuration)?),
+        }
+    }
+
+    /// A connection to the job manager.
+    pub async fn connect(&self) -> Result<DispatcherClient, Failure> {
+        Ok(DispatcherClient::connect(&self.address()?).await?)
+    }
+
+    /// The time that the user gave the command.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Waits for `work` no longer than the user wants; `what` is what did not happen in time, for the message.
+    pub async fn within<T>(&self, what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Some(timeout) = self.timeout else {
+            return work.await;
+        };
+        match tokio::time::timeout(timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(
+                CodedError::new(ErrorCode::DeadlineExceeded, format!("{what} within {}", shown(timeout)))
+                    .with_hint("give more time with --timeout, or leave it out")
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// A duration as the user would write it.
+pub fn shown(duration: Duration) -> String {
+    streamd_core::options::format_duration(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,146 @@
+//! `cluster wait` and `cluster status`, and how the job manager is found.
+
+use streamd_rpc::proto::{GetClusterResponse, TaskManager};
+
+use crate::fake::{Fake, Ran, Script, done, run_with};
+
+fn cluster() -> GetClusterResponse {
+    GetClusterResponse {
+        version: "0.1.0".to_owned(),
+        incarnation: "jm-1".to_owned(),
+        task_managers: vec![TaskManager {
+            id: "tm-1".to_owned(),
+            host: "localhost".to_owned(),
+            slots: 4,
+            free_slots: 3,
+            process_id: 77,
+        }],
+        slots_total: 4,
+        slots_free: 3,
+    }
+}
+
+#[test]
+fn the_cluster_shows_its_task_managers_and_slots() {
+    let fake = Fake::start(Script {
+        cluster: cluster(),
+        ..Script::default()
+    });
+    let address = fake.address();
+    assert_eq!(
+        fake.run(&["cluster", "status"]),
+        done(format!(
+            "Job manager {address}, version 0.1.0: 1 task managers with 4 slots, 3 of them free\n\
+             tm-1 : localhost : 4 slots, 3 free (process 77)\n"
+        ))
+    );
+    assert_eq!(
+        fake.run(&["cluster", "status", "--output", "json"]),
+        done(format!(
+            "{{\"address\":\"{address}\",\"version\":\"0.1.0\",\"incarnation\":\"jm-1\",\"slots_total\":4,\"slots_free\":3,\
+             \"task_managers\":[{{\"id\":\"tm-1\",\"host\":\"localhost\",\"process_id\":77,\"slots\":4,\"free_slots\":3}}]}}\n"
+        ))
+    );
+}
+
+#[test]
+fn waiting_ends_when_the_cluster_is_as_large_as_wanted() {
+    let fake = Fake::start(Script {
+        cluster: cluster(),
+        ..Script::default()
+    });
+    assert_eq!(
+        fake.run(&["cluster", "wait", "--task-managers", "1", "--slots", "4"])
+            .code,
+        0
+    );
+    assert_eq!(
+        fake.run(&["cluster", "wait", "--slots", "5", "--timeout", "50ms"]),
+        Ran {
+            code: 6,
+            stdout: String::new(),
+            stderr: "error: the cluster is not ready after 50 ms: it has 1 task managers with 4 slots, 3 of them free [SD-0307]\n\
+                     hint: look into the logs of the job manager and task managers\n"
+                .to_owned(),
+        }
+    );
+}
+
+#[test]
+fn a_job_manager_that_is_down_is_named_with_what_to_do() {
+    // A port that was free a moment ago: nobody listens on it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let ran = run_with(&[], &["-m", &address, "list", "-r"]);
+    assert_eq!(ran.code, 6);
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "error: the job manager at `{address}` cannot be reached [SD-0301]\n\
+             hint: start a cluster with bin/start-cluster.sh, or name another with -m HOST:PORT\n"
+        )
+    );
+    let ran = run_with(
+        &[("STREAMD_JOBMANAGER", &address)],
+        &["cluster", "wait", "--timeout", "50ms"],
+    );
+    assert_eq!(ran.code, 6);
+    assert!(
+        ran.stderr.contains(&format!(
+            "not ready after 50 ms: the job manager at `{address}` cannot be reached"
+        )),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn the_job_manager_is_found_through_the_configuration() {
+    let fake = Fake::start(Script {
+        cluster: cluster(),
+        ..Script::default()
+    });
+    let (host, port) = fake
+        .address()
+        .split_once(':')
+        .map(|(host, port)| (host.to_owned(), port.to_owned()))
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let write = |text: &str| std::fs::write(directory.path().join("streamd.yaml"), text).unwrap();
+
+    write(&format!("jobmanager.rpc:\n  address: {host}\n  port: {port}\n"));
+    assert_eq!(run_with(&[("STREAMD_CONF_DIR", path)], &["cluster", "status"]).code, 0);
+    assert_eq!(run_with(&[], &["--conf", path, "cluster", "status"]).code, 0);
+
+    // Port 0: the job manager has written down the one that it picked.
+    write(&format!(
+        "jobmanager.rpc.port: 0\nenv.pid.dir: {path}\nprocess.working-dir: {path}\n"
+    ));
+    std::fs::write(
+        directory.path().join("jobmanager.address"),
+        format!("{}\n", fake.address()),
+    )
+    .unwrap();
+    assert_eq!(run_with(&[("STREAMD_CONF_DIR", path)], &["cluster", "status"]).code, 0);
+
+    std::fs::remove_file(directory.path().join("jobmanager.address")).unwrap();
+    let ran = run_with(&[("STREAMD_CONF_DIR", path)], &["cluster", "status"]);
+    assert_eq!(ran.code, 6);
+    let message = format!("error: the job manager's address is not in `{path}/jobmanager.address`: No such file");
+    assert!(ran.stderr.starts_with(&message), "{ran:?}");
+
+    write("jobmanager.rpc.prot: 1\n");
+    let ran = run_with(&[("STREAMD_CONF_DIR", path)], &["list"]);
+    assert_eq!(
+        ran,
+        Ran {
+            code: 2,
+            stdout: String::new(),
+            stderr: format!(
+                "error: {path}/streamd.yaml:1: `jobmanager.rpc.prot`: unknown key [SD-0103]\n\
+                 hint: did you mean `jobmanager.rpc.port`?\n"
+            ),
+        }
+    );
+}

@@ -1,0 +1,153 @@
+//! `list`, `cancel` and `logs`.
+
+use streamd_rpc::proto::{JobState, JobSummary};
+
+use crate::fake::{Fake, JOB, Ran, Script, done, job};
+
+fn four_jobs() -> Fake {
+    let failed = JobSummary {
+        last_failure: "worker exited with signal 9".to_owned(),
+        restarts: 2,
+        start_time_ms: 1_795_208_538_000,
+        ..job("broken", JobState::Failed)
+    };
+    Fake::start(Script {
+        jobs: vec![
+            failed,
+            job("flights", JobState::Running),
+            job("waits", JobState::Created),
+            job("again", JobState::Restarting),
+        ],
+        ..Script::default()
+    })
+}
+
+#[test]
+fn an_empty_cluster_lists_nothing_in_flinks_words() {
+    let fake = Fake::start(Script::default());
+    assert_eq!(
+        fake.run(&["list"]),
+        done("Waiting for response...\nNo running jobs.\nNo scheduled jobs.\n")
+    );
+    assert_eq!(
+        fake.run(&["list", "-a"]),
+        done("Waiting for response...\nNo running jobs.\nNo scheduled jobs.\n")
+    );
+    assert_eq!(
+        fake.run(&["list", "-r"]),
+        done("Waiting for response...\nNo running jobs.\n")
+    );
+    assert_eq!(
+        fake.run(&["list", "-s"]),
+        done("Waiting for response...\nNo scheduled jobs.\n")
+    );
+    assert_eq!(fake.run(&["list", "--output", "json"]), done(""));
+}
+
+#[test]
+fn jobs_are_listed_in_flinks_layout() {
+    let expected = format!(
+        "\
+Waiting for response...
+------------------ Running/Restarting Jobs -------------------
+20.11.2026 21:02:17 : {JOB} : again (RESTARTING)
+20.11.2026 21:02:17 : {JOB} : flights (RUNNING)
+--------------------------------------------------------------
+----------------------- Scheduled Jobs -----------------------
+20.11.2026 21:02:17 : {JOB} : waits (CREATED)
+--------------------------------------------------------------
+---------------------- Terminated Jobs -----------------------
+20.11.2026 21:02:18 : {JOB} : broken (FAILED)
+--------------------------------------------------------------
+"
+    );
+    assert_eq!(four_jobs().run(&["list", "-a"]), done(expected));
+}
+
+#[test]
+fn a_program_gets_one_object_a_job() {
+    let expected = format!(
+        r#"{{"job_id":"{JOB}","name":"again","state":"RESTARTING","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null}}
+{{"job_id":"{JOB}","name":"flights","state":"RUNNING","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null}}
+{{"job_id":"{JOB}","name":"waits","state":"CREATED","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null}}
+{{"job_id":"{JOB}","name":"broken","state":"FAILED","start_time_ms":1795208538000,"end_time_ms":1795208537390,"restarts":2,"last_failure":"worker exited with signal 9"}}
+"#
+    );
+    assert_eq!(four_jobs().run(&["list", "-a", "--output", "json"]), done(expected));
+}
+
+#[test]
+fn a_hostile_job_name_cannot_command_the_terminal() {
+    let fake = Fake::start(Script {
+        jobs: vec![job("\u{1b}[2Jx\ny", JobState::Running)],
+        ..Script::default()
+    });
+    assert!(
+        fake.run(&["list", "-r"])
+            .stdout
+            .contains(" : \\u{1b}[2Jx\\ny (RUNNING)\n")
+    );
+}
+
+#[test]
+fn cancelling_says_so() {
+    let fake = Fake::start(Script {
+        cancels: true,
+        ..Script::default()
+    });
+    let expected = format!("Cancelling job {JOB}.\nCancelled job {JOB}.\n");
+    assert_eq!(fake.run(&["cancel", &JOB.to_uppercase()]), done(expected));
+    assert_eq!(fake.requests(), [format!("CancelJobRequest {{ job_id: \"{JOB}\" }}")]);
+    assert_eq!(
+        fake.run(&["cancel", JOB, "--output", "json"]),
+        done(format!(
+            "{{\"job_id\":\"{JOB}\",\"canceled\":true,\"savepoint_path\":null}}\n"
+        ))
+    );
+}
+
+#[test]
+fn a_job_that_is_not_there_ends_with_code_3() {
+    let fake = Fake::start(Script::default());
+    assert_eq!(
+        fake.run(&["cancel", JOB]),
+        Ran {
+            code: 3,
+            stdout: format!("Cancelling job {JOB}.\n"),
+            stderr: format!("error: there is no job `{JOB}` [SD-0401]\nhint: list the jobs with `streamctl list -a`\n"),
+        }
+    );
+    assert_eq!(
+        fake.run(&["cancel", JOB, "--output", "json"]).stderr,
+        format!(
+            "{{\"error\":{{\"code\":\"SD-0401\",\"message\":\"there is no job `{JOB}`\",\"hint\":\"list the jobs with `streamctl list -a`\"}}}}\n"
+        )
+    );
+}
+
+#[test]
+fn logs_come_line_by_line_however_they_were_cut() {
+    let logs = [
+        ("worker-1", "one\ntw"),
+        ("worker-2", "\u{1b}[31mred"),
+        ("worker-1", "o\r\n"),
+        ("worker-2", "!\n"),
+    ];
+    let logs = logs.map(|(worker, chunk)| (worker.to_owned(), chunk.as_bytes().to_vec()));
+    let fake = Fake::start(Script {
+        logs: logs.to_vec(),
+        ..Script::default()
+    });
+    assert_eq!(
+        fake.run(&["logs", "-f", JOB]),
+        Ran {
+            code: 0,
+            stdout: "one\ntwo\n\\u{1b}[31mred!\n".to_owned(),
+            stderr: "==> worker-1 <==\n==> worker-2 <==\n".to_owned(),
+        }
+    );
+    assert_eq!(
+        fake.run(&["logs", JOB, "--output", "json"]).stdout.lines().next(),
+        Some(r#"{"worker":"worker-1","line":"one"}"#)
+    );
+}

@@ -1,0 +1,10 @@
+//! Every command, as its users meet it: the real program against a job manager that says what the test wants.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod cluster;
+mod fake;
+mod jobs;
+mod refusals;
+mod run;
+mod savepoints;

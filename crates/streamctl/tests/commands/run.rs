@@ -1,0 +1,241 @@
+//! `run` and `info`. The application is streamctl itself: a program of this machine that nobody executes here.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::graph::{
+    CheckpointSettings, Guarantee, JobGraph, JobVertex, Operator, OperatorKind, PLAN_VERSION, StateDescriptor,
+    StateKind,
+};
+use streamd_core::id::OperatorId;
+use streamd_core::row::DataType;
+use streamd_rpc::proto::{JobState, JobSummary};
+
+use crate::fake::{Fake, JOB, Ran, Script, command, done, job};
+
+const APPLICATION: &str = env!("CARGO_BIN_EXE_streamctl");
+
+fn running_to(end: JobSummary) -> Fake {
+    Fake::start(Script {
+        changes: vec![job("flights", JobState::Running), end],
+        ..Script::default()
+    })
+}
+
+#[test]
+fn a_detached_run_submits_and_returns() {
+    let fake = Fake::start(Script {
+        warnings: vec!["operator `map` has no uid".to_owned()],
+        ..Script::default()
+    });
+    let ran = fake.run(&[
+        "run",
+        "-d",
+        "-n",
+        "-p",
+        "4",
+        "-s",
+        "/data/sp/savepoint-1",
+        "-D",
+        "execution.checkpointing.interval=1s",
+        "--job-id",
+        JOB,
+        APPLICATION,
+        "--input",
+        "x",
+        "-p",
+        "9",
+        "--",
+        "-d",
+    ]);
+    assert_eq!(
+        ran,
+        Ran {
+            code: 0,
+            stdout: format!("Job has been submitted with JobID {JOB}\n"),
+            stderr: "warning: operator `map` has no uid\n".to_owned(),
+        }
+    );
+    let requests = fake.requests();
+    let size = std::fs::metadata(APPLICATION).unwrap().len();
+    assert_eq!(requests[0], format!("\"uploaded {size} bytes\""));
+    for part in [
+        "file_name: \"streamctl\"",
+        "arguments: [\"--input\", \"x\", \"-p\", \"9\", \"--\", \"-d\"]",
+        "parallelism: 4",
+        "configuration: {\"execution.checkpointing.interval\": \"1s\"}",
+        &format!("job_id: \"{JOB}\", savepoint_path: \"file:///data/sp/savepoint-1\", allow_non_restored_state: true"),
+    ] {
+        assert!(requests[1].contains(part), "{part} in {}", requests[1]);
+    }
+}
+
+#[test]
+fn the_parallelism_may_be_set_like_any_other_key() {
+    let fake = Fake::start(Script::default());
+    fake.run(&["run", "-d", "-D", "parallelism.default=3", APPLICATION]);
+    assert!(fake.requests()[1].contains("parallelism: 3"), "{:?}", fake.requests());
+}
+
+#[test]
+fn an_attached_run_stays_until_the_job_has_finished() {
+    let fake = running_to(job("flights", JobState::Finished));
+    assert_eq!(
+        fake.run(&["run", APPLICATION]),
+        Ran {
+            code: 0,
+            stdout: format!(
+                "\
+Job has been submitted with JobID {JOB}
+Program execution finished
+Job with JobID {JOB} has finished.
+Job Runtime: 390 ms
+"
+            ),
+            stderr: "Job execution switched to status RUNNING.\nJob execution switched to status FINISHED.\n"
+                .to_owned(),
+        }
+    );
+    assert_eq!(
+        fake.run(&["run", "--output", "json", APPLICATION]),
+        done(format!(
+            "{{\"job_id\":\"{JOB}\",\"job_name\":\"flights\",\"warnings\":[]}}\n\
+             {{\"job_id\":\"{JOB}\",\"state\":\"FINISHED\",\"runtime_ms\":390,\"restarts\":0,\"failure\":null}}\n"
+        ))
+    );
+}
+
+#[test]
+fn an_attached_run_ends_with_1_when_the_job_fails_or_is_cancelled() {
+    let failed = JobSummary {
+        last_failure: "line 7 of `x.csv` is no flight".to_owned(),
+        ..job("flights", JobState::Failed)
+    };
+    let ran = running_to(failed).run(&["run", APPLICATION]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.ends_with(&format!(
+            "error: job `{JOB}` failed: line 7 of `x.csv` is no flight [SD-0405]\n\
+             hint: see what its workers wrote with `streamctl logs {JOB}`\n"
+        )),
+        "{ran:?}"
+    );
+    let ran = running_to(job("flights", JobState::Canceled)).run(&["run", APPLICATION]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr
+            .ends_with(&format!("error: job `{JOB}` was cancelled [SD-0406]\n")),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn ctrl_c_detaches_from_the_job_and_says_so() {
+    let fake = Fake::start(Script {
+        changes: vec![job("flights", JobState::Running)],
+        ..Script::default()
+    });
+    let address = fake.address();
+    let mut child = command(&[("STREAMD_JOBMANAGER", &address)], &["run", APPLICATION])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert_eq!(line, "Job execution switched to status RUNNING.\n");
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    line.clear();
+    stderr.read_line(&mut line).unwrap();
+    assert_eq!(
+        line,
+        format!("Detached from job {JOB}, which goes on. To end it: streamctl cancel {JOB}\n")
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_refused_submission_ends_with_the_code_of_the_refusal() {
+    let error = CodedError::new(ErrorCode::SnapshotNotFound, "there is no snapshot at `file:///x`");
+    let fake = Fake::start(Script {
+        submit_error: Some(error),
+        ..Script::default()
+    });
+    let ran = fake.run(&["run", "-s", "/x", APPLICATION]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (3, "error: there is no snapshot at `file:///x` [SD-0501]\n")
+    );
+}
+
+#[test]
+fn the_plan_is_shown_in_flinks_frame() {
+    let graph = graph();
+    let fake = Fake::start(Script {
+        plan: serde_json::to_vec(&graph).unwrap(),
+        ..Script::default()
+    });
+    let ran = fake.run(&["info", APPLICATION]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "----------------------- Execution Plan -----------------------"
+    );
+    assert_eq!(lines[0].len(), 62);
+    let plan: serde_json::Value = serde_json::from_str(&lines[1..lines.len() - 5].concat()).unwrap();
+    assert_eq!(plan, serde_json::to_value(&graph).unwrap());
+    assert_eq!(
+        lines[lines.len() - 5..],
+        [
+            "--------------------------------------------------------------",
+            "",
+            "Job: flights",
+            "Guarantee: at least once",
+            "Warning: operator `count` has state but no uid: add `.uid(\"…\")`, or its state is lost when the job graph changes",
+        ]
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&fake.run(&["info", "--output", "json", APPLICATION]).stdout).unwrap();
+    assert_eq!(
+        (json["guarantee"].as_str(), json["job_name"].as_str()),
+        (Some("at_least_once"), Some("flights"))
+    );
+}
+
+fn graph() -> JobGraph {
+    let operator = Operator {
+        id: OperatorId::from_uid("count"),
+        uid: None,
+        name: "count".to_owned(),
+        kind: OperatorKind::Sink,
+        states: vec![StateDescriptor {
+            name: "n".to_owned(),
+            kind: StateKind::List,
+            value: DataType::Int64,
+        }],
+        initial_splits: None,
+        guarantee: Some(Guarantee::AtLeastOnce),
+    };
+    JobGraph {
+        version: PLAN_VERSION,
+        name: "flights".to_owned(),
+        vertices: vec![JobVertex {
+            id: operator.id,
+            name: "count".to_owned(),
+            parallelism: 1,
+            max_parallelism: None,
+            slot_sharing_group: "default".to_owned(),
+            operators: vec![operator],
+        }],
+        edges: Vec::new(),
+        checkpointing: CheckpointSettings::default(),
+        restart_strategy: None,
+    }
+}
