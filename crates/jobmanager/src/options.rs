@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use streamd_coordinator::event::{CheckpointOptions, JobOptions};
 use streamd_core::error::CodedError;
-use streamd_core::graph::{CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
+use streamd_core::graph::{
+    CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy,
+};
 
 /// The settings of a job manager. Every time is in milliseconds.
 #[derive(Debug, Clone)]
@@ -118,22 +120,33 @@ pub type ResolveJobOptions =
     Arc<dyn Fn(&BTreeMap<String, String>, &JobGraph) -> Result<JobOptionsInputs, CodedError> + Send + Sync>;
 
 /// The settings of one job: what its code says, before its command line, before the configuration, before the default.
-pub fn job_options(graph: &JobGraph, inputs: &JobOptionsInputs, defaults: &JobDefaults, leader_epoch: u64) -> JobOptions {
+pub fn job_options(
+    graph: &JobGraph,
+    inputs: &JobOptionsInputs,
+    defaults: &JobDefaults,
+    leader_epoch: u64,
+) -> JobOptions {
     let checkpointing = checkpoint_options(
         [&graph.checkpointing, &inputs.checkpointing, &defaults.checkpointing],
         inputs.num_retained.unwrap_or(defaults.num_retained),
     );
-    let restart_strategy = [&graph.restart_strategy, &inputs.restart_strategy, &defaults.restart_strategy]
-        .into_iter()
-        .find_map(Clone::clone)
-        .unwrap_or_else(|| default_restart_strategy(checkpointing.interval_ms.is_some()));
+    let restart_strategy = [
+        &graph.restart_strategy,
+        &inputs.restart_strategy,
+        &defaults.restart_strategy,
+    ]
+    .into_iter()
+    .find_map(Clone::clone)
+    .unwrap_or_else(|| default_restart_strategy(checkpointing.interval_ms.is_some()));
     JobOptions {
         checkpointing,
         restart_strategy,
         checkpoint_directory: first(&inputs.checkpoint_directory, &defaults.checkpoint_directory),
         savepoint_directory: first(&inputs.savepoint_directory, &defaults.savepoint_directory),
         leader_epoch,
-        slot_request_timeout_ms: inputs.slot_request_timeout_ms.unwrap_or(defaults.slot_request_timeout_ms),
+        slot_request_timeout_ms: inputs
+            .slot_request_timeout_ms
+            .unwrap_or(defaults.slot_request_timeout_ms),
         worker_start_timeout_ms: defaults.worker_start_timeout_ms,
         cancel_timeout_ms: defaults.cancel_timeout_ms,
     }
@@ -217,14 +230,16 @@ mod tests {
     #[test]
     fn only_a_job_that_takes_checkpoints_restarts_by_default() {
         let defaults = JobDefaults::default();
-        let strategy = |graph: &JobGraph| {
-            job_options(graph, &JobOptionsInputs::default(), &defaults, 1).restart_strategy
-        };
+        let strategy =
+            |graph: &JobGraph| job_options(graph, &JobOptionsInputs::default(), &defaults, 1).restart_strategy;
         assert_eq!(strategy(&graph()), RestartStrategy::None);
         let checkpointed = JobGraph {
             checkpointing: interval(1_000),
             ..graph()
         };
-        assert!(matches!(strategy(&checkpointed), RestartStrategy::ExponentialDelay { .. }));
+        assert!(matches!(
+            strategy(&checkpointed),
+            RestartStrategy::ExponentialDelay { .. }
+        ));
     }
 }

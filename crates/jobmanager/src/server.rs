@@ -62,11 +62,19 @@ impl JobManager {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ServedDispatcher>().await;
         let router = router(&options, dispatcher, &tasks, &shutdown).add_service(health_service);
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(limits::KEEPALIVE_INTERVAL));
+        let incoming = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(limits::KEEPALIVE_INTERVAL));
         let end = shutdown.clone();
         tasks.spawn(async move {
-            if let Err(cause) = router.serve_with_incoming_shutdown(incoming, end.cancelled_owned()).await {
-                error!(error = streamd_core::error::chain(&cause), "the job manager's server failed");
+            if let Err(cause) = router
+                .serve_with_incoming_shutdown(incoming, end.cancelled_owned())
+                .await
+            {
+                error!(
+                    error = streamd_core::error::chain(&cause),
+                    "the job manager's server failed"
+                );
             }
         });
         info!(%address, version = options.version, "job manager started");
@@ -102,7 +110,10 @@ impl RunningJobManager {
         self.shutdown.cancel();
         self.tasks.close();
         if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
-            warn!(tasks = self.tasks.len(), "the job manager ends while tasks are under way");
+            warn!(
+                tasks = self.tasks.len(),
+                "the job manager ends while tasks are under way"
+            );
         }
         info!("job manager ended");
     }
@@ -119,8 +130,12 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
             CodedError::new(ErrorCode::AddressInUse, format!("address `{address}` is in use"))
                 .with_hint("stop the process that holds it, or set another `jobmanager.rpc.port` (0 picks a free one)")
         }
-        _ => CodedError::caused(ErrorCode::InvalidConfiguration, format!("cannot listen on `{address}`"), &error)
-            .with_hint("set `jobmanager.rpc.address` to an address of this machine"),
+        _ => CodedError::caused(
+            ErrorCode::InvalidConfiguration,
+            format!("cannot listen on `{address}`"),
+            &error,
+        )
+        .with_hint("set `jobmanager.rpc.address` to an address of this machine"),
     })
 }
 

@@ -37,7 +37,11 @@ pub fn job_spec(request: JobRequest) -> Result<(JobSpec, Vec<String>), CodedErro
             warnings.extend(plan.warnings);
             plan.max_parallelism
         }
-        None => graph.vertices.iter().map(JobVertex::effective_max_parallelism).collect(),
+        None => graph
+            .vertices
+            .iter()
+            .map(JobVertex::effective_max_parallelism)
+            .collect(),
     };
     let mut options = request.options;
     if let Some(directory) = options.checkpoint_directory.take() {

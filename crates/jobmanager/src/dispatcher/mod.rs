@@ -6,11 +6,13 @@
 //!   list, find ◀──┴── registry of jobs (one task owns it)
 //! ```
 
+mod artifact;
 mod logs;
 mod operation;
 mod registry;
 mod submission;
 
+pub(crate) use artifact::artifact_error;
 pub(crate) use logs::stream_logs;
 pub(crate) use operation::{operation_request, wait_operation};
 pub(crate) use registry::{RegistryHandle, RegistryOptions};

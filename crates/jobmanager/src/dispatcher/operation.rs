@@ -26,7 +26,10 @@ pub(crate) fn operation_request(
         proto::OperationKind::Stop => OperationKind::Stop,
         proto::OperationKind::Drain => OperationKind::Drain,
         proto::OperationKind::Unspecified => {
-            return Err(CodedError::new(ErrorCode::InvalidArgument, "the request names no kind of operation"));
+            return Err(CodedError::new(
+                ErrorCode::InvalidArgument,
+                "the request names no kind of operation",
+            ));
         }
     };
     let target = match request.target_directory.as_str() {
@@ -43,7 +46,9 @@ pub(crate) fn operation_request(
 
 /// The URI of an absolute path or URI. Relative paths are refused: the job manager's working directory is not the client's.
 pub(crate) fn absolute(path: &str) -> Result<String, CodedError> {
-    Location::open(path).map(|location| location.uri()).map_err(|error| error.to_coded())
+    Location::open(path)
+        .map(|location| location.uri())
+        .map_err(|error| error.to_coded())
 }
 
 /// The operation once it has ended, or as it is after the time-out.
@@ -65,5 +70,6 @@ pub(crate) async fn wait_operation(
 }
 
 fn parse_operation_id(text: &str) -> Result<OperationId, CodedError> {
-    text.parse().map_err(|error| CodedError::caused(ErrorCode::InvalidArgument, "malformed request", &error))
+    text.parse()
+        .map_err(|error| CodedError::caused(ErrorCode::InvalidArgument, "malformed request", &error))
 }

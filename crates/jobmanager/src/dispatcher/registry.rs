@@ -77,7 +77,8 @@ impl RegistryHandle {
 
     /// Claims the id of a submission. Errors if a different submission has it.
     pub(super) async fn claim(&self, id: JobId, submission: SubmitJobRequest) -> Result<Claim, CodedError> {
-        self.ask(|reply| Message::Claim(Box::new(submission), id, reply)).await?
+        self.ask(|reply| Message::Claim(Box::new(submission), id, reply))
+            .await?
     }
 
     /// Makes a claimed job known by its master. Errors if the job manager has begun to shut down.
@@ -187,6 +188,7 @@ impl Registry {
         if self.closed {
             return Err(shutting_down());
         }
+        self.on_prune();
         if let Some(entry) = self.jobs.get(&id) {
             return if entry.submission == submission {
                 Ok(Claim::Repeated(entry.outcome.clone()))
@@ -224,8 +226,11 @@ impl Registry {
     fn on_prune(&mut self) {
         let now = self.clock.wall();
         let kept_ms = i64::try_from(self.options.ended_jobs_kept_ms).unwrap_or(i64::MAX);
-        let mut ended: Vec<(WallTime, JobId)> =
-            self.jobs.iter().filter_map(|(id, entry)| entry.ended_at().map(|at| (at, *id))).collect();
+        let mut ended: Vec<(WallTime, JobId)> = self
+            .jobs
+            .iter()
+            .filter_map(|(id, entry)| entry.ended_at().map(|at| (at, *id)))
+            .collect();
         ended.sort_unstable();
         let too_many = ended.len().saturating_sub(self.options.ended_jobs_kept);
         for (position, (at, id)) in ended.into_iter().enumerate() {
@@ -236,7 +241,11 @@ impl Registry {
     }
 
     fn masters(&self) -> Vec<JobMasterHandle> {
-        self.jobs.values().filter_map(|entry| entry.master.as_ref()).map(|master| master.handle.clone()).collect()
+        self.jobs
+            .values()
+            .filter_map(|entry| entry.master.as_ref())
+            .map(|master| master.handle.clone())
+            .collect()
     }
 }
 

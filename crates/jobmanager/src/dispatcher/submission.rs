@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use streamd_coordinator::lifecycle::JobState;
+use streamd_coordinator::validate::validate;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::JobGraph;
 use streamd_core::id::{JobId, WorkerId};
@@ -14,8 +15,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::artifact::artifact_error;
 use super::registry::{Claim, Outcome, RegistryHandle};
-use crate::grpc::coded_artifact_error;
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle};
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
 use crate::resource_manager::{ClusterLauncher, Program, ResourceManagerHandle};
@@ -55,17 +56,23 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Has a task manager describe an application, and returns its plan as JSON.
+    /// Has a task manager describe an application, checks its plan, and returns it as JSON.
     pub(crate) async fn describe(&self, application: Application) -> Result<Bytes, CodedError> {
-        self.resource_manager.describe(self.program(application).await?).await
+        let program = self.program(application).await?;
+        let plan = self.resource_manager.describe(program.clone()).await?;
+        validate(&parse_plan(&program, &plan)?)?;
+        Ok(plan)
     }
 
     /// Submits an application, and returns once its job has left INITIALIZING and CREATED. The submission goes on if the caller
     /// goes away; the very same submission, repeated, gets the outcome of the first.
     pub(crate) async fn submit(&self, request: SubmitJobRequest) -> Result<Submitted, CodedError> {
-        let job_id: JobId = request.job_id.parse().map_err(|error: streamd_core::id::ParseIdError| {
-            CodedError::new(ErrorCode::InvalidArgument, error.to_string())
-        })?;
+        let job_id: JobId = request
+            .job_id
+            .parse()
+            .map_err(|error: streamd_core::id::ParseIdError| {
+                CodedError::new(ErrorCode::InvalidArgument, error.to_string())
+            })?;
         let outcome = match self.registry.claim(job_id, request.clone()).await? {
             Claim::Repeated(outcome) => outcome,
             Claim::Granted { outcome, first_worker } => {
@@ -150,7 +157,12 @@ impl Dispatcher {
             },
             named => named,
         };
-        if !self.artifacts.has(&application.sha256).await.map_err(|error| coded_artifact_error(&error))? {
+        if !self
+            .artifacts
+            .has(&application.sha256)
+            .await
+            .map_err(|error| artifact_error(&error))?
+        {
             let message = format!("application `{}` has not been uploaded", application.file_name);
             return Err(CodedError::new(ErrorCode::ApplicationNotFound, message).with_hint("upload it, then try again"));
         }
@@ -176,16 +188,24 @@ impl Dispatcher {
 /// Waits until the job has left CREATED.
 async fn begun(job: &JobMasterHandle) {
     let mut status = job.status();
-    let begun = status.wait_for(|status| {
-        status.suspended || !matches!(status.state, JobState::Initializing | JobState::Created)
-    });
+    let begun = status
+        .wait_for(|status| status.suspended || !matches!(status.state, JobState::Initializing | JobState::Created));
     // The sender is gone only while the runtime shuts down.
     let _gone = begun.await.map(drop);
 }
 
 async fn settled(mut outcome: watch::Receiver<Outcome>) -> Result<Submitted, CodedError> {
-    let settled = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-    settled.unwrap_or_else(|| Err(CodedError::new(ErrorCode::Internal, "the submission ended without an outcome")))
+    let settled = outcome
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|outcome| outcome.clone());
+    settled.unwrap_or_else(|| {
+        Err(CodedError::new(
+            ErrorCode::Internal,
+            "the submission ended without an outcome",
+        ))
+    })
 }
 
 fn parse_parallelism(text: &str) -> Result<u32, CodedError> {

@@ -12,13 +12,19 @@ use streamd_rpc::status::to_proto;
 use crate::job_master::{JobDetails, JobStatus, SubtaskView};
 
 /// Parses an id of a request.
-pub(super) fn parse_id<T: std::str::FromStr<Err = streamd_core::id::ParseIdError>>(text: &str) -> Result<T, CodedError> {
+pub(super) fn parse_id<T: std::str::FromStr<Err = streamd_core::id::ParseIdError>>(
+    text: &str,
+) -> Result<T, CodedError> {
     text.parse()
         .map_err(|error: T::Err| CodedError::new(ErrorCode::InvalidArgument, error.to_string()))
 }
 
 pub(super) fn job_summary(status: &JobStatus) -> proto::JobSummary {
-    let state = if status.suspended { proto::JobState::Suspended } else { job_state(status.state) };
+    let state = if status.suspended {
+        proto::JobState::Suspended
+    } else {
+        job_state(status.state)
+    };
     proto::JobSummary {
         job_id: status.job_id.to_string(),
         name: status.name.to_string(),
@@ -26,13 +32,20 @@ pub(super) fn job_summary(status: &JobStatus) -> proto::JobSummary {
         start_time_ms: status.started_at.0,
         end_time_ms: status.ended_at.map_or(0, |at| at.0),
         restarts: status.restarts,
-        last_failure: status.last_failure.as_ref().map_or_else(String::new, |failure| failure.message.clone()),
+        last_failure: status
+            .last_failure
+            .as_ref()
+            .map_or_else(String::new, |failure| failure.message.clone()),
     }
 }
 
 pub(super) fn job_details(details: JobDetails) -> proto::JobDetails {
     let graph = details.spec.graph.clone();
-    let vertices = graph.vertices.iter().zip(&details.spec.max_parallelism).zip(&details.vertices);
+    let vertices = graph
+        .vertices
+        .iter()
+        .zip(&details.spec.max_parallelism)
+        .zip(&details.vertices);
     proto::JobDetails {
         summary: Some(job_summary(&details.status)),
         attempt: details.attempt.0,
@@ -43,7 +56,11 @@ pub(super) fn job_details(details: JobDetails) -> proto::JobDetails {
                 name: vertex.name.clone(),
                 parallelism: vertex.parallelism,
                 max_parallelism: *max_parallelism,
-                subtasks: subtasks.iter().zip(0..).map(|(subtask, index)| subtask_details(index, subtask)).collect(),
+                subtasks: subtasks
+                    .iter()
+                    .zip(0..)
+                    .map(|(subtask, index)| subtask_details(index, subtask))
+                    .collect(),
             })
             .collect(),
         restored_from: details.restored_from.as_ref().map(restored_from),
@@ -111,13 +128,16 @@ fn restored_from(restored: &RestoredFrom) -> proto::SnapshotReference {
 }
 
 fn last_checkpoint(statistics: &CheckpointStatistics) -> Option<proto::SnapshotReference> {
-    statistics.last_completed.as_ref().map(|completed| proto::SnapshotReference {
-        id: completed.id.0,
-        uri: completed.uri.clone(),
-        savepoint: false,
-        bytes: completed.bytes,
-        duration_ms: completed.duration_ms,
-    })
+    statistics
+        .last_completed
+        .as_ref()
+        .map(|completed| proto::SnapshotReference {
+            id: completed.id.0,
+            uri: completed.uri.clone(),
+            savepoint: false,
+            bytes: completed.bytes,
+            duration_ms: completed.duration_ms,
+        })
 }
 
 fn worker(view: &WorkerView) -> proto::Worker {

@@ -5,16 +5,18 @@ use futures::stream::{self, BoxStream, Stream, StreamExt};
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_rpc::proto;
 use streamd_rpc::proto::upload_artifact_request::Part;
-use streamd_snapshot::{ArtifactError, ArtifactStore, StoreError};
+use streamd_snapshot::{ArtifactStore, StoreError};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use tracing::info;
+
+use crate::dispatcher::artifact_error;
 
 /// The bytes of a stored application.
 pub(super) type Artifact = BoxStream<'static, Result<Bytes, StoreError>>;
 
 pub(super) async fn has(store: &ArtifactStore, sha256: &str) -> Result<proto::HasArtifactResponse, CodedError> {
-    let present = store.has(sha256).await.map_err(|error| coded(&error))?;
+    let present = store.has(sha256).await.map_err(|error| artifact_error(&error))?;
     Ok(proto::HasArtifactResponse { present })
 }
 
@@ -24,17 +26,33 @@ pub(super) async fn receive(
     limit: u64,
     mut parts: Streaming<proto::UploadArtifactRequest>,
 ) -> Result<proto::UploadArtifactResponse, CodedError> {
-    let first = parts.message().await.map_err(interrupted)?.and_then(|request| request.part);
+    let first = parts
+        .message()
+        .await
+        .map_err(interrupted)?
+        .and_then(|request| request.part);
     let Some(Part::Header(header)) = first else {
-        return Err(CodedError::new(ErrorCode::InvalidArgument, "an upload must begin with its header"));
+        return Err(CodedError::new(
+            ErrorCode::InvalidArgument,
+            "an upload must begin with its header",
+        ));
     };
     if header.size > limit {
-        let message = format!("application `{}` has {} bytes, more than {limit}", header.file_name, header.size);
-        return Err(CodedError::new(ErrorCode::ApplicationTooLarge, message).with_hint("build it with `--release`, or strip it"));
+        let message = format!(
+            "application `{}` has {} bytes, more than {limit}",
+            header.file_name, header.size
+        );
+        return Err(CodedError::new(ErrorCode::ApplicationTooLarge, message)
+            .with_hint("build it with `--release`, or strip it"));
     }
     let created = store.put(&header.sha256, Box::pin(pieces(parts, header.size))).await;
-    created.map_err(|error| coded(&error))?;
-    info!(sha256 = header.sha256, file = header.file_name, bytes = header.size, "application uploaded");
+    created.map_err(|error| artifact_error(&error))?;
+    info!(
+        sha256 = header.sha256,
+        file = header.file_name,
+        bytes = header.size,
+        "application uploaded"
+    );
     Ok(proto::UploadArtifactResponse {})
 }
 
@@ -45,7 +63,9 @@ fn pieces(
 ) -> impl Stream<Item = Result<Bytes, CodedError>> + Send {
     let misuse = |message: &str| Err(CodedError::new(ErrorCode::InvalidArgument, message));
     stream::try_unfold((parts, size), move |(mut parts, left)| async move {
-        let Some(request) = parts.message().await.map_err(interrupted)? else { return Ok(None) };
+        let Some(request) = parts.message().await.map_err(interrupted)? else {
+            return Ok(None);
+        };
         match request.part {
             Some(Part::Chunk(chunk)) => match left.checked_sub(chunk.len() as u64) {
                 Some(left) => Ok(Some((chunk, (parts, left)))),
@@ -57,15 +77,12 @@ fn pieces(
 }
 
 pub(super) async fn open(store: &ArtifactStore, sha256: &str) -> Result<Artifact, CodedError> {
-    let (_length, pieces) = store.get(sha256).await.map_err(|error| coded(&error))?;
+    let (_length, pieces) = store.get(sha256).await.map_err(|error| artifact_error(&error))?;
     Ok(pieces)
 }
 
 /// Sends the bytes of an application, until they end or the client has gone.
-pub(super) async fn send(
-    mut pieces: Artifact,
-    client: mpsc::Sender<Result<proto::FetchArtifactResponse, CodedError>>,
-) {
+pub(super) async fn send(mut pieces: Artifact, client: mpsc::Sender<Result<proto::FetchArtifactResponse, CodedError>>) {
     while let Some(piece) = pieces.next().await {
         let failed = piece.is_err();
         // A piece of the store may be larger than a message.
@@ -94,18 +111,9 @@ fn split(piece: Result<Bytes, StoreError>) -> Vec<Result<proto::FetchArtifactRes
     }
 }
 
-/// An error of the application store, for a person.
-pub(crate) fn coded(error: &ArtifactError) -> CodedError {
-    let code = match error {
-        ArtifactError::InvalidDigest { .. } | ArtifactError::DigestMismatch { .. } => ErrorCode::InvalidArgument,
-        ArtifactError::TooLarge { .. } => ErrorCode::ApplicationTooLarge,
-        ArtifactError::NotFound { .. } => ErrorCode::ApplicationNotFound,
-        ArtifactError::Interrupted { .. } => ErrorCode::InvalidArgument,
-        ArtifactError::Store(error) => return error.to_coded(),
-    };
-    CodedError::new(code, streamd_core::error::chain(error))
-}
-
 fn interrupted(status: Status) -> CodedError {
-    CodedError::new(ErrorCode::InvalidArgument, format!("the upload was interrupted: {}", status.message()))
+    CodedError::new(
+        ErrorCode::InvalidArgument,
+        format!("the upload was interrupted: {}", status.message()),
+    )
 }

@@ -119,13 +119,17 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         &self,
         request: Request<Streaming<proto::UploadArtifactRequest>>,
     ) -> Answer<proto::UploadArtifactResponse> {
-        answer(artifact::receive(&self.dispatcher.artifacts, self.artifact_limit_bytes, request.into_inner()).await)
+        answer(
+            artifact::receive(
+                &self.dispatcher.artifacts,
+                self.artifact_limit_bytes,
+                request.into_inner(),
+            )
+            .await,
+        )
     }
 
-    async fn fetch_artifact(
-        &self,
-        request: Request<proto::FetchArtifactRequest>,
-    ) -> Answer<Self::FetchArtifactStream> {
+    async fn fetch_artifact(&self, request: Request<proto::FetchArtifactRequest>) -> Answer<Self::FetchArtifactStream> {
         let (queue, answers) = mpsc::channel(STREAM_QUEUE);
         let opened = artifact::open(&self.dispatcher.artifacts, &request.into_inner().sha256).await;
         let artifact = opened.map_err(|error| to_status(&error))?;
@@ -138,7 +142,10 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         request: Request<proto::DescribeApplicationRequest>,
     ) -> Answer<proto::DescribeApplicationResponse> {
         let described = async {
-            let plan = self.dispatcher.describe(named(request.into_inner().application)?).await?;
+            let plan = self
+                .dispatcher
+                .describe(named(request.into_inner().application)?)
+                .await?;
             Ok(proto::DescribeApplicationResponse { plan })
         };
         answer(described.await)
@@ -160,8 +167,10 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
 
     async fn list_jobs(&self, _request: Request<proto::ListJobsRequest>) -> Answer<proto::ListJobsResponse> {
         let jobs = self.dispatcher.registry.list().await;
-        answer(jobs.map(|jobs| proto::ListJobsResponse {
-            jobs: jobs.iter().map(|job| job_summary(&job.status().borrow())).collect(),
+        answer(jobs.map(|jobs| {
+            let mut jobs: Vec<_> = jobs.iter().map(|job| job_summary(&job.status().borrow())).collect();
+            jobs.sort_by_key(|job| job.start_time_ms);
+            proto::ListJobsResponse { jobs }
         }))
     }
 
@@ -176,10 +185,15 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
     }
 
     async fn watch_job(&self, request: Request<proto::WatchJobRequest>) -> Answer<Self::WatchJobStream> {
-        let job = self.job(&request.into_inner().job_id).await.map_err(|error| to_status(&error))?;
+        let job = self
+            .job(&request.into_inner().job_id)
+            .await
+            .map_err(|error| to_status(&error))?;
         let (queue, answers) = mpsc::channel(STREAM_QUEUE);
         self.dispatcher.tasks.spawn(watch(job, queue));
-        Ok(Response::new(self.stream(answers)))
+        // Not cut off by a shutdown: the job is over then too, and its watchers are to see that.
+        let answers = ReceiverStream::new(answers).map(|answer| answer.map_err(|error| to_status(&error)));
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn get_logs(&self, request: Request<proto::GetLogsRequest>) -> Answer<Self::GetLogsStream> {
@@ -187,7 +201,9 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         let job = self.job(&request.job_id).await.map_err(|error| to_status(&error))?;
         let (queue, answers) = mpsc::channel(STREAM_QUEUE);
         let resource_manager = self.dispatcher.resource_manager.clone();
-        self.dispatcher.tasks.spawn(stream_logs(job, resource_manager, request.follow, queue));
+        self.dispatcher
+            .tasks
+            .spawn(stream_logs(job, resource_manager, request.follow, queue));
         Ok(Response::new(self.stream(answers)))
     }
 

@@ -6,7 +6,6 @@ mod dispatcher;
 mod task_manager_link;
 mod worker_link;
 
-pub(crate) use artifact::coded as coded_artifact_error;
 pub(crate) use dispatcher::DispatcherService;
 pub(crate) use task_manager_link::TaskManagerLinkService;
 pub(crate) use worker_link::WorkerLinkService;

@@ -87,7 +87,9 @@ impl Link {
     }
 
     async fn report(&self, report: TaskManagerReport) {
-        self.resource_manager.report(self.id.clone(), &self.session, report).await;
+        self.resource_manager
+            .report(self.id.clone(), &self.session, report)
+            .await;
     }
 }
 
@@ -103,14 +105,18 @@ fn report(event: Event) -> Option<TaskManagerReport> {
             };
             Some(TaskManagerReport::Described(described.request_id, outcome))
         }
-        Event::WorkerStarted(started) => {
-            Some(TaskManagerReport::WorkerStarted(WorkerId(started.worker_id), started.process_id))
-        }
+        Event::WorkerStarted(started) => Some(TaskManagerReport::WorkerStarted(
+            WorkerId(started.worker_id),
+            started.process_id,
+        )),
         Event::WorkerExited(exited) => {
-            let failure = exited.reason.and_then(|reason| Failure::try_from(reason).ok()).unwrap_or_else(|| Failure {
-                domain: FaultDomain::External,
-                message: format!("`{}` ended", WorkerId(exited.worker_id)),
-            });
+            let failure = exited
+                .reason
+                .and_then(|reason| Failure::try_from(reason).ok())
+                .unwrap_or_else(|| Failure {
+                    domain: FaultDomain::External,
+                    message: format!("`{}` ended", WorkerId(exited.worker_id)),
+                });
             Some(TaskManagerReport::WorkerExited(WorkerId(exited.worker_id), failure))
         }
         Event::LogChunk(chunk) => Some(TaskManagerReport::Log(chunk)),

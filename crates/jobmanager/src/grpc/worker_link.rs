@@ -38,12 +38,20 @@ impl proto::worker_link_server::WorkerLink for WorkerLinkService {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let mut events = request.into_inner();
         let registration = registration(&mut events).await?;
-        let job = self.registry.find(registration.job_id).await.map_err(|error| to_status(&error))?;
+        let job = self
+            .registry
+            .find(registration.job_id)
+            .await
+            .map_err(|error| to_status(&error))?;
         let worker = registration.worker;
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        job.attach_worker(registration, commands).await.map_err(|error| to_status(&error))?;
+        job.attach_worker(registration, commands)
+            .await
+            .map_err(|error| to_status(&error))?;
         self.tasks.spawn(forward(job, worker, events, self.shutdown.clone()));
-        Ok(Response::new(ReceiverStream::new(queue).map(|command| Ok(command.into())).boxed()))
+        Ok(Response::new(
+            ReceiverStream::new(queue).map(|command| Ok(command.into())).boxed(),
+        ))
     }
 }
 

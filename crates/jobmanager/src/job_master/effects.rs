@@ -49,12 +49,17 @@ impl Effects {
     ) {
         metadata.nonce = random::nonce();
         // In a task of its own, so that even a panic is answered: the job's machine waits for exactly one answer.
-        let publication = self.tasks.spawn(async move { publish(&metadata, &location).await }.in_current_span());
+        let publication = self
+            .tasks
+            .spawn(async move { publish(&metadata, &location).await }.in_current_span());
         let report = async move {
             let result = match tokio::time::timeout(PUBLISH_TIMEOUT, publication).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(unknown(format!("publication ended early: {panic}"))),
-                Err(_late) => Err(unknown(format!("publication took longer than {} s", PUBLISH_TIMEOUT.as_secs()))),
+                Err(_late) => Err(unknown(format!(
+                    "publication took longer than {} s",
+                    PUBLISH_TIMEOUT.as_secs()
+                ))),
             };
             if let Some(mailbox) = mailbox.upgrade() {
                 // The receiver is there for as long as any sender.

@@ -18,7 +18,6 @@ mod service;
 mod status;
 mod workers;
 
-
 pub use handle::JobMasterHandle;
 pub use launcher::{LaunchRequest, WorkerLauncher};
 pub use status::{JobDetails, JobStatus, SubtaskView};

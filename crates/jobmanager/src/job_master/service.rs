@@ -237,7 +237,11 @@ impl JobMaster {
             status.suspended = true;
             status.ended_at = Some(ended_at);
         });
-        info!(from = self.machine.state().name(), to = "SUSPENDED", "job state changed");
+        info!(
+            from = self.machine.state().name(),
+            to = "SUSPENDED",
+            "job state changed"
+        );
     }
 
     /// Tells the machine of an event, and does what it says, until nothing follows.
@@ -265,7 +269,8 @@ impl JobMaster {
             Action::ReleaseSlots => self.requests.push_back(LaunchRequest::ReleaseSlots),
             Action::StartWorker { worker, task_manager } => {
                 self.workers.start(worker, task_manager.clone());
-                self.requests.push_back(LaunchRequest::StartWorker { worker, task_manager });
+                self.requests
+                    .push_back(LaunchRequest::StartWorker { worker, task_manager });
             }
             Action::StopWorker { worker } => {
                 self.workers.stop(worker);
@@ -281,18 +286,16 @@ impl JobMaster {
                 checkpoint,
                 metadata,
                 location,
-            } => self.effects.publish(checkpoint, *metadata, location, self.mailbox.clone()),
+            } => self
+                .effects
+                .publish(checkpoint, *metadata, location, self.mailbox.clone()),
             Action::Discard { checkpoint, location } => self.effects.discard(checkpoint, location),
             Action::CompleteOperation { id, result } => self.complete_operation(id, result),
             Action::StateChanged { from, to, failure } => self.change_state(from, to, failure),
         }
     }
 
-    fn complete_operation(
-        &mut self,
-        id: OperationId,
-        result: Result<CompletedOperation, CodedError>,
-    ) {
+    fn complete_operation(&mut self, id: OperationId, result: Result<CompletedOperation, CodedError>) {
         match &result {
             Ok(completed) => info!(operation = %id, savepoint = completed.savepoint_path, "operation completed"),
             Err(error) => warn!(operation = %id, %error, "operation failed"),
@@ -302,7 +305,12 @@ impl JobMaster {
 
     fn change_state(&mut self, from: JobState, to: JobState, failure: Option<Failure>) {
         match &failure {
-            Some(failure) => info!(from = from.name(), to = to.name(), reason = failure.message, "job state changed"),
+            Some(failure) => info!(
+                from = from.name(),
+                to = to.name(),
+                reason = failure.message,
+                "job state changed"
+            ),
             None => info!(from = from.name(), to = to.name(), "job state changed"),
         }
         if to.is_terminal() {
@@ -331,7 +339,9 @@ impl JobMaster {
         }
         // Without a handle of others there is nobody left to report to, and the master is about to end.
         let Some(mailbox) = self.mailbox.upgrade() else { return };
-        let Some(request) = self.requests.pop_front() else { return };
+        let Some(request) = self.requests.pop_front() else {
+            return;
+        };
         let handle = JobMasterHandle {
             job_id: self.job_id,
             name: self.status.borrow().name.clone(),
@@ -361,12 +371,21 @@ impl JobMaster {
 
     fn terminated(&self) -> CodedError {
         let state = self.machine.state().name();
-        CodedError::new(ErrorCode::JobTerminated, format!("job `{}` has ended as {state}", self.job_id))
-            .with_hint("`streamctl list` shows the jobs that run")
+        CodedError::new(
+            ErrorCode::JobTerminated,
+            format!("job `{}` has ended as {state}", self.job_id),
+        )
+        .with_hint("`streamctl list` shows the jobs that run")
     }
 
     fn subtasks(&self) -> u32 {
-        self.machine.spec().graph.vertices.iter().map(|vertex| vertex.parallelism).sum()
+        self.machine
+            .spec()
+            .graph
+            .vertices
+            .iter()
+            .map(|vertex| vertex.parallelism)
+            .sum()
     }
 }
 

@@ -80,7 +80,10 @@ impl Workers {
             }
             Some(_) | None => Err(CodedError::new(
                 ErrorCode::JobNotRunning,
-                format!("job `{}` does not expect `{}`", registration.job_id, registration.worker),
+                format!(
+                    "job `{}` does not expect `{}`",
+                    registration.job_id, registration.worker
+                ),
             )),
         }
     }
@@ -105,11 +108,12 @@ impl Workers {
     /// Hands a command to a worker without waiting. Errors if it has no link, or does not take its commands.
     pub(super) fn send(&mut self, worker: WorkerId, command: WorkerCommand) -> Result<(), Failure> {
         let Some(Worker {
-            state: WorkerState::Attached {
-                commands,
-                last_heard,
-                beats_from,
-            },
+            state:
+                WorkerState::Attached {
+                    commands,
+                    last_heard,
+                    beats_from,
+                },
             ..
         }) = self.known.get_mut(&worker)
         else {
@@ -172,17 +176,26 @@ impl Workers {
     /// Removes the workers that count as lost by now, each with the reason.
     pub(super) fn take_lost(&mut self, now: MonotonicTime) -> Vec<(WorkerId, Failure)> {
         let is_lost = |worker: &Worker| self.lost_at(worker).is_some_and(|at| at <= now);
-        let lost: Vec<WorkerId> = self.known.iter().filter(|(_, worker)| is_lost(worker)).map(|(id, _)| *id).collect();
+        let lost: Vec<WorkerId> = self
+            .known
+            .iter()
+            .filter(|(_, worker)| is_lost(worker))
+            .map(|(id, _)| *id)
+            .collect();
         lost.into_iter()
-            .filter_map(|id| self.known.remove(&id).map(|worker| (id, reason(id, &worker, self.heartbeat_timeout_ms))))
+            .filter_map(|id| {
+                self.known
+                    .remove(&id)
+                    .map(|worker| (id, reason(id, &worker, self.heartbeat_timeout_ms)))
+            })
             .collect()
     }
 
     fn lost_at(&self, worker: &Worker) -> Option<MonotonicTime> {
         match &worker.state {
-            WorkerState::Attached { last_heard, .. } => {
-                last_heard.zip(self.heartbeat_timeout_ms).map(|(heard, timeout)| heard.plus(timeout))
-            }
+            WorkerState::Attached { last_heard, .. } => last_heard
+                .zip(self.heartbeat_timeout_ms)
+                .map(|(heard, timeout)| heard.plus(timeout)),
             WorkerState::LinkClosed { lost_at } => Some(*lost_at),
             WorkerState::Starting | WorkerState::Stopping => None,
         }
@@ -274,7 +287,9 @@ mod tests {
     fn a_worker_whose_attempt_is_cancelled_may_be_silent() {
         let (mut workers, mut queue) = attached();
         workers.heard(WORKER, &heartbeat(1), MonotonicTime(0));
-        workers.send(WORKER, WorkerCommand::Cancel { attempt: Attempt(1) }).unwrap();
+        workers
+            .send(WORKER, WorkerCommand::Cancel { attempt: Attempt(1) })
+            .unwrap();
         assert_eq!(queue.try_recv().unwrap(), WorkerCommand::Cancel { attempt: Attempt(1) });
         // A heartbeat that was on its way.
         workers.heard(WORKER, &heartbeat(1), MonotonicTime(1));

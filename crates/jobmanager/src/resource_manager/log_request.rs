@@ -42,7 +42,11 @@ impl LogRequests {
     /// Hands a piece to its reader. A reader that is gone or too slow ends the request.
     pub(super) fn on_chunk(&mut self, task_manager: &TaskManagerId, chunk: proto::LogChunk) {
         let number = chunk.request_id;
-        let Some(request) = self.by_number.get(&number).filter(|request| request.task_manager == *task_manager) else {
+        let Some(request) = self
+            .by_number
+            .get(&number)
+            .filter(|request| request.task_manager == *task_manager)
+        else {
             return;
         };
         let delivered = chunk.chunk.is_empty() || {
@@ -63,6 +67,7 @@ impl LogRequests {
 
     /// A task manager is gone: what it has not said will not be said.
     pub(super) fn on_lost(&mut self, task_manager: &TaskManagerId) {
-        self.by_number.retain(|_, request| request.task_manager != *task_manager);
+        self.by_number
+            .retain(|_, request| request.task_manager != *task_manager);
     }
 }

@@ -15,7 +15,6 @@ mod log_request;
 mod service;
 mod task_manager;
 
-
 pub(crate) use handle::{Program, ResourceManagerHandle, Session, TaskManagerReport};
 pub(crate) use launcher::ClusterLauncher;
 pub(crate) use service::{ResourceManagerOptions, spawn};

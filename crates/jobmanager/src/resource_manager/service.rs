@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::handle::{ClusterView, MAILBOX_CAPACITY, Message, Program, ResourceManagerHandle, Session, TaskManagerReport};
+use super::handle::{
+    ClusterView, MAILBOX_CAPACITY, Message, Program, ResourceManagerHandle, Session, TaskManagerReport,
+};
 use super::log_request::{LogPart, LogRequests};
 use super::task_manager::TaskManager;
 use crate::job_master::JobMasterHandle;
@@ -139,7 +141,11 @@ impl ResourceManager {
         commands: mpsc::Sender<proto::TaskManagerCommand>,
     ) -> Result<Session, CodedError> {
         let task_manager = TaskManager::new(self.next_number(), registration, commands, self.clock.monotonic())?;
-        let (id, slots, session) = (task_manager.id(), task_manager.registration.slots, task_manager.session.clone());
+        let (id, slots, session) = (
+            task_manager.id(),
+            task_manager.registration.slots,
+            task_manager.session.clone(),
+        );
         // The newest wins: a name is new at every start, so that the older link is a leftover of the same process.
         self.lose(&id, "another registration replaces it").await;
         info!(task_manager = %id, host = task_manager.registration.host, slots, "task manager registered");
@@ -190,13 +196,7 @@ impl ResourceManager {
         }
     }
 
-    async fn on_start_worker(
-        &mut self,
-        job: JobMasterHandle,
-        worker: WorkerId,
-        id: TaskManagerId,
-        program: Program,
-    ) {
+    async fn on_start_worker(&mut self, job: JobMasterHandle, worker: WorkerId, id: TaskManagerId, program: Program) {
         let command = Command::StartWorker(proto::StartWorker {
             worker_id: worker.0,
             job_id: job.job_id().to_string(),
@@ -207,13 +207,21 @@ impl ResourceManager {
                 task_manager.workers.insert(worker, job);
                 self.command(&id, command);
             }
-            None => job.worker_lost(worker, external(format!("task manager `{id}` is gone"))).await,
+            None => {
+                job.worker_lost(worker, external(format!("task manager `{id}` is gone")))
+                    .await
+            }
         }
     }
 
     fn on_stop_worker(&mut self, worker: WorkerId) {
-        let holder = self.task_managers.iter().find(|(_, tm)| tm.workers.contains_key(&worker));
-        let Some(id) = holder.map(|(id, _)| id.clone()) else { return };
+        let holder = self
+            .task_managers
+            .iter()
+            .find(|(_, tm)| tm.workers.contains_key(&worker));
+        let Some(id) = holder.map(|(id, _)| id.clone()) else {
+            return;
+        };
         let command = Command::StopWorker(proto::StopWorker {
             worker_id: worker.0,
             grace_ms: STOP_GRACE_MS,
@@ -253,7 +261,12 @@ impl ResourceManager {
 
     /// Hands a description to the task manager that works on the fewest.
     fn describe(&mut self, mut description: Description) {
-        let load = |id: &TaskManagerId| self.descriptions.values().filter(|other| other.task_manager == *id).count();
+        let load = |id: &TaskManagerId| {
+            self.descriptions
+                .values()
+                .filter(|other| other.task_manager == *id)
+                .count()
+        };
         let Some(id) = self.task_managers.keys().min_by_key(|id| load(id)).cloned() else {
             let _gone = description.reply.send(Err(no_task_manager()));
             return;
@@ -271,7 +284,11 @@ impl ResourceManager {
     }
 
     fn on_described(&mut self, id: &TaskManagerId, number: u64, outcome: Result<Bytes, CodedError>) {
-        if self.descriptions.get(&number).is_none_or(|description| description.task_manager != *id) {
+        if self
+            .descriptions
+            .get(&number)
+            .is_none_or(|description| description.task_manager != *id)
+        {
             return;
         }
         if let Some(description) = self.descriptions.remove(&number) {
@@ -303,19 +320,31 @@ impl ResourceManager {
         let now = self.clock.monotonic();
         let timeout = self.options.heartbeat_timeout_ms;
         let silent = |tm: &TaskManager| now.since(tm.last_heard) > timeout;
-        let lost: Vec<_> = self.task_managers.values().filter(|tm| silent(tm)).map(TaskManager::id).collect();
+        let lost: Vec<_> = self
+            .task_managers
+            .values()
+            .filter(|tm| silent(tm))
+            .map(TaskManager::id)
+            .collect();
         for id in lost {
-            self.lose(&id, &format!("it gave no sign of life for {timeout} ms")).await;
+            self.lose(&id, &format!("it gave no sign of life for {timeout} ms"))
+                .await;
         }
-        let late: Vec<u64> =
-            self.descriptions.iter().filter(|(_, d)| d.deadline <= now).map(|(number, _)| *number).collect();
+        let late: Vec<u64> = self
+            .descriptions
+            .iter()
+            .filter(|(_, d)| d.deadline <= now)
+            .map(|(number, _)| *number)
+            .collect();
         for number in late {
             if let Some(description) = self.descriptions.remove(&number) {
                 let message = format!(
                     "task manager `{}` did not describe application `{}` in time",
                     description.task_manager, description.program.file_name
                 );
-                let _gone = description.reply.send(Err(CodedError::new(ErrorCode::DescribeTimeout, message)));
+                let _gone = description
+                    .reply
+                    .send(Err(CodedError::new(ErrorCode::DescribeTimeout, message)));
             }
         }
     }
@@ -332,11 +361,17 @@ impl ResourceManager {
 
     /// A task manager is gone, with its slots and workers.
     async fn lose(&mut self, id: &TaskManagerId, reason: &str) {
-        let Some(task_manager) = self.task_managers.remove(id) else { return };
+        let Some(task_manager) = self.task_managers.remove(id) else {
+            return;
+        };
         task_manager.session.closed.cancel();
         warn!(task_manager = %id, reason, "task manager lost");
-        let affected: BTreeSet<JobId> =
-            self.jobs.keys().copied().filter(|job| self.slots.slots_of(*job).iter().any(|s| s.task_manager == *id)).collect();
+        let affected: BTreeSet<JobId> = self
+            .jobs
+            .keys()
+            .copied()
+            .filter(|job| self.slots.slots_of(*job).iter().any(|s| s.task_manager == *id))
+            .collect();
         self.slots.remove(id);
         self.logs.on_lost(id);
         for (worker, job) in task_manager.workers {
@@ -352,8 +387,12 @@ impl ResourceManager {
     }
 
     fn describe_elsewhere(&mut self, lost: &TaskManagerId) {
-        let numbers: Vec<u64> =
-            self.descriptions.iter().filter(|(_, d)| d.task_manager == *lost).map(|(number, _)| *number).collect();
+        let numbers: Vec<u64> = self
+            .descriptions
+            .iter()
+            .filter(|(_, d)| d.task_manager == *lost)
+            .map(|(number, _)| *number)
+            .collect();
         for number in numbers {
             match self.descriptions.remove(&number) {
                 Some(description) if description.tries < DESCRIBE_TRIES => self.describe(description),
@@ -362,7 +401,9 @@ impl ResourceManager {
                         "task manager `{lost}` was lost while it described application `{}`",
                         description.program.file_name
                     );
-                    let _gone = description.reply.send(Err(CodedError::new(ErrorCode::DescribeFailed, message)));
+                    let _gone = description
+                        .reply
+                        .send(Err(CodedError::new(ErrorCode::DescribeFailed, message)));
                 }
                 None => {}
             }
@@ -371,7 +412,11 @@ impl ResourceManager {
 
     fn view(&self) -> ClusterView {
         ClusterView {
-            task_managers: self.task_managers.iter().map(|(id, tm)| tm.view(self.slots.free_of(id))).collect(),
+            task_managers: self
+                .task_managers
+                .iter()
+                .map(|(id, tm)| tm.view(self.slots.free_of(id)))
+                .collect(),
             slots_total: self.slots.total(),
             slots_free: self.slots.free(),
         }

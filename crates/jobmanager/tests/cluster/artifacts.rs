@@ -11,10 +11,14 @@ use crate::fixture::{Cluster, sha256, upload};
 async fn send(cluster: &Cluster, parts: Vec<Part>) -> Result<(), CodedError> {
     let address = format!("http://{}", cluster.job_manager.address());
     let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
-    let parts = parts.into_iter().map(|part| proto::UploadArtifactRequest { part: Some(part) });
+    let parts = parts
+        .into_iter()
+        .map(|part| proto::UploadArtifactRequest { part: Some(part) });
     let parts = tokio_stream::iter(parts.collect::<Vec<_>>());
     let answer = limits::dispatcher_client(channel).upload_artifact(parts).await;
-    answer.map(drop).map_err(|status| streamd_rpc::status::from_status(&status, "the job manager"))
+    answer
+        .map(drop)
+        .map_err(|status| streamd_rpc::status::from_status(&status, "the job manager"))
 }
 
 fn header(bytes: &[u8], size: u64) -> Part {
@@ -64,7 +68,9 @@ async fn an_upload_that_is_not_what_it_says_leaves_nothing_behind() {
     let headless = send(&cluster, vec![chunk(b"right")]).await;
     assert_eq!(headless.unwrap_err().code, ErrorCode::InvalidArgument);
     assert!(!is_present(&cluster, b"right").await);
-    send(&cluster, vec![header(b"right", 5), chunk(b"ri"), chunk(b"ght")]).await.unwrap();
+    send(&cluster, vec![header(b"right", 5), chunk(b"ri"), chunk(b"ght")])
+        .await
+        .unwrap();
     assert!(is_present(&cluster, b"right").await);
 }
 
@@ -73,11 +79,13 @@ async fn a_name_that_is_no_digest_is_refused() {
     let cluster = Cluster::start().await;
     for bad in ["", "../../etc/passwd", &"F".repeat(64)] {
         let request = proto::HasArtifactRequest { sha256: bad.to_owned() };
-        assert_eq!(cluster.client.has_artifact(request).await.unwrap_err().code, ErrorCode::InvalidArgument, "{bad}");
+        assert_eq!(
+            cluster.client.has_artifact(request).await.unwrap_err().code,
+            ErrorCode::InvalidArgument,
+            "{bad}"
+        );
     }
-    let request = proto::FetchArtifactRequest {
-        sha256: "0".repeat(64),
-    };
+    let request = proto::FetchArtifactRequest { sha256: "0".repeat(64) };
     let error = cluster.client.fetch_artifact(request).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::ApplicationNotFound);
 }

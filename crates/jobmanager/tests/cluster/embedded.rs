@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use streamd_coordinator::event::JobSpec;
+use streamd_coordinator::lifecycle::JobState;
 use streamd_core::id::WorkerId;
 use streamd_core::protocol::{ExecutionState, WorkerCommand, WorkerEvent, WorkerRegistration};
 use streamd_core::time::SystemClock;
-use streamd_coordinator::lifecycle::JobState;
 use streamd_jobmanager::embedded::{EmbeddedJob, InProcessWorkers, WorkerConnection, random_job_id, run_job};
 use streamd_jobmanager::{JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
-use streamd_coordinator::event::JobSpec;
 
 use crate::fake::FakeWorker;
 use crate::fixture::{DEADLINE, graph};
@@ -46,7 +46,10 @@ fn start(mut connection: WorkerConnection, fingerprint: String, at_once: Option<
     };
     tokio::spawn(async move {
         let events = connection.events;
-        events.send(WorkerEvent::Registered(worker.registration.clone())).await.unwrap();
+        events
+            .send(WorkerEvent::Registered(worker.registration.clone()))
+            .await
+            .unwrap();
         while let Some(command) = connection.commands.recv().await {
             let deployed = match &command {
                 WorkerCommand::Deploy(deployment) => Some(deployment.attempt),
@@ -62,7 +65,12 @@ fn start(mut connection: WorkerConnection, fingerprint: String, at_once: Option<
                 for subtask in worker.running.clone() {
                     let event = match state {
                         ExecutionState::Finished => WorkerEvent::EndOfData { attempt, subtask },
-                        state => WorkerEvent::SubtaskState { attempt, subtask, state, failure: None },
+                        state => WorkerEvent::SubtaskState {
+                            attempt,
+                            subtask,
+                            state,
+                            failure: None,
+                        },
                     };
                     events.send(event).await.unwrap();
                 }
@@ -80,7 +88,10 @@ async fn a_job_runs_to_its_end_in_one_process() {
     });
     let job = run_job(spec, workers, Arc::new(SystemClock::new()));
     let result = tokio::time::timeout(DEADLINE, job).await.expect("the job ends");
-    assert_eq!((result.state, result.failure, result.restarts), (JobState::Finished, None, 0));
+    assert_eq!(
+        (result.state, result.failure, result.restarts),
+        (JobState::Finished, None, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +101,11 @@ async fn a_worker_that_ends_early_restarts_the_job() {
     let starts = AtomicU32::new(0);
     let workers = InProcessWorkers::new(move |connection| {
         let first = starts.fetch_add(1, Ordering::SeqCst) == 0;
-        let end = if first { ExecutionState::Failed } else { ExecutionState::Finished };
+        let end = if first {
+            ExecutionState::Failed
+        } else {
+            ExecutionState::Finished
+        };
         start(connection, fingerprint.clone(), Some(end));
     });
     let job = run_job(spec, workers, Arc::new(SystemClock::new()));
@@ -106,7 +121,10 @@ async fn an_embedded_job_can_be_cancelled() {
     let workers = InProcessWorkers::new(move |connection| start(connection, fingerprint.clone(), None));
     let job = EmbeddedJob::start(spec, workers, Arc::new(SystemClock::new()));
     let mut status = job.handle().status();
-    status.wait_for(|status| status.state == JobState::Running).await.unwrap();
+    status
+        .wait_for(|status| status.state == JobState::Running)
+        .await
+        .unwrap();
     job.handle().cancel().await.unwrap();
     let result = tokio::time::timeout(DEADLINE, job.wait()).await.expect("the job ends");
     assert_eq!(result.state, JobState::Canceled);

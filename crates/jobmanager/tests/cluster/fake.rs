@@ -61,7 +61,11 @@ pub struct FakeTaskManager {
 impl FakeTaskManager {
     /// Connects, and returns once the registration is accepted.
     pub async fn start(address: SocketAddr, name: &str, slots: u32, script: Script) -> Self {
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
         let (events, outgoing) = mpsc::channel(64);
         events.send(registration(name, slots)).await.unwrap();
         let mut client = limits::task_manager_link_client(channel.clone());
@@ -227,9 +231,14 @@ pub struct FakeWorker {
 impl FakeWorker {
     async fn run_over(mut self, channel: Channel) {
         let (events, outgoing) = mpsc::channel(64);
-        events.send(WorkerEvent::Registered(self.registration.clone())).await.unwrap();
+        events
+            .send(WorkerEvent::Registered(self.registration.clone()))
+            .await
+            .unwrap();
         let outgoing = ReceiverStream::new(outgoing).map(proto::WorkerEvent::from);
-        let Ok(response) = limits::worker_link_client(channel).connect(outgoing).await else { return };
+        let Ok(response) = limits::worker_link_client(channel).connect(outgoing).await else {
+            return;
+        };
         let mut commands = response.into_inner();
         while let Ok(Some(command)) = commands.message().await {
             if !self.obey(WorkerCommand::try_from(command).unwrap(), &events).await {
@@ -243,7 +252,8 @@ impl FakeWorker {
         match command {
             WorkerCommand::Deploy(deployment) => {
                 self.running = subtasks(&deployment);
-                self.report(deployment.attempt, ExecutionState::Initializing, events).await;
+                self.report(deployment.attempt, ExecutionState::Initializing, events)
+                    .await;
                 self.report(deployment.attempt, ExecutionState::Running, events).await;
                 let subtasks = self.running.iter().map(metrics).collect();
                 let heartbeat = WorkerEvent::Heartbeat {
@@ -295,7 +305,12 @@ impl FakeWorker {
 }
 
 fn subtasks(deployment: &Deployment) -> BTreeSet<SubtaskId> {
-    deployment.slots.iter().flat_map(|slot| &slot.subtasks).map(|subtask| subtask.subtask).collect()
+    deployment
+        .slots
+        .iter()
+        .flat_map(|slot| &slot.subtasks)
+        .map(|subtask| subtask.subtask)
+        .collect()
 }
 
 fn metrics(subtask: &SubtaskId) -> SubtaskMetrics {

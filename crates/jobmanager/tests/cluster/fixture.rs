@@ -38,8 +38,12 @@ impl Cluster {
         let mut options = options(&directory);
         adjust(&mut options);
         let resolve = Arc::new(|_: &_, _: &_| Ok(JobOptionsInputs::default()));
-        let job_manager = JobManager::start(options, Arc::new(SystemClock::new()), resolve).await.unwrap();
-        let client = DispatcherClient::connect(&job_manager.address().to_string()).await.unwrap();
+        let job_manager = JobManager::start(options, Arc::new(SystemClock::new()), resolve)
+            .await
+            .unwrap();
+        let client = DispatcherClient::connect(&job_manager.address().to_string())
+            .await
+            .unwrap();
         let application = upload(&client, &directory, b"an application").await.unwrap();
         Self {
             job_manager,
@@ -82,7 +86,10 @@ impl Cluster {
         };
         match tokio::time::timeout(DEADLINE, look).await {
             Ok(job) => job,
-            Err(_) => panic!("the job never came to satisfy the condition: {:#?}", self.job(job_id).await),
+            Err(_) => panic!(
+                "the job never came to satisfy the condition: {:#?}",
+                self.job(job_id).await
+            ),
         }
     }
 
@@ -101,7 +108,12 @@ impl Cluster {
 
     pub async fn job(&self, job_id: &str) -> proto::JobDetails {
         let job_id = job_id.to_owned();
-        self.client.get_job(proto::GetJobRequest { job_id }).await.unwrap().job.unwrap()
+        self.client
+            .get_job(proto::GetJobRequest { job_id })
+            .await
+            .unwrap()
+            .job
+            .unwrap()
     }
 
     pub async fn cancel(&self, job_id: &str) -> Result<proto::CancelJobResponse, CodedError> {

@@ -16,29 +16,55 @@ const OPERATION: &str = "0000000000000000000000000000000a";
 async fn a_job_runs_takes_checkpoints_is_saved_and_cancelled() {
     let (cluster, task_manager) = Cluster::with_task_manager(2, Script::running(graph(2, Some(50)))).await;
     let submitted = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
-    assert_eq!((submitted.job_id.as_str(), submitted.job_name.as_str()), (JOB, "test job"));
+    assert_eq!(
+        (submitted.job_id.as_str(), submitted.job_name.as_str()),
+        (JOB, "test job")
+    );
     cluster.job_runs(JOB).await;
 
-    let job = cluster.job_when(JOB, |job| job.checkpoints.unwrap().completed >= 2).await;
+    let job = cluster
+        .job_when(JOB, |job| job.checkpoints.unwrap().completed >= 2)
+        .await;
     let checkpoint = job.last_checkpoint.unwrap();
-    assert!(checkpoint.uri.ends_with(&format!("checkpoints/{JOB}/chk-{}", checkpoint.id)), "{checkpoint:?}");
+    assert!(
+        checkpoint
+            .uri
+            .ends_with(&format!("checkpoints/{JOB}/chk-{}", checkpoint.id)),
+        "{checkpoint:?}"
+    );
     assert_eq!(job.workers.len(), 1);
     assert_eq!(job.guarantee, "EXACTLY_ONCE");
-    cluster.job_when(JOB, |job| job.vertices[0].subtasks.iter().all(|subtask| subtask.records_in == 42)).await;
+    cluster
+        .job_when(JOB, |job| {
+            job.vertices[0].subtasks.iter().all(|subtask| subtask.records_in == 42)
+        })
+        .await;
 
-    cluster.start_operation(JOB, OPERATION, proto::OperationKind::Savepoint).await.unwrap();
+    cluster
+        .start_operation(JOB, OPERATION, proto::OperationKind::Savepoint)
+        .await
+        .unwrap();
     let Outcome::Completed(savepoint) = cluster.wait_operation(JOB, OPERATION, DEADLINE).await.unwrap() else {
         panic!("the savepoint is not completed");
     };
-    assert!(savepoint.savepoint_path.starts_with(&format!("file://{}", cluster.path("savepoints/savepoint-000000-"))));
-    let metadata = format!("{}/_metadata", savepoint.savepoint_path.strip_prefix("file://").unwrap());
+    assert!(
+        savepoint
+            .savepoint_path
+            .starts_with(&format!("file://{}", cluster.path("savepoints/savepoint-000000-")))
+    );
+    let metadata = format!(
+        "{}/_metadata",
+        savepoint.savepoint_path.strip_prefix("file://").unwrap()
+    );
     assert!(std::fs::exists(metadata).unwrap());
 
     cluster.cancel(JOB).await.unwrap();
     let job = cluster.job_in_state(JOB, proto::JobState::Canceled).await;
     assert!(job.summary.unwrap().end_time_ms > 0);
     cluster.cancel(JOB).await.unwrap();
-    let error = cluster.start_operation(JOB, &OPERATION.replace('a', "b"), proto::OperationKind::Savepoint).await;
+    let error = cluster
+        .start_operation(JOB, &OPERATION.replace('a', "b"), proto::OperationKind::Savepoint)
+        .await;
     assert_eq!(error.unwrap_err().code, ErrorCode::JobTerminated);
     all_slots_are_free(&cluster, 2).await;
     no_worker_runs(&task_manager).await;
@@ -49,7 +75,10 @@ async fn cancel_with_savepoint_ends_the_job_and_the_savepoint_starts_the_next() 
     let (cluster, _task_manager) = Cluster::with_task_manager(2, Script::running(graph(2, Some(1_000)))).await;
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
     cluster.job_runs(JOB).await;
-    cluster.start_operation(JOB, OPERATION, proto::OperationKind::CancelWithSavepoint).await.unwrap();
+    cluster
+        .start_operation(JOB, OPERATION, proto::OperationKind::CancelWithSavepoint)
+        .await
+        .unwrap();
     let Outcome::Completed(savepoint) = cluster.wait_operation(JOB, OPERATION, DEADLINE).await.unwrap() else {
         panic!("the savepoint is not completed");
     };
@@ -70,7 +99,10 @@ async fn stop_finishes_the_job_and_a_finished_job_cannot_be_cancelled() {
     let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, Some(1_000)))).await;
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
     cluster.job_runs(JOB).await;
-    cluster.start_operation(JOB, OPERATION, proto::OperationKind::Stop).await.unwrap();
+    cluster
+        .start_operation(JOB, OPERATION, proto::OperationKind::Stop)
+        .await
+        .unwrap();
     let outcome = cluster.wait_operation(JOB, OPERATION, DEADLINE).await.unwrap();
     assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
     cluster.job_in_state(JOB, proto::JobState::Finished).await;
@@ -87,10 +119,15 @@ async fn a_savepoint_that_is_under_way_tells_its_progress_and_is_started_once() 
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
     cluster.job_runs(JOB).await;
     for _ in 0..2 {
-        cluster.start_operation(JOB, OPERATION, proto::OperationKind::Savepoint).await.unwrap();
+        cluster
+            .start_operation(JOB, OPERATION, proto::OperationKind::Savepoint)
+            .await
+            .unwrap();
     }
     let outcome = cluster.wait_operation(JOB, OPERATION, Duration::ZERO).await.unwrap();
-    let Outcome::InProgress(progress) = outcome else { panic!("{outcome:?}") };
+    let Outcome::InProgress(progress) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!((progress.acknowledged_subtasks, progress.subtasks), (0, 2));
     assert_eq!(cluster.job(JOB).await.checkpoints.unwrap().in_progress, 1);
 
@@ -103,9 +140,13 @@ async fn a_savepoint_that_is_under_way_tells_its_progress_and_is_started_once() 
 async fn a_killed_worker_restarts_the_job_from_its_checkpoint_and_the_reason_is_told() {
     let (cluster, task_manager) = Cluster::with_task_manager(2, Script::running(graph(2, Some(50)))).await;
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
-    cluster.job_when(JOB, |job| job.checkpoints.unwrap().completed >= 1).await;
+    cluster
+        .job_when(JOB, |job| job.checkpoints.unwrap().completed >= 1)
+        .await;
     task_manager.kill_a_worker();
-    let job = cluster.job_when(JOB, |job| job.attempt == 2 && job.restored_from.is_some()).await;
+    let job = cluster
+        .job_when(JOB, |job| job.attempt == 2 && job.restored_from.is_some())
+        .await;
     let summary = job.summary.unwrap();
     assert_eq!(summary.restarts, 1);
     assert!(summary.last_failure.contains("signal 9"), "{}", summary.last_failure);
@@ -119,8 +160,14 @@ async fn a_lost_task_manager_is_replaced_by_the_next_one() {
     cluster.job_runs(JOB).await;
     first.dead.cancel();
     cluster.job_when(JOB, |job| job.workers.is_empty()).await;
-    let _second = cluster.task_manager("tm-2", 1, Script::running(graph(1, Some(50)))).await;
-    let job = cluster.job_when(JOB, |job| job.workers.iter().any(|worker| worker.task_manager == "tm-2")).await;
+    let _second = cluster
+        .task_manager("tm-2", 1, Script::running(graph(1, Some(50))))
+        .await;
+    let job = cluster
+        .job_when(JOB, |job| {
+            job.workers.iter().any(|worker| worker.task_manager == "tm-2")
+        })
+        .await;
     assert_eq!(job.attempt, 2);
     cluster.job_runs(JOB).await;
 }
@@ -163,12 +210,16 @@ async fn the_logs_of_a_job_come_from_its_task_managers() {
 async fn a_shutdown_suspends_jobs_and_keeps_their_checkpoints() {
     let (cluster, task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, Some(50)))).await;
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
-    let job = cluster.job_when(JOB, |job| job.checkpoints.unwrap().completed >= 1).await;
+    let job = cluster
+        .job_when(JOB, |job| job.checkpoints.unwrap().completed >= 1)
+        .await;
     assert_eq!(state_of(&job), proto::JobState::Running);
     let request = proto::WatchJobRequest { job_id: JOB.to_owned() };
     let mut changes = cluster.client.watch_job(request).await.unwrap();
     let checkpoints = cluster.directory.path().join("checkpoints").join(JOB);
-    tokio::time::timeout(DEADLINE, cluster.job_manager.shutdown()).await.expect("the job manager drains");
+    tokio::time::timeout(DEADLINE, cluster.job_manager.shutdown())
+        .await
+        .expect("the job manager drains");
     assert!(std::fs::read_dir(checkpoints).unwrap().count() > 0);
     no_worker_runs(&task_manager).await;
     let mut last = None;
@@ -180,11 +231,20 @@ async fn a_shutdown_suspends_jobs_and_keeps_their_checkpoints() {
 
 async fn all_slots_are_free(cluster: &Cluster, slots: u32) {
     let free = async {
-        while cluster.client.get_cluster(proto::GetClusterRequest {}).await.unwrap().slots_free != slots {
+        while cluster
+            .client
+            .get_cluster(proto::GetClusterRequest {})
+            .await
+            .unwrap()
+            .slots_free
+            != slots
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, free).await.expect("all slots become free");
+    tokio::time::timeout(DEADLINE, free)
+        .await
+        .expect("all slots become free");
 }
 
 async fn no_worker_runs(task_manager: &crate::fake::FakeTaskManager) {

@@ -12,7 +12,10 @@ use crate::fixture::{Cluster, DEADLINE, graph};
 async fn the_newest_of_two_task_managers_of_one_name_wins() {
     let (cluster, mut first) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
     let _second = cluster.task_manager("tm-1", 3, Script::running(graph(1, None))).await;
-    tokio::time::timeout(DEADLINE, first.closed.wait_for(|closed| *closed)).await.expect("the first is fenced").unwrap();
+    tokio::time::timeout(DEADLINE, first.closed.wait_for(|closed| *closed))
+        .await
+        .expect("the first is fenced")
+        .unwrap();
     let view = cluster.client.get_cluster(proto::GetClusterRequest {}).await.unwrap();
     assert_eq!((view.task_managers.len(), view.slots_total, view.slots_free), (1, 3, 3));
 }
@@ -25,7 +28,10 @@ async fn a_silent_task_manager_is_given_up() {
     })
     .await;
     let mut silent = cluster.task_manager("tm-1", 1, Script::running(graph(1, None))).await;
-    tokio::time::timeout(DEADLINE, silent.closed.wait_for(|closed| *closed)).await.expect("its link is closed").unwrap();
+    tokio::time::timeout(DEADLINE, silent.closed.wait_for(|closed| *closed))
+        .await
+        .expect("its link is closed")
+        .unwrap();
     let view = cluster.client.get_cluster(proto::GetClusterRequest {}).await.unwrap();
     assert_eq!((view.task_managers.len(), view.slots_total), (0, 0));
 }

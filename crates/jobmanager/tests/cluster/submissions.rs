@@ -25,24 +25,49 @@ async fn without_a_task_manager_nothing_can_be_submitted() {
 async fn the_same_submission_twice_is_one_job_and_another_with_its_id_is_refused() {
     let (cluster, task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
     let submission = cluster.submission(JOB);
-    let (first, second) =
-        tokio::join!(cluster.client.submit_job(submission.clone()), cluster.client.submit_job(submission.clone()));
+    let (first, second) = tokio::join!(
+        cluster.client.submit_job(submission.clone()),
+        cluster.client.submit_job(submission.clone())
+    );
     assert_eq!(first.unwrap(), second.unwrap());
     cluster.client.submit_job(submission).await.unwrap();
     assert_eq!(*task_manager.descriptions.borrow(), 1);
-    assert_eq!(cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs.len(), 1);
+    assert_eq!(
+        cluster
+            .client
+            .list_jobs(proto::ListJobsRequest {})
+            .await
+            .unwrap()
+            .jobs
+            .len(),
+        1
+    );
 
     let mut other = cluster.submission(JOB);
     other.application.as_mut().unwrap().arguments.push("--other".to_owned());
-    assert_eq!(cluster.client.submit_job(other).await.unwrap_err().code, ErrorCode::DuplicateJob);
+    assert_eq!(
+        cluster.client.submit_job(other).await.unwrap_err().code,
+        ErrorCode::DuplicateJob
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_submission_leaves_its_id_free() {
     let (cluster, task_manager) = Cluster::with_task_manager(1, Script::failing("it panicked")).await;
     let error = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), (ErrorCode::DescribeFailed, "it panicked"));
-    assert!(cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs.is_empty());
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (ErrorCode::DescribeFailed, "it panicked")
+    );
+    assert!(
+        cluster
+            .client
+            .list_jobs(proto::ListJobsRequest {})
+            .await
+            .unwrap()
+            .jobs
+            .is_empty()
+    );
 
     task_manager.dead.cancel();
     let _next = cluster.task_manager("tm-2", 1, Script::running(graph(1, None))).await;
@@ -54,7 +79,11 @@ async fn a_refused_submission_leaves_its_id_free() {
 async fn a_job_that_needs_more_slots_is_accepted_with_a_warning_and_waits_for_them() {
     let (cluster, _first) = Cluster::with_task_manager(1, Script::running(graph(2, None))).await;
     let submitted = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
-    assert!(submitted.warnings.iter().any(|warning| warning.contains("2 slots")), "{:?}", submitted.warnings);
+    assert!(
+        submitted.warnings.iter().any(|warning| warning.contains("2 slots")),
+        "{:?}",
+        submitted.warnings
+    );
     assert_eq!(state_of(&cluster.job(JOB).await), proto::JobState::Running);
     let _second = cluster.task_manager("tm-2", 1, Script::running(graph(2, None))).await;
     let job = cluster.job_runs(JOB).await;
@@ -101,10 +130,43 @@ async fn unknown_jobs_and_operations_are_not_found() {
     let error = cluster.cancel(JOB).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::JobNotFound);
     assert!(error.hint.unwrap().contains("streamctl list -a"));
-    assert_eq!(cluster.cancel("fd72").await.unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(
+        cluster.cancel("fd72").await.unwrap_err().code,
+        ErrorCode::InvalidArgument
+    );
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
     let error = cluster.wait_operation(JOB, JOB, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::OperationNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_ended_are_forgotten_when_there_are_too_many() {
+    let cluster = Cluster::start_with(|options| options.ended_jobs_kept = 1).await;
+    let _task_manager = cluster.task_manager("tm-1", 1, Script::running(graph(1, None))).await;
+    let ids = ["01", "02", "03"].map(|digits| digits.repeat(16));
+    for id in &ids[..2] {
+        cluster.client.submit_job(cluster.submission(id)).await.unwrap();
+        cluster.cancel(id).await.unwrap();
+        cluster.job_in_state(id, proto::JobState::Canceled).await;
+    }
+    cluster.client.submit_job(cluster.submission(&ids[2])).await.unwrap();
+    let jobs = cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs;
+    let listed: Vec<&str> = jobs.iter().map(|job| job.job_id.as_str()).collect();
+    assert_eq!(listed, [&ids[1], &ids[2]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_plan_is_refused() {
+    let mut impossible = graph(1, None);
+    impossible.vertices[0].parallelism = 0;
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(impossible)).await;
+    let error = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidJobGraph);
+    let request = proto::DescribeApplicationRequest {
+        application: Some(cluster.application.clone()),
+    };
+    let error = cluster.client.describe_application(request).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidJobGraph);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,8 +176,19 @@ async fn describing_starts_nothing() {
         application: Some(cluster.application.clone()),
     };
     let plan = cluster.client.describe_application(request).await.unwrap().plan;
-    assert_eq!(serde_json::from_slice::<streamd_core::graph::JobGraph>(&plan).unwrap(), graph(1, None));
-    assert!(cluster.client.list_jobs(proto::ListJobsRequest {}).await.unwrap().jobs.is_empty());
+    assert_eq!(
+        serde_json::from_slice::<streamd_core::graph::JobGraph>(&plan).unwrap(),
+        graph(1, None)
+    );
+    assert!(
+        cluster
+            .client
+            .list_jobs(proto::ListJobsRequest {})
+            .await
+            .unwrap()
+            .jobs
+            .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +197,10 @@ async fn an_address_that_is_taken_is_refused_with_a_hint() {
     let mut options = options(&cluster.directory);
     options.bind_address = cluster.job_manager.address().to_string();
     let resolve = Arc::new(|_: &_, _: &_| Ok(JobOptionsInputs::default()));
-    let error = JobManager::start(options, Arc::new(SystemClock::new()), resolve).await.err().unwrap();
+    let error = JobManager::start(options, Arc::new(SystemClock::new()), resolve)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, ErrorCode::AddressInUse);
     assert!(error.hint.is_some());
 }
