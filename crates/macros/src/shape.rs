@@ -123,7 +123,10 @@ fn refuse_duplicates<'a>(names: impl Iterator<Item = (&'a str, Span)>, what: &st
     let mut seen = BTreeSet::new();
     for (name, span) in names {
         if !seen.insert(name) {
-            return Err(syn::Error::new(span, format!("two {what} have the stored name `{name}`")));
+            return Err(syn::Error::new(
+                span,
+                format!("two {what} have the stored name `{name}`"),
+            ));
         }
     }
     Ok(())

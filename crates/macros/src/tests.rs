@@ -3,7 +3,9 @@ use syn::{DeriveInput, parse_quote};
 use crate::expand::implementation;
 
 fn error_of(input: DeriveInput) -> String {
-    implementation(input).expect_err("the type cannot be kept in state").to_string()
+    implementation(input)
+        .expect_err("the type cannot be kept in state")
+        .to_string()
 }
 
 fn code_of(input: DeriveInput) -> String {
@@ -12,7 +14,9 @@ fn code_of(input: DeriveInput) -> String {
 
 #[test]
 fn a_union_is_refused() {
-    assert!(error_of(parse_quote! { union Bits { float: f32, int: u32 } }).starts_with("a union cannot be kept in state"));
+    assert!(
+        error_of(parse_quote! { union Bits { float: f32, int: u32 } }).starts_with("a union cannot be kept in state")
+    );
 }
 
 #[test]
@@ -45,7 +49,10 @@ fn two_fields_or_variants_of_one_stored_name_are_refused() {
 fn an_unknown_or_empty_attribute_is_refused() {
     assert!(error_of(parse_quote! { #[state(name = "x")] struct A; }).starts_with("unknown attribute of a state type"));
     assert!(error_of(parse_quote! { struct A { #[state(default)] b: u8 } }).contains("expected `rename = \"name\"`"));
-    assert_eq!(error_of(parse_quote! { struct A { #[state(rename = "")] b: u8 } }), "the stored name is empty");
+    assert_eq!(
+        error_of(parse_quote! { struct A { #[state(rename = "")] b: u8 } }),
+        "the stored name is empty"
+    );
 }
 
 #[test]
@@ -55,5 +62,8 @@ fn generated_code_refers_to_the_sdk_unless_told_otherwise() {
         code_of(parse_quote! { #[state(crate = "streamd_core")] struct A; })
             .contains("impl::streamd_core::state::StateforA")
     );
-    assert!(code_of(parse_quote! { #[state(crate = "crate::core")] struct A; }).contains("implcrate::core::state::StateforA"));
+    assert!(
+        code_of(parse_quote! { #[state(crate = "crate::core")] struct A; })
+            .contains("implcrate::core::state::StateforA")
+    );
 }

@@ -1,1 +1,35 @@
-//! streamd-state
+//! Keyed state: tables of native Rust values by key, frozen in an instant for a snapshot and restored by key-group range.
+//!
+//! This crate deliberately knows no operator, task, job or network. What an operator calls a value, list or map state is
+//! one table here (a list is a `Vec`, a map a `BTreeMap`, as values); which bytes make up an object in the store is the
+//! snapshot crate's business.
+//!
+//! ```text
+//!   KeyedStateBackend<K> ── "count" ─▶ HeapTable<K, u64> ── directory ─▶ shard │ shard │ shard │ …
+//!        │       ▲          "delay" ─▶ HeapTable<K, Delay>                 │ freeze: a pointer each,
+//!        │       │                                                         │ a later write copies its shard only
+//!        │       └── restore ◀── handles of any parallelism ◀── snapshot crate ◀── write ◀── FrozenState
+//!        └────────────────────────────────────────────────────────────────────────────────────▲
+//! ```
+//!
+//! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), [`backend`], [`schema`],
+//! [`write`], [`restore`], [`error`].
+//!
+//! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
+//! hashing (Fagin et al., 1979).
+
+pub mod heap;
+
+pub mod backend;
+pub mod schema;
+
+pub mod restore;
+pub mod write;
+
+pub mod error;
+
+pub use backend::{FrozenRows, FrozenState, KeyedStateBackend, StateDescriptor, StateId};
+pub use error::StateError;
+pub use heap::{EveryRowVisitor, FrozenTable, HeapTable, RowVisitor};
+pub use restore::{RestoreError, restore};
+pub use write::write_states;

@@ -1,0 +1,116 @@
+//! What can go wrong with keyed state.
+
+use streamd_core::error::ErrorCode;
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::row::{DataType, MAX_TYPE_DEPTH, RowError};
+
+use crate::schema::describe;
+
+/// Why a state could not be registered or restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Two states of an operator have the same name.
+    #[error("state `{state}` is registered twice by one operator")]
+    DuplicateState {
+        /// The name.
+        state: String,
+    },
+    /// A type nests deeper than snapshots can describe.
+    #[error("the type of state `{state}` nests {depth} deep, more than {MAX_TYPE_DEPTH}")]
+    TypeTooDeep {
+        /// The name of the state.
+        state: String,
+        /// The depth of its key or value type.
+        depth: usize,
+    },
+    /// A snapshot holds a state that the operator has not registered.
+    #[error("state `{state}` is not registered by the operator")]
+    UnknownState {
+        /// The name.
+        state: String,
+    },
+    /// The snapshot's state has another schema than the application's.
+    #[error("state `{state}` was written with the {part} type {} but the application declares {}", describe(.stored), describe(.declared))]
+    IncompatibleSchema {
+        /// The name of the state.
+        state: String,
+        /// `key` or `value`.
+        part: &'static str,
+        /// The type in the snapshot.
+        stored: Box<DataType>,
+        /// The type that the application registered.
+        declared: Box<DataType>,
+    },
+    /// Stored bytes are no value of the type they are declared to be.
+    #[error("a {part} of state `{state}` cannot be decoded")]
+    MalformedRow {
+        /// The name of the state.
+        state: String,
+        /// `key` or `value`.
+        part: &'static str,
+        /// What is wrong with the bytes.
+        #[source]
+        source: RowError,
+    },
+    /// A row belongs to another subtask.
+    #[error("a row of state `{state}` is in key group {key_group}, outside the subtask's {key_groups}")]
+    ForeignKeyGroup {
+        /// The name of the state.
+        state: String,
+        /// The group that the row's key hashes to.
+        key_group: u32,
+        /// The groups of the subtask.
+        key_groups: KeyGroupRange,
+    },
+    /// The same key came twice.
+    #[error("state `{state}` has two rows for one key, in key group {key_group}")]
+    DuplicateKey {
+        /// The name of the state.
+        state: String,
+        /// The group of the key.
+        key_group: u32,
+    },
+    /// A row is stored under a key group that its key does not hash to.
+    #[error("a row of state `{state}` is stored in key group {stored} but its key belongs to {key_group}")]
+    MisplacedRow {
+        /// The name of the state.
+        state: String,
+        /// The group it was found in.
+        stored: u32,
+        /// The group of its key.
+        key_group: u32,
+    },
+    /// The parts of a state do not make up the whole that the subtask needs.
+    #[error("the snapshot holds the key groups {key_groups} of state `{state}` {}", times(.parts))]
+    Coverage {
+        /// The name of the state.
+        state: String,
+        /// The groups that are missing or stored more than once.
+        key_groups: KeyGroupRange,
+        /// In how many parts they are.
+        parts: usize,
+    },
+}
+
+impl StateError {
+    /// The stable code of the error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::DuplicateState { .. } | Self::TypeTooDeep { .. } => ErrorCode::InvalidJobGraph,
+            Self::UnknownState { .. } => ErrorCode::UnclaimedState,
+            Self::IncompatibleSchema { .. } => ErrorCode::IncompatibleState,
+            Self::MalformedRow { .. }
+            | Self::ForeignKeyGroup { .. }
+            | Self::DuplicateKey { .. }
+            | Self::MisplacedRow { .. }
+            | Self::Coverage { .. } => ErrorCode::SnapshotCorrupt,
+        }
+    }
+}
+
+fn times(parts: &usize) -> String {
+    match parts {
+        0 => "nowhere".to_owned(),
+        parts => format!("{parts} times"),
+    }
+}

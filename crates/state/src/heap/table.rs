@@ -1,0 +1,281 @@
+//! The table of one state: the hottest data structure of streamd.
+
+use std::hint::black_box;
+use std::mem;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::{AbsentEntry, OccupiedEntry};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::state::{Key, State};
+
+use super::directory::Directory;
+use super::frozen::FrozenTable;
+use super::shard::{Entries, Shard, rehash, shard_hash};
+
+/// The largest number of buckets of a shard. With entries of 16 bytes, copying a full shard takes about 10 µs; with a
+/// string in each, about 100 µs: what a write may have to wait for while a snapshot is being taken.
+const MAX_SHARD_BUCKETS: usize = 4096;
+
+/// The smallest, whatever the size of the entries.
+const MIN_SHARD_BUCKETS: usize = 256;
+
+/// The bytes that a shard should not exceed, between those two.
+const SHARD_BYTES: usize = 256 * 1024;
+
+/// Values by key, for the keys of a range of key groups.
+///
+/// Every method takes the key's [`stable_hash`](State::stable_hash), which the caller has already computed to route the
+/// record. A lookup reads the directory (4 bytes a shard), a shard's header (32 bytes) and then, as in any Swiss table, a
+/// group of tags and the entry. A full shard is split in two, so that no insertion moves more than one shard.
+///
+/// While a snapshot holds a frozen copy, the first write to a shard copies that shard; reads copy nothing. Memory given
+/// to shards is kept when entries are removed, until a shard is empty at the time of a freeze.
+///
+/// # Panics
+/// The writing methods panic on a key outside the range: it must not be lost in silence.
+#[derive(Debug)]
+pub struct HeapTable<K, V> {
+    directory: Directory,
+    shards: Vec<Shard<K, V>>,
+    /// How many entries a shard makes room for when it receives its first.
+    first_room: usize,
+}
+
+impl<K: Key, V: State> HeapTable<K, V> {
+    /// The number of buckets at which a shard is split instead of growing: a power of two.
+    const SHARD_BUCKETS: usize = {
+        let entry = if size_of::<(K, V)>() == 0 {
+            1
+        } else {
+            size_of::<(K, V)>()
+        };
+        let fitting = SHARD_BYTES / entry;
+        if fitting >= MAX_SHARD_BUCKETS {
+            MAX_SHARD_BUCKETS
+        } else if fitting <= MIN_SHARD_BUCKETS {
+            MIN_SHARD_BUCKETS
+        } else {
+            fitting.next_power_of_two() / 2
+        }
+    };
+
+    /// The number of entries of a full shard: hashbrown fills seven eighths of its buckets.
+    const SHARD_ENTRIES: usize = Self::SHARD_BUCKETS / 8 * 7;
+
+    /// An empty table for the keys of these groups out of `max_parallelism`.
+    pub fn new(key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
+        Self {
+            directory: Directory::new(key_groups, max_parallelism),
+            shards: vec![Shard::new()],
+            first_room: 1,
+        }
+    }
+
+    /// Prepares an empty table for about this many rows, so that it need not grow on the way. Does nothing to others.
+    pub fn reserve(&mut self, rows: u64) {
+        if !self.is_empty() {
+            return;
+        }
+        // A tenth of slack: shards do not fill evenly, and a single entry too many splits or doubles one.
+        let per_shard = Self::SHARD_ENTRIES as u64 * 9 / 10;
+        let (key_groups, max_parallelism) = (self.directory.key_groups(), self.directory.max_parallelism());
+        self.directory = Directory::sized(key_groups, max_parallelism, rows, per_shard);
+        self.shards = (0..self.directory.shards()).map(|_| Shard::new()).collect();
+        let expected = self.directory.expected_per_slot(rows).saturating_mul(11) / 10;
+        self.first_room = usize::try_from(expected)
+            .unwrap_or(usize::MAX)
+            .clamp(1, Self::SHARD_ENTRIES);
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
+        let entries = self.shards[self.directory.shard_of(hash)].entries();
+        entries
+            .find(shard_hash(hash), |entry| entry.0 == *key)
+            .map(|entry| &entry.1)
+    }
+
+    /// The value of a key, to change. Copies a frozen shard only if the key is there.
+    #[inline]
+    pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
+        let shard = &mut self.shards[self.directory.shard_of(hash)];
+        if !Self::is_worth_thawing(shard, hash, key) {
+            return None;
+        }
+        shard
+            .entries_mut()
+            .find_mut(shard_hash(hash), |entry| entry.0 == *key)
+            .map(|entry| &mut entry.1)
+    }
+
+    /// The value of a key, which becomes `default()` if there is none. The key is cloned only then.
+    #[inline]
+    pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
+        match self.find_with_room(hash, key) {
+            Ok(present) => &mut present.into_mut().1,
+            Err(absent) => {
+                let entry = (key.clone(), default());
+                let inserted = absent.into_table().insert_unique(shard_hash(hash), entry, rehash);
+                &mut inserted.into_mut().1
+            }
+        }
+    }
+
+    /// Sets the value of a key and returns the one it had.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
+        match self.find_with_room(hash, key) {
+            Ok(mut present) => Some(mem::replace(&mut present.get_mut().1, value)),
+            Err(absent) => {
+                let entry = (key.clone(), value);
+                absent.into_table().insert_unique(shard_hash(hash), entry, rehash);
+                None
+            }
+        }
+    }
+
+    /// Forgets a key and returns the value it had.
+    #[inline]
+    pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
+        let shard = &mut self.shards[self.directory.shard_of(hash)];
+        if !Self::is_worth_thawing(shard, hash, key) {
+            return None;
+        }
+        match shard
+            .entries_mut()
+            .find_entry(shard_hash(hash), |entry| entry.0 == *key)
+        {
+            Ok(present) => Some(present.remove().0.1),
+            Err(_absent) => None,
+        }
+    }
+
+    /// Reads the key's entry and throws it away. Doing so for the next few dozen keys, before the first of them is worked
+    /// on, lets the processor wait for many of their cache misses at once.
+    #[inline]
+    pub fn touch(&self, hash: u64, key: &K) {
+        black_box(self.get(hash, key).is_some());
+    }
+
+    /// The number of keys. Counts the shards' entries: not for every record.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.entries().len()).sum()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.entries().is_empty())
+    }
+
+    /// A copy of the table as it is now, made by sharing: takes a pointer for each shard. What is written later does not
+    /// show in it.
+    pub fn freeze(&mut self) -> FrozenTable<K, V> {
+        let mut shards = Vec::with_capacity(self.shards.len());
+        for (number, key_groups) in self.directory.in_order() {
+            let shard = &mut self.shards[number];
+            if shard.entries().is_empty() {
+                *shard = Shard::new();
+            } else {
+                shards.push((key_groups, shard.freeze()));
+            }
+        }
+        FrozenTable::new(self.directory.max_parallelism(), shards)
+    }
+
+    /// Calls `visit` with every key and value, in order of shard, and so of key group.
+    pub fn for_each(&self, visit: &mut dyn FnMut(&K, &V)) {
+        for (number, _) in self.directory.in_order() {
+            self.shards[number]
+                .entries()
+                .iter()
+                .for_each(|(key, value)| visit(key, value));
+        }
+    }
+
+    /// The number of shards, for tests and measurements.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Whether a write to the key's shard is about to happen: not if the shard is frozen and does not have the key.
+    #[inline]
+    fn is_worth_thawing(shard: &Shard<K, V>, hash: u64, key: &K) -> bool {
+        match shard {
+            Shard::Owned(_) => true,
+            Shard::Frozen(entries) => entries.find(shard_hash(hash), |entry| entry.0 == *key).is_some(),
+        }
+    }
+
+    /// The key's entry, or the writable shard that it belongs into, with room for it.
+    #[inline]
+    fn find_with_room(&mut self, hash: u64, key: &K) -> Found<'_, K, V> {
+        let number = self.directory.shard_of(hash);
+        // Before the search, although the key may be there: afterwards, the entry found would borrow the shards. A full
+        // shard is rare, and cutting it one write early does no harm.
+        if !self.shards[number].has_room() {
+            return self.find_after_making_room(hash, key);
+        }
+        find(self.shards[number].entries_mut(), hash, key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_after_making_room(&mut self, hash: u64, key: &K) -> Found<'_, K, V> {
+        let number = self.make_room(hash);
+        find(self.shards[number].entries_mut(), hash, key)
+    }
+
+    /// Thaws the shard of this hash, and splits or grows it until there is room in it. Returns its number.
+    fn make_room(&mut self, hash: u64) -> usize {
+        self.directory.assert_owned(hash);
+        loop {
+            let number = self.directory.shard_of(hash);
+            let entries = self.shards[number].entries_mut();
+            if entries.len() < entries.capacity() {
+                return number;
+            }
+            // A shard can be full of the marks of removed entries: hashbrown clears them away when it makes room, without
+            // growing if the entries fill less than half of the buckets.
+            let full = entries.num_buckets() >= Self::SHARD_BUCKETS && entries.len() > Self::SHARD_ENTRIES / 2;
+            let boundary = if full { self.directory.split(hash) } else { None };
+            match boundary {
+                Some(boundary) => self.split(number, boundary),
+                None => {
+                    let room = if entries.is_empty() { self.first_room } else { 1 };
+                    self.shards[number].entries_mut().reserve(room, rehash);
+                }
+            }
+        }
+    }
+
+    /// Moves the entries of a shard from `boundary` on into a new shard.
+    fn split(&mut self, number: usize, boundary: u64) {
+        let entries = mem::replace(self.shards[number].entries_mut(), HashTable::new());
+        // Room for a full shard in each: half of them would need it with the next entries anyway.
+        let mut halves = [
+            HashTable::with_capacity(Self::SHARD_ENTRIES),
+            HashTable::with_capacity(Self::SHARD_ENTRIES),
+        ];
+        for entry in entries {
+            let hash = entry.0.stable_hash();
+            let half = usize::from(self.directory.position(hash) >= boundary);
+            halves[half].insert_unique(shard_hash(hash), entry, rehash);
+        }
+        let [lower, upper] = halves;
+        self.shards[number] = Shard::Owned(lower);
+        self.shards.push(Shard::Owned(upper));
+    }
+}
+
+/// An entry, or the shard where it could be inserted.
+type Found<'a, K, V> = Result<OccupiedEntry<'a, (K, V)>, AbsentEntry<'a, (K, V)>>;
+
+#[inline(always)]
+fn find<'a, K: Key, V>(entries: &'a mut Entries<K, V>, hash: u64, key: &K) -> Found<'a, K, V> {
+    entries.find_entry(shard_hash(hash), |entry| entry.0 == *key)
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
