@@ -73,6 +73,7 @@ impl EmbeddedJob {
             heartbeat_timeout_ms: None,
         };
         let handle = job_master::spawn(spec, environment);
+        handle.begin();
         Self { handle, tasks }
     }
 

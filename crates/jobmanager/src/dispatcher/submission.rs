@@ -130,6 +130,7 @@ impl Dispatcher {
         let job_name = spec.graph.name.clone();
         let job = job_master::spawn(spec, self.environment(program));
         self.registry.start(job.clone()).await?;
+        job.begin();
         begun(&job).await;
         Ok(Submitted {
             job_id,

@@ -17,6 +17,7 @@ pub(super) const MAILBOX_CAPACITY: usize = 1_024;
 
 /// What a job master is told or asked.
 pub(super) enum JobMessage {
+    Begin,
     SlotsAllocated(Vec<SlotId>),
     AttachWorker {
         registration: WorkerRegistration,
@@ -58,6 +59,12 @@ impl JobMasterHandle {
     /// The state of the job, and each change of it.
     pub fn status(&self) -> watch::Receiver<JobStatus> {
         self.status.clone()
+    }
+
+    /// Has the job begin. Whoever starts a master makes it known first: the job's workers ask for it as soon as they run.
+    pub(crate) fn begin(&self) {
+        // The mailbox of a new master is empty; its task is gone only while the runtime shuts down.
+        let _ended = self.mailbox.try_send(JobMessage::Begin);
     }
 
     /// The slots that the job asked for, all of them.

@@ -38,7 +38,7 @@ pub(crate) struct JobEnvironment {
     pub(crate) heartbeat_timeout_ms: Option<u64>,
 }
 
-/// Starts the master of a job, and with it the job. The master lives until the last handle is dropped.
+/// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped.
 pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment) -> JobMasterHandle {
     let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
     let status = watch::Sender::new(JobStatus::new(&spec, environment.clock.wall()));
@@ -94,7 +94,6 @@ struct JobMaster {
 impl JobMaster {
     #[tracing::instrument(name = "job", skip_all, fields(job_id = %self.job_id))]
     async fn run(mut self) {
-        self.on_event(Event::Start);
         loop {
             self.next_request();
             self.answer_suspending();
@@ -113,6 +112,7 @@ impl JobMaster {
 
     fn on_message(&mut self, message: JobMessage) {
         match message {
+            JobMessage::Begin => self.on_event(Event::Start),
             JobMessage::SlotsAllocated(slots) => self.on_event(Event::SlotsAllocated(slots)),
             JobMessage::AttachWorker {
                 registration,

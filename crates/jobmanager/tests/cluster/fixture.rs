@@ -159,6 +159,8 @@ impl Cluster {
 pub fn options(directory: &TempDir) -> JobManagerOptions {
     let mut options = JobManagerOptions::new(format!("file://{}", directory.path().display()));
     options.bind_address = "127.0.0.1:0".to_owned();
+    // The scripts send no heartbeats.
+    options.heartbeat_timeout_ms = 3_600_000;
     options
 }
 
