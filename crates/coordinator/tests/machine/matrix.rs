@@ -1,1 +1,229 @@
+//! Every situation of a job against every event, and every second event after that: nothing panics, no invariant breaks,
+//! the job can still be cancelled to its end, and the end absorbs everything.
 
+use streamd_coordinator::event::{
+    Event, JobSpec, OperationKind, OperationRequest, PublishError, PublishedSnapshot, SlotId,
+};
+use streamd_core::graph::RestartStrategy;
+use streamd_core::id::{Attempt, CheckpointId, OperationId, SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, SubtaskMetrics, WorkerEvent};
+use streamd_core::snapshot::SubtaskSnapshot;
+
+use crate::bench::Bench;
+use crate::script::reach;
+
+/// How to get into each phase and course, in its variations.
+const SITUATIONS: [&str; 31] = [
+    "tick",
+    "start",
+    "start; slots a:0 b:0",
+    "start; slots a:0 b:0; registered 1",
+    "start; slots a:0 b:0; registered 1; registered 2",
+    "up",
+    "up; wait 1000",
+    "up; wait 1000; ack 1",
+    "up; wait 1000; done 1",
+    "up; end 0/0",
+    "up; end",
+    "up; end; ack 1",
+    "up; end; done 1",
+    "up; end; done 1; state 0/0 FINISHED",
+    "up; savepoint 1",
+    "up; savepoint 1; ack 1",
+    "up; stop 1",
+    "up; stop 1; ack 1",
+    "up; stop 1; done 1",
+    "up; stop 1; ack 1; lost 1",
+    "up; cancel-savepoint 1; ack 1",
+    "up; cancel-savepoint 1; done 1",
+    "up; drain 1",
+    "up; drain 1; end",
+    "up; wait 1000; lost 1",
+    "up; wait 1000; lost 1; canceled",
+    "up; wait 1000; ack 1; lost 1; canceled; wait 500",
+    "up; wait 1000; done 1; lost 1; canceled; wait 500; slots a:0 b:0",
+    "up; cancel",
+    "up; cancel; canceled",
+    "up; end; done 1; finished",
+];
+
+fn failure() -> Failure {
+    Failure {
+        domain: FaultDomain::External,
+        message: "gone".to_owned(),
+    }
+}
+
+fn operation(kind: OperationKind) -> Event {
+    Event::Operation(OperationRequest {
+        id: OperationId::from_bytes([kind as u8 + 100; 16]),
+        kind,
+        target: None,
+        folder: format!("sp-m-{}", kind as u8),
+    })
+}
+
+fn slots(task_manager: &str) -> Event {
+    let slot = |slot| SlotId {
+        task_manager: TaskManagerId(task_manager.to_owned()),
+        slot,
+    };
+    Event::SlotsAllocated(vec![slot(0), slot(1)])
+}
+
+/// Every kind of event, told by or about worker 1 and subtask 0/0, which runs there.
+fn events(bench: &Bench) -> Vec<Event> {
+    let attempt = bench.machine.attempt();
+    let subtask = SubtaskId { vertex: 0, index: 0 };
+    let checkpoint = CheckpointId(1);
+    let said = |event| Event::Worker(WorkerId(1), event);
+    let state = |attempt, state| {
+        said(WorkerEvent::SubtaskState {
+            attempt,
+            subtask,
+            state,
+            failure: None,
+        })
+    };
+    let published = PublishedSnapshot {
+        uri: "s3://published/1".to_owned(),
+        bytes: 1,
+    };
+    let unpublished = |outcome_unknown| {
+        Err(PublishError {
+            message: "no".to_owned(),
+            outcome_unknown,
+        })
+    };
+    let mut wrong = bench.registration(WorkerId(1));
+    wrong.fingerprint = "other".to_owned();
+    let mut events = vec![
+        Event::Start,
+        slots("a"),
+        slots("z"),
+        Event::SlotsAllocated(Vec::new()),
+        said(WorkerEvent::Registered(bench.registration(WorkerId(1)))),
+        said(WorkerEvent::Registered(wrong)),
+        said(WorkerEvent::Acknowledge {
+            attempt,
+            checkpoint,
+            subtask,
+            snapshot: SubtaskSnapshot::default(),
+        }),
+        said(WorkerEvent::Decline {
+            attempt,
+            checkpoint,
+            subtask,
+            reason: "no".to_owned(),
+        }),
+        said(WorkerEvent::EndOfData { attempt, subtask }),
+        said(WorkerEvent::Heartbeat {
+            attempt,
+            subtasks: vec![SubtaskMetrics::default()],
+        }),
+        Event::WorkerLost(WorkerId(1), failure()),
+        Event::WorkerLost(WorkerId(99), failure()),
+        Event::TaskManagerLost(TaskManagerId("b".to_owned())),
+        Event::Published(checkpoint, Ok(published)),
+        Event::Published(checkpoint, unpublished(false)),
+        Event::Published(checkpoint, unpublished(true)),
+        Event::Published(CheckpointId(77), unpublished(false)),
+        Event::Cancel,
+        Event::Tick,
+    ];
+    let states = [
+        ExecutionState::Created,
+        ExecutionState::Scheduled,
+        ExecutionState::Deploying,
+        ExecutionState::Initializing,
+        ExecutionState::Running,
+        ExecutionState::Finished,
+        ExecutionState::Canceling,
+        ExecutionState::Canceled,
+        ExecutionState::Failed,
+    ];
+    events.extend(states.map(|to| state(attempt, to)));
+    events.push(state(Attempt(0), ExecutionState::Failed));
+    let kinds = [
+        OperationKind::Savepoint,
+        OperationKind::CancelWithSavepoint,
+        OperationKind::Stop,
+        OperationKind::Drain,
+    ];
+    events.extend(kinds.map(operation));
+    events
+}
+
+/// Cancels a job, answers every publication, lets every time-out pass: nothing may keep it alive.
+fn must_end(bench: &mut Bench, story: &str) {
+    bench.event(Event::Cancel);
+    for id in 1..20 {
+        let published = PublishedSnapshot {
+            uri: format!("s3://published/{id}"),
+            bytes: 1,
+        };
+        bench.event(Event::Published(CheckpointId(id), Ok(published)));
+    }
+    for _ in 0..10 {
+        bench.now += 100_000;
+        bench.event(Event::Tick);
+    }
+    assert!(
+        bench.machine.state().is_terminal(),
+        "{story}: {}",
+        bench.machine.state().name()
+    );
+    for event in events(bench) {
+        assert!(bench.event(event).is_empty());
+    }
+}
+
+fn patience(spec: &mut JobSpec) {
+    spec.options.checkpointing.tolerable_failed = 1;
+    spec.options.checkpointing.max_concurrent = 2;
+}
+
+#[test]
+fn every_event_in_every_situation_is_taken_and_the_job_can_still_be_ended() {
+    for situation in SITUATIONS {
+        for index in 0..events(&reach(patience, situation)).len() {
+            let mut bench = reach(patience, situation);
+            let event = events(&bench).swap_remove(index);
+            let story = format!("{situation}; {event:?}");
+            bench.event(event);
+            must_end(&mut bench, &story);
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_events_in_every_situation_is_taken() {
+    for situation in SITUATIONS {
+        let count = events(&reach(patience, situation)).len();
+        for first in 0..count {
+            for second in 0..count {
+                let mut bench = reach(patience, situation);
+                let event = events(&bench).swap_remove(first);
+                bench.event(event);
+                let event = events(&bench).swap_remove(second);
+                bench.event(event);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_restarts_every_failure_ends_the_job() {
+    for situation in &SITUATIONS[1..28] {
+        let mut bench = reach(
+            |spec| {
+                patience(spec);
+                spec.options.restart_strategy = RestartStrategy::None;
+            },
+            situation,
+        );
+        bench.event(Event::TaskManagerLost(TaskManagerId("a".to_owned())));
+        bench.event(Event::TaskManagerLost(TaskManagerId("b".to_owned())));
+        must_end(&mut bench, situation);
+    }
+}

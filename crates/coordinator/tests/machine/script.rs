@@ -32,6 +32,15 @@ pub fn play_with(change: impl FnOnce(&mut JobSpec), script: &str) {
     Player(Bench::new(spec)).play(script);
 }
 
+/// A job that the events of a script have led somewhere.
+pub fn reach(change: impl FnOnce(&mut JobSpec), events: &str) -> Bench {
+    let mut spec = spec();
+    change(&mut spec);
+    let mut player = Player(Bench::new(spec));
+    player.run(events);
+    player.0
+}
+
 struct Player(Bench);
 
 impl Player {
