@@ -9,7 +9,7 @@ use streamd_core::options::parse_duration;
 
 use crate::command::{
     CancelCommand, ClusterCommand, CompletionsCommand, InfoCommand, ListCommand, LogsCommand, ManCommand, RunCommand,
-    SavepointCommand, StopCommand,
+    SavepointCommand, StatusCommand, StopCommand,
 };
 
 const EXIT_CODES: &str = "\
@@ -86,6 +86,7 @@ pub enum Command {
     Run(RunCommand),
     Info(InfoCommand),
     List(ListCommand),
+    Status(StatusCommand),
     Savepoint(SavepointCommand),
     Cancel(CancelCommand),
     Stop(StopCommand),

@@ -38,6 +38,7 @@ fn execute(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Run(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Info(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::List(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Status(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Savepoint(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Cancel(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Stop(command) => with_session(global, async |session| command.execute(&session, output).await),

@@ -10,6 +10,7 @@ mod man;
 mod program;
 mod run;
 mod savepoint;
+mod status;
 mod stop;
 
 pub use cancel::CancelCommand;
@@ -21,4 +22,5 @@ pub use logs::LogsCommand;
 pub use man::ManCommand;
 pub use run::RunCommand;
 pub use savepoint::SavepointCommand;
+pub use status::StatusCommand;
 pub use stop::StopCommand;
