@@ -34,12 +34,16 @@ pub enum DataType {
     /// Signed 64-bit integer.
     Int64,
     /// Unsigned 8-bit integer.
+    #[serde(rename = "uint8")]
     UInt8,
     /// Unsigned 16-bit integer.
+    #[serde(rename = "uint16")]
     UInt16,
     /// Unsigned 32-bit integer.
+    #[serde(rename = "uint32")]
     UInt32,
     /// Unsigned 64-bit integer.
+    #[serde(rename = "uint64")]
     UInt64,
     /// 32-bit IEEE float.
     Float32,
