@@ -3,12 +3,10 @@
 mod answer;
 mod artifact;
 mod dispatcher;
+mod first_word;
 mod task_manager_link;
 mod worker_link;
 
 pub(crate) use dispatcher::DispatcherService;
 pub(crate) use task_manager_link::TaskManagerLinkService;
 pub(crate) use worker_link::WorkerLinkService;
-
-/// How long a new link may take to say who it is.
-const REGISTRATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

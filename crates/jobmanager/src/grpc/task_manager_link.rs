@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
-use super::REGISTRATION_TIMEOUT;
+use super::first_word::first_word;
 use crate::resource_manager::{COMMAND_QUEUE, ResourceManagerHandle, Session, TaskManagerReport};
 
 /// Serves the links of all task managers.
@@ -126,9 +126,7 @@ fn report(event: Event) -> Option<TaskManagerReport> {
 async fn registration(
     events: &mut Streaming<proto::TaskManagerEvent>,
 ) -> Result<proto::TaskManagerRegistration, Status> {
-    let first = tokio::time::timeout(REGISTRATION_TIMEOUT, events.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("no registration came"))??;
-    match first.and_then(|event| event.event) {
+    match first_word(events).await?.and_then(|event| event.event) {
         Some(Event::Registration(registration)) => Ok(registration),
         Some(_) | None => {
             let message = "the first word on a task manager link must be a registration";

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
-use super::REGISTRATION_TIMEOUT;
+use super::first_word::first_word;
 use crate::dispatcher::RegistryHandle;
 use crate::job_master::JobMasterHandle;
 
@@ -86,9 +86,7 @@ async fn forward(
 
 async fn registration(events: &mut Streaming<proto::WorkerEvent>) -> Result<WorkerRegistration, Status> {
     let refused = |message: String| Err(to_status(&CodedError::new(ErrorCode::ProtocolMismatch, message)));
-    let first = tokio::time::timeout(REGISTRATION_TIMEOUT, events.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("no registration came"))??;
-    match first.map(WorkerEvent::try_from) {
+    match first_word(events).await?.map(WorkerEvent::try_from) {
         Some(Ok(WorkerEvent::Registered(registration))) => Ok(registration),
         Some(Ok(_)) | None => refused("the first word on a worker link must be a registration".to_owned()),
         Some(Err(error)) => refused(error.to_string()),
