@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use super::connection::{connect, job_manager_peer, unreachable};
-use crate::limits::{DEFAULT_DEADLINE, dispatcher_client};
+use crate::limits::{CONTROL_MESSAGE_BYTES, DEFAULT_DEADLINE, dispatcher_client};
 use crate::proto;
 use crate::status::from_status;
 
@@ -31,6 +31,7 @@ macro_rules! unary {
             $(
                 $(#[$doc])*
                 pub async fn $name(&self, request: proto::$request) -> Result<proto::$response, CodedError> {
+                    check_size(&request)?;
                     let mut request = tonic::Request::new(request);
                     request.set_timeout($deadline);
                     self.answer(self.inner.clone().$name(request).await)
@@ -59,6 +60,18 @@ unary! {
     dispose_savepoint(DisposeSavepointRequest) -> DisposeSavepointResponse within DEFAULT_DEADLINE;
     /// The cluster's task managers and slots.
     get_cluster(GetClusterRequest) -> GetClusterResponse within DEFAULT_DEADLINE;
+}
+
+/// Refuses a request that is too large to be sent: the transport would call it a lost connection.
+fn check_size(request: &impl prost::Message) -> Result<(), CodedError> {
+    match request.encoded_len() {
+        size if size > CONTROL_MESSAGE_BYTES => Err(CodedError::new(
+            ErrorCode::InvalidArgument,
+            format!("the request is too large: {size} bytes where {CONTROL_MESSAGE_BYTES} are allowed"),
+        )
+        .with_hint("pass long arguments and settings in a file")),
+        _fits => Ok(()),
+    }
 }
 
 impl DispatcherClient {

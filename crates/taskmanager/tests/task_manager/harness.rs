@@ -435,7 +435,8 @@ impl Stage {
         let Self {
             task_manager, mut link, ..
         } = self;
-        let listening = async { while link.event().await.is_some() {} };
+        // Takes the link along: like a real job manager, it ends its direction when the other has ended.
+        let listening = async move { while link.event().await.is_some() {} };
         let (ended, ()) = tokio::join!(tokio::time::timeout(DEADLINE, task_manager.shutdown()), listening);
         ended.expect("the task manager ends in time").unwrap();
     }
