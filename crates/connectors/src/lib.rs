@@ -18,7 +18,7 @@
 //! | [`PrintSink`] | at-least-once: what was printed after the last checkpoint is printed again |
 //! | [`BlackholeSink`] | exactly-once: nothing leaves the job |
 //!
-//! Reading order: [`file`] ([`file::source`], [`file::sink`]), [`generator`], [`collection`], [`print`](mod@print),
+//! Reading order: [`file`](mod@file) ([`file::source`], [`file::sink`]), [`generator`], [`collection`], [`print`](mod@print),
 //! [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own connectors too
 //! (feature `conformance`).
 
