@@ -148,15 +148,16 @@ impl Inbox {
         SendResult::Sent
     }
 
-    /// Whether another worker may send records, or a control element, now; books what it sends. To be followed by
-    /// [`put`](Self::put).
-    pub(crate) fn admit(&self, records: bool) -> Result<(), Overrun> {
-        if records {
-            return match &self.upstream {
-                Upstream::Local { .. } => Ok(()),
-                Upstream::Remote(account) => lock(account).spend(),
-            };
+    /// Books a batch of records from another worker, if it has the credit. To be followed by [`put`](Self::put).
+    pub(crate) fn admit_records(&self) -> Result<(), Overrun> {
+        match &self.upstream {
+            Upstream::Local { .. } => Ok(()),
+            Upstream::Remote(account) => lock(account).spend(),
         }
+    }
+
+    /// Whether another control element may wait. To be followed by [`put`](Self::put).
+    pub(crate) fn admit_control(&self) -> Result<(), Overrun> {
         let state = self.lock();
         if state.queue.len() - state.batches < MAX_WAITING_CONTROL {
             Ok(())

@@ -57,7 +57,7 @@ pub struct ResultPartition<T> {
     /// The channel of each record of the batch at hand.
     targets: Vec<u32>,
     /// The channel that is next in turn.
-    turn: usize,
+    turn: u32,
     /// Records that wait for their batch to fill, where all channels get the same.
     shared: Vec<T>,
     /// For frames that go to every channel.
@@ -161,14 +161,15 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
     }
 
     fn take_turns(&mut self, records: usize) {
+        let channels = count_of(self.outputs.len());
+        let mut turn = self.turn;
         self.targets.clear();
-        for _ in 0..records {
-            self.targets.push(count_of(self.turn));
-            self.turn += 1;
-            if self.turn == self.outputs.len() {
-                self.turn = 0;
-            }
-        }
+        self.targets.extend((0..records).map(|_| {
+            let target = turn;
+            turn = if turn + 1 == channels { 0 } else { turn + 1 };
+            target
+        }));
+        self.turn = turn;
     }
 
     /// Moves each record to the buffer of its target.

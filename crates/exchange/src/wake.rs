@@ -77,14 +77,14 @@ impl Parker {
     /// Sleeps until woken, at most for `timeout`. May return early for no reason: the caller looks around anyway.
     pub fn park_timeout(&self, timeout: Duration) {
         if timeout.is_zero() {
-            self.shared.state.store(EMPTY, Ordering::SeqCst);
+            self.reset();
             return;
         }
         if !self.announce() {
             return;
         }
         std::thread::park_timeout(timeout);
-        self.shared.state.store(EMPTY, Ordering::SeqCst);
+        self.reset();
     }
 
     /// Tells wakers that the thread is about to sleep; `false` if it was woken before.
@@ -96,9 +96,14 @@ impl Parker {
             .compare_exchange(EMPTY, PARKED, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok();
         if !announced {
-            self.shared.state.store(EMPTY, Ordering::SeqCst);
+            self.reset();
         }
         announced
+    }
+
+    /// Takes the notification if there is one. A swap, not a store: it has to see what the waker did before it woke.
+    fn reset(&self) {
+        self.shared.state.swap(EMPTY, Ordering::SeqCst);
     }
 
     /// Whether a waker is behind the return of `park`; takes the notification.

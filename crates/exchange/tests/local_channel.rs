@@ -1,5 +1,7 @@
 //! Channels, gates and partitions within a process, through the public API only.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it is wrong")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;

@@ -43,7 +43,17 @@ pub(crate) struct AttemptCore {
     addresses: BTreeMap<WorkerId, String>,
     links: Mutex<Links>,
     tasks: TaskTracker,
+    /// The data plane's: it waits for the connections of all attempts.
+    plane_tasks: TaskTracker,
     handle: Handle,
+}
+
+/// What an attempt needs of the data plane that it lives in.
+pub(crate) struct Host {
+    pub(crate) handle: Handle,
+    /// Cancelled with the data plane.
+    pub(crate) token: CancellationToken,
+    pub(crate) tasks: TaskTracker,
 }
 
 #[derive(Default)]
@@ -57,9 +67,13 @@ impl AttemptCore {
         (job, attempt, me): (JobId, Attempt, WorkerId),
         peers: &[(WorkerId, String)],
         options: Arc<DataPlaneOptions>,
-        handle: Handle,
-        token: CancellationToken,
+        host: Host,
     ) -> Arc<Self> {
+        let Host {
+            handle,
+            token,
+            tasks: plane_tasks,
+        } = host;
         let addresses: BTreeMap<_, _> = peers.iter().filter(|(peer, _)| *peer != me).cloned().collect();
         Arc::new(Self {
             job,
@@ -71,6 +85,7 @@ impl AttemptCore {
             addresses,
             links: Mutex::default(),
             tasks: TaskTracker::new(),
+            plane_tasks,
             handle,
         })
     }
@@ -108,7 +123,8 @@ impl AttemptCore {
                     options: Arc::clone(&self.options),
                 };
                 let connection = outgoing::run(Arc::clone(&link), route, self.token.clone());
-                self.tasks.spawn_on(connection, &self.handle);
+                self.tasks
+                    .spawn_on(self.plane_tasks.track_future(connection), &self.handle);
             }
         }
         link

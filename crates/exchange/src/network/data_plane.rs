@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{AttemptCore, AttemptNetwork, Closing};
+use super::attempt::{AttemptCore, AttemptNetwork, Closing, Host};
 use super::error::NetworkError;
 use super::handshake::{HandshakeError, Hello, MAX_TOKEN_BYTES, Refusal, answer, listen};
 use super::incoming::Incoming;
@@ -175,8 +175,11 @@ impl DataPlane {
             (job, attempt, me),
             peers,
             Arc::clone(&self.options),
-            self.handle.clone(),
-            self.token.child_token(),
+            Host {
+                handle: self.handle.clone(),
+                token: self.token.child_token(),
+                tasks: self.tasks.clone(),
+            },
         );
         self.registry.register(&core);
         AttemptNetwork::new(core, Arc::clone(&self.registry))

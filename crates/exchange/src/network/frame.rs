@@ -250,6 +250,11 @@ impl Draft {
         }
     }
 
+    /// Whether it may only leave with credit.
+    pub(crate) fn needs_credit(&self) -> bool {
+        self.kind == FrameKind::Records
+    }
+
     /// A frame without payload.
     pub(crate) fn empty(kind: FrameKind) -> Self {
         Self::new(kind, 0, Bytes::new())

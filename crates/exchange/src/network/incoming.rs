@@ -176,12 +176,15 @@ impl Incoming {
             });
         }
         open.sequence += 1;
-        open.inbox
-            .admit(header.kind == FrameKind::Records)
-            .map_err(|overrun| match overrun {
-                Overrun::Credit => FrameError::NoCredit { channel },
-                Overrun::Control => FrameError::TooMuchControl { channel },
-            })?;
+        let admitted = if header.kind == FrameKind::Records {
+            open.inbox.admit_records()
+        } else {
+            open.inbox.admit_control()
+        };
+        admitted.map_err(|overrun| match overrun {
+            Overrun::Credit => FrameError::NoCredit { channel },
+            Overrun::Control => FrameError::TooMuchControl { channel },
+        })?;
         Ok(Arc::clone(&open.inbox))
     }
 }

@@ -1,7 +1,7 @@
 //! The producer's end of a channel to another worker: the queue in which frames wait for credit.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -103,7 +103,7 @@ impl Outlet {
             }),
         };
         let key = Bytes::copy_from_slice(&key.to_bytes());
-        let _ = outlet.enqueue(Draft::new(FrameKind::Open, 0, key), false);
+        let _ = outlet.enqueue(Draft::new(FrameKind::Open, 0, key));
         outlet
     }
 
@@ -122,23 +122,23 @@ impl Outlet {
             Element::Records {
                 payload: Payload::Encoded(bytes),
                 count,
-            } => self.enqueue(Draft::new(FrameKind::Records, count, bytes), true),
+            } => self.enqueue(Draft::new(FrameKind::Records, count, bytes)),
             Element::Records {
                 payload: Payload::Local(_),
                 ..
             } => panic!("a batch goes to another process encoded, never by pointer"),
             Element::Barrier(barrier) => {
                 let bytes = bitcode::serialize(&barrier).expect("a barrier is plain data, which bitcode takes");
-                self.enqueue(Draft::new(FrameKind::Barrier, 0, Bytes::from(bytes)), false)
+                self.enqueue(Draft::new(FrameKind::Barrier, 0, Bytes::from(bytes)))
             }
-            Element::EndOfData => self.enqueue(Draft::empty(FrameKind::EndOfData), false),
+            Element::EndOfData => self.enqueue(Draft::empty(FrameKind::EndOfData)),
         }
     }
 
     /// The producer dropped its end.
     pub(crate) fn producer_gone(&self) {
         // Nobody is left to whom the result matters.
-        let _ = self.enqueue(Draft::empty(FrameKind::Close), false);
+        let _ = self.enqueue(Draft::empty(FrameKind::Close));
     }
 
     pub(crate) fn loss(&self) -> Option<ChannelLoss> {
@@ -148,7 +148,8 @@ impl Outlet {
         }
     }
 
-    fn enqueue(&self, draft: Draft, needs_credit: bool) -> SendResult {
+    fn enqueue(&self, draft: Draft) -> SendResult {
+        let needs_credit = draft.needs_credit();
         let mut state = lock(&self.state);
         match &state.end {
             Some(End::ConsumerGone) => return SendResult::ConsumerGone,
@@ -162,16 +163,19 @@ impl Outlet {
             state.batches += 1;
             self.gauge.rise(state.batches);
         }
-        self.get_in_line(&mut state);
+        self.get_in_line(state);
         SendResult::Sent
     }
 
-    fn get_in_line(&self, state: &mut State) {
-        if !state.in_line && state.may_send() {
-            state.in_line = true;
-            self.turns.push(self.channel);
-            self.turns.changed.notify_one();
+    fn get_in_line(&self, mut state: MutexGuard<'_, State>) {
+        if state.in_line || !state.may_send() {
+            return;
         }
+        state.in_line = true;
+        self.turns.push(self.channel);
+        // Waking a task may cost a system call: not under the lock.
+        drop(state);
+        self.turns.changed.notify_one();
     }
 
     // ---- the connection's side ----
@@ -184,7 +188,11 @@ impl Outlet {
             return None;
         }
         let Queued { frame, needs_credit } = state.queue.pop_front()?;
-        state.in_line = state.may_send_after(needs_credit);
+        if needs_credit {
+            state.batches -= 1;
+            state.credit -= 1;
+        }
+        state.in_line = state.may_send();
         if state.in_line {
             self.turns.push(self.channel);
         }
@@ -199,7 +207,7 @@ impl Outlet {
     pub(crate) fn add_credit(&self, frames: u32) {
         let mut state = lock(&self.state);
         state.credit = state.credit.saturating_add(frames);
-        self.get_in_line(&mut state);
+        self.get_in_line(state);
     }
 
     /// The consumer is gone: everything is dropped from now on.
@@ -223,16 +231,5 @@ impl Outlet {
         drop(state);
         drop(queue);
         self.gauge.open();
-    }
-}
-
-impl State {
-    /// Books a frame that was taken from the queue; whether the next one may be sent.
-    fn may_send_after(&mut self, needed_credit: bool) -> bool {
-        if needed_credit {
-            self.batches -= 1;
-            self.credit -= 1;
-        }
-        self.may_send()
     }
 }
