@@ -11,15 +11,15 @@
 //!
 //! | connector | guarantee |
 //! |---|---|
-//! | [`FileSource`] | exactly-once: a position is a byte offset, and only the bytes that were there at the start are read |
+//! | [`FileSource`] | exactly-once: a position is a byte offset, and only bytes that were there at the start are read |
 //! | [`GeneratorSource`] | exactly-once, if the function gives the same record for the same number |
 //! | [`CollectionSource`] | exactly-once, if every process builds the same collection |
 //! | [`FileSink`] | exactly-once: files become visible when the checkpoint that covers them is complete |
 //! | [`PrintSink`] | at-least-once: what was printed after the last checkpoint is printed again |
 //! | [`BlackholeSink`] | exactly-once: nothing leaves the job |
 //!
-//! Reading order: [`file`](mod@file) ([`file::source`], [`file::sink`]), [`generator`], [`collection`], [`print`](mod@print),
-//! [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own connectors too
+//! Reading order: [`file`](mod@file) ([`file::source`], [`file::sink`]), [`generator`], [`collection`],
+//! [`print`](mod@print), [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own connectors too
 //! (feature `conformance`).
 
 pub mod file;
