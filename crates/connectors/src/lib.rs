@@ -4,14 +4,14 @@
 //! [`streamd_core::source`] and [`streamd_core::sink`] ask for, and nothing calls it but through them.
 //!
 //! ```text
-//!   file ┐                                   ┌ file        exactly-once
-//!   generator ├─▶ splits, positions ─▶ records ─▶ ├ print       at-least-once
-//!   collection ┘                                   └ blackhole   nothing to lose
+//!   file ───────┐                                    ┌─▶ file        exactly-once
+//!   generator ──┼─▶ splits, positions ─▶ … records … ┼─▶ print       at-least-once
+//!   collection ─┘                                    └─▶ blackhole   nothing to lose
 //! ```
 //!
 //! | connector | guarantee |
 //! |---|---|
-//! | [`FileSource`] | exactly-once: a position is a byte offset, and only bytes that were there at the start are read |
+//! | [`FileSource`] | exactly-once: positions are byte offsets, and only bytes that were there at the start are read |
 //! | [`GeneratorSource`] | exactly-once, if the function gives the same record for the same number |
 //! | [`CollectionSource`] | exactly-once, if every process builds the same collection |
 //! | [`FileSink`] | exactly-once: files become visible when the checkpoint that covers them is complete |
@@ -19,8 +19,8 @@
 //! | [`BlackholeSink`] | exactly-once: nothing leaves the job |
 //!
 //! Reading order: [`file`](mod@file) ([`file::source`], [`file::sink`]), [`generator`], [`collection`],
-//! [`print`](mod@print), [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own connectors too
-//! (feature `conformance`).
+//! [`print`](mod@print), [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own
+//! connectors too (feature `conformance`).
 
 pub mod file;
 
