@@ -19,8 +19,8 @@
 //! | [`BlackholeSink`] | exactly-once: nothing leaves the job |
 //!
 //! Reading order: [`file`](mod@file) ([`file::source`], [`file::sink`]), [`generator`], [`collection`],
-//! [`print`](mod@print), [`blackhole`]; then `conformance`, which says in code what every connector must do, for your own
-//! connectors too (feature `conformance`).
+//! [`print`](mod@print), [`blackhole`]; then `conformance`, which says in code what every connector must do, for
+//! your own connectors too (feature `conformance`).
 
 pub mod file;
 
