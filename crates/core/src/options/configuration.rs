@@ -145,6 +145,15 @@ impl Configuration {
             .map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
+    /// The value of a row of the table in its normal form, and where it comes from; `None` where there is none.
+    pub fn value_of(&self, definition: &'static Definition) -> Option<(&str, Origin)> {
+        let origin = self
+            .values
+            .get(definition.key)
+            .map_or(Origin::Default, |(_, origin)| origin.clone());
+        Some((self.text(definition)?, origin))
+    }
+
     /// Every key that was set, with its value and where that came from, by key.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
         self.values

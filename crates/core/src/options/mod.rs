@@ -35,4 +35,6 @@ mod yaml;
 pub use location::{LocationError, absolute_location};
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod tests;

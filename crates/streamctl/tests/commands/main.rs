@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod cluster;
+mod documents;
 mod fake;
 mod jobs;
 mod refusals;

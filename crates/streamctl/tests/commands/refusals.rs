@@ -69,6 +69,7 @@ fn the_help_of_every_command_shows_an_example() {
         "run",
         "info",
         "list",
+        "status",
         "savepoint",
         "cancel",
         "stop",

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Starts or stops a jobmanager on this machine: jobmanager.sh (start|start-foreground|stop|stop-all) [-D key=value]…
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/config.sh"
+STREAMD=$(find_binary streamd)
+daemon_script jobmanager "$@"

@@ -1,0 +1,81 @@
+//! The address of the job manager: announced in a file, because the port may have been picked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::options::{ADDRESS_FILE, Configuration, host_and_port, keys};
+
+use crate::configuration::Settings;
+use crate::lock::not_writable;
+
+/// Where a job manager that listens on `local` is reached: there, or by its configured name if it listens on every interface.
+pub fn job_manager_address(configuration: &Configuration, local: SocketAddr) -> String {
+    match local.ip().is_unspecified() {
+        true => host_and_port(&configuration.get(keys::JOB_MANAGER_ADDRESS), local.port()),
+        false => local.to_string(),
+    }
+}
+
+/// The address that the configuration names, or that the job manager of this machine has written down.
+pub fn read_address(settings: &Settings) -> Result<String, CodedError> {
+    if let Some(address) = settings.configuration.job_manager_address() {
+        return Ok(address);
+    }
+    let file = settings.directories.pid.join(ADDRESS_FILE);
+    let address = std::fs::read_to_string(&file).map_err(|error| {
+        let what = format!("the job manager's address is not in `{}`", file.display());
+        CodedError::caused(ErrorCode::JobManagerUnreachable, what, &error)
+            .with_hint("start the job manager first, or name it with -m HOST:PORT")
+    })?;
+    Ok(address.trim().to_owned())
+}
+
+/// The file with the address. Exists for as long as the job manager takes calls.
+pub struct AddressFile(PathBuf);
+
+impl AddressFile {
+    /// Writes the file, whole or not at all.
+    pub fn write(directory: &Path, address: &str) -> Result<Self, CodedError> {
+        let file = directory.join(ADDRESS_FILE);
+        let unfinished = directory.join(format!("{ADDRESS_FILE}.{}", std::process::id()));
+        std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(&unfinished, format!("{address}\n")))
+            .and_then(|()| std::fs::rename(&unfinished, &file))
+            .map_err(|error| not_writable("the pid directory", directory, &error))?;
+        Ok(Self(file))
+    }
+
+    /// Removes the file.
+    pub fn remove(self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(file = %self.0.display(), %error, "the address file cannot be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_every_interface_answers_to_is_given_by_name() {
+        let configuration = Configuration::default()
+            .with_arguments(["jobmanager.rpc.address=node-1"])
+            .unwrap();
+        let address = |local: &str| job_manager_address(&configuration, local.parse().unwrap());
+        assert_eq!(address("0.0.0.0:7000"), "node-1:7000");
+        assert_eq!(address("127.0.0.1:7000"), "127.0.0.1:7000");
+        assert_eq!(address("[::1]:7000"), "[::1]:7000");
+    }
+
+    #[test]
+    fn the_address_is_in_the_file_until_it_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = AddressFile::write(&directory.path().join("pid"), "127.0.0.1:1").unwrap();
+        let path = directory.path().join("pid").join(ADDRESS_FILE);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "127.0.0.1:1\n");
+        file.remove();
+        assert!(!path.exists());
+    }
+}

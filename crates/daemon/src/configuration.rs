@@ -1,0 +1,52 @@
+//! The configuration of a daemon: file, environment, `-D`.
+
+use std::fs::File;
+use std::path::Path;
+
+use streamd_core::error::CodedError;
+use streamd_core::options::{CONFIGURATION_FILE, Configuration, ConfigurationError, Directories, Place, Problem};
+
+use crate::arguments::DaemonArguments;
+
+/// The settings of a daemon and the directories that they name.
+pub struct Settings {
+    /// Every key.
+    pub configuration: Configuration,
+    /// Where files are kept.
+    pub directories: Directories,
+}
+
+impl Settings {
+    /// Reads all sources. Creates nothing.
+    pub fn load(arguments: &DaemonArguments) -> Result<Self, CodedError> {
+        let configuration = match &arguments.configuration_directory {
+            None => Ok(Configuration::default()),
+            Some(directory) => with_file(&directory.join(CONFIGURATION_FILE)),
+        }
+        .and_then(|configuration| configuration.with_environment(variable))
+        .and_then(|configuration| configuration.with_arguments(&arguments.settings))
+        .map_err(|error| error.coded())?;
+        let directories = Directories::of(&configuration, variable)?;
+        Ok(Self {
+            configuration,
+            directories,
+        })
+    }
+}
+
+fn with_file(path: &Path) -> Result<Configuration, ConfigurationError> {
+    let shown = path.display().to_string();
+    let file = File::open(path).map_err(|error| ConfigurationError {
+        place: Place::File {
+            path: shown.clone(),
+            line: 0,
+        },
+        key: None,
+        problem: Problem::Unreadable(error.to_string()),
+    })?;
+    Configuration::default().with_file(&shown, file)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,143 @@
+//! The life of a daemon: settings, logging, components, signal, end.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::time::{Clock, SystemClock};
+use tokio::runtime::Runtime;
+use tracing::{info, warn};
+
+use crate::address::{AddressFile, job_manager_address, read_address};
+use crate::arguments::{Arguments, ConfigArguments, Daemon, DaemonArguments, TaskManagerArguments};
+use crate::configuration::Settings;
+use crate::job_manager;
+use crate::lock::InstanceLock;
+use crate::logging;
+use crate::show::show;
+use crate::signal::Termination;
+use crate::task_manager;
+
+/// Threads that move messages; work that blocks has threads of its own. A cluster of any size needs no more.
+const IO_THREADS: usize = 2;
+
+/// Runs the daemon that the arguments name until it is told to end.
+pub fn main() -> ExitCode {
+    match run(Arguments::parse().daemon) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let hint = error
+                .hint
+                .as_ref()
+                .map(|hint| format!("hint: {hint}\n"))
+                .unwrap_or_default();
+            // Where stderr is closed the exit code is all that is left to say.
+            drop(write!(std::io::stderr().lock(), "error: {error}\n{hint}"));
+            ExitCode::from(error.code.remedy().exit_code())
+        }
+    }
+}
+
+fn run(daemon: Daemon) -> Result<(), CodedError> {
+    match daemon {
+        Daemon::JobManager(arguments) => {
+            let (settings, runtime) = prepare(&arguments)?;
+            runtime.block_on(run_job_manager(&settings))
+        }
+        Daemon::TaskManager(TaskManagerArguments { job_manager, daemon }) => {
+            let (settings, runtime) = prepare(&daemon)?;
+            runtime.block_on(run_task_manager(&settings, job_manager))
+        }
+        Daemon::Local(arguments) => {
+            let (settings, runtime) = prepare(&arguments)?;
+            runtime.block_on(run_local(&settings))
+        }
+        Daemon::Config(ConfigArguments { key, daemon }) => show(&Settings::load(&daemon)?, key.as_deref()),
+    }
+}
+
+fn prepare(arguments: &DaemonArguments) -> Result<(Settings, Runtime), CodedError> {
+    logging::start(arguments.log_format)?;
+    let settings = Settings::load(arguments)?;
+    for notice in settings.configuration.notices() {
+        warn!("{notice}");
+    }
+    for (key, value, origin) in settings.configuration.settings() {
+        info!(key, value, %origin, "configured");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name("streamd-io")
+        .enable_all()
+        .build()
+        .map_err(|error| CodedError::caused(ErrorCode::Internal, "the asynchronous runtime does not start", &error))?;
+    Ok((settings, runtime))
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+async fn run_job_manager(settings: &Settings) -> Result<(), CodedError> {
+    let mut termination = Termination::listen()?;
+    let _lock = InstanceLock::take(&settings.directories.working, "jobmanager.lock", "job manager")?;
+    let job_manager = job_manager::start(settings, clock()).await?;
+    let address = job_manager_address(&settings.configuration, job_manager.address());
+    let file = AddressFile::write(&settings.directories.pid, &address)?;
+    announce(&format!("jobmanager {address}"));
+    termination.requested().await;
+    file.remove();
+    job_manager.shutdown().await;
+    Ok(())
+}
+
+async fn run_task_manager(settings: &Settings, job_manager: Option<String>) -> Result<(), CodedError> {
+    let mut termination = Termination::listen()?;
+    let address = match job_manager {
+        Some(address) => address,
+        None => read_address(settings)?,
+    };
+    let task_manager = task_manager::start(settings, &address, clock()).await?;
+    tokio::select! {
+        registered = task_manager.registered() => {
+            registered?;
+            announce(&format!("taskmanager {}", task_manager.id()));
+        }
+        () = termination.requested() => return task_manager.shutdown().await,
+    }
+    tokio::select! {
+        ended = task_manager.finished() => ended,
+        () = termination.requested() => task_manager.shutdown().await,
+    }
+}
+
+async fn run_local(settings: &Settings) -> Result<(), CodedError> {
+    let mut termination = Termination::listen()?;
+    let _lock = InstanceLock::take(&settings.directories.working, "jobmanager.lock", "job manager")?;
+    let job_manager = job_manager::start(settings, clock()).await?;
+    let address = job_manager_address(&settings.configuration, job_manager.address());
+    let task_manager = task_manager::start(settings, &address, clock()).await?;
+    let file = AddressFile::write(&settings.directories.pid, &address)?;
+    announce(&format!("jobmanager {address}"));
+    let outcome = tokio::select! {
+        outcome = async {
+            task_manager.registered().await?;
+            announce(&format!("taskmanager {}", task_manager.id()));
+            task_manager.finished().await
+        } => outcome,
+        () = termination.requested() => Ok(()),
+    };
+    file.remove();
+    // The job manager first: it tells the workers of running jobs to exit, and the task manager then finds none left.
+    job_manager.shutdown().await;
+    let ended = task_manager.shutdown().await;
+    outcome.and(ended)
+}
+
+/// A line on stdout. Nobody needs to read it: the address is in a file too.
+fn announce(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    drop(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+}

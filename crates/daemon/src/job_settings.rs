@@ -1,0 +1,186 @@
+//! What the configuration and a job's own `-D` settings say about the job.
+
+use std::collections::BTreeMap;
+
+use streamd_core::error::CodedError;
+use streamd_core::graph::{CheckpointSettings, RestartStrategy};
+use streamd_core::options::{Configuration, Directories, keys};
+use streamd_jobmanager::{JobDefaults, JobOptionsInputs};
+
+use crate::job_manager::millis;
+
+/// What jobs get where neither their code nor their command line says otherwise.
+pub fn job_defaults(configuration: &Configuration, directories: &Directories) -> JobDefaults {
+    JobDefaults {
+        checkpointing: CheckpointSettings {
+            interval_ms: configuration.get(keys::CHECKPOINTING_INTERVAL).map(millis),
+            mode: Some(configuration.get(keys::CHECKPOINTING_MODE)),
+            timeout_ms: Some(millis(configuration.get(keys::CHECKPOINTING_TIMEOUT))),
+            min_pause_ms: Some(millis(configuration.get(keys::CHECKPOINTING_MIN_PAUSE))),
+            max_concurrent: Some(configuration.get(keys::MAX_CONCURRENT_CHECKPOINTS)),
+            tolerable_failed: Some(configuration.get(keys::TOLERABLE_FAILED_CHECKPOINTS)),
+            retention: Some(configuration.get(keys::EXTERNALIZED_RETENTION)),
+        },
+        num_retained: configuration.get(keys::NUM_RETAINED_CHECKPOINTS),
+        restart_strategy: restart_strategy(configuration),
+        checkpoint_directory: Some(directories.checkpoints.clone()),
+        savepoint_directory: configuration.get(keys::SAVEPOINTS_DIRECTORY),
+        slot_request_timeout_ms: millis(configuration.get(keys::SLOT_REQUEST_TIMEOUT)),
+        cancel_timeout_ms: millis(configuration.get(keys::TASK_CANCELLATION_TIMEOUT)),
+        ..JobDefaults::default()
+    }
+}
+
+/// What the `-D` settings of one job say. Errors name the key.
+pub fn job_settings(
+    cluster: &Configuration,
+    settings: &BTreeMap<String, String>,
+) -> Result<JobOptionsInputs, CodedError> {
+    let job = Configuration::default()
+        .with_job_settings(settings)
+        .map_err(|error| error.coded())?;
+    // A job may name the strategy and leave its delay to the cluster, or the other way round.
+    let both = cluster
+        .clone()
+        .with_job_settings(settings)
+        .map_err(|error| error.coded())?;
+    let names_strategy = job.settings().any(|(key, _, _)| key.starts_with("restart-strategy."));
+    Ok(JobOptionsInputs {
+        checkpointing: CheckpointSettings {
+            interval_ms: job.get(keys::CHECKPOINTING_INTERVAL).map(millis),
+            mode: job.explicit(keys::CHECKPOINTING_MODE),
+            timeout_ms: job.explicit(keys::CHECKPOINTING_TIMEOUT).map(millis),
+            min_pause_ms: job.explicit(keys::CHECKPOINTING_MIN_PAUSE).map(millis),
+            max_concurrent: job.explicit(keys::MAX_CONCURRENT_CHECKPOINTS),
+            tolerable_failed: job.explicit(keys::TOLERABLE_FAILED_CHECKPOINTS),
+            retention: job.explicit(keys::EXTERNALIZED_RETENTION),
+        },
+        num_retained: job.explicit(keys::NUM_RETAINED_CHECKPOINTS),
+        restart_strategy: if names_strategy { restart_strategy(&both) } else { None },
+        checkpoint_directory: job.get(keys::CHECKPOINTS_DIRECTORY),
+        savepoint_directory: job.get(keys::SAVEPOINTS_DIRECTORY),
+        slot_request_timeout_ms: job.explicit(keys::SLOT_REQUEST_TIMEOUT).map(millis),
+    })
+}
+
+fn restart_strategy(configuration: &Configuration) -> Option<RestartStrategy> {
+    let strategy = match configuration.get(keys::RESTART_STRATEGY)?.as_str() {
+        "fixed-delay" => RestartStrategy::FixedDelay {
+            attempts: configuration.get(keys::FIXED_DELAY_ATTEMPTS),
+            delay_ms: millis(configuration.get(keys::FIXED_DELAY_DELAY)),
+        },
+        "exponential-delay" => RestartStrategy::ExponentialDelay {
+            initial_backoff_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_INITIAL)),
+            max_backoff_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_MAX)),
+            multiplier_percent: percent(configuration.get(keys::EXPONENTIAL_DELAY_MULTIPLIER)),
+            reset_after_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_RESET)),
+        },
+        // The table lets through `none` and nothing else.
+        _none => RestartStrategy::None,
+    };
+    Some(strategy)
+}
+
+/// A factor as a percentage: 1.5 is 150.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the table bounds the factor between 1 and 1000"
+)]
+fn percent(factor: f64) -> u32 {
+    (factor * 100.0).round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamd_core::error::ErrorCode;
+
+    fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_job_says_only_what_it_was_told() {
+        let nothing = job_settings(&Configuration::default(), &BTreeMap::new()).unwrap();
+        assert_eq!(nothing, JobOptionsInputs::default());
+        let some = settings(&[
+            ("execution.checkpointing.interval", "1 s"),
+            ("state.savepoints.dir", "/sp"),
+        ]);
+        let some = job_settings(&Configuration::default(), &some).unwrap();
+        assert_eq!(
+            (some.checkpointing.interval_ms, some.checkpointing.timeout_ms),
+            (Some(1_000), None)
+        );
+        assert_eq!(some.savepoint_directory.as_deref(), Some("file:///sp"));
+    }
+
+    #[test]
+    fn a_job_and_its_cluster_share_a_restart_strategy() {
+        let cluster = Configuration::default()
+            .with_arguments(["restart-strategy.fixed-delay.delay=3 s"])
+            .unwrap();
+        let job = settings(&[
+            ("restart-strategy", "fixed-delay"),
+            ("restart-strategy.fixed-delay.attempts", "7"),
+        ]);
+        assert_eq!(
+            job_settings(&cluster, &job).unwrap().restart_strategy,
+            Some(RestartStrategy::FixedDelay {
+                attempts: 7,
+                delay_ms: 3_000
+            })
+        );
+        assert_eq!(restart_strategy(&cluster), None);
+    }
+
+    #[test]
+    fn an_exponential_delay_grows_by_a_percentage() {
+        let configuration = Configuration::default()
+            .with_arguments(["restart-strategy.type=exponential-delay"])
+            .unwrap();
+        assert_eq!(
+            restart_strategy(&configuration),
+            Some(RestartStrategy::ExponentialDelay {
+                initial_backoff_ms: 1_000,
+                max_backoff_ms: 60_000,
+                multiplier_percent: 150,
+                reset_after_ms: 3_600_000,
+            })
+        );
+    }
+
+    #[test]
+    fn a_setting_of_the_cluster_is_refused() {
+        let error = job_settings(&Configuration::default(), &settings(&[("heartbeat.timeout", "1 s")])).unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidConfiguration);
+        assert!(error.message.contains("`heartbeat.timeout`"), "{error}");
+    }
+
+    #[test]
+    fn the_cluster_gives_jobs_its_defaults() {
+        let configuration = Configuration::default()
+            .with_arguments([
+                "process.working-dir=/w",
+                "task.cancellation.timeout=4 s",
+                "slot.request.timeout=2 s",
+            ])
+            .unwrap();
+        let directories = Directories::of(&configuration, |_| None).unwrap();
+        let defaults = job_defaults(&configuration, &directories);
+        assert_eq!(defaults.checkpoint_directory.as_deref(), Some("file:///w/checkpoints"));
+        assert_eq!((defaults.savepoint_directory, defaults.restart_strategy), (None, None));
+        assert_eq!(
+            (defaults.cancel_timeout_ms, defaults.slot_request_timeout_ms),
+            (4_000, 2_000)
+        );
+        assert_eq!(
+            (defaults.checkpointing.interval_ms, defaults.checkpointing.timeout_ms),
+            (None, Some(600_000))
+        );
+    }
+}

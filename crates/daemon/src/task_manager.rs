@@ -1,0 +1,98 @@
+//! From the configuration to the options of a task manager.
+
+use std::sync::Arc;
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::options::{Configuration, Directories, keys};
+use streamd_core::time::Clock;
+use streamd_taskmanager::{RunningTaskManager, TaskManager, TaskManagerOptions};
+
+use crate::configuration::Settings;
+
+/// Task managers of one cluster on one machine. Each has directories of its own, by number.
+const MAX_ON_ONE_MACHINE: u32 = 256;
+
+/// Starts a task manager with the options that the configuration gives it, in the first directories that no other one uses.
+pub async fn start(
+    settings: &Settings,
+    job_manager: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<RunningTaskManager, CodedError> {
+    let mut number = 0;
+    loop {
+        let options = options(&settings.configuration, &settings.directories, job_manager, number);
+        match TaskManager::start(options, clock.clone()).await {
+            Err(error) if error.code == ErrorCode::AlreadyRunning && number + 1 < MAX_ON_ONE_MACHINE => number += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn options(
+    configuration: &Configuration,
+    directories: &Directories,
+    job_manager: &str,
+    number: u32,
+) -> TaskManagerOptions {
+    let name = format!("taskmanager-{number}");
+    TaskManagerOptions {
+        host: configuration.get(keys::TASK_MANAGER_HOST),
+        data_host: configuration.get(keys::TASK_MANAGER_BIND_HOST),
+        slots: configuration.get(keys::TASK_MANAGER_SLOTS).unwrap_or_else(processors),
+        registration_timeout: configuration.get(keys::TASK_MANAGER_REGISTRATION_TIMEOUT),
+        worker_log_bytes: configuration.get(keys::WORKER_LOG_MAX_SIZE).0,
+        log_retention: configuration.get(keys::WORKER_LOG_RETENTION),
+        ..TaskManagerOptions::new(
+            job_manager,
+            directories.temporary.join(&name),
+            directories.log.join(&name),
+        )
+    }
+}
+
+fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    #[test]
+    fn every_setting_reaches_the_task_manager() {
+        let configuration = Configuration::default()
+            .with_arguments([
+                "process.working-dir=/w",
+                "taskmanager.host=node-1",
+                "taskmanager.bind-host=10.0.0.1",
+                "taskmanager.numberOfTaskSlots=3",
+                "taskmanager.registration.timeout=2 s",
+                "taskmanager.worker-log.max-size=1 mb",
+                "taskmanager.worker-log.retention=1 d",
+            ])
+            .unwrap();
+        let directories = Directories::of(&configuration, |_| None).unwrap();
+        let options = options(&configuration, &directories, "h:1", 2);
+        assert_eq!(
+            (options.job_manager.as_str(), options.host.as_str(), options.slots),
+            ("h:1", "node-1", 3)
+        );
+        assert_eq!(
+            (options.data_host.as_str(), options.worker_log_bytes),
+            ("10.0.0.1", 1 << 20)
+        );
+        assert_eq!(
+            (options.registration_timeout, options.log_retention),
+            (Duration::from_secs(2), Duration::from_secs(86_400))
+        );
+        assert_eq!(
+            (options.work_dir, options.log_dir),
+            (
+                PathBuf::from("/w/tmp/taskmanager-2"),
+                PathBuf::from("/w/log/taskmanager-2")
+            )
+        );
+    }
+}
