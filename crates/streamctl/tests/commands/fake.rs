@@ -23,6 +23,8 @@ pub struct Script {
     pub jobs: Vec<JobSummary>,
     /// The changes that a watcher sees, first to last.
     pub changes: Vec<JobSummary>,
+    /// What there is to know of the job.
+    pub details: Option<JobDetails>,
     pub outcome: Option<wait_operation_response::Outcome>,
     pub warnings: Vec<String>,
     pub submit_error: Option<CodedError>,
@@ -225,7 +227,10 @@ impl Dispatcher for Service {
     }
 
     async fn get_job(&self, _: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
-        Err(self.no_such_job())
+        match self.script.details.clone() {
+            Some(details) => Ok(Response::new(GetJobResponse { job: Some(details) })),
+            None => Err(self.no_such_job()),
+        }
     }
 
     async fn watch_job(&self, _: Request<WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {

@@ -1,6 +1,9 @@
 //! `list`, `cancel` and `logs`.
 
-use streamd_rpc::proto::{JobState, JobSummary};
+use streamd_rpc::proto::{
+    CheckpointCounts, ExecutionState, Failure, JobDetails, JobState, JobSummary, SnapshotReference, SubtaskDetails,
+    VertexDetails, Worker,
+};
 
 use crate::fake::{Fake, JOB, Ran, Script, done, job};
 
@@ -150,4 +153,71 @@ fn logs_come_line_by_line_however_they_were_cut() {
         fake.run(&["logs", JOB, "--output", "json"]).stdout.lines().next(),
         Some(r#"{"worker":"worker-1","line":"one"}"#)
     );
+}
+
+#[test]
+fn the_status_of_a_job_is_all_there_is_to_know() {
+    let subtask = |index| SubtaskDetails {
+        index,
+        state: ExecutionState::Running.into(),
+        records_in: 5,
+        ..SubtaskDetails::default()
+    };
+    let details = JobDetails {
+        summary: Some(job("flights", JobState::Running)),
+        attempt: 2,
+        vertices: vec![VertexDetails {
+            id: "00".to_owned(),
+            name: "Source: x".to_owned(),
+            parallelism: 2,
+            max_parallelism: 256,
+            subtasks: vec![subtask(0), subtask(1)],
+        }],
+        last_checkpoint: Some(SnapshotReference {
+            id: 3,
+            uri: "file:///cp/chk-3".to_owned(),
+            bytes: 10,
+            duration_ms: 4,
+            savepoint: false,
+        }),
+        checkpoints: Some(CheckpointCounts {
+            completed: 3,
+            failed: 1,
+            in_progress: 0,
+        }),
+        failures: vec![Failure {
+            message: "worker-1 was killed".to_owned(),
+            ..Failure::default()
+        }],
+        guarantee: "EXACTLY_ONCE".to_owned(),
+        workers: vec![Worker {
+            worker: "worker-2".to_owned(),
+            task_manager: "tm-1".to_owned(),
+            process_id: 7,
+        }],
+        ..JobDetails::default()
+    };
+    let fake = Fake::start(Script {
+        details: Some(details),
+        ..Script::default()
+    });
+    assert_eq!(
+        fake.run(&["status", JOB]),
+        done(format!(
+            "\
+{JOB} : flights (RUNNING), attempt 2, EXACTLY_ONCE
+  Source: x : 2 subtasks 2 RUNNING, 10 records in
+  Checkpoints: 3 completed, 1 failed, 0 in progress
+  Last checkpoint: file:///cp/chk-3 (10 bytes, 4 ms)
+  worker-2 : tm-1 (process 7)
+  Failure: worker-1 was killed
+"
+        ))
+    );
+    let json: serde_json::Value = serde_json::from_str(&fake.run(&["status", JOB, "--output", "json"]).stdout).unwrap();
+    assert_eq!(
+        (json["attempt"].as_u64(), json["last_checkpoint"]["uri"].as_str()),
+        (Some(2), Some("file:///cp/chk-3"))
+    );
+    assert_eq!(json["vertices"][0]["subtasks"][1]["state"].as_str(), Some("RUNNING"));
 }
