@@ -191,6 +191,7 @@ fn check_version(plan: &[u8], name: &str) -> Result<(), CodedError> {
 fn no_application(name: &str, reason: &str) -> CodedError {
     let message = one_line(&format!("program `{name}` is no streamd application: {reason}"), 4096);
     CodedError::new(ErrorCode::NotAnApplication, message)
+        .with_hint("an application links the `streamd` crate and leaves its plan to env.execute()")
 }
 
 fn no_plan(name: &str, ended: &Ended) -> CodedError {
