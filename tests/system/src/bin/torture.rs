@@ -1,0 +1,141 @@
+//! An application for tests: numbers the records of each key, and misbehaves in any way it is asked to.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use streamd::prelude::*;
+
+#[derive(Parser)]
+struct Args {
+    /// The folder for the output; without it, nothing is written
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// How many records there are; without it, they do not end
+    #[arg(long)]
+    records: Option<u64>,
+    /// How many keys they have
+    #[arg(long, default_value_t = 10)]
+    keys: u64,
+    /// Records per second of each subtask; 0 is without limit
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// Print every record
+    #[arg(long)]
+    say: bool,
+    /// The uid of the step that has state
+    #[arg(long, default_value = "ordinals")]
+    uid: String,
+    /// Return an error at this record
+    #[arg(long)]
+    fail_at: Option<u64>,
+    /// Panic at this record
+    #[arg(long)]
+    panic_at: Option<u64>,
+    /// Misbehave before there is a plan
+    #[arg(long, value_enum)]
+    plan: Option<Plan>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Plan {
+    Panic,
+    Hang,
+    Garbage,
+    Differs,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Line {
+    key: u64,
+    ordinal: u64,
+    number: u64,
+}
+
+#[derive(Clone)]
+struct Number {
+    ordinal: ValueState<u64>,
+    keys: u64,
+    fail_at: Option<u64>,
+    panic_at: Option<u64>,
+}
+
+impl KeyedProcessFunction<u64, u64, Line> for Number {
+    fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Result<(), BoxError> {
+        state.register(&mut self.ordinal)
+    }
+
+    fn process_element(
+        &mut self,
+        number: u64,
+        context: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, Line>,
+    ) -> Result<(), BoxError> {
+        assert_ne!(Some(number), self.panic_at, "record {number} is poison");
+        if Some(number) == self.fail_at {
+            return Err(format!("record {number} is bad").into());
+        }
+        let ordinal = self.ordinal.get_or_default(context);
+        *ordinal += 1;
+        out.collect(Line {
+            key: number % self.keys,
+            ordinal: *ordinal,
+            number,
+        });
+        Ok(())
+    }
+}
+
+fn main() -> streamd::Result<()> {
+    let args = Args::parse();
+    let env = StreamExecutionEnvironment::new();
+    let mut name = "torture".to_owned();
+    match args.plan {
+        Some(Plan::Panic) => panic!("no plan today"),
+        Some(Plan::Hang) => loop {
+            std::thread::park();
+        },
+        Some(Plan::Garbage) => garbage(),
+        // The process id differs between the description and the workers.
+        Some(Plan::Differs) => name.push_str(&std::process::id().to_string()),
+        None => {}
+    }
+
+    let keys = args.keys;
+    let numbers = GeneratorSource::new(args.records, |number| number)
+        .rate(args.rate)
+        .splits(4);
+    let lines = env
+        .from_source(numbers, "numbers")
+        .uid("numbers")
+        .key_by(move |number| number % keys)
+        .process(Number {
+            ordinal: ValueState::new("ordinal"),
+            keys,
+            fail_at: args.fail_at,
+            panic_at: args.panic_at,
+        })
+        .uid(args.uid)
+        .name(name);
+    match args.output {
+        Some(folder) => lines.sink_to(FileSink::json_lines(folder)).uid("lines"),
+        None => lines.sink_to(BlackholeSink::new()).name("nowhere"),
+    };
+    if args.say {
+        lines
+            .map(|line| format!("key {} has {} records", line.key, line.ordinal))
+            .sink_to(PrintSink::new())
+            .name("say");
+    }
+
+    env.execute("torture")?;
+    Ok(())
+}
+
+/// Leaves a plan that is none.
+fn garbage() -> ! {
+    println!("\u{1b}[31mgarbage\u{7}");
+    if let Some(file) = std::env::var_os("STREAMD_PLAN_FILE") {
+        std::fs::write(file, b"\x00\xff garbage").expect("the plan file can be written");
+    }
+    std::process::exit(0)
+}

@@ -1,0 +1,98 @@
+//! The application `torture` of these tests: how it is called, and what its output must be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::files::{binary, committed, number, text};
+
+/// A call of the application.
+#[derive(Default)]
+pub struct Torture {
+    output: Option<PathBuf>,
+    keys: u64,
+    arguments: Vec<String>,
+}
+
+impl Torture {
+    /// Records without end, as fast as can be, over 10 keys, written nowhere.
+    pub fn new() -> Self {
+        Self {
+            keys: 10,
+            ..Self::default()
+        }
+    }
+
+    /// Writes to this folder.
+    pub fn output(mut self, folder: PathBuf) -> Self {
+        self = self.argument("--output", &text(&folder));
+        self.output = Some(folder);
+        self
+    }
+
+    /// Ends after this many records.
+    pub fn records(self, count: u64) -> Self {
+        self.argument("--records", &count.to_string())
+    }
+
+    /// At most this many records per second and subtask.
+    pub fn rate(self, records_per_second: u64) -> Self {
+        self.argument("--rate", &records_per_second.to_string())
+    }
+
+    /// An argument with a value.
+    pub fn argument(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// An argument without a value.
+    pub fn flag(mut self, name: &str) -> Self {
+        self.arguments.push(name.to_owned());
+        self
+    }
+
+    /// The application and its arguments.
+    pub fn command(&self) -> Vec<String> {
+        let mut command = vec![text(&binary("torture"))];
+        command.extend(self.arguments.iter().cloned());
+        command
+    }
+
+    /// How many records are committed.
+    pub fn committed(&self) -> u64 {
+        committed(self.output_folder()).len() as u64
+    }
+
+    /// Every record must be in the output exactly once, numbered within its key without a gap.
+    pub fn assert_complete(&self, records: u64) {
+        let numbers = self.numbers();
+        assert_eq!(numbers.len() as u64, records, "not every record is there");
+        let in_order = numbers.iter().copied().eq(0..records);
+        assert!(in_order, "the records are not 0 to {records}");
+    }
+
+    /// No record may be in the output twice, nor a key's numbers have a gap. Returns the records, sorted.
+    pub fn numbers(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        let mut ordinals: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for line in committed(self.output_folder()) {
+            let (key, number_of_record) = (number(&line, "key"), number(&line, "number"));
+            assert_eq!(key, number_of_record % self.keys, "{line} has the wrong key");
+            ordinals.entry(key).or_default().push(number(&line, "ordinal"));
+            numbers.push(number_of_record);
+        }
+        for (key, mut ordinals) in ordinals {
+            ordinals.sort_unstable();
+            let each_once = ordinals.iter().copied().eq(1..=ordinals.len() as u64);
+            assert!(each_once, "the records of key {key} are not each there exactly once");
+        }
+        numbers.sort_unstable();
+        let repeated = numbers.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(repeated, None, "a record is there twice");
+        numbers
+    }
+
+    fn output_folder(&self) -> &PathBuf {
+        self.output.as_ref().expect("this call writes nowhere")
+    }
+}

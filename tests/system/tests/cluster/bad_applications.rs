@@ -1,0 +1,105 @@
+//! Files that are no application, and applications that misbehave before they run: each is told in one line, and the cluster
+//! goes on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use system::files::binary;
+use system::{ClusterBuilder, Torture};
+
+/// Makes a file with these bytes and this mode.
+fn file(path: &Path, content: &[u8], mode: u32) -> Vec<String> {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    vec![path.to_str().unwrap().to_owned()]
+}
+
+#[test]
+fn what_is_no_application_is_refused_with_the_reason() {
+    let cluster = ClusterBuilder::new(1, 1)
+        .setting("application.describe-timeout", "500 ms")
+        .start();
+    let place = |name: &str| cluster.path(name);
+    let program = fs::read("/bin/true").unwrap();
+    let torture = fs::read(binary("torture")).unwrap();
+    let mut foreign = torture.clone();
+    let machine = if cfg!(target_arch = "aarch64") { 62 } else { 183u16 };
+    foreign[18..20].copy_from_slice(&machine.to_le_bytes());
+    fs::create_dir(place("directory")).unwrap();
+    let plan = |plan: &str| Torture::new().argument("--plan", plan).command();
+
+    let cases = [
+        (vec![cluster.place("missing")], 3, "SD-0201", "does not exist"),
+        (vec![cluster.place("directory")], 2, "SD-0202", "is a directory"),
+        (file(&place("empty"), b"", 0o755), 2, "SD-0202", "is empty"),
+        (
+            file(&place("not-executable"), &torture, 0o644),
+            2,
+            "SD-0202",
+            "is not executable",
+        ),
+        (
+            file(&place("text"), b"fn main() {}\n", 0o755),
+            2,
+            "SD-0204",
+            "is no executable",
+        ),
+        (
+            file(&place("script"), b"#!/bin/sh\n", 0o755),
+            2,
+            "SD-0204",
+            "is a script",
+        ),
+        (file(&place("foreign"), &foreign, 0o755), 2, "SD-0202", "is built for"),
+        (file(&place("cut"), &torture[..100_000], 0o755), 1, "SD-0205", "cut"),
+        (
+            file(&place("true"), &program, 0o755),
+            2,
+            "SD-0204",
+            "`true` is no streamd application",
+        ),
+        (vec!["/bin/false".to_owned()], 1, "SD-0205", "exited with code 1"),
+        (
+            vec!["/bin/echo".to_owned(), "one".to_owned(), "two".to_owned()],
+            2,
+            "SD-0204",
+            "printed: one two",
+        ),
+        (
+            vec!["/bin/sleep".to_owned(), "1000".to_owned()],
+            1,
+            "SD-0206",
+            "within 500ms",
+        ),
+        (vec![cluster_binary("flights")], 1, "SD-0205", "--output"),
+        (plan("panic"), 1, "SD-0205", "no plan today"),
+        (plan("hang"), 1, "SD-0206", "`torture` did not describe its job"),
+        (plan("garbage"), 2, "SD-0204", "no plan"),
+    ];
+    for (application, code, error, text) in cases {
+        let ran = cluster.run(&[], &application).refused(code, error, text);
+        assert_eq!(ran.stdout, "", "{application:?}");
+        assert_eq!(ran.stderr.lines().count(), 2, "{application:?} {ran:#?}");
+    }
+    let jobs = cluster.jobs();
+    assert!(jobs.is_empty(), "a refused application is listed: {jobs:?}");
+    // Nothing is left of the descriptions, and the cluster answers.
+    let tasks = system::process::descriptions(cluster.directory());
+    assert!(tasks.is_empty(), "{tasks:?}");
+    cluster.run(&[], &Torture::new().records(10).command()).succeeded();
+}
+
+fn cluster_binary(name: &str) -> String {
+    binary(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_worker_that_builds_another_graph_is_refused() {
+    let cluster = ClusterBuilder::new(1, 1).start();
+    let differs = Torture::new().argument("--plan", "differs").records(10).command();
+    let ran = cluster.run(&["-D", "restart-strategy=none"], &differs);
+    ran.refused(1, "SD-0405", "graph");
+    cluster.wait_for_no_workers();
+    cluster.wait_for_free_slots(1);
+}

@@ -1,0 +1,26 @@
+//! Several clusters on one machine.
+
+use system::{ClusterBuilder, Torture};
+
+use crate::CHECKPOINTS;
+
+#[test]
+fn two_clusters_on_one_machine_do_not_disturb_each_other() {
+    let (one, mut other) = ClusterBuilder::new(1, 1).start_two();
+    assert_ne!(one.address(), other.address());
+    let torture = Torture::new().records(4_000).rate(2_000).output(one.path("output"));
+    let id = one.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
+    let others = other.submit_and_wait(&["-D", CHECKPOINTS], &Torture::new().rate(10).command());
+    assert_eq!((one.jobs().len(), other.jobs().len()), (1, 1));
+    other.streamctl(&["cancel", &id]).refused(3, "SD-0401", &id);
+    let address = other.address();
+    let listed = one.streamctl(&["-m", &address, "list"]).succeeded();
+    assert!(listed.stdout.contains(&others), "{listed:#?}");
+
+    for daemon in ["taskmanager-0", "jobmanager"] {
+        other.daemon(daemon).kill();
+    }
+    let job = one.wait_for(&id, "FINISHED");
+    assert_eq!(job.restarts, 0, "{job:?}");
+    torture.assert_complete(4_000);
+}

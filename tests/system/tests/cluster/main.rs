@@ -1,0 +1,22 @@
+//! The whole system, as its users meet it: real processes, commanded by `streamctl`, hurt, and compared with answers that
+//! are computed here.
+
+mod bad_applications;
+mod cancel;
+mod failures;
+mod isolation;
+mod latency;
+mod logs;
+mod main_job;
+mod open_format;
+mod resources;
+mod retained;
+mod running;
+mod savepoints;
+mod stop;
+
+/// Has a job take a checkpoint five times a second.
+const CHECKPOINTS: &str = "execution.checkpointing.interval=200 ms";
+
+/// A job id that nobody has.
+const NO_JOB: &str = "00000000000000000000000000000000";
