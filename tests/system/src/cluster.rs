@@ -46,6 +46,7 @@ impl ClusterBuilder {
 
     /// A line of its `streamd.yaml`.
     pub fn setting(mut self, key: &str, value: &str) -> Self {
+        self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_owned()));
         self
     }

@@ -4,9 +4,11 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::files::{binary, parse};
+use crate::process::signal;
 use crate::wait::{PATIENCE, within};
 
 /// What a call came to.
@@ -82,6 +84,11 @@ impl Running {
             stdout: std::thread::spawn(|| read(stdout)),
             stderr: std::thread::spawn(|| read(stderr)),
         }
+    }
+
+    /// Interrupts it, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        signal(self.child.id(), Signal::INT);
     }
 
     /// Waits for its end. Panics if that does not come.

@@ -109,6 +109,11 @@ impl Worker {
     pub fn kill(&self) {
         signal(self.process_id, Signal::KILL);
     }
+
+    /// Stops it where it is, as a machine does that hangs.
+    pub fn pause(&self) {
+        signal(self.process_id, Signal::STOP);
+    }
 }
 
 /// Every worker process of the cluster whose files are in this directory.
@@ -183,7 +188,7 @@ fn variable(environment: &[u8], name: &str) -> String {
 }
 
 /// Sends a signal to a process; one that is gone is no error.
-fn signal(process_id: u32, signal: Signal) {
+pub(crate) fn signal(process_id: u32, signal: Signal) {
     let pid = i32::try_from(process_id).ok().and_then(Pid::from_raw);
     let pid = pid.expect("a process id is a positive i32");
     match kill_process(pid, signal) {

@@ -25,12 +25,8 @@ struct Args {
     /// The uid of the step that has state
     #[arg(long, default_value = "ordinals")]
     uid: String,
-    /// Return an error at this record
-    #[arg(long)]
-    fail_at: Option<u64>,
-    /// Panic at this record
-    #[arg(long)]
-    panic_at: Option<u64>,
+    #[command(flatten)]
+    misdeeds: Misdeeds,
     /// Misbehave before there is a plan
     #[arg(long, value_enum)]
     plan: Option<Plan>,
@@ -55,8 +51,41 @@ struct Line {
 struct Number {
     ordinal: ValueState<u64>,
     keys: u64,
+    misdeeds: Misdeeds,
+}
+
+/// The records at which something goes wrong.
+#[derive(Clone, clap::Args)]
+struct Misdeeds {
+    /// Return an error
+    #[arg(long)]
     fail_at: Option<u64>,
+    /// Panic
+    #[arg(long)]
     panic_at: Option<u64>,
+    /// End the process as if all were well
+    #[arg(long)]
+    exit_at: Option<u64>,
+    /// Abort the process
+    #[arg(long)]
+    abort_at: Option<u64>,
+}
+
+impl Misdeeds {
+    fn commit(&self, number: u64) -> Result<(), BoxError> {
+        let now = Some(number);
+        assert_ne!(now, self.panic_at, "record {number} is poison");
+        if now == self.exit_at {
+            std::process::exit(0);
+        }
+        if now == self.abort_at {
+            std::process::abort();
+        }
+        match now == self.fail_at {
+            true => Err(format!("record {number} is bad").into()),
+            false => Ok(()),
+        }
+    }
 }
 
 impl KeyedProcessFunction<u64, u64, Line> for Number {
@@ -70,10 +99,7 @@ impl KeyedProcessFunction<u64, u64, Line> for Number {
         context: &mut KeyedContext<'_, u64>,
         out: &mut Collector<'_, Line>,
     ) -> Result<(), BoxError> {
-        assert_ne!(Some(number), self.panic_at, "record {number} is poison");
-        if Some(number) == self.fail_at {
-            return Err(format!("record {number} is bad").into());
-        }
+        self.misdeeds.commit(number)?;
         let ordinal = self.ordinal.get_or_default(context);
         *ordinal += 1;
         out.collect(Line {
@@ -111,8 +137,7 @@ fn main() -> streamd::Result<()> {
         .process(Number {
             ordinal: ValueState::new("ordinal"),
             keys,
-            fail_at: args.fail_at,
-            panic_at: args.panic_at,
+            misdeeds: args.misdeeds,
         })
         .uid(args.uid)
         .name(name);

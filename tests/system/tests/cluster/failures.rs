@@ -1,19 +1,28 @@
 //! Processes that die: the job goes on from its last checkpoint, and no record is lost or counted twice.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use system::wait::Stopwatch;
-use system::{Cluster, Torture, until};
+use system::{Cluster, ClusterBuilder, Torture, until};
 
 use crate::CHECKPOINTS;
 
+/// How often a worker is killed in the longest test; more, from the variable, to look for rare faults.
+fn kills() -> u64 {
+    let more = std::env::var("STREAMD_TEST_KILLS").ok();
+    more.map_or(2, |kills| kills.parse().unwrap())
+}
+
 #[test]
 fn a_job_survives_the_death_of_each_of_its_workers() {
-    let cluster = Cluster::start(2, 1);
-    let torture = Torture::new()
-        .records(12_000)
-        .rate(1_500)
-        .output(cluster.path("output"));
+    let cluster = ClusterBuilder::new(2, 1)
+        .setting("restart-strategy.fixed-delay.attempts", "1000000")
+        .start();
+    let records = 6_000 * kills();
+    let torture = Torture::new().records(records).rate(1_500).output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    for restarts in 1..=2 {
+    for restarts in 1..=kills() {
         let before = torture.committed();
         until("more records are committed", || {
             (torture.committed() > before).then_some(())
@@ -25,8 +34,91 @@ fn a_job_survives_the_death_of_each_of_its_workers() {
         println!("from a killed worker to RUNNING again: {:?}", watch.elapsed());
     }
     cluster.wait_for(&id, "FINISHED");
-    torture.assert_complete(12_000);
+    torture.assert_complete(records);
     cluster.wait_for_no_workers();
+}
+
+#[test]
+fn a_worker_that_hangs_is_replaced_and_cannot_come_back() {
+    let cluster = ClusterBuilder::new(2, 1)
+        .setting("heartbeat.interval", "100 ms")
+        .setting("heartbeat.timeout", "1 s")
+        .start();
+    let torture = Torture::new().records(9_000).rate(1_500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    let workers = cluster.workers();
+    let hanging = &workers[0];
+    hanging.pause();
+    cluster.wait_for_restart(&id, 1);
+    until("the worker that hangs is gone", || {
+        (!cluster.workers().contains(hanging)).then_some(())
+    });
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(9_000);
+}
+
+#[test]
+fn one_job_that_fails_does_not_disturb_another() {
+    let cluster = Cluster::start(1, 2);
+    let good = cluster.submit_and_wait(&[], &Torture::new().rate(100).command());
+    for misdeed in ["--panic-at", "--fail-at", "--exit-at", "--abort-at"] {
+        let bad = Torture::new().argument(misdeed, "20").command();
+        let ran = cluster.run(&["-D", "restart-strategy=none"], &bad);
+        ran.refused(1, "SD-0405", "");
+    }
+    let job = cluster.job(&good);
+    assert_eq!((job.state.as_str(), job.restarts), ("RUNNING", 0), "{job:?}");
+    cluster.wait_for_free_slots(1);
+    assert_eq!(cluster.workers().len(), 1);
+}
+
+#[test]
+fn the_last_checkpoint_of_a_job_whose_job_manager_died_can_be_resumed() {
+    let mut cluster = Cluster::start(1, 2);
+    let output = cluster.path("output");
+    let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
+    until("records are committed", || (paced.committed() > 0).then_some(()));
+    let port = format!("jobmanager.rpc.port={}", cluster.address().rsplit(':').next().unwrap());
+    cluster.daemon("jobmanager").kill();
+    // Without their job manager the workers cannot commit any more, and end.
+    cluster.wait_for_no_workers();
+    cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    cluster.wait_until_ready(1);
+    let checkpoint = latest_checkpoint(&cluster.path("data/checkpoints").join(&id));
+    let unpaced = Torture::new().records(20_000).output(output);
+    let arguments = ["-p", "2", "-s", checkpoint.to_str().unwrap()];
+    cluster.run(&arguments, &unpaced.command()).succeeded();
+    unpaced.assert_complete(20_000);
+}
+
+/// The checkpoint with the greatest number that is complete.
+fn latest_checkpoint(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let numbered = entries.filter_map(|path| {
+        let number: u64 = path.file_name()?.to_str()?.strip_prefix("chk-")?.parse().ok()?;
+        path.join("_metadata").is_file().then_some((number, path))
+    });
+    numbered.max().unwrap().1
+}
+
+#[test]
+fn a_task_manager_that_is_asked_to_end_hands_its_job_over() {
+    let mut cluster = Cluster::start(2, 1);
+    let torture = Torture::new().records(6_000).rate(1_500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    let host = &cluster.workers()[0].task_manager;
+    let at = ["taskmanager-0", "taskmanager-1"].into_iter().find(|name| {
+        let announced = fs::read_to_string(cluster.path("daemons").join(format!("{name}.out"))).unwrap();
+        announced.contains(host.as_str())
+    });
+    let status = cluster.daemon(at.unwrap()).terminate();
+    assert!(status.success(), "{status}");
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(6_000);
+    assert_eq!(cluster.job(&id).restarts, 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod latency;
 mod logs;
 mod main_job;
 mod open_format;
+mod operations;
 mod resources;
 mod retained;
 mod running;

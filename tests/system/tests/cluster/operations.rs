@@ -1,0 +1,115 @@
+//! Operations that meet: with each other, with failures, and with an impatient user.
+
+use system::files::path_of;
+use system::{Cluster, Torture, until};
+
+use crate::CHECKPOINTS;
+
+/// A request id of the user's choice.
+const REQUEST: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn savepoints_at_once_are_each_complete_and_one_asked_for_twice_is_one() {
+    let cluster = Cluster::start(1, 2);
+    let folder = cluster.place("savepoints");
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &Torture::new().rate(500).command());
+    let calls: Vec<_> = [None, None, Some(REQUEST), Some(REQUEST)]
+        .into_iter()
+        .map(|request| {
+            let mut arguments = vec!["savepoint", &id, &folder, "--output", "json"];
+            arguments.extend(request.iter().flat_map(|request| ["--request-id", request]));
+            cluster.start_streamctl(&arguments)
+        })
+        .collect();
+    let mut paths: Vec<_> = calls
+        .into_iter()
+        .map(|call| {
+            let done = call.finish().succeeded();
+            path_of(done.objects()[0]["savepoint_path"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(paths[2], paths[3]);
+    paths.sort();
+    paths.dedup();
+    assert_eq!(paths.len(), 3);
+    assert!(paths.iter().all(|path| path.join("_metadata").is_file()), "{paths:?}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
+}
+
+#[test]
+fn a_savepoint_during_which_a_worker_dies_fails_or_is_whole_and_the_job_recovers() {
+    let cluster = Cluster::start(2, 1);
+    let folder = cluster.place("savepoints");
+    let torture = Torture::new().records(12_000).rate(1_500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    let savepoint = cluster.start_streamctl(&["savepoint", &id, &folder]);
+    cluster.workers()[0].kill();
+    let ran = savepoint.finish();
+    if ran.code != 0 {
+        assert!([1, 4].contains(&ran.code) && ran.stderr.contains("hint: "), "{ran:#?}");
+        let left = std::fs::read_dir(&folder).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "a savepoint that failed left something");
+    }
+    cluster.wait_for_restart(&id, 1);
+    cluster.savepoint(&id, &folder);
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(12_000);
+}
+
+#[test]
+fn of_stops_and_cancels_at_once_one_takes_effect_and_the_output_is_that_of_one() {
+    let cluster = Cluster::start(1, 2);
+    let folder = cluster.place("savepoints");
+    let output = cluster.path("output");
+    let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
+    until("records are committed", || (paced.committed() > 0).then_some(()));
+    let calls = [
+        cluster.start_streamctl(&["stop", "-p", &folder, &id, "--output", "json"]),
+        cluster.start_streamctl(&["stop", "-p", &folder, &id, "--output", "json"]),
+        cluster.start_streamctl(&["cancel", "-s", &folder, &id, "--output", "json"]),
+    ];
+    let ran = calls.map(|call| call.finish());
+    let won: Vec<_> = ran.iter().filter(|ran| ran.code == 0).collect();
+    assert!(!won.is_empty(), "{ran:#?}");
+    for lost in ran.iter().filter(|ran| ran.code != 0) {
+        assert!([1, 4, 8].contains(&lost.code), "{lost:#?}");
+    }
+    let state = until("the job has ended", || {
+        let state = cluster.job(&id).state;
+        ["FINISHED", "CANCELED"].contains(&state.as_str()).then_some(state)
+    });
+    println!("{} of 3 succeeded, the job is {state}", won.len());
+    // Whichever won: from its savepoint the job goes on exactly.
+    let savepoint = path_of(won[won.len() - 1].objects()[0]["savepoint_path"].as_str().unwrap());
+    let unpaced = Torture::new().records(20_000).output(output);
+    let arguments = ["-s", savepoint.to_str().unwrap()];
+    cluster.run(&arguments, &unpaced.command()).succeeded();
+    unpaced.assert_complete(20_000);
+}
+
+#[test]
+fn a_user_who_leaves_an_attached_run_leaves_the_job_running() {
+    let cluster = Cluster::start(1, 1);
+    let running = cluster.start_run(&[], &Torture::new().rate(100).command());
+    let id = until("the job is listed", || cluster.jobs().pop()).0;
+    cluster.wait_for(&id, "RUNNING");
+    running.interrupt();
+    let ran = running.finish();
+    assert_eq!(ran.code, 130, "{ran:#?}");
+    assert!(ran.stderr.contains(&format!("streamctl cancel {id}")), "{ran:#?}");
+    assert_eq!(cluster.job(&id).state, "RUNNING");
+}
+
+#[test]
+fn a_user_in_a_hurry_is_told_that_the_savepoint_goes_on() {
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.submit_and_wait(&[], &Torture::new().rate(100).command());
+    let call = cluster.streamctl(&["list", "--timeout", "1ns"]);
+    assert_eq!(call.code, 2, "{call:#?}");
+    let attached = Torture::new().rate(1).command();
+    let ran = cluster.run(&["--timeout", "1s"], &attached);
+    ran.refused(6, "SD-0408", "within 1 s");
+    assert_eq!(cluster.job(&id).state, "RUNNING");
+}
