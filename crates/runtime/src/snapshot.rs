@@ -1,7 +1,6 @@
 //! The asynchronous part of a snapshot: what was frozen at the barrier is written while the stream goes on, and read back
 //! before it begins.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use streamd_core::barrier::SnapshotOptions;
@@ -9,10 +8,8 @@ use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::snapshot::{KeyedStateHandle, SubtaskSnapshot};
 use streamd_core::state::Key;
-use streamd_snapshot::{
-    KeyedStateSink, KeyedTable, SnapshotError, SubtaskContext, SubtaskSnapshotWriter, read_keyed_state,
-};
-use streamd_state::{FrozenRows, KeyedStateBackend};
+use streamd_snapshot::{SnapshotError, SubtaskContext, SubtaskSnapshotWriter};
+use streamd_state::{KeyedStateBackend, restore, write_states};
 use tokio::runtime::Handle;
 
 use crate::chain::{OpenContext, OperatorIdentity, OperatorSnapshot};
@@ -63,40 +60,12 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         if !lists.is_empty() {
             snapshot.operators.entry(operator).or_default().lists = lists;
         }
-        for state in keyed {
-            let table = KeyedTable {
-                operator,
-                label: label.to_string(),
-                state: state.name,
-                key: state.key,
-                value: state.value,
-                key_groups: state.key_groups,
-            };
-            write_table(&mut writer, &table, &*state.rows)?;
-        }
+        write_states(&mut writer, operator, &label, keyed)?;
     }
     for (operator, handles) in writer.finish()? {
         snapshot.operators.entry(operator).or_default().keyed = handles;
     }
     Ok(snapshot)
-}
-
-fn write_table(
-    writer: &mut SubtaskSnapshotWriter,
-    table: &KeyedTable,
-    rows: &dyn FrozenRows,
-) -> Result<(), SnapshotError> {
-    writer.begin(table)?;
-    let mut failed = Ok(());
-    let _ = rows.try_for_each_row(&mut |key_group, key, value| match writer.row(key_group, key, value) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failed = Err(error);
-            ControlFlow::Break(())
-        }
-    });
-    failed?;
-    writer.end()
 }
 
 /// Fills a backend, whose states are registered, with the restored state of its operator.
@@ -106,34 +75,17 @@ pub(crate) fn restore_keyed<K: Key>(
     identity: &OperatorIdentity,
     context: &OpenContext,
 ) -> Result<(), TaskError> {
-    for handle in restored {
-        backend.reserve(&handle.state, rows_of_range(handle, context));
-        // Objects are named by absolute URIs here: the folder plays no part.
-        let read = read_keyed_state(handle, "", context.key_groups, &context.io, &mut |_, key, value| {
-            backend
-                .restore_row(&handle.state, key, value)
-                .map_err(|error| SnapshotError::Consumer {
-                    state: handle.state.clone(),
-                    source: Box::new(error),
-                })
-        });
-        read.map_err(|error| {
-            TaskError::external(
-                format_args!(
-                    "state `{}` of operator `{}` cannot be restored",
-                    handle.state, identity.label
-                ),
-                &error,
-            )
-        })?;
+    if restored.is_empty() {
+        return Ok(());
     }
+    let rows = restore(backend, restored, &context.io).map_err(|error| {
+        TaskError::external(
+            format_args!("the state of operator `{}` cannot be restored", identity.label),
+            &error,
+        )
+    })?;
+    tracing::info!(operator = %identity.label, subtask = %context.subtask, rows, "restored keyed state");
     Ok(())
-}
-
-/// About how many rows of a handle the subtask will take: its share of the key groups.
-fn rows_of_range(handle: &KeyedStateHandle, context: &OpenContext) -> u64 {
-    let shared = handle.key_groups.intersection(context.key_groups).len();
-    handle.rows * u64::from(shared) / u64::from(handle.key_groups.len().max(1))
 }
 
 /// The states of a backend, as the plan describes them.
