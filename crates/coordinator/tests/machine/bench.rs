@@ -10,7 +10,7 @@ use streamd_coordinator::job::JobMachine;
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::graph::{
     CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobEdge, JobGraph, JobVertex, Operator,
-    OperatorKind, PLAN_VERSION, PartitionerKind, RestartStrategy, graph_outline,
+    OperatorKind, PLAN_VERSION, PartitionerKind, RestartStrategy,
 };
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::key_group::KEY_HASH_VERSION;
@@ -58,7 +58,7 @@ pub fn splits(items: impl Iterator<Item = (u32, u32)>) -> ListState {
 }
 
 pub fn read_split(item: &[u8]) -> (u32, u32) {
-    let number = |range: std::ops::Range<usize>| u32::from_le_bytes(item[range].try_into().unwrap());
+    let number = |range: std::ops::Range<usize>| u32::from_le_bytes(item[range].try_into().expect("four bytes"));
     (number(0..4), number(4..8))
 }
 
@@ -86,7 +86,7 @@ pub fn spec() -> JobSpec {
     let graph = graph(2);
     JobSpec {
         job_id: JOB,
-        fingerprint: graph.fingerprint(),
+        fingerprint: "the fingerprint".to_owned(),
         max_parallelism: vec![128, 128],
         restore: None,
         options: JobOptions {
@@ -225,7 +225,7 @@ impl Bench {
                 .map_or(TaskManagerId("?".to_owned()), |(id, _)| id.clone()),
             data_address: format!("host:{}", worker.0),
             fingerprint: spec.fingerprint.clone(),
-            graph_outline: graph_outline(&spec.graph),
+            graph_outline: String::new(),
             process_id: 1_000 + worker.0 as u32,
         }
     }

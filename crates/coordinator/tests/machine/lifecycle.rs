@@ -55,7 +55,6 @@ fn groups_take_consecutive_slots() {
             let graph = Arc::make_mut(&mut spec.graph);
             graph.vertices[1].slot_sharing_group = "heavy".to_owned();
             graph.vertices[1].parallelism = 3;
-            spec.fingerprint = spec.graph.fingerprint();
         },
         "
         > start

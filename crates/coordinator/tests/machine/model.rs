@@ -285,7 +285,7 @@ impl Model {
             Move::Report(id) => {
                 let worker = self.workers.get_mut(&id).expect("a live worker");
                 let event = worker.outbox.pop_front().expect("a report");
-                if lies.is_some_and(|pick| pick % 5 == 0) {
+                if lies.is_some_and(|pick| pick.is_multiple_of(5)) {
                     self.count("a report came twice");
                     self.tell(Event::Worker(id, event.clone()));
                 }
@@ -323,10 +323,10 @@ impl Model {
     fn fault(&mut self, die: u32, pick: u32) -> bool {
         match die {
             0 => match self.workers.keys().copied().nth(pick as usize % 3) {
-                Some(worker) => self.kill(worker, pick % 2 == 0),
+                Some(worker) => self.kill(worker, pick.is_multiple_of(2)),
                 None => return false,
             },
-            1 if pick % 2 == 0 => match self.task_managers.iter().nth(pick as usize % 3).cloned() {
+            1 if pick.is_multiple_of(2) => match self.task_managers.iter().nth(pick as usize % 3).cloned() {
                 Some(task_manager) => self.lose(&task_manager),
                 None => return false,
             },
@@ -334,10 +334,10 @@ impl Model {
             2 => return self.decline(pick),
             3 => return self.fail_subtask(pick),
             4 => self.request(OperationKind::Savepoint),
-            5 if pick % 8 == 0 => self.request(OperationKind::Stop),
+            5 if pick.is_multiple_of(8) => self.request(OperationKind::Stop),
             5 if pick % 8 == 1 => self.request(OperationKind::Drain),
             5 if pick % 8 == 2 => self.request(OperationKind::CancelWithSavepoint),
-            6 if pick % 64 == 0 => {
+            6 if pick.is_multiple_of(64) => {
                 self.cancelled = true;
                 self.tell(Event::Cancel);
             }
