@@ -1,7 +1,6 @@
 //! An onlooker that holds a job machine to its invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::ErrorCode;
@@ -16,21 +15,14 @@ use crate::lifecycle::JobState;
 use crate::operation::OperationResult;
 
 /// An invariant that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invariant {invariant} does not hold: {message}")]
 pub struct Violation {
     /// Its name in the design.
     pub invariant: &'static str,
     /// What happened.
     pub message: String,
 }
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invariant {} does not hold: {}", self.invariant, self.message)
-    }
-}
-
-impl std::error::Error for Violation {}
 
 type Checked = Result<(), Violation>;
 
