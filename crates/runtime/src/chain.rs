@@ -312,7 +312,10 @@ impl<T: Record> Link<T> for Exit<T> {
 
 fn send_failed(error: SendError) -> TaskError {
     match &error {
-        SendError::Lost { .. } => TaskError::external("records cannot be sent on", &error),
+        SendError::Lost { .. } => TaskError::neighbour_lost(format!(
+            "records cannot be sent on: {}",
+            streamd_core::error::chain(&error)
+        )),
         SendError::Encode(_) => TaskError::user("records cannot be sent on", &error),
     }
 }

@@ -14,6 +14,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 pub struct TaskError {
     domain: FaultDomain,
     message: String,
+    /// Whether a neighbour is gone: the consequence of something else, or of the end of the job.
+    consequence: bool,
 }
 
 impl TaskError {
@@ -22,6 +24,7 @@ impl TaskError {
         Self {
             domain: FaultDomain::User,
             message: format!("{context}: {}", chain(error)),
+            consequence: false,
         }
     }
 
@@ -30,15 +33,22 @@ impl TaskError {
         Self {
             domain: FaultDomain::External,
             message: format!("{context}: {}", chain(error)),
+            consequence: false,
         }
     }
 
-    /// The world around is at fault, and the message says all.
-    pub fn lost(message: impl Into<String>) -> Self {
+    /// A neighbour in the graph is gone: why, is for the job master to find out.
+    pub fn neighbour_lost(message: impl Into<String>) -> Self {
         Self {
             domain: FaultDomain::External,
             message: message.into(),
+            consequence: true,
         }
+    }
+
+    /// Whether the error is but the consequence of another.
+    pub fn is_consequence(&self) -> bool {
+        self.consequence
     }
 
     /// streamd itself is at fault.
@@ -46,6 +56,7 @@ impl TaskError {
         Self {
             domain: FaultDomain::Internal,
             message: message.into(),
+            consequence: false,
         }
     }
 
@@ -59,6 +70,7 @@ impl TaskError {
         Self {
             domain: FaultDomain::User,
             message: format!("{context} panicked: {}", text.replace('\n', " ")),
+            consequence: false,
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use streamd_core::barrier::Barrier;
@@ -24,6 +24,10 @@ use streamd_exchange::wake::Parker;
 use crate::chain::OpenContext;
 use crate::error::TaskError;
 use crate::subtask::{Subtask, Turn};
+
+/// How long a subtask that has lost a neighbour waits to be told why. Longer than a job master takes to hear of a dead process
+/// and to answer; short beside the time that a restart takes for what really is a lost connection.
+const VERDICT_TIMEOUT_MS: u64 = 1_000;
 
 /// What a slot is told.
 #[derive(Debug, Clone)]
@@ -166,7 +170,28 @@ impl Running {
                 Ok(None) => {}
                 Ok(Some(Duration::MAX)) => self.parker.park(),
                 Ok(Some(wait)) => self.parker.park_timeout(wait),
+                Err(End::Failed(position, error)) if error.is_consequence() => {
+                    return self.await_verdict(position, error);
+                }
                 Err(end) => return end,
+            }
+        }
+    }
+
+    /// A neighbour is gone. If that is because the job ends, the command that says so is on its way; if it is because of a
+    /// failure, whoever failed should be heard first. Either way, wait a moment before reporting it.
+    fn await_verdict(&mut self, position: usize, error: TaskError) -> End {
+        let deadline = self.clock.monotonic().plus(VERDICT_TIMEOUT_MS);
+        loop {
+            let left = deadline.0.saturating_sub(self.clock.monotonic().0);
+            match self.commands.recv_timeout(Duration::from_millis(left)) {
+                Ok(command) => {
+                    if let Some(end) = self.on_command(command) {
+                        return end;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return End::Failed(position, error),
+                Err(RecvTimeoutError::Disconnected) => return End::Canceled,
             }
         }
     }

@@ -330,7 +330,9 @@ impl Subtask {
             }
             let Some((channel, element)) = gate.poll() else {
                 return match gate.failed() {
-                    Some(_) => Err(TaskError::lost("the connection to an upstream subtask was lost")),
+                    Some(_) => Err(TaskError::neighbour_lost(
+                        "the connection to an upstream subtask was lost",
+                    )),
                     None if taken == 0 => Ok(Turn::Waits(Duration::MAX)),
                     None => Ok(Turn::Worked),
                 };
