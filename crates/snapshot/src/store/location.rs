@@ -101,7 +101,7 @@ impl Location {
         {
             Ok(_put) => Ok(Created::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::AlreadyExists),
-            Err(source) => Err(self.failed("create", source)),
+            Err(source) => Err(self.not_written("create", source)),
         }
     }
 
@@ -185,6 +185,15 @@ impl Location {
     /// Begins to write an object piece by piece. It becomes visible as a whole, when [`Upload::finish`] returns.
     pub fn upload(&self) -> Upload {
         Upload::new(self.clone())
+    }
+
+    /// The store's error at writing. What is absent then is not the object but the folder that it should go to.
+    pub(super) fn not_written(&self, operation: &'static str, source: object_store::Error) -> StoreError {
+        StoreError::Failed {
+            operation,
+            uri: self.uri(),
+            source,
+        }
     }
 
     /// The store's error with operation and place; absence is its own variant.

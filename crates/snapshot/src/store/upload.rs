@@ -99,7 +99,7 @@ impl Upload {
         self.wait_for_parts(0).await?;
         let multipart = self.multipart.as_mut().expect("set by the first part");
         let completed = multipart.complete().await;
-        completed.map_err(|source| self.location.failed("write", source))?;
+        completed.map_err(|source| self.location.not_written("write", source))?;
         Ok(uploaded)
     }
 
@@ -138,7 +138,7 @@ impl Upload {
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(PART_BYTES));
         if self.multipart.is_none() {
             let begun = self.location.store.put_multipart(&self.location.path).await;
-            self.multipart = Some(begun.map_err(|source| self.location.failed("write", source))?);
+            self.multipart = Some(begun.map_err(|source| self.location.not_written("write", source))?);
         }
         let multipart = self.multipart.as_mut().expect("set just above");
         self.parts.spawn(multipart.put_part(PutPayload::from(full)));
@@ -149,10 +149,10 @@ impl Upload {
         while self.parts.len() > at_most {
             match self.parts.join_next().await {
                 Some(Ok(Ok(()))) | None => {}
-                Some(Ok(Err(source))) => return Err(self.location.failed("write", source)),
+                Some(Ok(Err(source))) => return Err(self.location.not_written("write", source)),
                 Some(Err(join)) => {
                     let source = object_store::Error::JoinError { source: join };
-                    return Err(self.location.failed("write", source));
+                    return Err(self.location.not_written("write", source));
                 }
             }
         }
