@@ -57,7 +57,7 @@ impl JobMachine {
         Ok(RunningOperation {
             kind: request.kind,
             requested: at.now,
-            location: format!("{}/{}", directory.trim_end_matches('/'), request.folder),
+            location: below(directory, &request.folder),
             snapshot: None,
         })
     }
@@ -150,5 +150,21 @@ impl JobMachine {
             Purpose::Savepoint(operation) => self.fail_operation(operation, cause, hint),
             Purpose::Periodic | Purpose::Final => {}
         }
+    }
+}
+
+/// The URI of a folder below another, which may be the root.
+fn below(directory: &str, folder: &str) -> String {
+    format!("{}/{folder}", directory.strip_suffix('/').unwrap_or(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_savepoint_may_go_to_the_root() {
+        assert_eq!(below("file:///data", "savepoint-1"), "file:///data/savepoint-1");
+        assert_eq!(below("file:///", "savepoint-1"), "file:///savepoint-1");
     }
 }
