@@ -200,13 +200,16 @@ impl fmt::Display for CodedError {
 
 impl std::error::Error for CodedError {}
 
-/// An error with all of its causes on one line, outermost first.
+/// An error with all of its causes on one line, outermost first. A cause that the line ends with already is not repeated.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
+        let words = error.to_string();
+        if !line.ends_with(&words) {
+            line.push_str(": ");
+            line.push_str(&words);
+        }
         cause = error.source();
     }
     line.replace('\n', " ")
@@ -215,6 +218,25 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{words}")]
+    struct Failed {
+        words: &'static str,
+        source: Option<Box<Failed>>,
+    }
+
+    fn failed(words: &[&'static str]) -> Option<Box<Failed>> {
+        let (words, causes) = words.split_first()?;
+        let source = failed(causes);
+        Some(Box::new(Failed { words, source }))
+    }
+
+    #[test]
+    fn a_cause_is_told_once_even_if_its_effect_tells_it_too() {
+        let error = failed(&["cannot write", "disk: full", "full"]).unwrap();
+        assert_eq!(chain(&*error), "cannot write: disk: full");
+    }
 
     #[test]
     fn a_code_is_found_by_its_number_and_prints_with_four_digits() {

@@ -291,7 +291,10 @@ pub fn graph_outline(graph: &JobGraph) -> String {
         }
     }
     for edge in &graph.edges {
-        lines.push(format!("edge {} -> {} {:?}", edge.source, edge.target, edge.partitioner));
+        lines.push(format!(
+            "edge {} -> {} {:?}",
+            edge.source, edge.target, edge.partitioner
+        ));
     }
     lines.join("\n")
 }
