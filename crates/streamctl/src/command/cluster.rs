@@ -75,14 +75,13 @@ struct StatusTaskManager<'a> {
 impl ClusterCommand {
     /// Waits, or looks once.
     pub async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
-        let address = session.address()?;
         let cluster = match self.action {
             ClusterAction::Wait(wanted) => wanted.wait(session).await?,
             ClusterAction::Status(StatusArguments {}) => {
                 session.within("the cluster does not answer", look(session)).await?
             }
         };
-        print(&address, &cluster, output)
+        print(&session.address()?, &cluster, output)
     }
 }
 
