@@ -2,12 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::options::{ADDRESS_FILE, Configuration, host_and_port, keys};
 
+use tracing::info;
+
 use crate::configuration::Settings;
 use crate::lock::not_writable;
+
+/// The pause between two looks for the file: nothing beside the start of a process.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where a job manager that listens on `local` is reached: there, or by its configured name if it listens on every interface.
 pub fn job_manager_address(configuration: &Configuration, local: SocketAddr) -> String {
@@ -17,8 +23,28 @@ pub fn job_manager_address(configuration: &Configuration, local: SocketAddr) -> 
     }
 }
 
+/// The address of the job manager; where it is still to be written down, waits for as long as a task manager looks for its
+/// job manager: the two may be started in any order. Cancel safe.
+pub async fn find_address(settings: &Settings) -> Result<String, CodedError> {
+    let address = read_address(settings);
+    let Err(missing) = address else {
+        return address;
+    };
+    info!(reason = %missing, "waiting for the job manager");
+    let written = async {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            if let Ok(address) = read_address(settings) {
+                return address;
+            }
+        }
+    };
+    let patience = settings.configuration.get(keys::TASK_MANAGER_REGISTRATION_TIMEOUT);
+    tokio::time::timeout(patience, written).await.map_err(|_| missing)
+}
+
 /// The address that the configuration names, or that the job manager of this machine has written down.
-pub fn read_address(settings: &Settings) -> Result<String, CodedError> {
+fn read_address(settings: &Settings) -> Result<String, CodedError> {
     if let Some(address) = settings.configuration.job_manager_address() {
         return Ok(address);
     }

@@ -10,7 +10,7 @@ use streamd_core::time::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
-use crate::address::{AddressFile, job_manager_address, read_address};
+use crate::address::{AddressFile, find_address, job_manager_address};
 use crate::arguments::{Arguments, ConfigArguments, Daemon, DaemonArguments, TaskManagerArguments};
 use crate::configuration::Settings;
 use crate::job_manager;
@@ -97,7 +97,10 @@ async fn run_task_manager(settings: &Settings, job_manager: Option<String>) -> R
     let mut termination = Termination::listen()?;
     let address = match job_manager {
         Some(address) => address,
-        None => read_address(settings)?,
+        None => tokio::select! {
+            found = find_address(settings) => found?,
+            () = termination.requested() => return Ok(()),
+        },
     };
     let task_manager = task_manager::start(settings, &address, clock()).await?;
     tokio::select! {

@@ -145,20 +145,15 @@ fn a_faulty_configuration_is_refused_with_file_and_line() {
 #[test]
 fn a_task_manager_without_job_manager_gives_up_in_time() {
     let directory = tempfile::tempdir().unwrap();
+    let in_time = "taskmanager.registration.timeout=50ms";
     let (code, message) = refusal(
-        command(directory.path(), &["taskmanager", "-D", ANY_PORT])
+        command(directory.path(), &["taskmanager", "-D", ANY_PORT, "-D", in_time])
             .output()
             .unwrap(),
     );
     assert_eq!(code, Some(6));
     assert!(message.contains("the job manager's address is not in `"), "{message}");
-    let arguments = [
-        "taskmanager",
-        "-m",
-        "127.0.0.1:1",
-        "-D",
-        "taskmanager.registration.timeout=50ms",
-    ];
+    let arguments = ["taskmanager", "-m", "127.0.0.1:1", "-D", in_time];
     let (code, message) = refusal(command(directory.path(), &arguments).output().unwrap());
     assert_eq!(code, Some(6));
     assert!(message.contains("could not register"), "{message}");
