@@ -67,7 +67,21 @@ impl ClusterBuilder {
         (first, other.start_in(place))
     }
 
+    /// Prepares it, without a process.
+    pub fn unstarted(self) -> Cluster {
+        self.prepare(Place::take(1))
+    }
+
     fn start_in(self, place: Place) -> Cluster {
+        let count = self.task_managers;
+        let mut cluster = self.prepare(place);
+        cluster.start_daemon("jobmanager", &["jobmanager"]);
+        (0..count).for_each(|_| cluster.add_task_manager());
+        cluster.wait_until_ready(count);
+        cluster
+    }
+
+    fn prepare(self, place: Place) -> Cluster {
         let directory = tempfile::Builder::new()
             .prefix("streamd-system-")
             .tempdir()
@@ -76,19 +90,14 @@ impl ClusterBuilder {
             fs::create_dir(directory.path().join(name)).expect("a new directory");
         }
         self.configure(&directory.path().join("conf/streamd.yaml"));
-        let mut cluster = Cluster {
+        Cluster {
             environment: environment(directory.path()),
             slots: self.slots,
             daemons: Vec::new(),
             task_managers: 0,
             directory,
             _place: place,
-        };
-        cluster.start_daemon("jobmanager", &["jobmanager"]);
-        cluster.address();
-        (0..self.task_managers).for_each(|_| cluster.add_task_manager());
-        cluster.wait_until_ready(self.task_managers);
-        cluster
+        }
     }
 
     fn configure(&self, file: &Path) {

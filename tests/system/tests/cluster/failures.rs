@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use system::files::files_below;
 use system::wait::Stopwatch;
 use system::{Cluster, ClusterBuilder, Torture, until};
 
@@ -19,23 +20,48 @@ fn a_job_survives_the_death_of_each_of_its_workers() {
     let cluster = ClusterBuilder::new(2, 1)
         .setting("restart-strategy.fixed-delay.attempts", "1000000")
         .start();
-    let records = 6_000 * kills();
-    let torture = Torture::new().records(records).rate(1_500).output(cluster.path("output"));
+    let records = 5_000 + 1_500 * kills();
+    let torture = Torture::new()
+        .records(records)
+        .rate(1_500)
+        .output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
     for restarts in 1..=kills() {
-        let before = torture.committed();
-        until("more records are committed", || {
-            (torture.committed() > before).then_some(())
-        });
+        let moment = wait_for_a_moment(restarts, &torture, &cluster.path("data/checkpoints").join(&id));
         let workers = cluster.workers();
         let watch = Stopwatch::start();
         workers[restarts as usize % workers.len()].kill();
         cluster.wait_for_restart(&id, restarts);
-        println!("from a killed worker to RUNNING again: {:?}", watch.elapsed());
+        println!("killed {moment}, RUNNING again after {:?}", watch.elapsed());
     }
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(records);
     cluster.wait_for_no_workers();
+}
+
+/// Waits for one of the moments at which a death hurts, in turn.
+fn wait_for_a_moment(turn: u64, torture: &Torture, checkpoints: &Path) -> &'static str {
+    match turn % 3 {
+        0 => {
+            let before = torture.committed();
+            until("more records are committed", || {
+                (torture.committed() > before).then_some("after a commit")
+            })
+        }
+        1 => {
+            let before = files_below(checkpoints);
+            until("a checkpoint is begun", || {
+                (files_below(checkpoints) != before).then_some("in the midst of a checkpoint")
+            })
+        }
+        _two => {
+            let complete = || latest_checkpoint(checkpoints);
+            let before = complete();
+            until("a checkpoint is complete", || {
+                (complete() != before).then_some("before a commit")
+            })
+        }
+    }
 }
 
 #[test]
@@ -86,7 +112,7 @@ fn the_last_checkpoint_of_a_job_whose_job_manager_died_can_be_resumed() {
     cluster.wait_for_no_workers();
     cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
     cluster.wait_until_ready(1);
-    let checkpoint = latest_checkpoint(&cluster.path("data/checkpoints").join(&id));
+    let checkpoint = latest_checkpoint(&cluster.path("data/checkpoints").join(&id)).unwrap();
     let unpaced = Torture::new().records(20_000).output(output);
     let arguments = ["-p", "2", "-s", checkpoint.to_str().unwrap()];
     cluster.run(&arguments, &unpaced.command()).succeeded();
@@ -94,13 +120,13 @@ fn the_last_checkpoint_of_a_job_whose_job_manager_died_can_be_resumed() {
 }
 
 /// The checkpoint with the greatest number that is complete.
-fn latest_checkpoint(folder: &Path) -> PathBuf {
-    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-    let numbered = entries.filter_map(|path| {
+fn latest_checkpoint(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let numbered = entries.map(|entry| entry.path()).filter_map(|path| {
         let number: u64 = path.file_name()?.to_str()?.strip_prefix("chk-")?.parse().ok()?;
         path.join("_metadata").is_file().then_some((number, path))
     });
-    numbered.max().unwrap().1
+    numbered.max().map(|(_, path)| path)
 }
 
 #[test]

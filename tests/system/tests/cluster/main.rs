@@ -15,6 +15,7 @@ mod retained;
 mod running;
 mod savepoints;
 mod stop;
+mod surroundings;
 
 /// Has a job take a checkpoint five times a second.
 const CHECKPOINTS: &str = "execution.checkpointing.interval=200 ms";

@@ -40,7 +40,10 @@ fn savepoints_at_once_are_each_complete_and_one_asked_for_twice_is_one() {
 fn a_savepoint_during_which_a_worker_dies_fails_or_is_whole_and_the_job_recovers() {
     let cluster = Cluster::start(2, 1);
     let folder = cluster.place("savepoints");
-    let torture = Torture::new().records(12_000).rate(1_500).output(cluster.path("output"));
+    let torture = Torture::new()
+        .records(12_000)
+        .rate(1_500)
+        .output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
     let savepoint = cluster.start_streamctl(&["savepoint", &id, &folder]);

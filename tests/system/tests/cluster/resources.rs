@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use system::wait::Stopwatch;
-use system::{Cluster, Torture, until};
+use system::{Cluster, ClusterBuilder, Torture, until};
 
 #[test]
 fn without_a_task_manager_nothing_can_be_described() {
@@ -133,4 +133,31 @@ fn a_task_manager_waits_for_its_job_manager_and_finds_it_again() {
         (ready.code == 0).then_some(())
     });
     cluster.run(&[], &Torture::new().records(10).command()).succeeded();
+}
+
+#[test]
+fn task_managers_and_commands_wait_for_a_job_manager_that_is_started_last() {
+    let mut cluster = ClusterBuilder::new(0, 1).unstarted();
+    cluster.add_task_manager();
+    let waiting = cluster.start_streamctl(&["cluster", "wait", "--task-managers", "1"]);
+    let log = |cluster: &mut Cluster| cluster.daemon("taskmanager-0").log();
+    until("the task manager looks for its job manager", || {
+        log(&mut cluster).contains("waiting for the job manager").then_some(())
+    });
+    cluster.start_daemon("jobmanager", &["jobmanager"]);
+    waiting.finish().succeeded();
+    cluster.run(&[], &Torture::new().records(10).command()).succeeded();
+}
+
+#[test]
+fn a_task_manager_gives_up_when_no_job_manager_comes() {
+    let mut cluster = ClusterBuilder::new(0, 1)
+        .setting("taskmanager.registration.timeout", "300 ms")
+        .unstarted();
+    cluster.add_task_manager();
+    let daemon = cluster.daemon("taskmanager-0");
+    let status = daemon.ended();
+    let log = daemon.log();
+    assert_eq!(status.code(), Some(6), "{log}");
+    assert!(log.contains("[SD-0301]") && log.contains("hint: "), "{log}");
 }

@@ -192,3 +192,14 @@ fn a_savepoint_of_another_application_is_refused() {
         (!cluster.path("output").exists()).then_some(())
     });
 }
+
+#[test]
+fn a_parallelism_beyond_the_key_groups_of_the_snapshot_is_refused() {
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &endless());
+    let savepoint = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    let arguments = ["-p", "1000", "-s", savepoint.to_str().unwrap()];
+    let ran = cluster.run(&arguments, &endless());
+    ran.refused(7, "SD-0506", "128");
+    assert_eq!(cluster.jobs().len(), 1);
+}
