@@ -61,12 +61,24 @@ impl Daemon {
         self.wait();
     }
 
+    /// Stops it where it is, as a machine does that hangs.
+    pub fn pause(&self) {
+        signal(self.id(), Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.id(), Signal::CONT);
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         if self.has_ended() {
             return self.wait();
         }
         signal(self.id(), Signal::TERM);
+        // One that a test has paused hears of it only when it goes on.
+        self.resume();
         if within(GRACE, || self.has_ended().then_some(())).is_none() {
             signal(self.id(), Signal::KILL);
             self.wait();
@@ -113,6 +125,11 @@ impl Worker {
     /// Stops it where it is, as a machine does that hangs.
     pub fn pause(&self) {
         signal(self.process_id, Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.process_id, Signal::CONT);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use system::files::files_below;
 use system::wait::Stopwatch;
-use system::{Cluster, ClusterBuilder, Torture, until};
+use system::{Cluster, ClusterBuilder, Torture, Worker, until};
 
 use crate::CHECKPOINTS;
 
@@ -66,10 +67,7 @@ fn wait_for_a_moment(turn: u64, torture: &Torture, checkpoints: &Path) -> &'stat
 
 #[test]
 fn a_worker_that_hangs_is_replaced_and_cannot_come_back() {
-    let cluster = ClusterBuilder::new(2, 1)
-        .setting("heartbeat.interval", "100 ms")
-        .setting("heartbeat.timeout", "1 s")
-        .start();
+    let cluster = impatient(2, 1);
     let torture = Torture::new().records(9_000).rate(1_500).output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
@@ -82,6 +80,62 @@ fn a_worker_that_hangs_is_replaced_and_cannot_come_back() {
     });
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(9_000);
+}
+
+#[test]
+fn a_task_manager_that_hangs_is_given_up_and_welcome_when_it_comes_back() {
+    let mut cluster = impatient(2, 1);
+    let torture = Torture::new().records(9_000).rate(1_500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    let hanging = cluster.workers().remove(0);
+    let host = host_of(&cluster, &hanging);
+    // Both hang, as all processes of a machine do.
+    cluster.daemon(&host).pause();
+    hanging.pause();
+    cluster.wait_for_restart(&id, 1);
+    cluster.daemon(&host).resume();
+    hanging.resume();
+    until("the worker that came back is gone", || {
+        (!cluster.workers().contains(&hanging)).then_some(())
+    });
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(9_000);
+    cluster.wait_for_free_slots(2);
+}
+
+#[test]
+fn a_job_manager_that_hangs_for_long_costs_a_restart_at_most() {
+    let mut cluster = impatient(1, 2);
+    let torture = Torture::new().records(9_000).rate(1_500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    cluster.daemon("jobmanager").pause();
+    let watch = Stopwatch::start();
+    let list = cluster.streamctl(&["list", "--timeout", "2s"]);
+    assert_eq!(list.code, 6, "{list:#?}");
+    assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", watch.elapsed());
+    cluster.daemon("jobmanager").resume();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(9_000);
+}
+
+/// A cluster that misses who hangs after a second.
+fn impatient(task_managers: usize, slots: u32) -> Cluster {
+    ClusterBuilder::new(task_managers, slots)
+        .setting("heartbeat.interval", "100 ms")
+        .setting("heartbeat.timeout", "1 s")
+        .start()
+}
+
+/// The name of the task manager that started a worker.
+fn host_of(cluster: &Cluster, worker: &Worker) -> String {
+    let mut names = ["taskmanager-0", "taskmanager-1"].into_iter();
+    let host = names.find(|name| {
+        let announced = fs::read_to_string(cluster.path("daemons").join(format!("{name}.out"))).unwrap();
+        announced.contains(&worker.task_manager)
+    });
+    host.unwrap().to_owned()
 }
 
 #[test]
@@ -135,12 +189,8 @@ fn a_task_manager_that_is_asked_to_end_hands_its_job_over() {
     let torture = Torture::new().records(6_000).rate(1_500).output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
-    let host = &cluster.workers()[0].task_manager;
-    let at = ["taskmanager-0", "taskmanager-1"].into_iter().find(|name| {
-        let announced = fs::read_to_string(cluster.path("daemons").join(format!("{name}.out"))).unwrap();
-        announced.contains(host.as_str())
-    });
-    let status = cluster.daemon(at.unwrap()).terminate();
+    let host = host_of(&cluster, &cluster.workers()[0]);
+    let status = cluster.daemon(&host).terminate();
     assert!(status.success(), "{status}");
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(6_000);

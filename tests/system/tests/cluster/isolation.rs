@@ -24,3 +24,17 @@ fn two_clusters_on_one_machine_do_not_disturb_each_other() {
     assert_eq!(job.restarts, 0, "{job:?}");
     torture.assert_complete(4_000);
 }
+
+#[test]
+fn a_cluster_in_one_process_runs_jobs_and_takes_them_with_it() {
+    let mut cluster = ClusterBuilder::new(0, 2).unstarted();
+    cluster.start_daemon("local", &["local"]);
+    cluster.wait_until_ready(1);
+    let torture = Torture::new().records(1_000).output(cluster.path("output"));
+    cluster.run(&["-p", "2"], &torture.command()).succeeded();
+    torture.assert_complete(1_000);
+    cluster.submit_and_wait(&["-p", "2"], &Torture::new().rate(10).command());
+    let status = cluster.daemon("local").terminate();
+    assert!(status.success(), "{status}");
+    assert!(cluster.workers().is_empty(), "{:?}", cluster.workers());
+}

@@ -1,9 +1,10 @@
 //! `logs`: what the workers of a job wrote, wherever they run.
 
 use std::collections::BTreeSet;
+use std::fs;
 
-use system::files::string;
-use system::{Cluster, Torture, until};
+use system::files::{files_below, string};
+use system::{Cluster, ClusterBuilder, Torture, until};
 
 #[test]
 fn the_log_of_a_job_has_what_each_of_its_workers_printed() {
@@ -30,4 +31,24 @@ fn the_log_of_a_job_has_what_each_of_its_workers_printed() {
     );
     // The log outlives the job.
     assert_eq!(speakers().len(), 2);
+}
+
+#[test]
+fn a_job_that_prints_without_end_fills_no_disk() {
+    let cluster = ClusterBuilder::new(1, 1)
+        .setting("taskmanager.worker-log.max-size", "256 kb")
+        .start();
+    let talkative = Torture::new().records(40_000).flag("--say");
+    let id = cluster.submit(&[], &talkative.command());
+    cluster.wait_for(&id, "FINISHED");
+    let logs = files_below(&cluster.path("log"));
+    let bytes: u64 = logs.iter().map(|log| fs::metadata(log).unwrap().len()).sum();
+    // What is read from the worker at once comes on top.
+    assert!(
+        (128 << 10..=(256 + 64) << 10).contains(&bytes),
+        "{bytes} bytes in {logs:?}"
+    );
+    // The newest part is what is kept.
+    let log = cluster.streamctl(&["logs", &id]).succeeded().stdout;
+    assert!(log.contains("key 9 has 4000 records"), "{}", &log[log.len() - 200..]);
 }
