@@ -1,6 +1,8 @@
 //! The whole system, as its users meet it: real processes, commanded by `streamctl`, hurt, and compared with answers that
 //! are computed here.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod bad_applications;
 mod cancel;
 mod failures;
