@@ -98,6 +98,7 @@ codes! {
     NotReady = 307, Unavailable, "the cluster is not ready in time";
     ClusterShuttingDown = 308, Unavailable, "the cluster is shutting down";
     ProtocolMismatch = 309, Unavailable, "the other side does not speak this protocol";
+    InsecureBind = 310, Denied, "other machines could reach the address";
     // 04xx: jobs and operations on them
     JobNotFound = 401, NotFound, "there is no such job";
     JobTerminated = 402, Conflict, "the job has ended";

@@ -36,7 +36,7 @@ impl Settings {
 
 fn with_file(path: &Path) -> Result<Configuration, ConfigurationError> {
     let shown = path.display().to_string();
-    let file = File::open(path).map_err(|error| ConfigurationError {
+    let file = open(path).map_err(|error| ConfigurationError {
         place: Place::File {
             path: shown.clone(),
             line: 0,
@@ -45,6 +45,14 @@ fn with_file(path: &Path) -> Result<Configuration, ConfigurationError> {
         problem: Problem::Unreadable(error.to_string()),
     })?;
     Configuration::default().with_file(&shown, file)
+}
+
+/// Opens a regular file: a pipe would keep its reader for ever.
+fn open(path: &Path) -> std::io::Result<File> {
+    match std::fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(std::io::Error::other("it is no regular file")),
+    }
 }
 
 fn variable(name: &str) -> Option<String> {

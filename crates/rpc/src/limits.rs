@@ -69,6 +69,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, CodedError> {
             ErrorCode::InvalidArgument,
             format!("cannot parse address `{shown}`: the expected format is HOST:PORT, like localhost:6123"),
         )
+        .with_hint("where none is given, the job manager of the configuration is meant")
     };
     if !is_host_and_port(address) {
         return Err(malformed());

@@ -44,7 +44,7 @@ async fn nobody_at_the_address_is_told_with_the_way_out() {
     assert_eq!(error.code, ErrorCode::JobManagerUnreachable);
     assert_eq!(
         error.message,
-        format!("the job manager at `{address}` cannot be reached")
+        format!("the job manager at `{address}` cannot be reached: Connection refused (os error 111)")
     );
     assert!(error.hint.unwrap().contains("bin/start-cluster.sh"));
 }
@@ -53,6 +53,7 @@ async fn nobody_at_the_address_is_told_with_the_way_out() {
 async fn a_host_that_does_not_exist_is_unreachable() {
     let error = refusal("no-such-host.invalid:6123").await;
     assert_eq!(error.code, ErrorCode::JobManagerUnreachable);
+    assert!(error.message.contains("lookup"), "{error}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use streamd_connectors::PrintSink;
 use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateKind};
-use streamd_core::sink::Sink;
+use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};
 use streamd_exchange::partition::{Partitioner, ResultPartition};
 use streamd_runtime::chain::{AnyLink, Chained, Exit, Fan, Link, Operator};
@@ -174,11 +174,14 @@ impl<T: Record> DataStream<T> {
     where
         S: Sink<In = T>,
     {
-        let states = vec![StateDescriptor {
+        let committables = StateDescriptor {
             name: COMMITTABLES.to_owned(),
             kind: StateKind::List,
             value: S::Committable::data_type(),
-        }];
+        };
+        // A sink that never commits keeps no state, and needs no uid.
+        let commits = std::any::TypeId::of::<S::Committable>() != std::any::TypeId::of::<NoCommit>();
+        let states = commits.then_some(committables).into_iter().collect();
         let guarantee = sink.guarantee();
         let output: DataStream<()> = self.transform("sink", states, move || SinkOperator::new(sink.clone()));
         output.change(|step| {

@@ -26,7 +26,8 @@ fn check(path: &Path, limit: u64) -> Result<(), CodedError> {
             .with_hint("give the path of the binary, like target/release/my-application"));
     }
     if !metadata.is_file() {
-        return Err(refuse(ErrorCode::ApplicationNotExecutable, "is no regular file"));
+        return Err(refuse(ErrorCode::ApplicationNotExecutable, "is no regular file")
+            .with_hint("give the path of the binary, like target/release/my-application"));
     }
     if metadata.len() == 0 {
         return Err(refuse(ErrorCode::ApplicationNotExecutable, "is empty").with_hint("build it again"));
@@ -60,7 +61,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CodedError {
         _other => CodedError::new(
             ErrorCode::ApplicationNotExecutable,
             format!("application file `{shown}` cannot be read: {error}"),
-        ),
+        )
+        .with_hint("give yourself the right to read it and to enter the directories above it"),
     }
 }
 

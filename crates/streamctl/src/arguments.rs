@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use streamd_core::id::{JobId, OperationId};
 use streamd_core::options::parse_duration;
 
+use crate::failure::Failure;
+
 use crate::command::{
     CancelCommand, ClusterCommand, CompletionsCommand, InfoCommand, ListCommand, LogsCommand, ManCommand, RunCommand,
     SavepointCommand, StatusCommand, StopCommand,
@@ -109,6 +111,21 @@ pub fn job_id(text: &str) -> Result<JobId, String> {
     text.parse()
         .map_err(|error: streamd_core::id::ParseIdError| error.to_string())
 }
+
+/// A job id where one may stand in the place of another argument, as `cancel -s` has it.
+pub fn parsed_job_id(text: &str) -> Result<JobId, Failure> {
+    job_id(text).map_err(|message| Failure::usage(message, LIST_THEM))
+}
+
+/// The error for a verb without a job.
+pub fn no_job(verb: &str) -> Failure {
+    Failure::usage(
+        format!("a job id is missing: specify the job to {verb}"),
+        LIST_THEM,
+    )
+}
+
+const LIST_THEM: &str = "list the jobs with `streamctl list -a`";
 
 fn operation_id(text: &str) -> Result<OperationId, String> {
     text.parse()

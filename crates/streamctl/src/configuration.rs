@@ -19,7 +19,7 @@ pub fn load(directory: Option<&Path>) -> Result<Configuration, CodedError> {
 
 fn with_file(path: &Path) -> Result<Configuration, ConfigurationError> {
     let shown = path.display().to_string();
-    let file = File::open(path).map_err(|error| ConfigurationError {
+    let file = open(path).map_err(|error| ConfigurationError {
         place: Place::File {
             path: shown.clone(),
             line: 0,
@@ -42,6 +42,14 @@ pub fn job_manager_address(configuration: &Configuration) -> Result<String, Code
             .with_hint("start the cluster with bin/start-cluster.sh, or name another with -m HOST:PORT")
     })?;
     Ok(address.trim().to_owned())
+}
+
+/// Opens a regular file: a pipe would keep its reader for ever.
+fn open(path: &Path) -> std::io::Result<File> {
+    match std::fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(std::io::Error::other("it is no regular file")),
+    }
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -34,11 +34,10 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Self::ReaderGone,
-            _other => Self::Error(CodedError::caused(
-                ErrorCode::OutputFailed,
-                "the output cannot be written",
-                &error,
-            )),
+            _other => Self::Error(
+                CodedError::caused(ErrorCode::OutputFailed, "the output cannot be written", &error)
+                    .with_hint("what the command was to do may be done: look before you repeat it"),
+            ),
         }
     }
 }
@@ -50,8 +49,8 @@ struct Report<'a> {
 
 impl Failure {
     /// A usage error that the parser of arguments cannot see.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::Error(CodedError::new(ErrorCode::InvalidArgument, message))
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Error(CodedError::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }
 
     /// Tells the user, and returns the exit code.

@@ -35,17 +35,21 @@ pub fn absolute(text: &str) -> Result<String, Failure> {
     }
 }
 
+/// What to do where a path cannot be completed.
+const WHOLE_PATH: &str = "give the path from the root";
+
 /// The path from the root, without `.` and `..`.
 fn resolved(path: &str) -> Result<String, Failure> {
     let absolute = std::path::absolute(path)
-        .map_err(|error| CodedError::caused(ErrorCode::InvalidStorageUri, format!("the path `{path}`"), &error))?;
+        .map_err(|error| CodedError::caused(ErrorCode::InvalidStorageUri, format!("the path `{path}`"), &error))
+        .map_err(|error| error.with_hint(WHOLE_PATH))?;
     let plain = match absolute.canonicalize() {
         // Only what climbs is looked up: a path that the user named through a link keeps that name.
         Ok(real) if path.contains("..") => real,
         Ok(_) | Err(_) => without_dots(&absolute),
     };
     let text = plain.into_os_string().into_string();
-    text.map_err(|_| Failure::usage(format!("the path `{path}` is not UTF-8 from the root")))
+    text.map_err(|_| Failure::usage(format!("the path `{path}` is not UTF-8 from the root"), WHOLE_PATH))
 }
 
 fn without_dots(path: &Path) -> PathBuf {

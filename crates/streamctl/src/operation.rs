@@ -65,7 +65,8 @@ async fn wait(client: &DispatcherClient, job_id: JobId, operation_id: &str) -> R
             Some(Outcome::InProgress(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
             None => {
                 let message = "the job manager's answer lacks the outcome of the operation";
-                return Err(CodedError::new(ErrorCode::ProtocolMismatch, message));
+                return Err(CodedError::new(ErrorCode::ProtocolMismatch, message)
+                    .with_hint("use the streamctl of the cluster's version"));
             }
         }
     }

@@ -43,7 +43,11 @@ impl Session {
 
     /// A connection to the job manager.
     pub async fn connect(&self) -> Result<DispatcherClient, Failure> {
-        Ok(DispatcherClient::connect(&self.address()?).await?)
+        let address = self.address()?;
+        self.within("the job manager is not reached", async {
+            Ok(DispatcherClient::connect(&address).await?)
+        })
+        .await
     }
 
     /// The time that the user gave the command.

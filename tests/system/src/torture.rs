@@ -96,3 +96,31 @@ impl Torture {
         self.output.as_ref().expect("this call writes nowhere")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &str) -> std::thread::Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("part-0.jsonl"), lines).unwrap();
+        std::fs::write(folder.path().join(".part-1.jsonl.inprogress"), "garbage").unwrap();
+        let torture = Torture::new().output(folder.path().to_owned());
+        std::panic::catch_unwind(move || torture.assert_complete(2))
+    }
+
+    fn line(key: u64, ordinal: u64, number: u64) -> String {
+        format!("{{\"key\":{key},\"ordinal\":{ordinal},\"number\":{number}}}\n")
+    }
+
+    #[test]
+    fn a_record_that_is_lost_repeated_or_miscounted_is_noticed() {
+        let (first, second) = (line(0, 1, 0), line(1, 1, 1));
+        assert!(check(&format!("{second}{first}")).is_ok());
+        assert!(check(&first).is_err());
+        assert!(check(&format!("{first}{second}{second}")).is_err());
+        assert!(check(&format!("{first}{}", line(1, 2, 1))).is_err());
+        assert!(check(&format!("{first}{}", line(2, 1, 1))).is_err());
+        assert!(check(&format!("{first}{}", second.trim_end())).is_err());
+    }
+}

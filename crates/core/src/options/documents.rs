@@ -5,7 +5,7 @@
 use super::*;
 
 /// The parts of both documents: a title, and the beginnings of the keys that belong to it.
-const SECTIONS: [(&str, &[&str]); 6] = [
+const SECTIONS: [(&str, &[&str]); 7] = [
     (
         "Job manager",
         &["jobmanager.", "heartbeat.", "high-availability.", "jobstore."],
@@ -15,6 +15,7 @@ const SECTIONS: [(&str, &[&str]); 6] = [
     ("Checkpoints and savepoints", &["execution.checkpointing."]),
     ("Restarts", &["restart-strategy."]),
     ("Directories", &["process.", "env."]),
+    ("Security", &["security."]),
 ];
 
 fn section(prefixes: &[&str]) -> Vec<&'static Definition> {

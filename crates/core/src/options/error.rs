@@ -93,11 +93,7 @@ pub enum Problem {
 impl ConfigurationError {
     /// The error as a person meets it.
     pub fn coded(&self) -> CodedError {
-        let error = CodedError::new(self.code(), self.to_string());
-        match self.hint() {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
+        CodedError::new(self.code(), self.to_string()).with_hint(self.hint())
     }
 
     fn code(&self) -> ErrorCode {
@@ -118,31 +114,37 @@ impl ConfigurationError {
         }
     }
 
-    fn hint(&self) -> Option<String> {
-        match &self.problem {
-            Problem::UnknownKey { nearest: Some(key) } => Some(format!("did you mean `{key}`?")),
-            Problem::UnknownKey { nearest: None } => Some("docs/reference/configuration.md lists every key".to_owned()),
-            Problem::Unsupported(reason) => Some((*reason).to_owned()),
-            Problem::Location(LocationError::Relative(_)) => Some("write the whole path, from the root".to_owned()),
-            Problem::Location(LocationError::UnknownScheme { .. }) => {
-                Some("this version reads and writes `file://` only".to_owned())
-            }
-            Problem::Empty => Some("give it a value, or remove the line".to_owned()),
-            Problem::Duplicate { .. } => Some("keep one of the two".to_owned()),
-            Problem::ClusterKey => Some("set it in the configuration of the daemons, conf/streamd.yaml".to_owned()),
-            Problem::NotAnAssignment => Some("for example `-D execution.checkpointing.interval=10s`".to_owned()),
-            Problem::Syntax(_) => Some("a line is `key: value`; indent with spaces, not with tabs".to_owned()),
+    /// What to do about it: every problem has an answer.
+    fn hint(&self) -> String {
+        let answer = match &self.problem {
+            Problem::UnknownKey { nearest: Some(key) } => return format!("did you mean `{key}`?"),
             Problem::WrongType { found, expected } if expected.starts_with("a duration") && is_number(found) => {
-                Some(format!("add the unit: `{found} ms`, `{found} s` or `{found} min`"))
+                return format!("add the unit: `{found} ms`, `{found} s` or `{found} min`");
             }
-            Problem::WrongType { .. }
-            | Problem::Location(_)
-            | Problem::NotScalar(_)
-            | Problem::NotABlock
-            | Problem::TooLarge(_)
-            | Problem::NotUtf8
-            | Problem::Unreadable(_) => None,
-        }
+            Problem::UnknownKey { nearest: None } => "docs/reference/configuration.md lists every key",
+            Problem::Unsupported(reason) => reason,
+            Problem::WrongType { .. } => "correct it, or leave it out to have the default",
+            Problem::Location(location) => hint_at(location),
+            Problem::Empty => "give it a value, or remove the line",
+            Problem::Duplicate { .. } => "keep one of the two",
+            Problem::ClusterKey => "set it in the configuration of the daemons, conf/streamd.yaml",
+            Problem::NotAnAssignment => "for example `-D execution.checkpointing.interval=10s`",
+            Problem::NotScalar(_) | Problem::NotABlock => "a line is `key: value`",
+            Problem::Syntax(_) => "a line is `key: value`; indent with spaces, not with tabs",
+            Problem::TooLarge(_) | Problem::NotUtf8 => "is it the right file?",
+            Problem::Unreadable(_) => "`--conf` and `STREAMD_CONF_DIR` name the directory of streamd.yaml",
+        };
+        answer.to_owned()
+    }
+}
+
+fn hint_at(location: &LocationError) -> &'static str {
+    match location {
+        LocationError::Relative(_) => "write the whole path, from the root",
+        LocationError::UnknownScheme { .. } => "this version reads and writes `file://` only",
+        LocationError::Host(_) => "write `file:///PATH`, or the path alone",
+        LocationError::Unsafe(_) => "write the path that it leads to",
+        LocationError::NotAPath(_) => "write the path alone, from the root",
     }
 }
 

@@ -78,8 +78,8 @@ options! {
     JOB_MANAGER_PORT: u16 = "jobmanager.rpc.port" {
         kind: PORT, fallback: Value("6123"), scope: Cluster
     }
-    /// The address that the job manager listens on. `0.0.0.0` listens on every interface: whoever reaches the port can
-    /// then run programs on the cluster.
+    /// The address that the job manager listens on. One that other machines reach, like `0.0.0.0`, is refused unless
+    /// `security.allow-insecure-bind` is set.
     JOB_MANAGER_BIND_HOST: String = "jobmanager.bind-host" {
         kind: Kind::Host, fallback: Value("127.0.0.1"), scope: Cluster
     }
@@ -87,7 +87,8 @@ options! {
     TASK_MANAGER_HOST: String = "taskmanager.host" {
         kind: Kind::Host, fallback: Value("localhost"), scope: Cluster, deprecated: &["taskmanager.hostname"]
     }
-    /// The IP address that the workers of a task manager listen on for records, and are reached at by other workers.
+    /// The IP address that the workers of a task manager listen on for records, and are reached at by other workers. One
+    /// that other machines reach is refused unless `security.allow-insecure-bind` is set.
     TASK_MANAGER_BIND_HOST: String = "taskmanager.bind-host" {
         kind: Kind::Address, fallback: Value("127.0.0.1"), scope: Cluster
     }
@@ -221,6 +222,12 @@ options! {
     /// How many jobs that have ended are listed at most.
     JOB_STORE_MAX_CAPACITY: u32 = "jobstore.max-capacity" {
         kind: Kind::Integer { min: 0, max: 100_000 }, fallback: Value("1000"), scope: Cluster
+    }
+    /// Whether the daemons may listen on addresses that other machines reach. This version has neither encryption nor
+    /// passwords: whoever reaches such an address runs programs as the user of the task managers. Set it only where
+    /// nobody else can, as in the network of a container.
+    ALLOW_INSECURE_BIND: bool = "security.allow-insecure-bind" {
+        kind: Kind::Choice(&["false", "true"]), fallback: Value("false"), scope: Cluster
     }
     /// The directory that the processes of a cluster keep their files under. Clusters on one machine need one each.
     WORKING_DIRECTORY: Option<PathBuf> = "process.working-dir" {

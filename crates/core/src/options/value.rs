@@ -54,6 +54,12 @@ impl Setting for f64 {
     }
 }
 
+impl Setting for bool {
+    fn read(text: Option<&str>) -> Option<Self> {
+        text?.parse().ok()
+    }
+}
+
 impl Setting for String {
     fn read(text: Option<&str>) -> Option<Self> {
         text.map(str::to_owned)

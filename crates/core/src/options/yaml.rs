@@ -133,6 +133,14 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         self.scalar(&value.to_string())
     }
 
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<(), E> {
+        self.scalar(&value.to_string())
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<(), E> {
+        self.scalar(&value.to_string())
+    }
+
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
         // With its point: a whole number that was written as a fraction is no whole number.
         self.scalar(&format!("{value:?}"))

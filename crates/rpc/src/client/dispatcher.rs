@@ -6,7 +6,7 @@ use streamd_core::error::{CodedError, ErrorCode};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
-use super::connection::{connect, job_manager_peer, unreachable};
+use super::connection::{connect, job_manager_peer, START_OR_NAME};
 use crate::limits::{CONTROL_MESSAGE_BYTES, DEFAULT_DEADLINE, dispatcher_client};
 use crate::proto;
 use crate::status::from_status;
@@ -149,10 +149,7 @@ impl DispatcherClient {
     fn coded(&self, status: &Status) -> CodedError {
         let error = from_status(status, &job_manager_peer(&self.address));
         match (error.code, error.hint.is_none()) {
-            (ErrorCode::JobManagerUnreachable, true) => CodedError {
-                hint: unreachable(&self.address).hint,
-                ..error
-            },
+            (ErrorCode::JobManagerUnreachable, true) => error.with_hint(START_OR_NAME),
             (_, _) => error,
         }
     }

@@ -49,13 +49,15 @@ impl ApplicationFile {
             return Err(CodedError::new(
                 ErrorCode::ApplicationNotExecutable,
                 format!("application `{shown}` is no regular file"),
-            ));
+            )
+            .with_hint("give the path of the binary, like target/release/my-application"));
         }
         if metadata.len() == 0 {
             return Err(CodedError::new(
                 ErrorCode::ApplicationNotExecutable,
                 format!("application file `{shown}` is empty"),
-            ));
+            )
+            .with_hint("build it again"));
         }
         let (sha256, size) = digest(&path).map_err(unreadable)?;
         if size > APPLICATION_BYTES {

@@ -33,7 +33,7 @@ pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobEx
 
 /// Works until the job master sends the worker home, and ends the process.
 pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobExecutionResult> {
-    init_tracing();
+    init_tracing("info");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .thread_name("io")
@@ -54,10 +54,10 @@ pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobEx
     }
 }
 
-/// Logs to the standard error, which the task manager keeps. An application that has set up tracing itself keeps its own.
-pub(super) fn init_tracing() {
+/// Logs to the standard error, from this level on where `STREAMD_LOG` says nothing else. An application that has set up tracing itself keeps its own.
+pub(super) fn init_tracing(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("STREAMD_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -23,7 +23,7 @@ const IO_THREADS: usize = 2;
 
 /// Runs the job to its end in this process.
 pub(crate) fn embedded(mut pipeline: Pipeline) -> Result<JobExecutionResult> {
-    init_tracing();
+    init_tracing("warn");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let began = clock.monotonic();
     let job_id = random_job_id();

@@ -5,7 +5,7 @@ use serde::Serialize;
 use streamd_core::id::JobId;
 use streamd_rpc::proto::{CancelJobRequest, OperationKind};
 
-use crate::arguments::{OperationArguments, job_id};
+use crate::arguments::{OperationArguments, no_job, parsed_job_id};
 use crate::failure::Failure;
 use crate::location::absolute;
 use crate::operation::Operation;
@@ -46,9 +46,9 @@ impl CancelCommand {
             // As in Flink: `cancel -s X` with nothing else means job X and the default directory.
             (None, Some(Some(only))) => (only, Some(None)),
             (Some(job), savepoint) => (job, savepoint),
-            (None, None | Some(None)) => return Err(Failure::usage("a job id is missing: specify the job to cancel")),
+            (None, None | Some(None)) => return Err(no_job("cancel")),
         };
-        let job_id = job_id(&job).map_err(Failure::usage)?;
+        let job_id = parsed_job_id(&job)?;
         match savepoint {
             None => cancel(job_id, session, output).await,
             Some(directory) => {

@@ -56,6 +56,7 @@ fn unreadable(error: serde_json::Error) -> Failure {
         "the plan that the job manager sent cannot be read",
         &error,
     )
+    .with_hint("use the streamctl of the cluster's version")
     .into()
 }
 

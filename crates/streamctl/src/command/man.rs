@@ -21,7 +21,8 @@ impl ManCommand {
     pub fn execute(self, program: Command) -> Result<(), Failure> {
         clap_mangen::generate_to(program, &self.directory).map_err(|error| {
             let what = format!("the manual pages cannot be written to `{}`", self.directory.display());
-            Failure::from(CodedError::caused(ErrorCode::DirectoryNotWritable, what, &error))
+            let error = CodedError::caused(ErrorCode::DirectoryNotWritable, what, &error);
+            Failure::from(error.with_hint("name a directory that exists and that you may write to"))
         })
     }
 }

@@ -47,15 +47,18 @@ impl ProgramArguments {
         let mut words = self.program.into_iter();
         let path = words.next().expect("the parser demands one");
         if path.as_encoded_bytes().starts_with(b"-") {
-            return Err(Failure::usage(format!(
-                "unexpected option `{}` before the application",
-                path.display()
-            )));
+            return Err(Failure::usage(
+                format!("unexpected option `{}` before the application", path.display()),
+                "`streamctl run --help` lists the options; those of the application come after it",
+            ));
         }
         let arguments = words
             .map(|word| {
                 word.into_string().map_err(|word| {
-                    Failure::usage(format!("argument `{}` of the application is not UTF-8", word.display()))
+                    Failure::usage(
+                        format!("argument `{}` of the application is not UTF-8", word.display()),
+                        "rename what it names, or put it into a file that the application reads",
+                    )
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;

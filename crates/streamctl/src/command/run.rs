@@ -262,7 +262,10 @@ fn report_end(job: &JobSummary, output: &mut Output) -> Result<(), Failure> {
         return output.line(&format!("Job Runtime: {runtime_ms} ms"));
     }
     if job.state() == JobState::Canceled {
-        return Err(CodedError::new(ErrorCode::JobCanceled, format!("job `{}` was cancelled", job.job_id)).into());
+        let message = format!("job `{}` was cancelled", job.job_id);
+        return Err(CodedError::new(ErrorCode::JobCanceled, message)
+            .with_hint("somebody else ended it, with `streamctl cancel`")
+            .into());
     }
     let cause = if job.last_failure.is_empty() {
         "no cause was reported"

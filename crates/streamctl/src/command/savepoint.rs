@@ -5,7 +5,7 @@ use serde::Serialize;
 use streamd_core::id::JobId;
 use streamd_rpc::proto::{DisposeSavepointRequest, OperationKind};
 
-use crate::arguments::{OperationArguments, job_id};
+use crate::arguments::{OperationArguments, job_id, no_job};
 use crate::failure::Failure;
 use crate::location::absolute;
 use crate::operation::Operation;
@@ -68,7 +68,7 @@ impl SavepointCommand {
                 )
                 .await
             }
-            (None, None) => Err(Failure::usage("a job id is missing")),
+            (None, None) => Err(no_job("savepoint")),
         }
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use streamd_rpc::proto::OperationKind;
 
-use crate::arguments::{OperationArguments, job_id};
+use crate::arguments::{OperationArguments, no_job, parsed_job_id};
 use crate::failure::Failure;
 use crate::location::absolute;
 use crate::operation::Operation;
@@ -50,10 +50,10 @@ impl StopCommand {
             // As in Flink: `stop -p X` with nothing else means job X and the default directory.
             (None, Some(Some(only))) => (only, None),
             (Some(job), directory) => (job, directory.flatten()),
-            (None, None | Some(None)) => return Err(Failure::usage("a job id is missing: specify the job to stop")),
+            (None, None | Some(None)) => return Err(no_job("stop")),
         };
         let operation = Operation {
-            job_id: job_id(&job).map_err(Failure::usage)?,
+            job_id: parsed_job_id(&job)?,
             kind: if self.drain {
                 OperationKind::Drain
             } else {

@@ -77,7 +77,7 @@ fn a_job_manager_that_is_down_is_named_with_what_to_do() {
     assert_eq!(
         ran.stderr,
         format!(
-            "error: the job manager at `{address}` cannot be reached [SD-0301]\n\
+            "error: the job manager at `{address}` cannot be reached: Connection refused (os error 111) [SD-0301]\n\
              hint: start a cluster with bin/start-cluster.sh, or name another with -m HOST:PORT\n"
         )
     );

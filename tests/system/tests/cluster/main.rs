@@ -5,6 +5,7 @@
 
 mod bad_applications;
 mod cancel;
+mod edges;
 mod failures;
 mod isolation;
 mod latency;
