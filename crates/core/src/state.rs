@@ -26,10 +26,19 @@ pub trait State: Clone + Send + Sync + 'static {
 
     /// The hash that places a key: XXH3-64 of the canonical encoding. Stable for ever (see [`crate::key_group`]).
     fn stable_hash(&self) -> u64 {
-        let mut row = Vec::with_capacity(64);
+        // The buffer is taken out while it is used: an `encode` that hashes on its own finds an empty one.
+        let mut row = HASHED_ROW.take();
+        row.clear();
         self.encode(&mut row);
-        xxh3_64(&row)
+        let hash = xxh3_64(&row);
+        HASHED_ROW.set(row);
+        hash
     }
+}
+
+thread_local! {
+    /// The row of the key being hashed: one allocation for each thread, not for each record.
+    static HASHED_ROW: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
 }
 
 /// What a stream can be keyed by: any [`State`] type with equality. Floating-point numbers have none, and so are no keys.
@@ -115,6 +124,20 @@ impl State for String {
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
         row.text().map(str::to_owned)
+    }
+
+    #[inline]
+    fn stable_hash(&self) -> u64 {
+        // Most keys are short: their row fits on the stack.
+        let mut row = [0; 64];
+        match row.get_mut(4..4 + self.len()) {
+            Some(text) => {
+                text.copy_from_slice(self.as_bytes());
+                row[..4].copy_from_slice(&(self.len() as u32).to_le_bytes());
+                xxh3_64(&row[..4 + self.len()])
+            }
+            None => xxh3_64(&to_row(self)),
+        }
     }
 }
 
@@ -329,5 +352,10 @@ mod tests {
         assert_eq!(42u64.stable_hash(), xxh3_64(&42u64.to_le_bytes()));
         assert_eq!("ATL".to_owned().stable_hash(), xxh3_64(b"\x03\0\0\0ATL"));
         assert_eq!(42u64.stable_hash(), 15_395_265_915_043_915_720);
+        for length in [0, 1, 59, 60, 61, 1000] {
+            let key = "k".repeat(length);
+            assert_eq!(key.stable_hash(), xxh3_64(&to_row(&key)), "a string of {length} bytes");
+            assert_eq!((key.clone(),).stable_hash(), xxh3_64(&to_row(&key)), "a tuple of it");
+        }
     }
 }
