@@ -76,8 +76,9 @@ pub type FindSplits = Box<dyn FnMut(u32) -> Result<ListState, CodedError> + Send
 /// Makes an operator, linked to its consumers.
 pub type MakeLink = Box<dyn FnMut(OperatorIdentity, Vec<AnyLink>) -> Result<AnyLink, TaskError> + Send>;
 
-/// Makes the exit of an edge from its channels, given the number of key groups of the consuming vertex.
-pub type MakeExit = Box<dyn FnMut(Vec<ChannelSender>, u32) -> Result<AnyLink, TaskError> + Send>;
+/// Makes the exit of an edge, given what its partitioner became, its channels, and the number of key groups of the consuming
+/// vertex.
+pub type MakeExit = Box<dyn FnMut(PartitionerKind, Vec<ChannelSender>, u32) -> Result<AnyLink, TaskError> + Send>;
 
 /// An edge to a step.
 pub struct StepInput {
@@ -85,8 +86,8 @@ pub struct StepInput {
     pub from: usize,
     /// How records are partitioned; `None`: forward where the parallelism agrees, else rebalance.
     pub partitioner: Option<PartitionerKind>,
-    /// Makes the exit for records that leave the subtask. Told which partitioner it became.
-    pub exit: Box<dyn FnMut(PartitionerKind, Vec<ChannelSender>, u32) -> Result<AnyLink, TaskError> + Send>,
+    /// Makes the exit for records that leave the subtask.
+    pub exit: MakeExit,
 }
 
 /// Settings of the whole job.

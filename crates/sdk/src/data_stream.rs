@@ -37,8 +37,14 @@ enum Partition<T> {
     Hash(Rc<dyn MakeHash<T>>),
 }
 
+/// From a record to the index of its consumer.
+type Route<T> = Box<dyn FnMut(&T) -> u32 + Send>;
+
+/// Makes a route, given the number of consumers and of key groups.
+type MakeRoute<T> = Box<dyn FnMut(u32, u32) -> Route<T> + Send>;
+
 trait MakeHash<T> {
-    fn make(&self) -> Box<dyn FnMut(u32, u32) -> Box<dyn FnMut(&T) -> u32 + Send> + Send>;
+    fn make(&self) -> MakeRoute<T>;
 }
 
 struct HashByKey<S>(S);
@@ -48,7 +54,7 @@ where
     K: Key,
     S: Fn(&T) -> K + Clone + Send + 'static,
 {
-    fn make(&self) -> Box<dyn FnMut(u32, u32) -> Box<dyn FnMut(&T) -> u32 + Send> + Send> {
+    fn make(&self) -> MakeRoute<T> {
         let key_of = self.0.0.clone();
         Box::new(move |consumers, key_groups| {
             let key_of = key_of.clone();

@@ -1,5 +1,7 @@
 //! Whole jobs in this process: the same job master, slots and snapshots as on a cluster.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,7 +75,9 @@ fn totals(updates: Vec<(String, u64)>) -> BTreeMap<String, u64> {
 }
 
 fn words() -> Vec<String> {
-    (0..5_000u64).map(|index| format!("word{} common", index % 97)).collect()
+    (0..5_000u64)
+        .map(|index| format!("word{} common", index % 97))
+        .collect()
 }
 
 fn expected_words() -> BTreeMap<String, u64> {
@@ -105,7 +109,11 @@ fn words_are_counted_at_every_parallelism() {
         let gathered = Gather::new();
         count_words(&env).sink_to(gathered.clone()).uid("sink");
         env.execute("words").unwrap();
-        assert_eq!(totals(gathered.take()), expected_words(), "at parallelism {parallelism}");
+        assert_eq!(
+            totals(gathered.take()),
+            expected_words(),
+            "at parallelism {parallelism}"
+        );
     }
 }
 
@@ -137,8 +145,14 @@ fn a_union_holds_every_record_of_its_streams() {
     let env = StreamExecutionEnvironment::new();
     env.set_parallelism(2);
     let gathered = Gather::new();
-    let (low, high) = (env.from_sequence(1, 1_000), env.from_sequence(1_001, 2_000).set_parallelism(3));
-    low.union(&[&high]).rebalance().map(|number| number).sink_to(gathered.clone());
+    let (low, high) = (
+        env.from_sequence(1, 1_000),
+        env.from_sequence(1_001, 2_000).set_parallelism(3),
+    );
+    low.union(&[&high])
+        .rebalance()
+        .map(|number| number)
+        .sink_to(gathered.clone());
     env.execute("union").unwrap();
     let mut numbers = gathered.take();
     numbers.sort_unstable();
@@ -160,7 +174,12 @@ fn a_stream_can_be_used_twice() {
 fn a_broadcast_reaches_every_subtask() {
     let env = StreamExecutionEnvironment::new();
     let gathered = Gather::new();
-    env.from_sequence(1, 10).set_parallelism(1).broadcast().map(|number| number).set_parallelism(4).sink_to(gathered.clone());
+    env.from_sequence(1, 10)
+        .set_parallelism(1)
+        .broadcast()
+        .map(|number| number)
+        .set_parallelism(4)
+        .sink_to(gathered.clone());
     env.execute("broadcast").unwrap();
     assert_eq!(gathered.take().len(), 40);
 }
@@ -180,13 +199,22 @@ impl KeyedProcessFunction<u64, u64, String> for Kinds {
         state.register(&mut self.by_parity)
     }
 
-    fn process_element(&mut self, number: u64, context: &mut KeyedContext<'_, u64>, out: &mut Collector<'_, String>) -> Result<(), BoxError> {
+    fn process_element(
+        &mut self,
+        number: u64,
+        context: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), BoxError> {
         *self.sum.get_or_default(context) += number;
         self.seen.add(context, number);
-        let parity = if number % 2 == 0 { "even" } else { "odd" };
+        let parity = if number.is_multiple_of(2) { "even" } else { "odd" };
         *self.by_parity.get_or_default(context, parity.to_owned()) += 1;
         if self.seen.get(context).len() == 100 {
-            let parities: Vec<_> = self.by_parity.entries(context).map(|(name, count)| format!("{name}={count}")).collect();
+            let parities: Vec<_> = self
+                .by_parity
+                .entries(context)
+                .map(|(name, count)| format!("{name}={count}"))
+                .collect();
             let sum = self.sum.get(context).copied().unwrap_or_default();
             out.collect(format!("{} {sum} {}", context.key(), parities.join(" ")));
         }
@@ -206,7 +234,11 @@ fn a_process_function_keeps_value_list_and_map_state_per_key() {
     let gathered = Gather::new();
     env.from_sequence(0, 999)
         .key_by(|number| number % 10)
-        .process(Kinds { sum: ValueState::new("sum"), seen: ListState::new("seen"), by_parity: MapState::new("parity") })
+        .process(Kinds {
+            sum: ValueState::new("sum"),
+            seen: ListState::new("seen"),
+            by_parity: MapState::new("parity"),
+        })
         .uid("kinds")
         .sink_to(gathered.clone());
     env.execute("kinds").unwrap();
@@ -242,22 +274,28 @@ fn a_job_that_fails_goes_back_to_its_checkpoint_and_its_output_stays_exact() {
     let env = StreamExecutionEnvironment::new();
     env.set_parallelism(2);
     env.enable_checkpointing(Duration::from_millis(20));
-    env.set_restart_strategy(RestartStrategy::FixedDelay { attempts: 3, delay_ms: 10 });
-    env.from_source(GeneratorSource::new(Some(4_000), |index| format!("key{}", index % 7)).rate(4_000), "keys")
-        .uid("keys")
-        .map(|key| {
-            // Late enough that a checkpoint holds earlier records.
-            if SEEN.fetch_add(1, Ordering::SeqCst) == 2_000 && !FAILED.swap(true, Ordering::SeqCst) {
-                panic!("a poisoned record");
-            }
-            (key, 1u64)
-        })
-        .key_by(|event| event.0.clone())
-        .reduce(|total, event| total.1 += event.1)
-        .uid("counts")
-        .map(|(key, count)| format!("{key},{count}"))
-        .sink_to(FileSink::text(folder.path()))
-        .uid("files");
+    env.set_restart_strategy(RestartStrategy::FixedDelay {
+        attempts: 3,
+        delay_ms: 10,
+    });
+    env.from_source(
+        GeneratorSource::new(Some(4_000), |index| format!("key{}", index % 7)).rate(4_000),
+        "keys",
+    )
+    .uid("keys")
+    .map(|key| {
+        // Late enough that a checkpoint holds earlier records.
+        if SEEN.fetch_add(1, Ordering::SeqCst) == 2_000 && !FAILED.swap(true, Ordering::SeqCst) {
+            panic!("a poisoned record");
+        }
+        (key, 1u64)
+    })
+    .key_by(|event| event.0.clone())
+    .reduce(|total, event| total.1 += event.1)
+    .uid("counts")
+    .map(|(key, count)| format!("{key},{count}"))
+    .sink_to(FileSink::text(folder.path()))
+    .uid("files");
     env.execute("recovers").unwrap();
     assert!(FAILED.load(Ordering::SeqCst));
     let updates = lines_of(folder.path()).into_iter().map(|line| {
@@ -272,7 +310,9 @@ fn a_job_that_fails_goes_back_to_its_checkpoint_and_its_output_stays_exact() {
 #[test]
 fn a_job_without_a_restart_strategy_fails_with_the_first_cause() {
     let env = StreamExecutionEnvironment::new();
-    env.from_sequence(1, 10).map(|number| if number == 7 { panic!("seven") } else { number }).print();
+    env.from_sequence(1, 10)
+        .map(|number| if number == 7 { panic!("seven") } else { number })
+        .print();
     let error = env.execute("fails").unwrap_err();
     assert!(error.to_string().contains("seven"), "{error}");
     assert_eq!(error.coded().code.to_string(), "SD-0405");
@@ -287,7 +327,11 @@ fn a_job_without_steps_is_refused() {
 #[test]
 fn two_steps_with_one_uid_are_refused() {
     let env = StreamExecutionEnvironment::new();
-    env.from_sequence(1, 10).uid("same").map(|number| number).uid("same").print();
+    env.from_sequence(1, 10)
+        .uid("same")
+        .map(|number| number)
+        .uid("same")
+        .print();
     let error = env.execute("twins").unwrap_err();
     assert!(error.to_string().contains("same"), "{error}");
 }
