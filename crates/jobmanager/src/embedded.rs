@@ -70,7 +70,7 @@ impl EmbeddedJob {
             effects: Effects::new(tasks.clone()),
             tasks: tasks.clone(),
             // A thread cannot be lost without its queue being closed.
-            heartbeat_timeout_ms: None,
+            worker_timeouts: None,
         };
         let handle = job_master::spawn(spec, environment);
         handle.begin();

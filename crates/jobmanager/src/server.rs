@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::dispatcher::{Dispatcher, DispatcherOptions, RegistryHandle, RegistryOptions};
 use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
-use crate::job_master::Effects;
+use crate::job_master::{Effects, WorkerTimeouts};
 use crate::options::{JobManagerOptions, ResolveJobOptions};
 use crate::random;
 use crate::resource_manager::{self, ResourceManagerOptions};
@@ -49,10 +49,14 @@ impl JobManager {
         resolve: ResolveJobOptions,
     ) -> Result<RunningJobManager, CodedError> {
         let data = Location::open(&options.data_directory).map_err(|error| error.to_coded())?;
+        make_folder(&data)?;
         if options.job_defaults.checkpoint_directory.is_none() {
             // Flink keeps such checkpoints in the job manager's memory; here they outlive it beside the applications.
             let checkpoints = data.child("checkpoints").map_err(|error| error.to_coded())?;
             options.job_defaults.checkpoint_directory = Some(checkpoints.uri());
+        }
+        if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
+            make_folder(&Location::open(checkpoints).map_err(|error| error.to_coded())?)?;
         }
         let (listener, address) = bind(&options.bind_address).await?;
         let tasks = TaskTracker::new();
@@ -119,6 +123,18 @@ impl RunningJobManager {
     }
 }
 
+/// Makes a folder of this machine, so that one that cannot be made is told at the start and not to the first job.
+fn make_folder(folder: &Location) -> Result<(), CodedError> {
+    let Some(path) = folder.local_path() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(&path).map_err(|error| {
+        let what = format!("the folder `{}` cannot be made", path.display());
+        CodedError::caused(ErrorCode::DirectoryNotWritable, what, &error)
+            .with_hint("give the user of this process write access, or set another folder in conf/streamd.yaml")
+    })
+}
+
 async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
@@ -135,7 +151,7 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
             format!("cannot listen on `{address}`"),
             &error,
         )
-        .with_hint("set `jobmanager.rpc.address` to an address of this machine"),
+        .with_hint("set `jobmanager.bind-host` to an address of this machine"),
     })
 }
 
@@ -163,7 +179,11 @@ fn dispatcher(
         options: Arc::new(DispatcherOptions {
             default_parallelism: options.default_parallelism,
             leader_epoch: options.leader_epoch,
-            heartbeat_timeout_ms: options.heartbeat_timeout_ms,
+            worker_timeouts: WorkerTimeouts {
+                // A worker runs the main that described the job.
+                start_ms: options.describe_timeout_ms,
+                heartbeat_ms: options.heartbeat_timeout_ms,
+            },
             job_defaults: options.job_defaults.clone(),
             resolve,
         }),

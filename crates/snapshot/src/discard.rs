@@ -22,7 +22,7 @@ pub async fn discard(folder: &Location) -> Result<(), SnapshotError> {
     if let Some(parent) = folder.parent().filter(|_job| layout::is_checkpoint_folder(folder)) {
         parent.remove_if_empty().await?;
     }
-    tracing::info!(snapshot = %folder, "discarded snapshot");
+    tracing::debug!(snapshot = %folder, "discarded snapshot");
     Ok(())
 }
 

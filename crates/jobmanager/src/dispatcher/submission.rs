@@ -13,11 +13,11 @@ use streamd_rpc::proto::{Application, SubmitJobRequest};
 use streamd_snapshot::ArtifactStore;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::artifact::artifact_error;
 use super::registry::{Claim, Outcome, RegistryHandle};
-use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle};
+use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, WorkerTimeouts};
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
 use crate::resource_manager::{ClusterLauncher, Program, ResourceManagerHandle};
 use crate::spec::{JobRequest, job_spec, read_restore_point};
@@ -30,7 +30,7 @@ const PARALLELISM_KEY: &str = "parallelism.default";
 pub(crate) struct DispatcherOptions {
     pub(crate) default_parallelism: u32,
     pub(crate) leader_epoch: u64,
-    pub(crate) heartbeat_timeout_ms: u64,
+    pub(crate) worker_timeouts: WorkerTimeouts,
     pub(crate) job_defaults: JobDefaults,
     pub(crate) resolve: ResolveJobOptions,
 }
@@ -96,7 +96,7 @@ impl Dispatcher {
         match &result {
             Ok(submitted) => info!(%job_id, name = submitted.job_name, "job accepted"),
             Err(error) => {
-                warn!(%job_id, %error, "submission refused");
+                info!(%job_id, %error, "submission refused");
                 self.registry.give_back(job_id).await;
             }
         }
@@ -145,7 +145,7 @@ impl Dispatcher {
             launcher: Arc::new(ClusterLauncher::new(self.resource_manager.clone(), program)),
             effects: self.effects.clone(),
             tasks: self.tasks.clone(),
-            heartbeat_timeout_ms: Some(self.options.heartbeat_timeout_ms),
+            worker_timeouts: Some(self.options.worker_timeouts),
         }
     }
 

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::first_word::first_word;
-use crate::resource_manager::{COMMAND_QUEUE, ResourceManagerHandle, Session, TaskManagerReport};
+use crate::resource_manager::{COMMAND_QUEUE, Departure, ResourceManagerHandle, Session, TaskManagerReport};
 
 /// Serves the links of all task managers.
 pub(crate) struct TaskManagerLinkService {
@@ -49,7 +49,10 @@ impl proto::task_manager_link_server::TaskManagerLink for TaskManagerLinkService
         self.tasks.spawn(link.forward(events, self.shutdown.clone()));
         // A task manager that was given up must see its link end, even if its commands are stuck.
         let commands = ReceiverStream::new(queue).map(Ok).take_until(end.cancelled_owned());
-        Ok(Response::new(commands.boxed()))
+        let shutdown = self.shutdown.clone();
+        let last_word = futures::stream::once(async move { shutdown.is_cancelled().then(shutting_down) });
+        let last_word = last_word.filter_map(async |status| status.map(Err));
+        Ok(Response::new(commands.chain(last_word).boxed()))
     }
 }
 
@@ -62,11 +65,11 @@ struct Link {
 impl Link {
     /// Passes on what the task manager says, until its link closes.
     async fn forward(self, mut events: Streaming<proto::TaskManagerEvent>, shutdown: CancellationToken) {
-        loop {
+        let departure = loop {
             let message = tokio::select! {
                 message = events.message() => message,
-                () = self.session.closed.cancelled() => break,
-                () = shutdown.cancelled() => break,
+                () = self.session.closed.cancelled() => break Departure::LinkBroken,
+                () = shutdown.cancelled() => break Departure::ShuttingDown,
             };
             match message {
                 Ok(Some(proto::TaskManagerEvent { event: Some(event) })) => match report(event) {
@@ -75,15 +78,15 @@ impl Link {
                 },
                 // An event of a newer version.
                 Ok(Some(proto::TaskManagerEvent { event: None })) => {}
-                Ok(None) => break,
+                Ok(None) => break Departure::Goodbye,
                 Err(status) => {
                     debug!(task_manager = %self.id, %status, "task manager link broke");
-                    break;
+                    break Departure::LinkBroken;
                 }
             }
-        }
+        };
         self.session.closed.cancel();
-        self.report(TaskManagerReport::Disconnected).await;
+        self.report(TaskManagerReport::Departed(departure)).await;
     }
 
     async fn report(&self, report: TaskManagerReport) {
@@ -91,6 +94,11 @@ impl Link {
             .report(self.id.clone(), &self.session, report)
             .await;
     }
+}
+
+fn shutting_down() -> Status {
+    let error = CodedError::new(ErrorCode::ClusterShuttingDown, "the job manager shuts down");
+    to_status(&error.with_hint("start it again with bin/start-cluster.sh"))
 }
 
 /// What an event says; nothing where it lacks what it needs.

@@ -24,6 +24,7 @@ pub(super) enum JobMessage {
         commands: mpsc::Sender<WorkerCommand>,
         reply: oneshot::Sender<Result<(), CodedError>>,
     },
+    WorkerStarted(WorkerId),
     WorkerEvent(WorkerId, WorkerEvent),
     WorkerLinkClosed(WorkerId),
     WorkerLost(WorkerId, Failure),
@@ -70,6 +71,11 @@ impl JobMasterHandle {
     /// The slots that the job asked for, all of them.
     pub async fn slots_allocated(&self, slots: Vec<SlotId>) {
         self.tell(JobMessage::SlotsAllocated(slots)).await;
+    }
+
+    /// The process of a worker runs: from now on it is expected to report for work.
+    pub(crate) async fn worker_started(&self, worker: WorkerId) {
+        self.tell(JobMessage::WorkerStarted(worker)).await;
     }
 
     /// Attaches a worker: from now on `commands` leads to it. Errors if the job does not expect this worker.

@@ -24,3 +24,4 @@ pub use status::{JobDetails, JobStatus, SubtaskView};
 
 pub(crate) use effects::Effects;
 pub(crate) use service::{JobEnvironment, spawn};
+pub(crate) use workers::WorkerTimeouts;

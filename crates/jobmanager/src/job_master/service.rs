@@ -21,7 +21,7 @@ use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
 use super::operations::Operations;
 use super::status::{JobDetails, JobStatus};
-use super::workers::Workers;
+use super::workers::{WorkerTimeouts, Workers};
 
 /// What a job master needs from its surroundings.
 #[derive(Clone)]
@@ -34,8 +34,8 @@ pub(crate) struct JobEnvironment {
     pub(crate) effects: Effects,
     /// Tracks the job master's task.
     pub(crate) tasks: TaskTracker,
-    /// Milliseconds of silence after which a worker is lost; `None`: never.
-    pub(crate) heartbeat_timeout_ms: Option<u64>,
+    /// How long workers may be silent; `None`: for ever.
+    pub(crate) worker_timeouts: Option<WorkerTimeouts>,
 }
 
 /// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped.
@@ -54,7 +54,7 @@ pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment) -> JobMasterHand
         clock: environment.clock,
         launcher: environment.launcher,
         effects: environment.effects,
-        workers: Workers::new(environment.heartbeat_timeout_ms),
+        workers: Workers::new(environment.worker_timeouts),
         operations: Operations::default(),
         status,
         mailbox: mailbox.downgrade(),
@@ -122,6 +122,7 @@ impl JobMaster {
                 // Whoever asked may have gone away: then the link closes, which is told separately.
                 let _gone = reply.send(self.on_attach(registration, commands));
             }
+            JobMessage::WorkerStarted(worker) => self.workers.started(worker, self.clock.monotonic()),
             JobMessage::WorkerEvent(worker, event) => self.on_worker_event(worker, event),
             JobMessage::WorkerLinkClosed(worker) => self.workers.link_closed(worker, self.clock.monotonic()),
             JobMessage::WorkerLost(worker, failure) => self.on_worker_lost(worker, failure),

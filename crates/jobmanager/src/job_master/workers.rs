@@ -12,10 +12,19 @@ use tokio::sync::mpsc;
 /// reaped at the same moment, and "killed by signal 9" helps a person more than "the connection closed".
 const LINK_CLOSED_GRACE_MS: u64 = 100;
 
+/// How long workers may be silent, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkerTimeouts {
+    /// From the start of the process until it reports for work.
+    pub(crate) start_ms: u64,
+    /// From one sign of life to the next.
+    pub(crate) heartbeat_ms: u64,
+}
+
 /// The workers of one job.
 pub(super) struct Workers {
-    /// Milliseconds of silence after which an attached worker is lost; `None`: never.
-    heartbeat_timeout_ms: Option<u64>,
+    /// `None`: they may be silent for ever.
+    timeouts: Option<WorkerTimeouts>,
     known: BTreeMap<WorkerId, Worker>,
 }
 
@@ -29,8 +38,8 @@ struct Worker {
 ///       └───────────┴─▶ Stopping ─────────▶ (gone)
 /// ```
 enum WorkerState {
-    /// The process is asked for.
-    Starting,
+    /// The process is asked for, and perhaps it runs since this moment.
+    Starting { since: Option<MonotonicTime> },
     /// It has a link.
     Attached {
         commands: mpsc::Sender<WorkerCommand>,
@@ -47,17 +56,24 @@ enum WorkerState {
 }
 
 impl Workers {
-    pub(super) fn new(heartbeat_timeout_ms: Option<u64>) -> Self {
+    pub(super) fn new(timeouts: Option<WorkerTimeouts>) -> Self {
         Self {
-            heartbeat_timeout_ms,
+            timeouts,
             known: BTreeMap::new(),
         }
     }
 
     /// A worker is asked for.
     pub(super) fn start(&mut self, worker: WorkerId, task_manager: TaskManagerId) {
-        let state = WorkerState::Starting;
+        let state = WorkerState::Starting { since: None };
         self.known.insert(worker, Worker { task_manager, state });
+    }
+
+    /// The process of a worker runs.
+    pub(super) fn started(&mut self, worker: WorkerId, now: MonotonicTime) {
+        if let Some(WorkerState::Starting { since }) = self.known.get_mut(&worker).map(|worker| &mut worker.state) {
+            *since = Some(now);
+        }
     }
 
     /// A worker has a link. Errors if it is not expected, or has had one.
@@ -68,7 +84,7 @@ impl Workers {
     ) -> Result<(), CodedError> {
         match self.known.get_mut(&registration.worker) {
             Some(Worker {
-                state: state @ WorkerState::Starting,
+                state: state @ WorkerState::Starting { .. },
                 ..
             }) => {
                 *state = WorkerState::Attached {
@@ -101,7 +117,7 @@ impl Workers {
                 true
             }
             Some(WorkerState::Stopping) => true,
-            Some(WorkerState::Starting | WorkerState::LinkClosed { .. }) | None => false,
+            Some(WorkerState::Starting { .. } | WorkerState::LinkClosed { .. }) | None => false,
         }
     }
 
@@ -135,7 +151,7 @@ impl Workers {
             let lost_at = match state {
                 WorkerState::Stopping => now,
                 WorkerState::LinkClosed { lost_at } => *lost_at,
-                WorkerState::Starting | WorkerState::Attached { .. } => now.plus(LINK_CLOSED_GRACE_MS),
+                WorkerState::Starting { .. } | WorkerState::Attached { .. } => now.plus(LINK_CLOSED_GRACE_MS),
             };
             *state = WorkerState::LinkClosed { lost_at };
         }
@@ -186,18 +202,36 @@ impl Workers {
             .filter_map(|id| {
                 self.known
                     .remove(&id)
-                    .map(|worker| (id, reason(id, &worker, self.heartbeat_timeout_ms)))
+                    .map(|worker| (id, external(self.reason(id, &worker))))
             })
             .collect()
     }
 
     fn lost_at(&self, worker: &Worker) -> Option<MonotonicTime> {
-        match &worker.state {
-            WorkerState::Attached { last_heard, .. } => last_heard
-                .zip(self.heartbeat_timeout_ms)
-                .map(|(heard, timeout)| heard.plus(timeout)),
-            WorkerState::LinkClosed { lost_at } => Some(*lost_at),
-            WorkerState::Starting | WorkerState::Stopping => None,
+        let (since, timeout_ms) = match &worker.state {
+            WorkerState::Starting { since } => (*since, self.timeouts?.start_ms),
+            WorkerState::Attached { last_heard, .. } => (*last_heard, self.timeouts?.heartbeat_ms),
+            WorkerState::LinkClosed { lost_at } => (Some(*lost_at), 0),
+            WorkerState::Stopping => (None, 0),
+        };
+        Some(since?.plus(timeout_ms))
+    }
+
+    /// Why a worker counts as lost.
+    fn reason(&self, id: WorkerId, worker: &Worker) -> String {
+        let who = format!("`{id}` on task manager `{}`", worker.task_manager);
+        match (&worker.state, self.timeouts) {
+            (WorkerState::Starting { .. }, Some(timeouts)) => format!(
+                "{who} runs for {} ms and has not reported for work: does its main call env.execute()?",
+                timeouts.start_ms
+            ),
+            (WorkerState::Attached { .. }, Some(timeouts)) => {
+                format!("{who} gave no sign of life for {} ms", timeouts.heartbeat_ms)
+            }
+            (WorkerState::Starting { .. } | WorkerState::Attached { .. }, None)
+            | (WorkerState::LinkClosed { .. } | WorkerState::Stopping, _) => {
+                format!("{who} closed its link without a word")
+            }
         }
     }
 }
@@ -213,20 +247,6 @@ fn next_beats(command: &WorkerCommand) -> Option<Attempt> {
         | WorkerCommand::NotifyCheckpointAborted { .. }
         | WorkerCommand::Drain { .. } => None,
     }
-}
-
-fn reason(id: WorkerId, worker: &Worker, heartbeat_timeout_ms: Option<u64>) -> Failure {
-    external(match (&worker.state, heartbeat_timeout_ms) {
-        (WorkerState::Attached { .. }, Some(timeout)) => format!(
-            "`{id}` on task manager `{}` gave no sign of life for {timeout} ms",
-            worker.task_manager
-        ),
-        (WorkerState::Attached { .. }, None)
-        | (WorkerState::Starting | WorkerState::LinkClosed { .. } | WorkerState::Stopping, _) => format!(
-            "`{id}` on task manager `{}` closed its link without a word",
-            worker.task_manager
-        ),
-    })
 }
 
 fn external(message: String) -> Failure {
@@ -245,7 +265,10 @@ mod tests {
     const WORKER: WorkerId = WorkerId(7);
 
     fn attached() -> (Workers, mpsc::Receiver<WorkerCommand>) {
-        let mut workers = Workers::new(Some(1_000));
+        let mut workers = Workers::new(Some(WorkerTimeouts {
+            start_ms: 300,
+            heartbeat_ms: 1_000,
+        }));
         let (commands, queue) = mpsc::channel(1);
         workers.start(WORKER, TaskManagerId("tm".to_owned()));
         workers.attach(&registration(), commands).unwrap();
@@ -281,6 +304,22 @@ mod tests {
         let lost = workers.take_lost(MonotonicTime(1_500));
         assert!(lost[0].1.message.contains("no sign of life"), "{lost:?}");
         assert!(workers.is_empty());
+    }
+
+    #[test]
+    fn a_process_that_never_reports_for_work_is_lost_after_its_timeout() {
+        let (mut workers, _queue) = attached();
+        let slow = WorkerId(8);
+        workers.start(slow, TaskManagerId("tm".to_owned()));
+        // Its application may still be on its way to the task manager.
+        assert_eq!(workers.next_deadline(), None);
+        workers.started(slow, MonotonicTime(100));
+        assert_eq!(workers.next_deadline(), Some(MonotonicTime(400)));
+        // The report of the task manager may come after the worker's own.
+        workers.started(WORKER, MonotonicTime(100));
+        let lost = workers.take_lost(MonotonicTime(400));
+        assert!(lost[0].1.message.contains("has not reported for work"), "{lost:?}");
+        assert_eq!((lost.len(), workers.ids()), (1, vec![WORKER]));
     }
 
     #[test]

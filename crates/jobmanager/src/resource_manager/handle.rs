@@ -10,6 +10,7 @@ use streamd_rpc::proto;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::departure::Departure;
 use super::log_request::LogPart;
 use crate::job_master::JobMasterHandle;
 
@@ -58,8 +59,8 @@ pub(crate) enum TaskManagerReport {
     WorkerExited(WorkerId, Failure),
     /// A piece of a log.
     Log(proto::LogChunk),
-    /// Its link is closed: it is gone.
-    Disconnected,
+    /// It is gone.
+    Departed(Departure),
 }
 
 /// One registration of a task manager.

@@ -9,12 +9,14 @@
 //! The resource manager never waits for a link: commands go into bounded queues, and a task manager that does not take its
 //! commands is lost. It does wait for job masters, which never wait for it while their mailbox fills.
 
+mod departure;
 mod handle;
 mod launcher;
 mod log_request;
 mod service;
 mod task_manager;
 
+pub(crate) use departure::Departure;
 pub(crate) use handle::{Program, ResourceManagerHandle, Session, TaskManagerReport};
 pub(crate) use launcher::ClusterLauncher;
 pub(crate) use service::{ResourceManagerOptions, spawn};

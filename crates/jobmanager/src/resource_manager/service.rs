@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::departure::Departure;
 use super::handle::{
     ClusterView, MAILBOX_CAPACITY, Message, Program, ResourceManagerHandle, Session, TaskManagerReport,
 };
@@ -147,7 +148,7 @@ impl ResourceManager {
             task_manager.session.clone(),
         );
         // The newest wins: a name is new at every start, so that the older link is a leftover of the same process.
-        self.lose(&id, "another registration replaces it").await;
+        self.lose(&id, Departure::Replaced).await;
         info!(task_manager = %id, host = task_manager.registration.host, slots, "task manager registered");
         let accepted = Command::Accepted(proto::RegistrationAccepted {
             heartbeat_interval_ms: self.options.heartbeat_interval_ms,
@@ -171,10 +172,13 @@ impl ResourceManager {
             TaskManagerReport::Described(number, outcome) => self.on_described(&id, number, outcome),
             TaskManagerReport::WorkerStarted(worker, process_id) => {
                 debug!(task_manager = %id, %worker, process_id, "worker process started");
+                if let Some(job) = self.task_managers.get(&id).and_then(|tm| tm.workers.get(&worker)) {
+                    job.worker_started(worker).await;
+                }
             }
             TaskManagerReport::WorkerExited(worker, failure) => self.on_worker_exited(&id, worker, failure).await,
             TaskManagerReport::Log(chunk) => self.logs.on_chunk(&id, chunk),
-            TaskManagerReport::Disconnected => self.lose(&id, "its link is closed").await,
+            TaskManagerReport::Departed(departure) => self.lose(&id, departure).await,
         }
     }
 
@@ -327,8 +331,7 @@ impl ResourceManager {
             .map(TaskManager::id)
             .collect();
         for id in lost {
-            self.lose(&id, &format!("it gave no sign of life for {timeout} ms"))
-                .await;
+            self.lose(&id, Departure::Silent(timeout)).await;
         }
         let late: Vec<u64> = self
             .descriptions
@@ -360,12 +363,16 @@ impl ResourceManager {
     }
 
     /// A task manager is gone, with its slots and workers.
-    async fn lose(&mut self, id: &TaskManagerId, reason: &str) {
+    async fn lose(&mut self, id: &TaskManagerId, departure: Departure) {
         let Some(task_manager) = self.task_managers.remove(id) else {
             return;
         };
         task_manager.session.closed.cancel();
-        warn!(task_manager = %id, reason, "task manager lost");
+        let reason = departure.reason();
+        match departure.is_orderly() {
+            true => info!(task_manager = %id, reason, "task manager left"),
+            false => warn!(task_manager = %id, reason, "task manager lost"),
+        }
         let affected: BTreeSet<JobId> = self
             .jobs
             .keys()
