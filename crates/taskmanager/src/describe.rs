@@ -16,7 +16,7 @@ use tokio::process::Child;
 use crate::directory::{PrivateDirectory, not_writable};
 use crate::options::DescribeLimits;
 use crate::process::{
-    Environment, Launch, ProcessGroup, Restrictions, Tail, examine, exit_reason, last_words, while_copying,
+    Environment, Launch, ProcessGroup, Restrictions, Tail, examine, exit_reason, last_words, sweep, while_copying,
 };
 
 /// The time for a description where the job manager names none.
@@ -81,7 +81,7 @@ impl Describer {
         };
         let child = launch.start(Stdio::piped(), Stdio::piped(), limits).await?;
         let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout };
-        let ended = run(child, timeout).await.map_err(|error| {
+        let ended = run(child, timeout, directory.path()).await.map_err(|error| {
             CodedError::caused(ErrorCode::Internal, format!("application `{name}` was lost"), &error)
         })?;
         match ended.status {
@@ -99,7 +99,7 @@ impl Describer {
 }
 
 /// Runs a program until it ends or is out of time. Whatever it started is gone afterwards.
-async fn run(mut child: Child, timeout: Duration) -> io::Result<Ended> {
+async fn run(mut child: Child, timeout: Duration, directory: &Path) -> io::Result<Ended> {
     let group = ProcessGroup::of(&child);
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
@@ -110,6 +110,7 @@ async fn run(mut child: Child, timeout: Duration) -> io::Result<Ended> {
     let process = async {
         let ended = tokio::time::timeout(timeout, child.wait()).await;
         drop(group);
+        sweep(directory.to_owned()).await;
         match ended {
             Ok(status) => status.map(Some),
             Err(_) => child.wait().await.map(|_| None),
@@ -204,8 +205,11 @@ fn no_plan(name: &str, ended: &Ended) -> CodedError {
 }
 
 fn failed(status: ExitStatus, name: &str, ended: &Ended) -> CodedError {
-    let words = match last_words(status, &ended.said(), LAST_LINES) {
-        silence if silence.is_empty() => "it printed nothing".to_owned(),
+    let said = ended.said();
+    let (said, advice) = advice_in(&said);
+    let said = last_words(status, said, LAST_LINES);
+    let words = match bare(&said) {
+        "" => "it printed nothing",
         words => words,
     };
     CodedError::new(
@@ -215,7 +219,28 @@ fn failed(status: ExitStatus, name: &str, ended: &Ended) -> CodedError {
             exit_reason(status)
         ),
     )
-    .with_hint("correct its arguments or code; run by hand, it shows all of its output")
+    .with_hint(advice.unwrap_or("correct its arguments or code; run by hand, it shows all of its output"))
+}
+
+/// What an application said, parted from the hint that it ended with, if it is one of ours.
+fn advice_in(said: &str) -> (&str, Option<&str>) {
+    match said.trim_end().rsplit_once("\nhint: ") {
+        Some((said, advice)) if !advice.contains('\n') => (said, Some(without_code(advice))),
+        Some(_) | None => (said, None),
+    }
+}
+
+/// The words without what is said around them anyway.
+fn bare(words: &str) -> &str {
+    without_code(words.strip_prefix("Error: ").unwrap_or(words))
+}
+
+/// An error of ours ends with its code. The message that repeats it has one of its own.
+fn without_code(words: &str) -> &str {
+    match words.rsplit_once(" [SD-") {
+        Some((words, code)) if code.len() == "0000]".len() => words,
+        Some(_) | None => words,
+    }
 }
 
 fn timed_out(timeout: Duration, name: &str, ended: &Ended) -> CodedError {
@@ -230,4 +255,18 @@ fn timed_out(timeout: Duration, name: &str, ended: &Ended) -> CodedError {
         ),
     )
     .with_hint("move work that takes long from its main into sources and functions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_of_an_application_is_the_hint_and_its_code_is_not_repeated() {
+        let said = "Error: cannot read `x` [SD-0205]\nhint: give it from the root [SD-0205]\n";
+        let (said, advice) = advice_in(said);
+        assert_eq!((bare(said), advice), ("cannot read `x`", Some("give it from the root")));
+        assert_eq!(advice_in("a\nhint: b\nc\n"), ("a\nhint: b\nc\n", None));
+        assert_eq!(bare("see [1]"), "see [1]");
+    }
 }

@@ -16,6 +16,8 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, WorkerId};
 use tracing::warn;
 
+use crate::process::end_strays_below;
+
 /// The working directory of this task manager. Whoever holds the value holds the lock.
 #[derive(Debug)]
 pub(crate) struct WorkDirectory {
@@ -42,6 +44,7 @@ impl WorkDirectory {
         }
         let directory = Self { root, _lock: lock };
         for remains in [directory.jobs(), directory.descriptions()] {
+            end_strays_below(&remains);
             remove(&remains);
             create_private(&remains).map_err(|error| denied(&error))?;
         }
@@ -89,6 +92,7 @@ pub(crate) fn not_writable(kind: &str, path: &Path, error: &io::Error) -> CodedE
         format!("{kind} `{}` cannot be written", path.display()),
         error,
     )
+    .with_hint("give the user of the task manager write access, or set another directory in its configuration")
 }
 
 /// Creates a directory, and those above it, for this user alone. It is no error if it exists.

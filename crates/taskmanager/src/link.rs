@@ -46,6 +46,8 @@ impl EventSender {
 /// An accepted registration.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// `host:port` of the job manager at its other end.
+    pub(crate) job_manager: String,
     pub(crate) events: EventSender,
     pub(crate) commands: Streaming<TaskManagerCommand>,
     /// The job manager's other service, over the same connection.
@@ -73,6 +75,7 @@ impl Link {
             .map_err(|_| CodedError::new(ErrorCode::DeadlineExceeded, format!("{peer} did not answer in time")))?;
         match accepted {
             Ok((Some(Command::Accepted(terms)), commands)) => Ok(Self {
+                job_manager: address.to_owned(),
                 events,
                 commands,
                 dispatcher: DispatcherClient::new(channel, address),

@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct TaskManagerOptions {
     /// `host:port` of the job manager.
     pub job_manager: String,
+    /// A file with the `host:port` of the job manager, read again before each attempt to register: a job manager that picks
+    /// its port has another one when it is started again. `None` (the default): it stays where it is.
+    pub address_file: Option<PathBuf>,
     /// The name of this host, as people and the cluster's overview call it. Default `localhost`.
     pub host: String,
     /// The address that workers bind for records from their peers, and are reached at. Default `127.0.0.1`.
@@ -75,6 +78,7 @@ impl TaskManagerOptions {
     pub fn new(job_manager: impl Into<String>, work_dir: impl Into<PathBuf>, log_dir: impl Into<PathBuf>) -> Self {
         Self {
             job_manager: job_manager.into(),
+            address_file: None,
             host: "localhost".to_owned(),
             data_host: "127.0.0.1".to_owned(),
             slots: 1,

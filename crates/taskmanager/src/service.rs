@@ -144,6 +144,8 @@ fn ended(id: &TaskManagerId) -> CodedError {
 
 struct Service {
     shared: Arc<Shared>,
+    /// Where the job manager was last.
+    job_manager: String,
     book: LogBook,
     registered: watch::Sender<bool>,
     shutdown: CancellationToken,
@@ -177,6 +179,7 @@ impl Service {
             clock,
         };
         Ok(Self {
+            job_manager: shared.options.job_manager.clone(),
             shared: Arc::new(shared),
             book,
             registered,
@@ -199,21 +202,25 @@ impl Service {
                     info!(task_manager = %id, "task manager ended");
                     return Ok(());
                 }
+                SessionEnd::Lost(error) if error.code == ErrorCode::ClusterShuttingDown => {
+                    info!(task_manager = %id, "the job manager has shut down; waiting for the next one");
+                }
                 SessionEnd::Lost(error) => warn!(task_manager = %id, %error, "link lost; registering again"),
             }
         }
     }
 
     /// Tries to register until it is accepted; `None` if the task manager shuts down before.
-    async fn register(&self) -> Result<Option<Link>, CodedError> {
-        let options = &self.shared.options;
-        let timeout_ms = u64::try_from(options.registration_timeout.as_millis()).unwrap_or(u64::MAX);
+    async fn register(&mut self) -> Result<Option<Link>, CodedError> {
+        let timeout = self.shared.options.registration_timeout;
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline = self.shared.clock.monotonic().plus(timeout_ms);
         let mut pause = FIRST_PAUSE;
         let mut told = None;
         loop {
+            self.look_up();
             let attempt = tokio::select! {
-                attempt = Link::open(&options.job_manager, self.registration()) => attempt,
+                attempt = Link::open(&self.job_manager, self.registration()) => attempt,
                 () = self.shutdown.cancelled() => return Ok(None),
             };
             let error = match attempt {
@@ -221,17 +228,45 @@ impl Service {
                 Err(error) => error,
             };
             if self.shared.clock.monotonic() >= deadline {
-                return Err(gave_up(options, &error));
+                return Err(self.gave_up(&error));
             }
             // The same refusal every two seconds says nothing new.
             if told.as_ref() != Some(&error) {
-                warn!(%error, "task manager cannot register yet");
+                match error.code {
+                    // Not started yet, or stopped: as good a reason to wait as any.
+                    ErrorCode::JobManagerUnreachable => info!(reason = %error, "waiting for the job manager"),
+                    _refused => warn!(%error, "task manager cannot register yet"),
+                }
                 told = Some(error);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
                 () = self.shutdown.cancelled() => return Ok(None),
             }
+        }
+    }
+
+    /// Follows the job manager to where it wrote that it is. While it writes nothing, it is looked for where it was.
+    fn look_up(&mut self) {
+        let written = self.shared.options.address_file.as_ref().map(std::fs::read_to_string);
+        if let Some(Ok(address)) = written
+            && address.trim() != self.job_manager
+        {
+            address.trim().clone_into(&mut self.job_manager);
+            info!(job_manager = self.job_manager, "the job manager has another address");
+        }
+    }
+
+    fn gave_up(&self, last: &CodedError) -> CodedError {
+        let message = format!(
+            "task manager could not register at {} within {:?}: {}",
+            job_manager_peer(&self.job_manager),
+            self.shared.options.registration_timeout,
+            last.message
+        );
+        CodedError {
+            message,
+            ..last.clone()
         }
     }
 
@@ -243,18 +278,5 @@ impl Service {
             process_id: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
-    }
-}
-
-fn gave_up(options: &TaskManagerOptions, last: &CodedError) -> CodedError {
-    let message = format!(
-        "task manager could not register at {} within {:?}: {}",
-        job_manager_peer(&options.job_manager),
-        options.registration_timeout,
-        last.message
-    );
-    CodedError {
-        message,
-        ..last.clone()
     }
 }

@@ -59,6 +59,7 @@ enum Finished {
 pub(crate) struct Session<'a> {
     shared: Arc<Shared>,
     book: &'a mut LogBook,
+    job_manager: String,
     events: EventSender,
     dispatcher: DispatcherClient,
     workers: BTreeMap<WorkerId, RunningWorker>,
@@ -79,6 +80,7 @@ impl<'a> Session<'a> {
         shutdown: &CancellationToken,
     ) -> SessionEnd {
         let Link {
+            job_manager,
             events,
             mut commands,
             dispatcher,
@@ -87,6 +89,7 @@ impl<'a> Session<'a> {
         let mut session = Self {
             shared,
             book,
+            job_manager,
             events,
             dispatcher,
             workers: BTreeMap::new(),
@@ -123,12 +126,12 @@ impl<'a> Session<'a> {
     }
 
     fn link_closed(&self) -> CodedError {
-        let peer = job_manager_peer(&self.shared.options.job_manager);
+        let peer = job_manager_peer(&self.job_manager);
         CodedError::new(ErrorCode::JobManagerUnreachable, format!("{peer} closed the link"))
     }
 
     fn link_broken(&self, status: &tonic::Status) -> CodedError {
-        from_status(status, &job_manager_peer(&self.shared.options.job_manager))
+        from_status(status, &job_manager_peer(&self.job_manager))
     }
 
     fn on_command(&mut self, command: Option<Command>) {
@@ -182,6 +185,7 @@ impl<'a> Session<'a> {
             worker,
             job,
             program,
+            job_manager: self.job_manager.clone(),
             log: self.book.add(job, worker),
             shared: Arc::clone(&self.shared),
             dispatcher: self.dispatcher.clone(),

@@ -21,7 +21,7 @@ use crate::describe::display_name;
 use crate::directory::{create_private, not_writable};
 use crate::link::EventSender;
 use crate::log::{LogLocation, WorkerLog};
-use crate::process::{Launch, NO_LIMIT, ProcessGroup, examine, exit_reason, last_words, while_copying};
+use crate::process::{Launch, NO_LIMIT, ProcessGroup, examine, exit_reason, sweep, while_copying, words_in_log};
 use crate::service::Shared;
 
 /// Set once to ask a worker to end within the time.
@@ -32,6 +32,8 @@ pub(crate) struct WorkerTask {
     pub(crate) worker: WorkerId,
     pub(crate) job: JobId,
     pub(crate) program: proto::Program,
+    /// `host:port` of the job manager that wants it.
+    pub(crate) job_manager: String,
     pub(crate) log: LogLocation,
     pub(crate) shared: Arc<Shared>,
     pub(crate) dispatcher: DispatcherClient,
@@ -87,7 +89,7 @@ impl WorkerTask {
             .with("STREAMD_JOB_ID", self.job.to_string())
             .with("STREAMD_WORKER_ID", self.worker.0.to_string())
             .with("STREAMD_TASK_MANAGER_ID", &self.shared.id.0)
-            .with("STREAMD_JOB_MANAGER", &self.shared.options.job_manager)
+            .with("STREAMD_JOB_MANAGER", &self.job_manager)
             .with("STREAMD_DATA_HOST", &self.shared.options.data_host)
             .with("STREAMD_WORK_DIR", &directory);
         Launch {
@@ -105,6 +107,7 @@ impl WorkerTask {
         let process_id = group.leader_id();
         info!(job_id = %self.job, worker = %self.worker, process_id, "worker started");
         let mut stop = self.stop.clone();
+        let directory = self.shared.directory.worker(self.job, self.worker);
         let started = self.events.send(Event::WorkerStarted(proto::WorkerStarted {
             worker_id: self.worker.0,
             process_id,
@@ -112,6 +115,7 @@ impl WorkerTask {
         let waiting = async move {
             let ended = wait(&mut child, &group, &mut stop).await;
             drop(group);
+            sweep(directory).await;
             ended
         };
         // All at once: a full queue of events must neither stop the worker's output nor delay its end.
@@ -134,7 +138,7 @@ impl WorkerTask {
                     Some(code) if code != 0 => FaultDomain::User,
                     Some(_) | None => FaultDomain::External,
                 },
-                message: match last_words(status, output, 1) {
+                message: match words_in_log(status, output) {
                     silence if silence.is_empty() => format!("{who} {how}"),
                     words => format!("{who} {how}: {words}"),
                 },

@@ -8,6 +8,12 @@ use streamd_rpc::status::one_line;
 /// The exit code of a Rust program that panicked.
 const PANIC_EXIT_CODE: i32 = 101;
 
+/// Signals with which somebody else ends a process: what it printed before is not why.
+const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
+
+/// Lines before the end among which the last that reads like an error goes before those that do not.
+const RECENT_LINES: usize = 20;
+
 /// Bytes of last words that go into a message.
 const LAST_WORDS_BYTES: usize = 2048;
 
@@ -60,6 +66,35 @@ pub(crate) fn last_words(status: ExitStatus, output: &str, lines: usize) -> Stri
     one_line(&words, LAST_WORDS_BYTES)
 }
 
+/// What the log of a worker tells about its end: the panic if it was one, else the last line that reads like an error, else
+/// the last line. Nothing of a worker that ended as if all were well, or that somebody killed.
+pub(crate) fn words_in_log(status: ExitStatus, log: &str) -> String {
+    let killed = status.signal().is_some_and(|signal| FROM_OUTSIDE.contains(&signal));
+    if killed || status.success() {
+        return String::new();
+    }
+    let recent = log
+        .lines()
+        .rev()
+        .filter(|line| !line.trim().is_empty())
+        .take(RECENT_LINES);
+    let complaint = recent.clone().find(|line| reads_like_an_error(line));
+    match complaint.filter(|_| panic_of(log).is_none()) {
+        Some(line) => last_words(status, line, 1),
+        None => last_words(status, log, 1),
+    }
+}
+
+/// Whether a line is a complaint rather than a result: sinks print to the same log.
+fn reads_like_an_error(line: &str) -> bool {
+    let lower = line.trim_start().to_ascii_lowercase();
+    line.contains(" ERROR ")
+        || lower.contains("error: ")
+        || ["error", "fatal", "panic", "terminate called"]
+            .iter()
+            .any(|word| lower.starts_with(word))
+}
+
 /// The last panic in the output, as `panicked at src/main.rs:3:5: message`.
 fn panic_of(output: &str) -> Option<String> {
     let start = output.rfind(" panicked at ")? + 1;
@@ -77,7 +112,9 @@ fn panic_of(output: &str) -> Option<String> {
 
 fn last_lines(output: &str, count: usize) -> String {
     let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].join("; ")
+    let last = &lines[lines.len().saturating_sub(count)..];
+    // A line that ends with a colon announces the next one.
+    last.join("; ").replace(":; ", ": ")
 }
 
 /// The text without the escape sequences of colours: control characters are blanked later, their tails would stay.
@@ -122,11 +159,38 @@ mod tests {
         let output = "error: the following required arguments were not provided:\n  --input <INPUT>\n\nUsage: app --input <INPUT>\n";
         assert_eq!(
             last_words(code(2), output, 8),
-            "error: the following required arguments were not provided:; --input <INPUT>; Usage: app --input <INPUT>"
+            "error: the following required arguments were not provided: --input <INPUT>; Usage: app --input <INPUT>"
         );
         let caught = "thread 'x' panicked at a:1:1:\nold\nnote: run with `RUST_BACKTRACE=1`\nno such file\n";
         assert!(last_words(code(1), caught, 1) == "no such file");
         assert_eq!(last_words(code(1), "", 8), "");
+    }
+
+    #[test]
+    fn a_worker_that_somebody_killed_had_no_last_words() {
+        let log = "error: disk full\nLAS: 100 flights\n";
+        for signal in [1, 2, 9, 15] {
+            assert_eq!(words_in_log(ExitStatus::from_raw(signal), log), "", "{signal}");
+        }
+        assert_eq!(words_in_log(code(0), log), "");
+    }
+
+    #[test]
+    fn of_a_workers_log_the_complaint_is_told_before_the_results() {
+        for status in [code(3), ExitStatus::from_raw(6), ExitStatus::from_raw(11)] {
+            let words = |log: &str| words_in_log(status, log);
+            assert_eq!(words("error: disk full\nLAS: 100 flights\n"), "error: disk full");
+            assert_eq!(
+                words("T  ERROR worker: the worker ends\nLAS: 1\n"),
+                "T  ERROR worker: the worker ends"
+            );
+            assert_eq!(words("LAS: 100 flights\ngoing away\n\n"), "going away");
+            assert_eq!(words(""), "");
+            let old = format!("error: forgiven\n{}", "fine\n".repeat(RECENT_LINES));
+            assert_eq!(words(&old), "fine");
+        }
+        let panic = "thread 'a' panicked at x.rs:1:1:\nboom\n\nerror: later\n";
+        assert_eq!(words_in_log(code(101), panic), "panicked at x.rs:1:1: boom");
     }
 
     #[test]

@@ -225,3 +225,23 @@ async fn descriptions_end_with_the_task_manager() {
     stage.end().await;
     assert_goes(process).await;
 }
+
+#[tokio::test]
+async fn a_process_that_left_the_group_of_a_description_ends_with_it() {
+    let leave = "setsid sh -c 'sleep 1000 >/dev/null 2>&1 & echo stray $! >&2'; exit 1";
+    let (_, message, _) = refused_script(leave).await;
+    let stray = message.rsplit(' ').next().unwrap().parse().unwrap();
+    assert_goes(stray).await;
+}
+
+#[tokio::test]
+async fn the_hint_of_a_failed_application_is_the_hint_of_its_refusal() {
+    let script = "printf 'Error: cannot read `x` [SD-0205]\\nhint: give it from the root\\n' >&2; exit 1";
+    let (code, message, hint) = refused_script(script).await;
+    assert_eq!(code, ErrorCode::DescribeFailed);
+    assert!(
+        message.ends_with("while describing its job: cannot read `x`"),
+        "{message}"
+    );
+    assert_eq!(hint, "give it from the root");
+}

@@ -171,3 +171,29 @@ async fn malformed_options_are_refused_at_once() {
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_job_manager_that_comes_back_elsewhere_is_found_by_the_address_that_it_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jobmanager.address");
+    let stage = Stage::set_with(|options| options.address_file = Some(file.clone())).await;
+    let Stage {
+        manager,
+        link,
+        task_manager,
+        folder,
+    } = stage;
+    manager.stop(link).await;
+    let mut manager = JobManager::start().await;
+    std::fs::write(&file, format!("{}\n", manager.address)).unwrap();
+    let link = manager.link().await;
+    assert_eq!(link.registration.task_manager_id, task_manager.id().0);
+    Stage {
+        manager,
+        link,
+        task_manager,
+        folder,
+    }
+    .end()
+    .await;
+}

@@ -179,3 +179,50 @@ async fn the_log_of_a_worker_that_prints_without_end_stays_bounded() {
     assert_eq!(stage.link.log(2_000_000).await, "the end\n");
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_was_killed_from_outside_is_not_explained_by_its_last_line() {
+    let mut stage = Stage::set().await;
+    for (worker, signal, name) in [
+        (1, "KILL", "9 (SIGKILL)"),
+        (2, "TERM", "15 (SIGTERM)"),
+        (3, "INT", "2 (SIGINT)"),
+    ] {
+        let program = stage
+            .manager
+            .script(&format!("echo 'LAS: 100 flights'; kill -{signal} $$; sleep 1000"));
+        stage.link.start_worker(worker, program).await;
+        let process = stage.link.started().await;
+        assert_eq!(
+            stage.link.exited().await,
+            format!("`worker-{worker}` (process {process}) was killed by signal {name}")
+        );
+    }
+    let program = stage
+        .manager
+        .script("echo 'error: the heap is damaged' >&2; echo 'LAS: 100 flights'; kill -ABRT $$");
+    stage.link.start_worker(4, program).await;
+    stage.link.started().await;
+    let reason = stage.link.exited().await;
+    assert!(
+        reason.ends_with("signal 6 (SIGABRT): error: the heap is damaged"),
+        "{reason}"
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_process_that_left_the_group_of_its_worker_ends_with_it() {
+    let mut stage = Stage::set().await;
+    let program = stage
+        .manager
+        .script("setsid sh -c 'sleep 1000 & echo stray $!'; echo ready; sleep 1000");
+    stage.link.start_worker(1, program).await;
+    let process = stage.link.started().await;
+    let stray: u32 = stage.link.logged("stray ").await.parse().unwrap();
+    assert!(!is_gone(stray));
+    kill(process);
+    stage.link.exited().await;
+    assert_goes(stray).await;
+    stage.end().await;
+}

@@ -1,0 +1,114 @@
+//! Processes that left their group, as daemons do: known by the temporary directory that every program is given, and ended
+//! with the program that started them.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tracing::warn;
+
+/// Looks at all processes: one that was just being started is seen by the next.
+const LOOKS: usize = 3;
+
+/// Which directories are meant.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// The one.
+    Exact,
+    /// Those below it.
+    Below,
+}
+
+/// Ends what left the group of a program that has ended.
+pub(crate) async fn sweep(directory: PathBuf) {
+    // A panic has been told by its hook, and costs at most a stray.
+    let _panicked = tokio::task::spawn_blocking(move || end_strays(&directory)).await;
+}
+
+/// Ends the processes whose temporary directory is this one. Blocks for a few milliseconds.
+fn end_strays(directory: &Path) {
+    end_all(directory, Reach::Exact);
+}
+
+/// Ends the processes whose temporary directory is below this one: leftovers of a task manager that was killed.
+pub(crate) fn end_strays_below(directory: &Path) {
+    end_all(directory, Reach::Below);
+}
+
+fn end_all(directory: &Path, reach: Reach) {
+    for _ in 0..LOOKS {
+        let Ok(entries) = fs::read_dir("/proc") else { return };
+        let ids = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ended = ids
+            .filter_map(Pid::from_raw)
+            .filter(|id| end_if_meant(*id, directory, reach))
+            .count();
+        if ended == 0 {
+            return;
+        }
+        warn!(directory = %directory.display(), processes = ended, "ended processes that a program left behind");
+    }
+}
+
+/// Ends a process if its environment says that it is meant.
+fn end_if_meant(id: Pid, directory: &Path, reach: Reach) -> bool {
+    if !is_meant(id, directory, reach) {
+        return false;
+    }
+    // The number may go to another process at any time. The descriptor stays with the one that is looked at now.
+    let Ok(process) = pidfd_open(id, PidfdFlags::empty()) else {
+        return false;
+    };
+    is_meant(id, directory, reach) && pidfd_send_signal(&process, Signal::KILL).is_ok()
+}
+
+/// What cannot be read belongs to somebody else, or is gone.
+fn is_meant(id: Pid, directory: &Path, reach: Reach) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{}/environ", id.as_raw_nonzero())) else {
+        return false;
+    };
+    let mut variables = environment.split(|byte| *byte == 0);
+    let temporary = variables.find_map(|variable| variable.strip_prefix(b"TMPDIR="));
+    let rest = temporary.and_then(|temporary| temporary.strip_prefix(directory.as_os_str().as_bytes()));
+    rest.is_some_and(|rest| match reach {
+        Reach::Exact => rest.is_empty(),
+        Reach::Below => rest.starts_with(b"/"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper(temporary: &Path) -> Child {
+        Command::new("sleep")
+            .arg("1000")
+            .env("TMPDIR", temporary)
+            .spawn()
+            .unwrap()
+    }
+
+    fn is_killed(mut process: Child) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        process.wait().unwrap().signal() == Some(9)
+    }
+
+    #[test]
+    fn processes_of_the_directory_are_ended_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let (mine, other) = (root.path().join("worker-1"), root.path().join("worker-10"));
+        let (stray, mut neighbour) = (sleeper(&mine), sleeper(&other));
+        end_strays(&mine);
+        assert!(is_killed(stray));
+        assert!(neighbour.try_wait().unwrap().is_none());
+        end_strays_below(&other);
+        assert!(neighbour.try_wait().unwrap().is_none());
+        end_strays_below(root.path());
+        assert!(is_killed(neighbour));
+    }
+}
