@@ -6,6 +6,10 @@ source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/config.sh"
 STREAMD=$(find_binary streamd)
 STREAMCTL=$(find_binary streamctl)
 
+# Where commands go by default may be another cluster. Task managers find theirs by the configuration: by its port, or by the
+# address that the job manager writes down, also when it is started again and gets another one.
+unset STREAMD_JOBMANAGER
+
 # How many task managers.
 task_managers() {
     local workers="$STREAMD_CONF_DIR/workers"
@@ -32,6 +36,6 @@ start_daemon jobmanager "$@"
 address=${READY#jobmanager }
 printf 'Started job manager at %s.\n' "$address"
 for ((started = 0; started < count; started++)); do
-    STREAMD_JOBMANAGER=$address start_daemon taskmanager "$@"
+    start_daemon taskmanager "$@"
 done
 "$STREAMCTL" -m "$address" cluster wait --task-managers "$count" --timeout "${STREAMD_START_TIMEOUT:-30s}"

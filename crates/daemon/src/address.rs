@@ -43,6 +43,14 @@ pub async fn find_address(settings: &Settings) -> Result<String, CodedError> {
     tokio::time::timeout(patience, written).await.map_err(|_| missing)
 }
 
+/// Where the job manager of this machine writes its address; `None` where the configuration names it.
+pub fn address_file(settings: &Settings) -> Option<PathBuf> {
+    match settings.configuration.job_manager_address() {
+        Some(_) => None,
+        None => Some(settings.directories.pid.join(ADDRESS_FILE)),
+    }
+}
+
 /// The address that the configuration names, or that the job manager of this machine has written down.
 fn read_address(settings: &Settings) -> Result<String, CodedError> {
     if let Some(address) = settings.configuration.job_manager_address() {

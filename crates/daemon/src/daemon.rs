@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use clap::Parser;
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::options::keys;
 use streamd_core::time::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
-use crate::address::{AddressFile, find_address, job_manager_address};
+use crate::address::{AddressFile, address_file, find_address, job_manager_address};
 use crate::arguments::{Arguments, ConfigArguments, Daemon, DaemonArguments, TaskManagerArguments};
 use crate::configuration::Settings;
+use crate::exposure::check_exposure;
 use crate::job_manager;
 use crate::lock::InstanceLock;
 use crate::logging;
@@ -82,8 +84,11 @@ fn clock() -> Arc<dyn Clock> {
 
 async fn run_job_manager(settings: &Settings) -> Result<(), CodedError> {
     let mut termination = Termination::listen()?;
+    // What the configuration says is checked before anything is made.
+    check_exposure(&settings.configuration, keys::JOB_MANAGER_BIND_HOST).await?;
+    let options = job_manager::options(settings)?;
     let _lock = InstanceLock::take(&settings.directories.working, "jobmanager.lock", "job manager")?;
-    let job_manager = job_manager::start(settings, clock()).await?;
+    let job_manager = job_manager::start(settings, options, clock()).await?;
     let address = job_manager_address(&settings.configuration, job_manager.address());
     let file = AddressFile::write(&settings.directories.pid, &address)?;
     announce(&format!("jobmanager {address}"));
@@ -95,14 +100,15 @@ async fn run_job_manager(settings: &Settings) -> Result<(), CodedError> {
 
 async fn run_task_manager(settings: &Settings, job_manager: Option<String>) -> Result<(), CodedError> {
     let mut termination = Termination::listen()?;
-    let address = match job_manager {
-        Some(address) => address,
+    check_exposure(&settings.configuration, keys::TASK_MANAGER_BIND_HOST).await?;
+    let (address, file) = match job_manager {
+        Some(address) => (address, None),
         None => tokio::select! {
-            found = find_address(settings) => found?,
+            found = find_address(settings) => (found?, address_file(settings)),
             () = termination.requested() => return Ok(()),
         },
     };
-    let task_manager = task_manager::start(settings, &address, clock()).await?;
+    let task_manager = task_manager::start(settings, &address, file, clock()).await?;
     tokio::select! {
         registered = task_manager.registered() => {
             registered?;
@@ -118,10 +124,13 @@ async fn run_task_manager(settings: &Settings, job_manager: Option<String>) -> R
 
 async fn run_local(settings: &Settings) -> Result<(), CodedError> {
     let mut termination = Termination::listen()?;
+    check_exposure(&settings.configuration, keys::JOB_MANAGER_BIND_HOST).await?;
+    check_exposure(&settings.configuration, keys::TASK_MANAGER_BIND_HOST).await?;
+    let options = job_manager::options(settings)?;
     let _lock = InstanceLock::take(&settings.directories.working, "jobmanager.lock", "job manager")?;
-    let job_manager = job_manager::start(settings, clock()).await?;
+    let job_manager = job_manager::start(settings, options, clock()).await?;
     let address = job_manager_address(&settings.configuration, job_manager.address());
-    let task_manager = task_manager::start(settings, &address, clock()).await?;
+    let task_manager = task_manager::start(settings, &address, None, clock()).await?;
     let file = AddressFile::write(&settings.directories.pid, &address)?;
     announce(&format!("jobmanager {address}"));
     let outcome = tokio::select! {

@@ -12,15 +12,23 @@ use streamd_jobmanager::{JobManager, JobManagerOptions, RunningJobManager};
 use crate::configuration::Settings;
 use crate::job_settings::{job_defaults, job_settings};
 
-/// Starts a job manager with the options that the configuration gives it.
-pub async fn start(settings: &Settings, clock: Arc<dyn Clock>) -> Result<RunningJobManager, CodedError> {
-    let options = options(&settings.configuration, &settings.directories)?;
+/// The options that the configuration gives a job manager. Makes nothing.
+pub fn options(settings: &Settings) -> Result<JobManagerOptions, CodedError> {
+    options_of(&settings.configuration, &settings.directories)
+}
+
+/// Starts a job manager.
+pub async fn start(
+    settings: &Settings,
+    options: JobManagerOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<RunningJobManager, CodedError> {
     let configuration = settings.configuration.clone();
     let resolve = Arc::new(move |settings: &_, _graph: &_| job_settings(&configuration, settings));
     JobManager::start(options, clock, resolve).await
 }
 
-fn options(configuration: &Configuration, directories: &Directories) -> Result<JobManagerOptions, CodedError> {
+fn options_of(configuration: &Configuration, directories: &Directories) -> Result<JobManagerOptions, CodedError> {
     check_heartbeat(configuration)?;
     Ok(JobManagerOptions {
         bind_address: bind_address(configuration),
@@ -77,16 +85,16 @@ pub fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn options_of(settings: &[&str]) -> Result<JobManagerOptions, CodedError> {
+    fn options_from(settings: &[&str]) -> Result<JobManagerOptions, CodedError> {
         let settings = settings.iter().chain(&["process.working-dir=/w"]);
         let configuration = Configuration::default().with_arguments(settings).unwrap();
         let directories = Directories::of(&configuration, |_| None).unwrap();
-        options(&configuration, &directories)
+        options_of(&configuration, &directories)
     }
 
     #[test]
     fn every_setting_reaches_the_job_manager() {
-        let options = options_of(&[
+        let options = options_from(&[
             "jobmanager.bind-host=::",
             "jobmanager.rpc.port=0",
             "heartbeat.interval=1 s",
@@ -116,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_time_out_that_one_lost_message_reaches_is_refused() {
-        let error = options_of(&["heartbeat.interval=8 s"]).unwrap_err();
+        let error = options_from(&["heartbeat.interval=8 s"]).unwrap_err();
         assert_eq!(
             error.message,
             "`heartbeat.timeout` (10 s, from the default) is less than twice `heartbeat.interval` (8 s, from `-D`)"

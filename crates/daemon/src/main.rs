@@ -21,6 +21,7 @@ mod job_settings;
 mod task_manager;
 
 mod address;
+mod exposure;
 mod lock;
 mod logging;
 mod show;

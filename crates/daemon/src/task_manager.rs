@@ -1,5 +1,6 @@
 //! From the configuration to the options of a task manager.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use streamd_core::error::{CodedError, ErrorCode};
@@ -13,14 +14,20 @@ use crate::configuration::Settings;
 const MAX_ON_ONE_MACHINE: u32 = 256;
 
 /// Starts a task manager with the options that the configuration gives it, in the first directories that no other one uses.
+/// `address_file` is where a job manager that is started again writes its address.
 pub async fn start(
     settings: &Settings,
     job_manager: &str,
+    address_file: Option<PathBuf>,
     clock: Arc<dyn Clock>,
 ) -> Result<RunningTaskManager, CodedError> {
+    check_bind_host(&settings.configuration)?;
     let mut number = 0;
     loop {
-        let options = options(&settings.configuration, &settings.directories, job_manager, number);
+        let options = TaskManagerOptions {
+            address_file: address_file.clone(),
+            ..options(&settings.configuration, &settings.directories, job_manager, number)
+        };
         match TaskManager::start(options, clock.clone()).await {
             Err(error) if error.code == ErrorCode::AlreadyRunning && number + 1 < MAX_ON_ONE_MACHINE => number += 1,
             outcome => return outcome,
@@ -50,6 +57,23 @@ fn options(
     }
 }
 
+/// Workers listen only when a job comes: a host that they could not listen on is better told now.
+fn check_bind_host(configuration: &Configuration) -> Result<(), CodedError> {
+    let host = configuration.get(keys::TASK_MANAGER_BIND_HOST);
+    match std::net::TcpListener::bind((host.as_str(), 0)) {
+        Ok(_free) => Ok(()),
+        Err(error) => Err(CodedError::caused(
+            ErrorCode::InvalidConfiguration,
+            format!("workers cannot listen on `{host}`"),
+            &error,
+        )
+        .with_hint(format!(
+            "set `{}` to an address of this machine",
+            keys::TASK_MANAGER_BIND_HOST.key()
+        ))),
+    }
+}
+
 fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
 }
@@ -57,7 +81,6 @@ fn processors() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
     use std::time::Duration;
 
     #[test]

@@ -8,12 +8,21 @@ use super::location::{absolute_directory, absolute_location};
 use super::value::{Setting, parse_duration, parse_float, parse_host, parse_integer, parse_size};
 
 /// A configuration key together with the Rust type of its value.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct ConfigOption<T> {
     /// What the table says about it.
     pub definition: &'static Definition,
     value: PhantomData<fn() -> T>,
 }
+
+// Derived, these would ask the value to be copied, of which there is none here.
+impl<T> Clone for ConfigOption<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for ConfigOption<T> {}
 
 impl<T: Setting> ConfigOption<T> {
     pub(super) const fn new(definition: &'static Definition) -> Self {

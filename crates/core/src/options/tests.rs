@@ -207,6 +207,10 @@ fn a_wrong_value_is_refused_with_file_line_and_key() {
             "expected a whole number from 1 to 32768, found `1000",
         ),
         (
+            "parallelism.default: 99999999999999999999999",
+            "expected a whole number from 1 to 32768, found `99999999999999999999999`",
+        ),
+        (
             "parallelism.default: ٣",
             "expected a whole number from 1 to 32768, found `٣`",
         ),

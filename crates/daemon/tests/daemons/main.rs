@@ -1,6 +1,9 @@
 //! The daemons as processes: started, found, refused, ended.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod ends;
+mod refusals;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -13,9 +16,13 @@ struct Daemon {
 
 impl Daemon {
     fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_logging_to(Stdio::null(), data, arguments)
+    }
+
+    fn start_logging_to(log: Stdio, data: &Path, arguments: &[&str]) -> Self {
         let mut process = command(data, arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
@@ -29,9 +36,13 @@ impl Daemon {
         line.trim_end().to_owned()
     }
 
-    fn end(mut self) -> Option<i32> {
+    fn ask_to_end(&self) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.ask_to_end();
         self.process.wait().unwrap().code()
     }
 }
