@@ -6,5 +6,7 @@
 pub mod sink;
 pub mod source;
 
+mod place;
+
 pub use sink::FileSink;
 pub use source::FileSource;

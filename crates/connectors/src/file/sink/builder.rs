@@ -14,6 +14,7 @@ use super::committable::FileCommittable;
 use super::directory;
 use super::encoder::{self, EncodeBatch, EncodeError};
 use super::writer::FileWriter;
+use crate::file::place::from_root;
 
 /// Writes records into files of a folder, one for each subtask and interval between checkpoints that has records.
 ///
@@ -86,10 +87,7 @@ impl<T> FileSink<T> {
     }
 
     pub(super) fn absolute_directory(&self) -> Result<PathBuf, ConnectorError> {
-        std::path::absolute(&self.directory).map_err(|cause| {
-            let message = format!("cannot find the output folder `{}`", self.directory.display());
-            ConnectorError::caused(message, cause)
-        })
+        from_root("output folder", &self.directory)
     }
 
     pub(super) fn directory_text(&self, directory: &Path) -> Result<String, ConnectorError> {

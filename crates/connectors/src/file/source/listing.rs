@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use streamd_core::source::ConnectorError;
 
 use super::split::{FileSplit, HEAD_BYTES, fingerprint};
+use crate::file::place::from_root;
 
 /// How deep folders may nest: deeper is taken for a symbolic link that leads back.
 const MAX_DEPTH: usize = 32;
@@ -24,8 +25,7 @@ struct Listed {
 
 /// The splits of the file or folder `root`. `split_size` is the aim for files that may be cut; `None` cuts none.
 pub(super) fn enumerate(root: &Path, split_size: Option<u64>) -> Result<Vec<FileSplit>, ConnectorError> {
-    let root = std::path::absolute(root)
-        .map_err(|cause| ConnectorError::caused(format!("cannot read the input `{}`", root.display()), cause))?;
+    let root = from_root("input", root)?;
     let mut paths = Vec::new();
     collect(&root, 0, &mut paths)?;
     if paths.is_empty() {
