@@ -29,6 +29,9 @@ pub const MAX_DURATION_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 /// Checks a plan. Returns what the user should know about it.
 pub fn validate(graph: &JobGraph) -> Result<Vec<String>, CodedError> {
     check_size(graph)?;
+    if graph.name.trim().is_empty() {
+        return Err(refused("job has no name".to_owned()).with_hint("name it, as in env.execute(\"flights\")"));
+    }
     check_name("job", &graph.name)?;
     for vertex in &graph.vertices {
         check_vertex(vertex)?;
@@ -43,8 +46,11 @@ pub fn validate(graph: &JobGraph) -> Result<Vec<String>, CodedError> {
     Ok(warnings(graph))
 }
 
+/// A plan that nobody's code asks for has come from an SDK that is not the cluster's, or from none: the hint that most
+/// refusals replace.
 fn refused(message: String) -> CodedError {
     CodedError::new(ErrorCode::InvalidJobGraph, message)
+        .with_hint("build the application with the SDK of the cluster's version")
 }
 
 fn check_size(graph: &JobGraph) -> Result<(), CodedError> {

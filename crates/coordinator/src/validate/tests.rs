@@ -61,6 +61,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
     vec![
         ("no operators", Box::new(|graph| graph.vertices.clear())),
         ("version", Box::new(|graph| graph.version = PLAN_VERSION + 1)),
+        ("has no name", Box::new(|graph| graph.name = " ".to_owned())),
         ("has parallelism 0", Box::new(|graph| graph.vertices[0].parallelism = 0)),
         (
             "has parallelism 32769",
