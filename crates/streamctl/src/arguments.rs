@@ -119,10 +119,7 @@ pub fn parsed_job_id(text: &str) -> Result<JobId, Failure> {
 
 /// The error for a verb without a job.
 pub fn no_job(verb: &str) -> Failure {
-    Failure::usage(
-        format!("a job id is missing: specify the job to {verb}"),
-        LIST_THEM,
-    )
+    Failure::usage(format!("a job id is missing: specify the job to {verb}"), LIST_THEM)
 }
 
 const LIST_THEM: &str = "list the jobs with `streamctl list -a`";

@@ -16,8 +16,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(900);
 const MUTE: &str = "what listens there does not answer";
 
 /// What to do about a job manager that is not there.
-pub(super) const START_OR_NAME: &str =
-    "start a cluster with bin/start-cluster.sh, or name another with -m HOST:PORT";
+pub(super) const START_OR_NAME: &str = "start a cluster with bin/start-cluster.sh, or name another with -m HOST:PORT";
 
 /// How messages call the job manager at an address.
 pub fn job_manager_peer(address: &str) -> String {

@@ -6,7 +6,7 @@ use streamd_core::error::{CodedError, ErrorCode};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
-use super::connection::{connect, job_manager_peer, START_OR_NAME};
+use super::connection::{START_OR_NAME, connect, job_manager_peer};
 use crate::limits::{CONTROL_MESSAGE_BYTES, DEFAULT_DEADLINE, dispatcher_client};
 use crate::proto;
 use crate::status::from_status;

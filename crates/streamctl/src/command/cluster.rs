@@ -123,11 +123,16 @@ async fn look(session: &Session) -> Result<GetClusterResponse, Failure> {
 
 fn size(cluster: &GetClusterResponse) -> String {
     format!(
-        "{} task managers with {} slots, {} of them free",
-        cluster.task_managers.len(),
-        cluster.slots_total,
+        "{} with {}, {} of them free",
+        counted(cluster.task_managers.len(), "task manager"),
+        counted(cluster.slots_total as usize, "slot"),
         cluster.slots_free
     )
+}
+
+/// A number and its noun.
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn print(address: &str, cluster: &GetClusterResponse, output: &mut Output) -> Result<(), Failure> {
@@ -138,8 +143,12 @@ fn print(address: &str, cluster: &GetClusterResponse, output: &mut Output) -> Re
     ))?;
     for task_manager in &cluster.task_managers {
         output.line(&format!(
-            "{} : {} : {} slots, {} free (process {})",
-            task_manager.id, task_manager.host, task_manager.slots, task_manager.free_slots, task_manager.process_id
+            "{} : {} : {}, {} free (process {})",
+            task_manager.id,
+            task_manager.host,
+            counted(task_manager.slots as usize, "slot"),
+            task_manager.free_slots,
+            task_manager.process_id
         ))?;
     }
     output.object(&Status {

@@ -128,10 +128,11 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
         }
     }
     for worker in &job.workers {
-        output.line(&format!(
-            "  {} : {} (process {})",
-            worker.worker, worker.task_manager, worker.process_id
-        ))?;
+        let process = match worker.process_id {
+            0 => "starting".to_owned(),
+            id => format!("process {id}"),
+        };
+        output.line(&format!("  {} : {} ({process})", worker.worker, worker.task_manager))?;
     }
     for failure in &job.failures {
         output.line(&format!("  Failure: {}", failure.message))?;

@@ -30,7 +30,7 @@ fn the_cluster_shows_its_task_managers_and_slots() {
     assert_eq!(
         fake.run(&["cluster", "status"]),
         done(format!(
-            "Job manager {address}, version 0.1.0: 1 task managers with 4 slots, 3 of them free\n\
+            "Job manager {address}, version 0.1.0: 1 task manager with 4 slots, 3 of them free\n\
              tm-1 : localhost : 4 slots, 3 free (process 77)\n"
         ))
     );
@@ -59,7 +59,7 @@ fn waiting_ends_when_the_cluster_is_as_large_as_wanted() {
         Ran {
             code: 6,
             stdout: String::new(),
-            stderr: "error: the cluster is not ready after 50 ms: it has 1 task managers with 4 slots, 3 of them free [SD-0307]\n\
+            stderr: "error: the cluster is not ready after 50 ms: it has 1 task manager with 4 slots, 3 of them free [SD-0307]\n\
                      hint: look into the logs of the job manager and task managers\n"
                 .to_owned(),
         }

@@ -36,14 +36,115 @@ fn a_malformed_call_ends_with_2_and_nothing_on_stdout() {
         &["list", "--timeout", "5"],
         &["list", "--output", "xml"],
         &["-m", "http://localhost:1", "list", "-r", "--output", "json"],
+        &["-m", "", "cancel", JOB],
+        &["-m", "nohost", "status", JOB],
+        &["-m", "a:b:c", "status", JOB],
+        &["-m", "127.0.0.1:0", "status", JOB],
+        &["-m", "127.0.0.1:65536", "status", JOB],
+        &["-m", "::1:1", "status", JOB],
+        &["-m", "no such host:1", "status", JOB],
+        &["-m", "127.0.0.1:1\u{1b}[2J", "status", JOB],
+        &["list", "--timeout", "0"],
+        &["list", "--timeout", "-1s"],
+        &["list", "--timeout", "99999999999999999999s"],
+        &["list", "-r", "-r"],
+        &["list", "--output", "json", "--output", "json"],
+        &["list", "extra"],
+        &["cancel", ""],
+        &["cancel", "--", "-x"],
+        &["cancel", JOB, JOB],
+        &["cancel", "fd72014d4c864993a2e5a9287b4a9c5٣"],
+        &["status", "\u{1b}]0;evil\u{7}"],
+        &["stop", "-p"],
+        &["savepoint", JOB, ""],
+        &["savepoint", JOB, "file://host/x"],
+        &["savepoint", "-d"],
+        &["savepoint", "-d", ""],
+        &["savepoint", "-d", "/x", JOB],
+        &["savepoint", "--request-id", "1", JOB],
+        &["run", "--parallelism", "", "app"],
+        &["run", "--parallelism", "٣", "app"],
+        &["run", "--parallelism", "32769", "app"],
+        &["run", "-p", "1", "-p", "2", "app"],
+        &["run", "-D", "=x", "app"],
+        &["run", "-D", "execution.checkpointing.intervall=1s", "app"],
+        &["run", "-D", "execution.checkpointing.interval=-1s", "app"],
+        &["run", "-D", "execution.checkpointing.interval=1", "app"],
+        &["run", "-D", "security.allow-insecure-bind=true", "app"],
+        &["run", "-s", "", "app"],
+        &["run", "-s", "file://host/x", "app"],
+        &["run", "/dev/null"],
+        &["run", "/dev/zero"],
+        &["run", "-n"],
+        &["info"],
+        &["cluster", "fly"],
+        &["cluster", "wait", "--task-managers", "-1"],
+        &["cluster", "wait", "--slots", "x"],
+        &["completions"],
+        &["completions", "fish2"],
+        &["man"],
+        &["help", "nonsense"],
+        &["--conf", "/nonexistent", "list"],
+        &["--conf", "/etc/passwd", "list"],
+        &["--conf", "", "list"],
     ];
-    for call in calls {
-        let ran = run_with(&[], call);
+    let long = "a".repeat(100_000);
+    let long: &[&str] = &["cancel", &long];
+    for call in calls.iter().chain([&long]) {
+        let ran = run_with(&[("RUST_BACKTRACE", "1")], call);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{call:?} {ran:?}");
-        assert!(
-            !ran.stderr.is_empty() && !ran.stderr.contains("panicked"),
-            "{call:?} {ran:?}"
-        );
+        assert!(is_helpful(&ran.stderr), "{call:?} {ran:?}");
+    }
+}
+
+/// Whether a refusal says what is wrong and what to do, and nothing that only its authors understand.
+fn is_helpful(stderr: &str) -> bool {
+    let by_us = stderr.starts_with("error: ") && stderr.contains("]\nhint: ") && stderr.lines().count() == 2;
+    let for_programs = stderr.starts_with("{\"error\":{\"code\":") && stderr.contains("\"hint\":\"");
+    let by_the_parser = stderr.starts_with("error: ") && stderr.contains("For more information, try '--help'");
+    let is_help = stderr.contains("Usage: ") && stderr.contains("Commands:");
+    let is_clean = !["panicked", "backtrace", "\u{1b}"]
+        .iter()
+        .any(|word| stderr.contains(word));
+    is_clean && stderr.len() < 10_000 && (by_us || for_programs || by_the_parser || is_help)
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = OsStr::from_bytes(b"\xff\xfe");
+    for before in [&["cancel"] as &[&str], &["list"], &["run", "/bin/true"]] {
+        let output = command(&[], before).arg(bytes).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{before:?} {stderr}");
+        assert!(is_helpful(&stderr), "{before:?} {stderr}");
+    }
+}
+
+#[test]
+fn a_server_of_another_kind_is_told_from_a_cluster_in_time() {
+    use std::io::Read;
+    let greetings: &[&[u8]] = &[
+        b"",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x28",
+        &[0; 1000],
+    ];
+    for greeting in greetings {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let greeting = greeting.to_vec();
+        // Ends with the connection, which the client closes.
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            connection.write_all(&greeting).unwrap();
+            drop(connection.read_to_end(&mut Vec::new()));
+        });
+        let ran = run_with(&[], &["-m", &address, "status", JOB, "--timeout", "3s"]);
+        assert_eq!(ran.code, 6, "{ran:?}");
+        assert!(is_helpful(&ran.stderr) && ran.stderr.contains(&address), "{ran:?}");
     }
 }
 
@@ -185,5 +286,8 @@ fn manual_pages_are_written_for_every_command() {
     ] {
         assert!(directory.path().join(page).exists(), "{page}");
     }
-    assert_eq!(run_with(&[], &["man", "/nonexistent"]).code, 5);
+    for nowhere in ["/nonexistent", "/etc/passwd"] {
+        let ran = run_with(&[], &["man", nowhere]);
+        assert!(ran.code == 5 && is_helpful(&ran.stderr), "{ran:?}");
+    }
 }

@@ -124,8 +124,10 @@ fn an_attached_run_ends_with_1_when_the_job_fails_or_is_cancelled() {
     let ran = running_to(job("flights", JobState::Canceled)).run(&["run", APPLICATION]);
     assert_eq!(ran.code, 1);
     assert!(
-        ran.stderr
-            .ends_with(&format!("error: job `{JOB}` was cancelled [SD-0406]\n")),
+        ran.stderr.ends_with(&format!(
+            "error: job `{JOB}` was cancelled [SD-0406]\n\
+             hint: somebody else ended it, with `streamctl cancel`\n"
+        )),
         "{ran:?}"
     );
 }
