@@ -24,6 +24,31 @@ pub trait State: Clone + Send + Sync + 'static {
     /// Reads a value back. Errors if the bytes are no value of this type.
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError>;
 
+    /// The schema of a list of values. Only `u8` has one of its own: a list of bytes is [`DataType::Bytes`].
+    #[doc(hidden)]
+    fn list_data_type() -> DataType {
+        DataType::List(Box::new(Self::data_type()))
+    }
+
+    /// Appends the canonical encoding of a list.
+    #[doc(hidden)]
+    fn encode_list(list: &[Self], row: &mut Vec<u8>) {
+        write_count(row, list.len());
+        list.iter().for_each(|element| element.encode(row));
+    }
+
+    /// Reads a list back.
+    #[doc(hidden)]
+    fn decode_list(row: &mut RowReader<'_>) -> Result<Vec<Self>, RowError> {
+        let count = row.count()?;
+        // Reserve for no more elements than bytes are left: a forged count must not allocate.
+        let mut list = Vec::with_capacity(count.min(row.remaining().len()));
+        for _ in 0..count {
+            list.push(Self::decode(row)?);
+        }
+        Ok(list)
+    }
+
     /// The hash that places a key: XXH3-64 of the canonical encoding. Stable for ever (see [`crate::key_group`]).
     fn stable_hash(&self) -> u64 {
         // The buffer is taken out while it is used: an `encode` that hashes on its own finds an empty one.
@@ -62,8 +87,10 @@ pub fn from_row<T: State>(row: &[u8]) -> Result<T, RowError> {
 }
 
 macro_rules! fixed_width {
-    ($($rust:ty => $data_type:ident),* $(,)?) => {$(
+    ($($rust:ty => $data_type:ident { $($more:item)* }),* $(,)?) => {$(
         impl State for $rust {
+            $($more)*
+
             fn data_type() -> DataType {
                 DataType::$data_type
             }
@@ -87,9 +114,22 @@ macro_rules! fixed_width {
 }
 
 fixed_width! {
-    i8 => Int8, i16 => Int16, i32 => Int32, i64 => Int64,
-    u8 => UInt8, u16 => UInt16, u32 => UInt32, u64 => UInt64,
-    f32 => Float32, f64 => Float64,
+    i8 => Int8 {}, i16 => Int16 {}, i32 => Int32 {}, i64 => Int64 {},
+    u16 => UInt16 {}, u32 => UInt32 {}, u64 => UInt64 {},
+    f32 => Float32 {}, f64 => Float64 {},
+    u8 => UInt8 {
+        fn list_data_type() -> DataType {
+            DataType::Bytes
+        }
+
+        fn encode_list(list: &[u8], row: &mut Vec<u8>) {
+            write_bytes(row, list);
+        }
+
+        fn decode_list(row: &mut RowReader<'_>) -> Result<Vec<u8>, RowError> {
+            row.bytes().map(<[u8]>::to_vec)
+        }
+    },
 }
 
 impl State for bool {
@@ -179,37 +219,29 @@ impl<T: State> State for Option<T> {
 
 impl<T: State> State for Vec<T> {
     fn data_type() -> DataType {
-        DataType::List(Box::new(T::data_type()))
+        T::list_data_type()
     }
 
     fn encode(&self, row: &mut Vec<u8>) {
-        write_count(row, self.len());
-        self.iter().for_each(|element| element.encode(row));
+        T::encode_list(self, row);
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let count = row.count()?;
-        // Reserve for no more elements than bytes are left: a forged count must not allocate.
-        let mut list = Self::with_capacity(count.min(row.remaining().len()));
-        for _ in 0..count {
-            list.push(T::decode(row)?);
-        }
-        Ok(list)
+        T::decode_list(row)
     }
 }
 
 impl<T: State, const N: usize> State for [T; N] {
     fn data_type() -> DataType {
-        DataType::List(Box::new(T::data_type()))
+        T::list_data_type()
     }
 
     fn encode(&self, row: &mut Vec<u8>) {
-        write_count(row, N);
-        self.iter().for_each(|element| element.encode(row));
+        T::encode_list(self, row);
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let list = Vec::<T>::decode(row)?;
+        let list = T::decode_list(row)?;
         let count = list.len() as u64;
         list.try_into().map_err(|_| RowError::Invalid {
             what: "the length of an array",
@@ -339,6 +371,18 @@ mod tests {
             let row = to_row(&value);
             prop_assert!(from_row::<Everything>(&row[..cut.index(row.len())]).is_err());
         }
+    }
+
+    #[test]
+    fn a_list_of_bytes_is_bytes() {
+        assert_eq!(Vec::<u8>::data_type(), DataType::Bytes);
+        assert_eq!(Vec::<i8>::data_type(), DataType::List(Box::new(DataType::Int8)));
+        assert_eq!(
+            to_row(&vec![1u8, 2]),
+            to_row(&vec![1i8, 2]),
+            "the encoding is that of any list"
+        );
+        assert_eq!(from_row::<[u8; 3]>(&to_row(&[7u8; 3])), Ok([7; 3]));
     }
 
     #[test]

@@ -148,7 +148,8 @@ pub trait Operator<In, Out>: Send + 'static {
         Ok(())
     }
 
-    /// Takes all records out of `input`, and appends what it emits to `output`.
+    /// Takes records out of `input`, the first ones first, and appends what it emits to `output`. An operator that emits many
+    /// records for one may leave some for the next call, which follows at once: batches are to stay in the cache.
     fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError>;
 
     /// Nothing more to read for now.
@@ -208,8 +209,13 @@ where
     O: Operator<In, Out>,
 {
     fn process(&mut self, batch: &mut Vec<In>) -> Result<(), TaskError> {
-        self.operator.process(batch, &mut self.output)?;
-        self.next.process(&mut self.output)
+        loop {
+            self.operator.process(batch, &mut self.output)?;
+            self.next.process(&mut self.output)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {

@@ -1,6 +1,9 @@
 use crate::chain::Operator;
 use crate::error::TaskError;
-use crate::record::Collector;
+use crate::record::{BATCH_RECORDS, Collector};
+
+/// After how many records the size of the output is looked at: what is left of the input is moved up each time.
+const RECORDS_AT_ONCE: usize = 64;
 
 /// Any number of records out for each record in.
 pub struct FlatMap<F>(pub F);
@@ -10,8 +13,11 @@ where
     F: FnMut(In, &mut Collector<'_, Out>) + Send + 'static,
 {
     fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError> {
-        let mut collector = Collector::new(output);
-        input.drain(..).for_each(|record| (self.0)(record, &mut collector));
+        while output.len() < BATCH_RECORDS && !input.is_empty() {
+            let some = input.len().min(RECORDS_AT_ONCE);
+            let mut collector = Collector::new(output);
+            input.drain(..some).for_each(|record| (self.0)(record, &mut collector));
+        }
         Ok(())
     }
 }
