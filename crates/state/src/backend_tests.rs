@@ -58,7 +58,7 @@ fn a_name_is_registered_once() {
 #[test]
 fn a_type_that_no_snapshot_could_describe_is_refused() {
     type Deep<T> = Vec<Vec<Vec<Vec<Vec<Vec<Vec<Vec<T>>>>>>>>;
-    let error = backend().register::<Deep<Deep<Deep<Deep<u8>>>>>("deep").unwrap_err();
+    let error = backend().register::<Deep<Deep<Deep<Deep<i8>>>>>("deep").unwrap_err();
     assert_eq!(
         error.to_string(),
         "the type of state `deep` nests 33 deep, more than 32"
