@@ -1,5 +1,7 @@
 //! The rules of the house. A rule that is worth having is checked here; one that is not checked is not a rule.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
