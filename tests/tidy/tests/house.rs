@@ -216,7 +216,10 @@ fn the_commands_can_be_run() {
     let mut commands = children(&root().join("bin"));
     commands.push(root().join(".ci/run"));
     // What has no interpreter line is sourced, not run.
-    for command in commands.into_iter().filter(|path| path.is_file() && read(path).starts_with("#!")) {
+    for command in commands
+        .into_iter()
+        .filter(|path| path.is_file() && read(path).starts_with("#!"))
+    {
         let mode = fs::metadata(&command).unwrap().permissions().mode();
         assert!(mode & 0o111 != 0, "{} has no run bit", shown(&command));
     }
