@@ -92,7 +92,9 @@ pub fn checkpointing_disabled() -> CodedError {
         ErrorCode::CheckpointingDisabled,
         "Checkpointing disabled. You can enable it via the execution environment of your job",
     )
-    .with_hint("add this line to the application: env.enable_checkpointing(Duration::from_secs(10))")
+    .with_hint(
+        "run the job with `-D execution.checkpointing.interval=10s`, or call env.enable_checkpointing in its code",
+    )
 }
 
 /// Refuses an operation that does not say where its savepoint goes.

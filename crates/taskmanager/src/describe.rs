@@ -1,6 +1,7 @@
 //! Having a program describe its job: it runs in describe mode, alone, limited in time and space, and leaves a plan.
 
 use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -24,6 +25,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines that are repeated of a program that failed without a panic: enough for the error of an argument parser.
 const LAST_LINES: usize = 8;
+
+/// The signal for a file that became longer than allowed.
+const SIGXFSZ: i32 = 25;
 
 /// Has programs describe their jobs.
 #[derive(Debug)]
@@ -219,7 +223,10 @@ fn failed(status: ExitStatus, name: &str, ended: &Ended) -> CodedError {
             exit_reason(status)
         ),
     )
-    .with_hint(advice.unwrap_or("correct its arguments or code; run by hand, it shows all of its output"))
+    .with_hint(advice.unwrap_or(match status.signal() {
+        Some(SIGXFSZ) => "it wrote more than a description may: leave that to sources and functions",
+        Some(_) | None => "correct its arguments or code; run by hand, it shows all of its output",
+    }))
 }
 
 /// What an application said, parted from the hint that it ended with, if it is one of ours.

@@ -191,6 +191,7 @@ impl Service {
         let id = self.shared.id.clone();
         loop {
             let Some(link) = self.register().await? else {
+                info!(task_manager = %id, "task manager ended");
                 return Ok(());
             };
             info!(task_manager = %id, slots = self.shared.options.slots, "registered");

@@ -12,7 +12,7 @@ use streamd_core::time::SystemClock;
 use streamd_jobmanager::embedded::{EmbeddedJob, InProcessWorkers, WorkerConnection, random_job_id, run_job};
 use streamd_jobmanager::{JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
 
-use crate::fake::FakeWorker;
+use crate::fake::{FakeWorker, Manners};
 use crate::fixture::{DEADLINE, graph};
 
 fn spec(parallelism: u32) -> JobSpec {
@@ -42,6 +42,7 @@ fn start(mut connection: WorkerConnection, fingerprint: String, at_once: Option<
             process_id: std::process::id(),
         },
         acknowledges: true,
+        manners: Manners::Good,
         running: BTreeSet::new(),
     };
     tokio::spawn(async move {

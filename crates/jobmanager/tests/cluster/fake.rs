@@ -28,6 +28,17 @@ pub struct Script {
     pub described: Result<JobGraph, CodedError>,
     /// Whether subtasks acknowledge savepoints and checkpoints.
     pub acknowledges: bool,
+    pub manners: Manners,
+}
+
+/// How workers behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manners {
+    Good,
+    /// User code blocks: they end when they are killed, not when they are told.
+    Blocked,
+    /// Their processes run, and never report for work.
+    Silent,
 }
 
 impl Script {
@@ -35,6 +46,7 @@ impl Script {
         Self {
             described: Ok(graph),
             acknowledges: true,
+            manners: Manners::Good,
         }
     }
 
@@ -42,6 +54,7 @@ impl Script {
         Self {
             described: Err(CodedError::new(ErrorCode::DescribeFailed, message)),
             acknowledges: true,
+            manners: Manners::Good,
         }
     }
 }
@@ -194,10 +207,17 @@ impl Link {
                 process_id: 4711,
             },
             acknowledges: self.script.acknowledges,
+            manners: self.script.manners,
             running: BTreeSet::new(),
         };
         let (channel, workers, events) = (self.channel.clone(), self.workers.clone(), self.events.clone());
         tokio::spawn(async move {
+            let started = proto::WorkerStarted {
+                worker_id: id.0,
+                process_id: 4711,
+            };
+            // The link may be gone.
+            let _ = events.send(event(Event::WorkerStarted(started))).await;
             let killed = tokio::select! {
                 () = worker.run_over(channel) => false,
                 () = life.cancelled() => true,
@@ -225,11 +245,15 @@ impl Link {
 pub struct FakeWorker {
     pub registration: WorkerRegistration,
     pub acknowledges: bool,
+    pub manners: Manners,
     pub running: BTreeSet<SubtaskId>,
 }
 
 impl FakeWorker {
     async fn run_over(mut self, channel: Channel) {
+        if self.manners == Manners::Silent {
+            return std::future::pending().await;
+        }
         let (events, outgoing) = mpsc::channel(64);
         events
             .send(WorkerEvent::Registered(self.registration.clone()))
@@ -282,6 +306,7 @@ impl FakeWorker {
                 }
             }
             WorkerCommand::Finish { attempt } => self.report(attempt, ExecutionState::Finished, events).await,
+            WorkerCommand::Cancel { .. } | WorkerCommand::Shutdown if self.manners == Manners::Blocked => {}
             WorkerCommand::Cancel { attempt } => {
                 self.report(attempt, ExecutionState::Canceled, events).await;
                 self.running.clear();

@@ -6,7 +6,7 @@ use streamd_core::error::ErrorCode;
 use streamd_rpc::proto;
 use streamd_rpc::proto::wait_operation_response::Outcome;
 
-use crate::fake::Script;
+use crate::fake::{Manners, Script};
 use crate::fixture::{Cluster, DEADLINE, graph, state_of};
 
 const JOB: &str = "00000000000000000000000000000001";
@@ -227,6 +227,38 @@ async fn a_shutdown_suspends_jobs_and_keeps_their_checkpoints() {
         last = change.job;
     }
     assert_eq!(state_of(&last.unwrap()), proto::JobState::Suspended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_whose_user_code_blocks_ends_when_patience_does_and_its_workers_with_it() {
+    let cluster = Cluster::start_with(|options| options.job_defaults.cancel_timeout_ms = 100).await;
+    let blocked = Script {
+        manners: Manners::Blocked,
+        ..Script::running(graph(2, Some(1_000)))
+    };
+    let task_manager = cluster.task_manager("tm-1", 2, blocked).await;
+    cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    cluster.job_runs(JOB).await;
+    cluster.cancel(JOB).await.unwrap();
+    cluster.job_in_state(JOB, proto::JobState::Canceled).await;
+    no_worker_runs(&task_manager).await;
+    all_slots_are_free(&cluster, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_never_reports_for_work_fails_the_job_and_is_ended() {
+    let cluster = Cluster::start_with(|options| options.describe_timeout_ms = 100).await;
+    let silent = Script {
+        manners: Manners::Silent,
+        ..Script::running(graph(1, None))
+    };
+    let task_manager = cluster.task_manager("tm-1", 1, silent).await;
+    cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    let job = cluster.job_in_state(JOB, proto::JobState::Failed).await;
+    let failure = job.summary.unwrap().last_failure;
+    assert!(failure.contains("has not reported for work"), "{failure}");
+    no_worker_runs(&task_manager).await;
+    all_slots_are_free(&cluster, 1).await;
 }
 
 async fn all_slots_are_free(cluster: &Cluster, slots: u32) {

@@ -1,12 +1,13 @@
 //! Processes that left their group, as daemons do: known by the temporary directory that every program is given, and ended
 //! with the program that started them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tracing::warn;
+use tracing::info;
 
 /// Looks at all processes: one that was just being started is seen by the next.
 const LOOKS: usize = 3;
@@ -37,24 +38,26 @@ pub(crate) fn end_strays_below(directory: &Path) {
 }
 
 fn end_all(directory: &Path, reach: Reach) {
+    let mut ended = BTreeSet::new();
     for _ in 0..LOOKS {
         let Ok(entries) = fs::read_dir("/proc") else { return };
         let ids = entries
             .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let ended = ids
-            .filter_map(Pid::from_raw)
-            .filter(|id| end_if_meant(*id, directory, reach))
-            .count();
-        if ended == 0 {
-            return;
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let known = ended.len();
+        ended.extend(ids.filter(|id| end_if_meant(*id, directory, reach)));
+        if ended.len() == known {
+            break;
         }
-        warn!(directory = %directory.display(), processes = ended, "ended processes that a program left behind");
+    }
+    if !ended.is_empty() {
+        info!(directory = %directory.display(), processes = ended.len(), "ended processes that a program left behind");
     }
 }
 
 /// Ends a process if its environment says that it is meant.
-fn end_if_meant(id: Pid, directory: &Path, reach: Reach) -> bool {
+fn end_if_meant(id: i32, directory: &Path, reach: Reach) -> bool {
+    let Some(id) = Pid::from_raw(id) else { return false };
     if !is_meant(id, directory, reach) {
         return false;
     }
