@@ -168,8 +168,7 @@ impl Running {
             }
             match self.round() {
                 Ok(None) => {}
-                Ok(Some(Duration::MAX)) => self.parker.park(),
-                Ok(Some(wait)) => self.parker.park_timeout(wait),
+                Ok(Some(wait)) => self.sleep(wait),
                 Err(End::Failed(position, error)) if error.is_consequence() => {
                     return self.await_verdict(position, error);
                 }
@@ -193,6 +192,19 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => return End::Failed(position, error),
                 Err(RecvTimeoutError::Disconnected) => return End::Canceled,
             }
+        }
+    }
+
+    /// Sleeps until woken, or for as long. The time counts as back-pressure for the subtasks that wait for room.
+    fn sleep(&self, wait: Duration) {
+        let before = self.clock.monotonic_nanos();
+        match wait {
+            Duration::MAX => self.parker.park(),
+            wait => self.parker.park_timeout(wait),
+        }
+        let slept = self.clock.monotonic_nanos() - before;
+        for subtask in &self.subtasks {
+            subtask.count_sleep(slept);
         }
     }
 

@@ -182,6 +182,7 @@ pub struct Subtask {
     halted_at: Option<CheckpointId>,
     input_ended: bool,
     turns_since_flush: u32,
+    last_turn: Turn,
 }
 
 impl Subtask {
@@ -202,6 +203,7 @@ impl Subtask {
             halted_at: None,
             input_ended: false,
             turns_since_flush: 0,
+            last_turn: Turn::Waits(Duration::ZERO),
         }
     }
 
@@ -216,11 +218,19 @@ impl Subtask {
     }
 
     /// Adds what a turn took to its counters.
-    pub(crate) fn count_turn(&self, turn: Turn, nanos: u64) {
+    pub(crate) fn count_turn(&mut self, turn: Turn, nanos: u64) {
+        self.last_turn = turn;
         match turn {
             Turn::Worked => add(&self.counters.busy_ns, nanos),
             Turn::NoRoom => add(&self.counters.backpressured_ns, nanos),
             Turn::Waits(_) => {}
+        }
+    }
+
+    /// Adds the time that its slot slept after its last turn.
+    pub(crate) fn count_sleep(&self, nanos: u64) {
+        if self.last_turn == Turn::NoRoom {
+            add(&self.counters.backpressured_ns, nanos);
         }
     }
 

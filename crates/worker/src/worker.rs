@@ -20,6 +20,9 @@ use crate::attempt::{RunningAttempt, Surroundings};
 /// How often the counters of all subtasks go to the job master: often enough for a person who watches.
 const HEARTBEAT: Duration = Duration::from_millis(1000);
 
+/// How long the last attempt may take to close when the worker ends: less than a task manager waits before it kills.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Messages that a link holds. Commands and reports are few; a full link makes slots wait, never the job master.
 pub const LINK_MESSAGES: usize = 1024;
 
@@ -85,7 +88,10 @@ impl Worker {
                 _ = heartbeat.tick() => self.on_heartbeat(&events),
             }
         }
-        self.close_attempt().await;
+        // User code that does not return must not keep the process: its end takes the threads with it.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.close_attempt()).await.is_err() {
+            tracing::warn!(timeout = ?CLOSE_TIMEOUT, "user code does not return: the worker ends without it");
+        }
     }
 
     fn registration(&self) -> WorkerRegistration {
