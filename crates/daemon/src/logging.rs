@@ -15,6 +15,8 @@ const DEFAULT_FILTER: &str = "info";
 pub fn start(format: LogFormat) -> Result<(), CodedError> {
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter()?)
+        // A full disk costs the log. The library would tell it on stderr, which is the log, and panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logging.with_ansi(false).init(),

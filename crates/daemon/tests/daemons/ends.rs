@@ -105,3 +105,13 @@ fn a_request_to_end_that_comes_twice_at_once_is_one() {
     }
     cluster.end_quietly();
 }
+
+#[test]
+fn a_disk_that_takes_no_more_of_the_log_costs_the_log_and_not_the_cluster() {
+    let data = tempfile::tempdir().unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut cluster = Daemon::start_logging_to(full.into(), data.path(), &["local", "-D", ANY_PORT]);
+    assert!(cluster.says().starts_with("jobmanager "));
+    assert!(cluster.says().starts_with("taskmanager "));
+    assert_eq!(cluster.end(), Some(0));
+}

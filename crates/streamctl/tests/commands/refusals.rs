@@ -273,18 +273,35 @@ fn a_full_disk_is_told() {
     );
 }
 
+/// The verbs that `--help` lists.
+fn verbs() -> Vec<String> {
+    let help = run_with(&[], &["--help"]).stdout;
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    listed
+        .map_while(|line| line.split_whitespace().next().map(str::to_owned))
+        .filter(|verb| verb != "help")
+        .collect()
+}
+
+#[test]
+fn every_shell_completes_every_verb() {
+    assert!(verbs().len() >= 10, "{:?}", verbs());
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = run_with(&[], &["completions", shell]).stdout;
+        for verb in verbs() {
+            assert!(script.contains(&verb), "{shell} {verb}");
+        }
+    }
+}
+
 #[test]
 fn manual_pages_are_written_for_every_command() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     assert_eq!(run_with(&[], &["man", path]).code, 0);
-    for page in [
-        "streamctl.1",
-        "streamctl-run.1",
-        "streamctl-savepoint.1",
-        "streamctl-cluster-wait.1",
-    ] {
-        assert!(directory.path().join(page).exists(), "{page}");
+    let pages = verbs().into_iter().map(|verb| format!("streamctl-{verb}.1"));
+    for page in pages.chain(["streamctl.1".to_owned(), "streamctl-cluster-wait.1".to_owned()]) {
+        assert!(directory.path().join(&page).exists(), "{page}");
     }
     for nowhere in ["/nonexistent", "/etc/passwd"] {
         let ran = run_with(&[], &["man", nowhere]);
