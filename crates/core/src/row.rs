@@ -104,6 +104,28 @@ impl DataType {
             _plain => 0,
         }
     }
+
+    /// Whether rows of this type are rows of the other: the same fields and variants of the same types, in the same order.
+    /// The names of the Rust types are for people and may differ.
+    pub fn is_same_schema(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Option(a), Self::Option(b)) | (Self::List(a), Self::List(b)) => a.is_same_schema(b),
+            (Self::Map(a, x), Self::Map(b, y)) => a.is_same_schema(b) && x.is_same_schema(y),
+            (Self::Struct { fields: a, .. }, Self::Struct { fields: b, .. }) => are_same(a, b),
+            (Self::Enum { variants: a, .. }, Self::Enum { variants: b, .. }) => {
+                a.len() == b.len()
+                    && a.iter()
+                        .zip(b)
+                        .all(|(a, b)| a.name == b.name && are_same(&a.fields, &b.fields))
+            }
+            (plain, other) => plain == other,
+        }
+    }
+}
+
+fn are_same(a: &[Field], b: &[Field]) -> bool {
+    let same = |(a, b): (&Field, &Field)| a.name == b.name && a.data_type.is_same_schema(&b.data_type);
+    a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
 fn depth_of(fields: &[Field]) -> usize {
@@ -211,4 +233,27 @@ pub fn write_count(row: &mut Vec<u8>, count: usize) {
 pub fn write_bytes(row: &mut Vec<u8>, bytes: &[u8]) {
     write_count(row, bytes.len());
     row.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, field: &str, data_type: DataType) -> DataType {
+        DataType::List(Box::new(DataType::Struct {
+            name: name.to_owned(),
+            fields: vec![Field {
+                name: field.to_owned(),
+                data_type,
+            }],
+        }))
+    }
+
+    #[test]
+    fn a_renamed_type_has_the_same_schema_and_a_renamed_field_has_not() {
+        let old = record("Delay", "minutes", DataType::Int64);
+        assert!(old.is_same_schema(&record("Delays", "minutes", DataType::Int64)));
+        assert!(!old.is_same_schema(&record("Delay", "hours", DataType::Int64)));
+        assert!(!old.is_same_schema(&record("Delay", "minutes", DataType::Int32)));
+    }
 }

@@ -12,7 +12,6 @@ use tokio::runtime::Handle;
 
 use crate::backend::{KeyedStateBackend, StateDescriptor};
 use crate::error::StateError;
-use crate::schema::is_same;
 
 /// Why keyed state could not be restored.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +97,7 @@ fn by_state<'a, K: Key>(
 
 fn check_schema(handle: &KeyedStateHandle, descriptor: &StateDescriptor) -> Result<(), StateError> {
     let check = |part, stored: &DataType, declared: &DataType| {
-        if is_same(stored, declared) {
+        if stored.is_same_schema(declared) {
             return Ok(());
         }
         Err(StateError::IncompatibleSchema {

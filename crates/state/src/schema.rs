@@ -4,31 +4,6 @@ use std::fmt::Write;
 
 use streamd_core::row::{DataType, Field, Variant};
 
-/// Whether rows of the type `stored` are rows of the type `declared`: the same fields and variants of the same types, in
-/// the same order. The names of the Rust types are for people and may differ.
-pub fn is_same(stored: &DataType, declared: &DataType) -> bool {
-    use DataType::{Enum, List, Map, Option, Struct};
-    match (stored, declared) {
-        (Option(a), Option(b)) | (List(a), List(b)) => is_same(a, b),
-        (Map(a, x), Map(b, y)) => is_same(a, b) && is_same(x, y),
-        (Struct { fields: a, .. }, Struct { fields: b, .. }) => are_same(a, b),
-        (Enum { variants: a, .. }, Enum { variants: b, .. }) => {
-            a.len() == b.len()
-                && a.iter()
-                    .zip(b)
-                    .all(|(a, b)| a.name == b.name && are_same(&a.fields, &b.fields))
-        }
-        (plain, other) => plain == other,
-    }
-}
-
-fn are_same(a: &[Field], b: &[Field]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .all(|(a, b)| a.name == b.name && is_same(&a.data_type, &b.data_type))
-}
-
 /// A schema on one line, as in `Delay { flights: uint64, worst: option<int32> }`.
 pub fn describe(data_type: &DataType) -> String {
     let mut text = String::new();

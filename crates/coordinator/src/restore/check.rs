@@ -199,7 +199,7 @@ fn check_splits(operator: &Operator, list: &ListState) -> Result<(), CodedError>
 }
 
 fn same_type(operator: &Operator, state: &str, what: &str, old: &DataType, new: &DataType) -> Result<(), CodedError> {
-    if old == new {
+    if old.is_same_schema(new) {
         return Ok(());
     }
     let difference = format!(
