@@ -66,7 +66,7 @@ start_time() {
 # is_alive FILE: whether the process that the pid file records still runs.
 is_alive() {
     local pid started
-    { read -r pid && read -r started; } <"$1" 2>/dev/null || return 1
+    { read -r pid && read -r started; } 2>/dev/null <"$1" || return 1
     [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
 }
 
@@ -93,6 +93,9 @@ load_directories() {
     LOG_DIR=$("$STREAMD" config env.log.dir "$@")
 }
 
+# The pid files of the daemons that this script has started.
+STARTED=()
+
 # start_daemon KIND ARGUMENTS…: starts a daemon in the background and waits until it says that it is ready, or ends.
 # Sets READY to the line it says.
 start_daemon() {
@@ -109,6 +112,7 @@ start_daemon() {
     nohup "${detach[@]}" "$STREAMD" "$kind" "$@" >"$out" 2>"$log" </dev/null &
     pid=$!
     printf '%s\n%s\n' "$pid" "$(start_time "$pid")" >"$file"
+    STARTED+=("$file")
     for ((tries = 0; tries < START_PATIENCE; tries++)); do
         READY=$(grep -m1 "^$kind " "$out" || true)
         [ -z "$READY" ] || return 0

@@ -6,6 +6,14 @@ source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/config.sh"
 STREAMD=$(find_binary streamd)
 STREAMCTL=$(find_binary streamctl)
 
+# A cluster that does not come to be ready leaves no part of itself running.
+undo() {
+    local code=$? file
+    [ "$code" -ne 0 ] || return 0
+    for file in "${STARTED[@]}"; do stop_daemon "$file" >&2; done
+}
+trap undo EXIT
+
 # Where commands go by default may be another cluster. Task managers find theirs by the configuration: by its port, or by the
 # address that the job manager writes down, also when it is started again and gets another one.
 unset STREAMD_JOBMANAGER
