@@ -110,10 +110,11 @@ impl<T: Send + 'static> SinkWriter for PrintWriter<T> {
     fn write(&mut self, batch: &mut Vec<T>) -> Result<(), ConnectorError> {
         self.render(batch)?;
         let mut stdout = std::io::stdout().lock();
-        stdout
-            .write_all(self.lines.as_bytes())
-            .and_then(|()| stdout.flush())
-            .map_err(|cause| ConnectorError::caused("cannot print to standard output", cause))
+        match stdout.write_all(self.lines.as_bytes()).and_then(|()| stdout.flush()) {
+            // Nobody reads any more, as behind `| head`: that is no failure of the job.
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            printed => printed.map_err(|cause| ConnectorError::caused("cannot print to standard output", cause)),
+        }
     }
 
     fn prepare_commit(&mut self) -> Result<Vec<NoCommit>, ConnectorError> {
