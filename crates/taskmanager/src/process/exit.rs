@@ -11,6 +11,9 @@ const PANIC_EXIT_CODE: i32 = 101;
 /// Signals with which somebody else ends a process: what it printed before is not why.
 const FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 
+/// How loggers mark an error in a line.
+const LOGGED_ERROR: &str = " ERROR ";
+
 /// Lines before the end among which the last that reads like an error goes before those that do not.
 const RECENT_LINES: usize = 20;
 
@@ -80,15 +83,23 @@ pub(crate) fn words_in_log(status: ExitStatus, log: &str) -> String {
         .take(RECENT_LINES);
     let complaint = recent.clone().find(|line| reads_like_an_error(line));
     match complaint.filter(|_| panic_of(log).is_none()) {
-        Some(line) => last_words(status, line, 1),
+        Some(line) => last_words(status, said_in(line), 1),
         None => last_words(status, log, 1),
     }
+}
+
+/// What a line says, without the time, level and module that a logger puts before it.
+fn said_in(line: &str) -> &str {
+    let Some((_time, logged)) = line.split_once(LOGGED_ERROR) else {
+        return line;
+    };
+    logged.split_once(": ").map_or(logged, |(_module, said)| said)
 }
 
 /// Whether a line is a complaint rather than a result: sinks print to the same log.
 fn reads_like_an_error(line: &str) -> bool {
     let lower = line.trim_start().to_ascii_lowercase();
-    line.contains(" ERROR ")
+    line.contains(LOGGED_ERROR)
         || lower.contains("error: ")
         || ["error", "fatal", "panic", "terminate called"]
             .iter()
@@ -181,8 +192,8 @@ mod tests {
             let words = |log: &str| words_in_log(status, log);
             assert_eq!(words("error: disk full\nLAS: 100 flights\n"), "error: disk full");
             assert_eq!(
-                words("T  ERROR worker: the worker ends\nLAS: 1\n"),
-                "T  ERROR worker: the worker ends"
+                words("T  ERROR streamd::execute: the worker ends\nLAS: 1\n"),
+                "the worker ends"
             );
             assert_eq!(words("LAS: 100 flights\ngoing away\n\n"), "going away");
             assert_eq!(words(""), "");
