@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 use streamd_core::error::{CodedError, ErrorCode};
@@ -34,6 +34,30 @@ struct Inner {
     directory: PathBuf,
     /// The fetches under way, by digest: whoever comes second waits for the first.
     fetches: Mutex<BTreeMap<String, watch::Receiver<Outcome>>>,
+    /// The files whose bytes were verified by this process, by digest.
+    verified: Mutex<BTreeMap<String, Stamp>>,
+}
+
+/// What the file system says of a file that was not touched: the time of the last change cannot be set back. Hashing an
+/// application takes longer than describing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 }
 
 impl ArtifactCache {
@@ -53,11 +77,15 @@ impl ArtifactCache {
         }
         let fetches = Mutex::new(BTreeMap::new());
         Ok(Self {
-            inner: Arc::new(Inner { directory, fetches }),
+            inner: Arc::new(Inner {
+                directory,
+                fetches,
+                verified: Mutex::default(),
+            }),
         })
     }
 
-    /// The file of an application, fetched if it is not here. Its digest was verified during this call.
+    /// The file of an application, fetched if it is not here. Its digest was verified, and it has not been touched since.
     pub(crate) async fn executable(&self, sha256: &str, source: &DispatcherClient) -> Result<PathBuf, CodedError> {
         if !is_digest(sha256) {
             return Err(CodedError::new(
@@ -75,14 +103,22 @@ impl ArtifactCache {
 
     /// Whether the file is here with the right bytes. A damaged one is removed, so that it is fetched anew.
     async fn is_intact(&self, path: &Path, sha256: &str) -> Result<bool, CodedError> {
-        let (path, sha256) = (path.to_owned(), sha256.to_owned());
+        let (path, sha256, cache) = (path.to_owned(), sha256.to_owned(), self.clone());
         let verified = tokio::task::spawn_blocking(move || {
+            // Taken before the bytes are read: a change meanwhile shows next time.
+            let stamp = Stamp::of(&path).ok();
+            if stamp.is_some() && stamp == cache.verified().get(&sha256).copied() {
+                return Ok(true);
+            }
             let found = match digest_of(&path) {
                 Ok(found) => found,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(not_writable("application file", &path, &error)),
             };
             if found == sha256 {
+                if let Some(stamp) = stamp {
+                    cache.verified().insert(sha256, stamp);
+                }
                 return Ok(true);
             }
             warn!(sha256, found, "application file is damaged; fetching it again");
@@ -96,6 +132,10 @@ impl ArtifactCache {
         verified
             .await
             .map_err(|error| CodedError::caused(ErrorCode::Internal, "verifying an application ended early", &error))?
+    }
+
+    fn verified(&self) -> MutexGuard<'_, BTreeMap<String, Stamp>> {
+        self.inner.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch_once(&self, sha256: &str, source: &DispatcherClient) -> Result<(), CodedError> {
