@@ -62,5 +62,7 @@ pub(super) fn init_tracing(level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // A full disk under the log must not end the job.
+        .log_internal_errors(false)
         .try_init();
 }
