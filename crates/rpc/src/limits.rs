@@ -30,6 +30,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call may take that names no deadline of its own.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a server works on a call that names no deadline, or a longer one: no call of ours is allowed more, the upload of a
+/// large application included. A stream is bounded by its connection's signs of life once it has begun.
+const LONGEST_CALL: Duration = Duration::from_secs(15 * 60);
+
 /// A connection that is silent for this long is asked for a sign of life.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -48,9 +52,10 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// See [`STREAM_WINDOW_BYTES`].
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// A server with all limits set. The one thing left to callers is the deadline: each call carries its own.
+/// A server with all limits set. Calls carry deadlines of their own, which are shorter than the server's.
 pub fn server() -> Server {
     Server::builder()
+        .timeout(LONGEST_CALL)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
