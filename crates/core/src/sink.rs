@@ -28,6 +28,12 @@ pub trait Sink: Clone + Send + 'static {
     /// What the sink promises.
     fn guarantee(&self) -> Guarantee;
 
+    /// Looks at what can be known before the job runs, and changes nothing: called once wherever the graph is built, so that a
+    /// mistake is told to whoever submits and not to the first attempt.
+    fn check(&self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// A writer for one subtask.
     fn writer(&self, context: &SinkContext) -> Result<Self::Writer, ConnectorError>;
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::time::Clock;
+use streamd_rpc::incoming::incoming;
 use streamd_rpc::{limits, proto};
 use streamd_snapshot::{ArtifactStore, Location, MAX_ARTIFACT_BYTES};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
@@ -66,9 +66,7 @@ impl JobManager {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ServedDispatcher>().await;
         let router = router(&options, dispatcher, &tasks, &shutdown).add_service(health_service);
-        let incoming = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(limits::KEEPALIVE_INTERVAL));
+        let incoming = incoming(listener);
         let end = shutdown.clone();
         tasks.spawn(async move {
             if let Err(cause) = router

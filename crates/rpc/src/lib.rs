@@ -9,13 +9,15 @@
 //!   CodedError ─────status────▶ tonic::Status ─────────status─────▶ CodedError
 //! ```
 //!
-//! Reading order: [`proto`], [`convert`], [`status`], [`limits`], [`client`], [`health`].
+//! Reading order: [`proto`], [`convert`], [`status`], [`limits`], [`incoming`], [`deadline`], [`client`], [`health`].
 
 pub mod proto;
 
 pub mod convert;
 pub mod status;
 
+pub mod deadline;
+pub mod incoming;
 pub mod limits;
 
 pub mod client;

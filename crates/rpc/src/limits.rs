@@ -6,7 +6,9 @@ use streamd_core::error::{CodedError, ErrorCode};
 use tonic::codegen::Body;
 use tonic::codegen::StdError;
 use tonic::transport::{Channel, Endpoint, Server};
+use tower_layer::{Identity, Stack};
 
+use crate::deadline::DefaultDeadline;
 use crate::proto;
 
 /// Bytes of a message that asks or tells: requests of clients.
@@ -52,10 +54,18 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// See [`STREAM_WINDOW_BYTES`].
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// A server with all limits set. Calls carry deadlines of their own, which are shorter than the server's.
-pub fn server() -> Server {
+/// Calls that a server works on at once for one connection; those beyond are refused at once rather than queued. A client has
+/// one or two at a time, and a call that waits for an operation counts.
+const CONCURRENT_CALLS: usize = 64;
+
+/// A server with all limits set, for the connections of [`incoming`](crate::incoming::incoming). Calls of ours carry deadlines
+/// of their own, which are shorter than the server's; one that carries none gets [`DEFAULT_DEADLINE`].
+pub fn server() -> Server<Stack<DefaultDeadline, Identity>> {
     Server::builder()
+        .layer(DefaultDeadline)
         .timeout(LONGEST_CALL)
+        .concurrency_limit_per_connection(CONCURRENT_CALLS)
+        .load_shed(true)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use streamd_connectors::PrintSink;
+use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateKind};
 use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};
@@ -189,6 +190,10 @@ impl<T: Record> DataStream<T> {
         let commits = std::any::TypeId::of::<S::Committable>() != std::any::TypeId::of::<NoCommit>();
         let states = commits.then_some(committables).into_iter().collect();
         let guarantee = sink.guarantee();
+        if let Err(error) = sink.check() {
+            let error = CodedError::caused(ErrorCode::DescribeFailed, "the output cannot be written", &error);
+            self.env.fail(error);
+        }
         let output: DataStream<()> = self.transform("sink", states, move || SinkOperator::new(sink.clone()));
         output.change(|step| {
             step.kind = OperatorKind::Sink;

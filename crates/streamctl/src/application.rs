@@ -6,7 +6,7 @@ use std::path::Path;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::options::{Configuration, format_size, keys};
-use streamd_rpc::client::ApplicationFile;
+use streamd_rpc::client::{ApplicationFile, unreadable};
 
 /// Bytes of an ELF header, 64 bit.
 const ELF_HEADER_BYTES: usize = 64;
@@ -48,22 +48,6 @@ fn check(path: &Path, limit: u64) -> Result<(), CodedError> {
     }
     check_format(&header(path).map_err(|error| unreadable(path, &error))?)
         .map_err(|(code, reason, hint)| refuse(code, &reason).with_hint(hint))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> CodedError {
-    let shown = path.display();
-    match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => CodedError::new(
-            ErrorCode::ApplicationNotFound,
-            format!("application file `{shown}` does not exist"),
-        )
-        .with_hint("build it with `cargo build --release`, and give the path of the binary"),
-        _other => CodedError::new(
-            ErrorCode::ApplicationNotExecutable,
-            format!("application file `{shown}` cannot be read: {error}"),
-        )
-        .with_hint("give yourself the right to read it and to enter the directories above it"),
-    }
 }
 
 #[cfg(unix)]

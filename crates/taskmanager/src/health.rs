@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_rpc::incoming::incoming;
 use streamd_rpc::limits::server;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -55,7 +55,7 @@ async fn serve(listener: TcpListener, registered: watch::Receiver<bool>, stop: C
     let (reporter, service) = health_reporter();
     let serving = server()
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(incoming(listener), stop.clone().cancelled_owned());
     let reporting = async {
         tokio::select! {
             () = report(reporter, registered) => {}

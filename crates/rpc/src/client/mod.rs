@@ -6,4 +6,4 @@ mod upload;
 
 pub use connection::{connect, job_manager_peer};
 pub use dispatcher::{Answers, DispatcherClient, OPERATION_GRACE, SUBMIT_DEADLINE};
-pub use upload::{ApplicationFile, UPLOAD_DEADLINE};
+pub use upload::{ApplicationFile, UPLOAD_DEADLINE, unreadable};

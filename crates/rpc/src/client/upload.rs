@@ -77,7 +77,8 @@ impl ApplicationFile {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> CodedError {
+/// Why an application file cannot be opened, for whoever named it.
+pub fn unreadable(path: &Path, error: &std::io::Error) -> CodedError {
     let shown = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => CodedError::new(
@@ -88,7 +89,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> CodedError {
         _other => CodedError::new(
             ErrorCode::ApplicationNotExecutable,
             format!("application file `{shown}` cannot be read: {}", chain(error)),
-        ),
+        )
+        .with_hint("give yourself the right to read it and to enter the directories above it"),
     }
 }
 

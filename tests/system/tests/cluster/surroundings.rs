@@ -14,10 +14,12 @@ fn a_place_below_a_file_fails_the_job_with_a_cause_that_names_it() {
     let no_restart = ["-D", "restart-strategy=none"];
 
     let output = Torture::new().records(10).output(cluster.path("file/below"));
-    let ran = cluster
-        .run(&no_restart, &output.command())
-        .refused(1, "SD-0405", &place);
-    assert!(ran.stderr.contains("Not a directory"), "{ran:#?}");
+    let ran = cluster.run(&[], &output.command()).refused(1, "SD-0205", &place);
+    assert!(ran.stderr.contains("is no folder"), "{ran:#?}");
+    let output = Torture::new().records(10).output("relative".into());
+    let ran = cluster.run(&[], &output.command()).refused(1, "SD-0205", "`relative`");
+    assert!(ran.stderr.contains("give it from the root"), "{ran:#?}");
+    assert!(cluster.jobs().is_empty(), "nothing began");
 
     let directory = format!("state.checkpoints.dir={place}");
     let arguments = [&no_restart[..], &["-D", &directory, "-D", CHECKPOINTS]].concat();

@@ -119,6 +119,13 @@ impl<T: Send + 'static> Sink for FileSink<T> {
         Guarantee::ExactlyOnce
     }
 
+    /// Errors if the path is relative on a cluster, is not UTF-8, or leads to or through something that is no folder.
+    fn check(&self) -> Result<(), ConnectorError> {
+        let directory = self.absolute_directory()?;
+        self.directory_text(&directory)?;
+        directory::check(&directory)
+    }
+
     fn writer(&self, context: &SinkContext) -> Result<FileWriter<T>, ConnectorError> {
         FileWriter::new(self.clone(), context)
     }

@@ -6,6 +6,25 @@ use std::path::Path;
 
 use streamd_core::source::ConnectorError;
 
+/// Whether [`prepare`] can succeed, as far as can be told without changing anything: the folder, or the nearest one above it that
+/// is there, is a folder that this user may write into.
+pub(super) fn check(directory: &Path) -> Result<(), ConnectorError> {
+    let there = directory.ancestors().find(|above| above.symlink_metadata().is_ok());
+    let Some(there) = there else {
+        return Ok(());
+    };
+    let cannot_use = |cause: io::Error| {
+        let message = format!("cannot write into the output folder `{}`", directory.display());
+        ConnectorError::caused(message, cause)
+    };
+    if !there.is_dir() {
+        let what = format!("`{}` is no folder", there.display());
+        return Err(cannot_use(io::Error::new(io::ErrorKind::NotADirectory, what)));
+    }
+    rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(|cause| cannot_use(cause.into()))
+}
+
 /// Creates the folder and those above it, and makes sure that files can be created in it: a job must fail at its start, not
 /// at its first record. `probe` is a file name that nobody else takes.
 pub(super) fn prepare(directory: &Path, probe: &str) -> Result<(), ConnectorError> {

@@ -199,3 +199,22 @@ fn an_operator_name_cannot_lead_out_of_the_folder() {
     sink.commit(&writer.prepare_commit().unwrap()).unwrap();
     assert!(names(folder.path())[0].starts_with("part-.._.._"));
 }
+
+#[test]
+fn a_folder_that_cannot_be_written_into_is_known_before_the_job_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let check = |path: &std::path::Path| FileSink::<u64>::text(path).check();
+    check(folder.path()).unwrap();
+    check(&folder.path().join("a/b/c")).unwrap();
+    for path in [file.clone(), file.join("below/it")] {
+        let error = check(&path).unwrap_err();
+        let text = streamd_core::error::chain(&error);
+        assert!(
+            text.contains(path.to_str().unwrap()) && text.contains("is no folder"),
+            "{text}"
+        );
+    }
+    assert_eq!(names(folder.path()), ["file"], "nothing was made");
+}
