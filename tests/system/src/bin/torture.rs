@@ -19,6 +19,9 @@ struct Args {
     /// Records per second of each subtask; 0 is without limit
     #[arg(long, default_value_t = 0)]
     rate: u64,
+    /// Microseconds that the output takes for each record
+    #[arg(long, default_value_t = 0)]
+    slow_us: u64,
     /// Print every record
     #[arg(long)]
     say: bool,
@@ -141,6 +144,14 @@ fn main() -> streamd::Result<()> {
         })
         .uid(args.uid)
         .name(name);
+    let slow = Duration::from_micros(args.slow_us);
+    let lines = match args.slow_us {
+        0 => lines,
+        _ => lines.map(move |line| {
+            std::thread::sleep(slow);
+            line
+        }),
+    };
     match args.output {
         Some(folder) => lines.sink_to(FileSink::json_lines(folder)).uid("lines"),
         None => lines.sink_to(BlackholeSink::new()).name("nowhere"),

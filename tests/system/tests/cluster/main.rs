@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod back_pressure;
 mod bad_applications;
 mod cancel;
 mod edges;
