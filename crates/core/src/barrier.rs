@@ -26,6 +26,38 @@ pub struct SnapshotOptions {
     pub sources: AfterBarrier,
     /// Whether records that come after the barrier in one channel wait for it in the others.
     pub aligned: bool,
+    /// Checkpoints: what need not be written again.
+    pub increment: Increment,
+    /// How the native form is compressed.
+    pub compression: Compression,
+}
+
+/// What a checkpoint may leave out because an earlier one has it. The job master decides, for it keeps the earlier ones; so
+/// notifications of completion may be late or lost. Savepoints always hold everything, and change nothing for checkpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Increment {
+    /// Nothing: checkpoints of this job are not incremental.
+    #[default]
+    Off,
+    /// Nothing, but those that follow are incremental: changes are tracked from this barrier on.
+    First,
+    /// What is unchanged since this checkpoint, which is complete and kept for as long as the new one is under way. A subtask
+    /// that did not take part in it writes everything.
+    Since(CheckpointId),
+}
+
+/// How blocks of a native state object are compressed. A block that would not shrink is stored as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// LZ4: cheap.
+    Lz4,
+    /// Zstandard: small.
+    Zstd,
 }
 
 /// Checkpoint or savepoint.

@@ -109,6 +109,12 @@ codes! {
     OperationNotFound = 407, NotFound, "there is no such operation";
     DeadlineExceeded = 408, Unavailable, "the operation did not end in time";
     OutcomeUnknown = 409, Unknown, "it is not known whether the request took effect";
+    OperationTimedOut = 411, Unavailable, "the operation was given up because its time was up";
+    ClaimRefused = 412, Usage, "the claim mode is not possible";
+    ResumeNotFound = 413, NotFound, "the job has left no snapshot to resume from";
+    ResumeAmbiguous = 414, Conflict, "it is not clear which snapshot the job is to resume from";
+    OperationNotRecorded = 415, Unavailable, "the operation cannot be recorded";
+    DropRefused = 416, Usage, "the snapshot holds no such state to drop";
     // 05xx: snapshots
     SnapshotNotFound = 501, NotFound, "there is no snapshot at the path";
     SnapshotCorrupt = 502, Snapshot, "the snapshot is corrupt";

@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::evolution::Evolution;
 use crate::id::OperatorId;
 use crate::key_group::default_max_parallelism;
 use crate::row::DataType;
@@ -106,6 +107,9 @@ pub struct StateDescriptor {
     pub kind: StateKind,
     /// The schema of one value: of the element for operator list state.
     pub value: DataType,
+    /// What the types within the value say of their older versions.
+    #[serde(default, skip_serializing_if = "Evolution::is_empty")]
+    pub evolution: Evolution,
 }
 
 /// How state is organised, and how it is dealt out when the parallelism changes.
@@ -204,6 +208,17 @@ pub enum ExternalizedCheckpointRetention {
     DeleteOnCancellation,
     /// Kept when the job is cancelled or fails.
     RetainOnCancellation,
+}
+
+/// Whose the snapshot is that a job starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ClaimMode {
+    /// The user's: it is never touched and never deleted.
+    #[default]
+    NoClaim,
+    /// The job's from now on: it counts as one of its checkpoints, and is deleted as one.
+    Claim,
 }
 
 /// What to do when a job fails.

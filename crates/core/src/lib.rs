@@ -9,7 +9,8 @@
 //!                                     └── state, by key group ──▶ snapshot metadata
 //! ```
 //!
-//! Reading order: [`id`], [`time`], [`graph`], [`row`] and [`state`] (values on disk), [`key_group`], [`barrier`],
+//! Reading order: [`id`], [`time`], [`graph`], [`row`] and [`state`] (values on disk), [`evolution`] and
+//! [`migration`] (of older versions), [`key_group`], [`barrier`],
 //! [`snapshot`], [`source`], [`sink`], [`protocol`] (job master ⇄ worker), [`options`], [`error`].
 //!
 //! The concepts are Apache Flink's; where Flink has a noun, it is used.
@@ -18,7 +19,11 @@ pub mod id;
 pub mod time;
 
 pub mod row;
+mod schema_text;
 pub mod state;
+
+pub mod evolution;
+pub mod migration;
 
 pub mod key_group;
 

@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 /// How deep types may nest. Bounds recursion over schemas that come from outside.
 pub const MAX_TYPE_DEPTH: usize = 32;
 
+/// Elements of one list or map that may take no bytes at all, as those of a list of units do. Their number is all that is
+/// stored of them, so a forged one costs time and no bytes; nobody keeps more of them in earnest.
+pub const MAX_EMPTY_ELEMENTS: usize = 64 << 10;
+
 /// The type of a stored value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -201,6 +205,73 @@ impl<'a> RowReader<'a> {
     /// A count or length.
     pub fn count(&mut self) -> Result<usize, RowError> {
         Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    /// A truth value.
+    pub fn truth(&mut self) -> Result<bool, RowError> {
+        match self.array::<1>()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [other] => Err(RowError::Invalid {
+                what: "a truth value",
+                value: other.into(),
+            }),
+        }
+    }
+
+    /// The count of a list or map, which is no larger than what may follow: elements take bytes, or are few. Whoever loops over
+    /// it does so in time that the length of the row bounds.
+    pub fn elements(&mut self) -> Result<usize, RowError> {
+        let count = self.count()?;
+        if count > self.rest.len().max(MAX_EMPTY_ELEMENTS) {
+            return Err(RowError::Truncated {
+                needed: count,
+                available: self.rest.len(),
+            });
+        }
+        Ok(count)
+    }
+
+    /// The bytes of the next value of this type, whole.
+    pub fn value(&mut self, data_type: &DataType) -> Result<&'a [u8], RowError> {
+        let before = self.rest;
+        self.skip(data_type)?;
+        Ok(&before[..before.len() - self.rest.len()])
+    }
+
+    fn skip(&mut self, data_type: &DataType) -> Result<(), RowError> {
+        match data_type {
+            DataType::Bool | DataType::Int8 | DataType::UInt8 => self.take(1).map(drop),
+            DataType::Int16 | DataType::UInt16 => self.take(2).map(drop),
+            DataType::Int32 | DataType::UInt32 | DataType::Float32 => self.take(4).map(drop),
+            DataType::Int64 | DataType::UInt64 | DataType::Float64 => self.take(8).map(drop),
+            DataType::String | DataType::Bytes => self.bytes().map(drop),
+            DataType::Option(inner) => match self.truth()? {
+                true => self.skip(inner),
+                false => Ok(()),
+            },
+            DataType::List(item) => {
+                let count = self.elements()?;
+                (0..count).try_for_each(|_| self.skip(item))
+            }
+            DataType::Map(key, value) => {
+                let count = self.elements()?;
+                (0..count).try_for_each(|_| self.skip(key).and_then(|()| self.skip(value)))
+            }
+            DataType::Struct { fields, .. } => self.skip_fields(fields),
+            DataType::Enum { variants, .. } => {
+                let index = self.count()?;
+                let variant = variants.get(index).ok_or(RowError::Invalid {
+                    what: "the variant of an enum",
+                    value: index as u64,
+                })?;
+                self.skip_fields(&variant.fields)
+            }
+        }
+    }
+
+    fn skip_fields(&mut self, fields: &[Field]) -> Result<(), RowError> {
+        fields.iter().try_for_each(|field| self.skip(&field.data_type))
     }
 
     /// The bytes of a string or byte value.

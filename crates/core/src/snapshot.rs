@@ -12,7 +12,7 @@ use crate::row::DataType;
 use crate::time::WallTime;
 
 /// The version of the snapshot metadata that this build writes.
-pub const METADATA_VERSION: u32 = 1;
+pub const METADATA_VERSION: u32 = 2;
 
 /// What one subtask contributes to a snapshot: the state of each operator of its chain.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,11 @@ impl SubtaskSnapshot {
     /// Bytes of the objects that hold the state, plus the bytes of state that travels inside the metadata.
     pub fn state_bytes(&self) -> u64 {
         self.operators.values().map(OperatorSubtaskState::state_bytes).sum()
+    }
+
+    /// As [`state_bytes`](Self::state_bytes), without what was not written again but referred to in an earlier checkpoint.
+    pub fn new_bytes(&self) -> u64 {
+        self.operators.values().map(OperatorSubtaskState::new_bytes).sum()
     }
 }
 
@@ -41,8 +46,18 @@ impl OperatorSubtaskState {
     /// Bytes of its objects, plus the bytes that travel inline.
     pub fn state_bytes(&self) -> u64 {
         let keyed: u64 = self.keyed.iter().map(|handle| handle.bytes).sum();
+        keyed + self.inline_bytes()
+    }
+
+    /// As [`state_bytes`](Self::state_bytes), without what was not written again but referred to in an earlier checkpoint.
+    pub fn new_bytes(&self) -> u64 {
+        let keyed: u64 = self.keyed.iter().map(KeyedStateHandle::new_bytes).sum();
+        keyed + self.inline_bytes()
+    }
+
+    fn inline_bytes(&self) -> u64 {
         let inline: usize = self.lists.iter().flat_map(|list| &list.items).map(Vec::len).sum();
-        keyed + inline as u64
+        inline as u64
     }
 
     /// Whether there is nothing in it.
@@ -51,60 +66,120 @@ impl OperatorSubtaskState {
     }
 }
 
-/// One keyed state of one subtask: rows of key and value, sorted by key group, in (a part of) an object.
+/// One keyed state of one subtask: rows of key and value, in (parts of) objects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyedStateHandle {
     /// The name that the operator gave to the state.
     pub state: String,
     /// The schema of the keys.
     pub key: DataType,
+    /// The schema of what tells several rows of one key apart, such as windows; `None` where a key has one row. In the
+    /// native form, and wherever rows travel as key and value, it is encoded directly behind the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<DataType>,
     /// The schema of the values.
     pub value: DataType,
     /// The key groups that the subtask owned: the handle holds every key of them, and no other.
     pub key_groups: KeyGroupRange,
     /// How the rows are written.
     pub format: KeyedStateFormat,
-    /// The object that holds them.
-    pub object: ObjectHandle,
+    /// The objects that hold them. The parts of the format name them by position.
+    pub objects: Vec<ObjectHandle>,
     /// How many rows.
     pub rows: u64,
-    /// How many bytes of the object are this state's.
+    /// How many bytes of the objects are this state's.
     pub bytes: u64,
+}
+
+impl KeyedStateHandle {
+    /// How many of its bytes were written by this very snapshot, not referred to in an earlier one.
+    pub fn new_bytes(&self) -> u64 {
+        match &self.format {
+            KeyedStateFormat::Parquet => self.bytes,
+            KeyedStateFormat::Native { segments } => {
+                let is_new = |object: u32| {
+                    let object = usize::try_from(object).ok().and_then(|index| self.objects.get(index));
+                    object.is_some_and(|object| !object.is_elsewhere())
+                };
+                let blocks = segments.iter().flat_map(|segment| &segment.blocks);
+                blocks.filter(|block| is_new(block.object)).map(|block| block.length).sum()
+            }
+        }
+    }
 }
 
 /// How the rows of a keyed state are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyedStateFormat {
-    /// Blocks of encoded rows, one or more per key group: the form of checkpoints. Each entry is a block, in order of key group.
+    /// Segments of encoded rows: the form of checkpoints. The parts are in order of key group.
     Native {
-        /// The blocks that hold this state.
-        blocks: Vec<NativeBlock>,
+        /// The segments of this state. No key is in two of them.
+        segments: Vec<NativeSegment>,
     },
     /// A Parquet file of its own: the open form of savepoints.
     Parquet,
 }
 
-/// A run of rows of one key group in a native state object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NativeBlock {
-    /// The key groups that the rows are in.
+/// Some keys of a state with everything that is known of them: the rows as they once were, and what has changed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeSegment {
+    /// The key groups that the keys are in.
     pub key_groups: KeyGroupRange,
+    /// The oldest first. What a later layer says of a key replaces what earlier ones say; within a layer no key comes twice.
+    pub blocks: Vec<NativeBlock>,
+}
+
+/// A block of rows in a native state object. In metadata an array of its four numbers: a large state has many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "[u64; 4]", try_from = "[u64; 4]")]
+pub struct NativeBlock {
+    /// Which of the handle's objects it is in.
+    pub object: u32,
+    /// 0 for rows as they were when the whole segment was written; above, for changes: rows and removed keys.
+    pub layer: u32,
     /// Where the block begins in the object.
     pub offset: u64,
     /// Its length, header and checksum included.
     pub length: u64,
 }
 
+impl From<NativeBlock> for [u64; 4] {
+    fn from(block: NativeBlock) -> Self {
+        [block.object.into(), block.layer.into(), block.offset, block.length]
+    }
+}
+
+impl TryFrom<[u64; 4]> for NativeBlock {
+    type Error = std::num::TryFromIntError;
+
+    fn try_from([object, layer, offset, length]: [u64; 4]) -> Result<Self, Self::Error> {
+        Ok(Self {
+            object: object.try_into()?,
+            layer: layer.try_into()?,
+            offset,
+            length,
+        })
+    }
+}
+
 /// An object that a snapshot refers to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectHandle {
-    /// Its name: relative to the folder of the metadata file where it has no scheme, else an absolute URI.
+    /// Its name: relative to the folder of the metadata file where it has no scheme, else an absolute URI. The only way out
+    /// of the folder is `../chk-<n>/<name>`: an object that an earlier checkpoint of the job wrote.
     pub path: String,
     /// Its length in bytes.
     pub length: u64,
     /// The XXH3-128 of its bytes, as 32 hexadecimal digits.
     pub digest: String,
+}
+
+impl ObjectHandle {
+    /// Whether it lies outside of the folder of the snapshot that refers to it.
+    pub fn is_elsewhere(&self) -> bool {
+        self.path.starts_with("../") || self.path.contains("://")
+    }
 }
 
 /// Operator state: a list whose elements are dealt out anew when the parallelism changes.

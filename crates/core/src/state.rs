@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hash};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::row::{DataType, Field, RowError, RowReader, write_bytes, write_count};
+use crate::evolution::Evolution;
+use crate::row::{DataType, Field, MAX_EMPTY_ELEMENTS, RowError, RowReader, write_bytes, write_count};
 
 /// A type that streamd can keep in state, write into snapshots and read back.
 ///
@@ -34,13 +35,15 @@ pub trait State: Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn encode_list(list: &[Self], row: &mut Vec<u8>) {
         write_count(row, list.len());
+        let before = row.len();
         list.iter().for_each(|element| element.encode(row));
+        check_elements(list.len(), row.len() - before);
     }
 
     /// Reads a list back.
     #[doc(hidden)]
     fn decode_list(row: &mut RowReader<'_>) -> Result<Vec<Self>, RowError> {
-        let count = row.count()?;
+        let count = row.elements()?;
         // Reserve for no more elements than bytes are left: a forged count must not allocate.
         let mut list = Vec::with_capacity(count.min(row.remaining().len()));
         for _ in 0..count {
@@ -48,6 +51,11 @@ pub trait State: Clone + Send + Sync + 'static {
         }
         Ok(list)
     }
+
+    /// Adds what this type, and the types within it, say of their older versions. Derived from the attributes `alias`,
+    /// `default` and `migrate`; a type written by hand has nothing to say unless it overrides this.
+    #[doc(hidden)]
+    fn describe_evolution(_evolution: &mut Evolution) {}
 
     /// The hash that places a key: XXH3-64 of the canonical encoding. Stable for ever (see [`crate::key_group`]).
     fn stable_hash(&self) -> u64 {
@@ -84,6 +92,14 @@ pub fn from_row<T: State>(row: &[u8]) -> Result<T, RowError> {
     let value = T::decode(&mut reader)?;
     reader.finish()?;
     Ok(value)
+}
+
+/// Refuses, while a value is written, what [`RowReader::elements`] would refuse when it is read.
+fn check_elements(count: usize, bytes: usize) {
+    assert!(
+        count <= bytes.max(MAX_EMPTY_ELEMENTS),
+        "a list or map in state holds at most {MAX_EMPTY_ELEMENTS} elements without a byte, not {count}"
+    );
 }
 
 macro_rules! fixed_width {
@@ -142,14 +158,7 @@ impl State for bool {
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        match row.array::<1>()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            [other] => Err(RowError::Invalid {
-                what: "a truth value",
-                value: other.into(),
-            }),
-        }
+        row.truth()
     }
 }
 
@@ -215,6 +224,10 @@ impl<T: State> State for Option<T> {
             Ok(None)
         }
     }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        T::describe_evolution(evolution);
+    }
 }
 
 impl<T: State> State for Vec<T> {
@@ -228,6 +241,10 @@ impl<T: State> State for Vec<T> {
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
         T::decode_list(row)
+    }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        T::describe_evolution(evolution);
     }
 }
 
@@ -248,6 +265,10 @@ impl<T: State, const N: usize> State for [T; N] {
             value: count,
         })
     }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        T::describe_evolution(evolution);
+    }
 }
 
 impl<K: State + Ord, V: State> State for BTreeMap<K, V> {
@@ -257,15 +278,22 @@ impl<K: State + Ord, V: State> State for BTreeMap<K, V> {
 
     fn encode(&self, row: &mut Vec<u8>) {
         write_count(row, self.len());
+        let before = row.len();
         for (key, value) in self {
             key.encode(row);
             value.encode(row);
         }
+        check_elements(self.len(), row.len() - before);
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let count = row.count()?;
+        let count = row.elements()?;
         (0..count).map(|_| Ok((K::decode(row)?, V::decode(row)?))).collect()
+    }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        K::describe_evolution(evolution);
+        V::describe_evolution(evolution);
     }
 }
 
@@ -280,8 +308,12 @@ impl<T: State + Ord> State for BTreeSet<T> {
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let count = row.count()?;
+        let count = row.elements()?;
         (0..count).map(|_| T::decode(row)).collect()
+    }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        T::describe_evolution(evolution);
     }
 }
 
@@ -307,8 +339,13 @@ where
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let count = row.count()?;
+        let count = row.elements()?;
         (0..count).map(|_| Ok((K::decode(row)?, V::decode(row)?))).collect()
+    }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        K::describe_evolution(evolution);
+        V::describe_evolution(evolution);
     }
 }
 
@@ -328,6 +365,10 @@ macro_rules! tuple {
 
             fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
                 Ok(($($name::decode(row)?,)+))
+            }
+
+            fn describe_evolution(evolution: &mut Evolution) {
+                $($name::describe_evolution(evolution);)+
             }
         }
     };
@@ -388,6 +429,25 @@ mod tests {
     #[test]
     fn a_forged_count_does_not_allocate() {
         assert!(from_row::<Vec<u64>>(&u32::MAX.to_le_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_forged_count_of_nothing_does_not_loop() {
+        let forged = u32::MAX.to_le_bytes();
+        assert!(from_row::<Vec<()>>(&forged).is_err());
+        assert!(from_row::<BTreeMap<(), ()>>(&forged).is_err());
+        assert!(RowReader::new(&forged).value(&Vec::<()>::data_type()).is_err());
+        assert_eq!(from_row::<Vec<()>>(&to_row(&vec![(); 1000])), Ok(vec![(); 1000]));
+    }
+
+    proptest! {
+        #[test]
+        fn the_bytes_of_a_value_end_where_it_ends(value: Everything, rest: Vec<u8>) {
+            let mut row = to_row(&value);
+            let length = row.len();
+            row.extend(rest);
+            prop_assert_eq!(RowReader::new(&row).value(&Everything::data_type()).unwrap().len(), length);
+        }
     }
 
     #[test]

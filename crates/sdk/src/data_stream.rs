@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use streamd_connectors::PrintSink;
+use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateKind};
 use streamd_core::sink::{NoCommit, Sink};
@@ -185,6 +186,7 @@ impl<T: Record> DataStream<T> {
             name: COMMITTABLES.to_owned(),
             kind: StateKind::List,
             value: S::Committable::data_type(),
+            evolution: Evolution::of::<S::Committable>(),
         };
         // A sink that never commits keeps no state, and needs no uid.
         let commits = std::any::TypeId::of::<S::Committable>() != std::any::TypeId::of::<NoCommit>();

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use streamd_connectors::{CollectionSource, FileSource, GeneratorSource};
+use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{
     CheckpointingMode, ExternalizedCheckpointRetention, OperatorKind, RestartStrategy, StateDescriptor, StateKind,
@@ -112,6 +113,7 @@ impl StreamExecutionEnvironment {
                 name: SPLITS.to_owned(),
                 kind: StateKind::List,
                 value: S::Split::data_type(),
+                evolution: Evolution::of::<S::Split>(),
             }],
             factory: StepFactory::Source {
                 make: Box::new(move |identity, next| {

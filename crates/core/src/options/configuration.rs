@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
-use super::definition::{ConfigOption, Definition, Fallback, Scope};
+use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
 use super::error::{ConfigurationError, Place, Problem};
 use super::keys;
 use super::legacy::{self, Verdict};
@@ -28,7 +28,7 @@ const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// assert_eq!(configuration.get(keys::CHECKPOINTS_DIRECTORY).as_deref(), Some("file:///data/checkpoints"));
 /// # Ok::<(), streamd_core::options::ConfigurationError>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// By the key of the definition, in normal form.
     values: BTreeMap<&'static str, (String, Origin)>,
@@ -56,6 +56,18 @@ impl fmt::Display for Origin {
             Self::Environment(name) => write!(f, "environment variable `{name}`"),
             Self::Argument => f.write_str("`-D`"),
         }
+    }
+}
+
+/// Stands in outputs where a secret would.
+const HIDDEN: &str = "<secret>";
+
+/// What marks a key as one of a secret, known or not: its value is not repeated in messages.
+const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "key", "credential"];
+
+impl fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.settings().map(|(key, text, origin)| (key, (text, origin)))).finish()
     }
 }
 
@@ -151,14 +163,28 @@ impl Configuration {
             .values
             .get(definition.key)
             .map_or(Origin::Default, |(_, origin)| origin.clone());
-        Some((self.text(definition)?, origin))
+        let text = self.text(definition)?;
+        Some((shown(definition, text), origin))
     }
 
-    /// Every key that was set, with its value and where that came from, by key.
+    /// Every key that was set, with its value (hidden if it is a secret) and where that came from, by key.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
-        self.values
-            .iter()
-            .map(|(key, (text, origin))| (*key, text.as_str(), origin))
+        let set = keys::ALL.iter().filter_map(|definition| {
+            let (text, origin) = self.values.get(definition.key)?;
+            Some((definition.key, shown(definition, text), origin))
+        });
+        let mut set: Vec<_> = set.collect();
+        set.sort_unstable_by_key(|(key, _, _)| *key);
+        set.into_iter()
+    }
+
+    /// The first secret that a file set, by key, with the path of the file.
+    pub fn secret_from_file(&self) -> Option<(&'static str, &str)> {
+        let secrets = keys::ALL.iter().filter(|definition| matches!(definition.kind, Kind::Secret));
+        secrets.into_iter().find_map(|definition| match self.values.get(definition.key) {
+            Some((_, Origin::File(path))) => Some((definition.key, path.as_str())),
+            Some(_) | None => None,
+        })
     }
 
     /// What the user should know: old spellings that were used.
@@ -166,7 +192,7 @@ impl Configuration {
         &self.notices
     }
 
-    fn text(&self, definition: &'static Definition) -> Option<&str> {
+    pub(super) fn text(&self, definition: &'static Definition) -> Option<&str> {
         match (self.values.get(definition.key), definition.fallback) {
             (Some((text, _)), _) => Some(text),
             (None, Fallback::Value(text)) => Some(text),
@@ -185,6 +211,13 @@ impl Configuration {
     }
 }
 
+fn shown<'a>(definition: &Definition, text: &'a str) -> &'a str {
+    match definition.kind {
+        Kind::Secret => HIDDEN,
+        _public => text,
+    }
+}
+
 fn read_bounded(file: impl Read) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE_BYTES).expect("a mebibyte") + 1;
@@ -200,7 +233,7 @@ fn read_bounded(file: impl Read) -> Result<String, Problem> {
 
 fn argument_layer(argument: &str, scope: Scope) -> Result<Layer, ConfigurationError> {
     let refuse = |key: Option<&str>, problem| ConfigurationError {
-        place: Place::Argument(argument.to_owned()),
+        place: Place::Argument(without_secret(argument)),
         key: key.map(str::to_owned),
         problem,
     };
@@ -218,6 +251,15 @@ fn argument_layer(argument: &str, scope: Scope) -> Result<Layer, ConfigurationEr
         .on_setting(key, value)
         .map_err(|problem| refuse(Some(key), problem))?;
     Ok(layer)
+}
+
+/// An argument for messages: without its value if its key may be one of a secret, mistyped or not.
+fn without_secret(argument: &str) -> String {
+    let key = argument.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    match SECRET_WORDS.iter().any(|word| key.contains(word)) {
+        true if argument.contains('=') => format!("{}=…", &argument[..key.len()]),
+        _no_value => argument.to_owned(),
+    }
 }
 
 /// The settings of one source.
@@ -257,6 +299,9 @@ impl Listener for Layer {
         };
         if self.scope == Scope::Job && definition.scope == Scope::Cluster {
             return Err(Problem::ClusterKey);
+        }
+        if matches!((definition.kind, &self.origin), (Kind::Secret, Origin::Argument)) {
+            return Err(Problem::SecretArgument);
         }
         if let Some(earlier) = self.settings.get(definition.key) {
             return Err(Problem::Duplicate {

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
+use super::endpoint::check_endpoint;
 use super::error::Problem;
 use super::location::{absolute_directory, absolute_location};
 use super::value::{Setting, parse_duration, parse_float, parse_host, parse_integer, parse_size};
@@ -127,6 +128,12 @@ pub enum Kind {
     Directory,
     /// An absolute path or a URI of a store.
     Location,
+    /// The URL of a server: `https://…`, or `http://…` on this machine.
+    Endpoint,
+    /// A word or name, shown as it is.
+    Text,
+    /// What nobody may see: never printed, and not taken from a command line.
+    Secret,
 }
 
 impl Kind {
@@ -154,6 +161,14 @@ impl Kind {
             Self::Address => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
             Self::Directory => return absolute_directory(text).map_err(Problem::Location),
             Self::Location => return absolute_location(text).map_err(Problem::Location),
+            Self::Endpoint => {
+                check_endpoint(text).map_err(Problem::Endpoint)?;
+                Some(text.trim_end_matches('/').to_owned())
+            }
+            Self::Text => is_plain(text).then(|| text.to_owned()),
+            Self::Secret if is_plain(text) => Some(text.to_owned()),
+            // Not even a malformed one is repeated.
+            Self::Secret => return Err(Problem::MalformedSecret),
         }
         .ok_or_else(|| Problem::WrongType {
             expected: self.expectation(),
@@ -193,7 +208,10 @@ impl Kind {
             Self::Host => "a host name or IP address".to_owned(),
             Self::Address => "an IP address".to_owned(),
             Self::Directory => "an absolute path".to_owned(),
-            Self::Location => "an absolute path or a `file://` URI".to_owned(),
+            Self::Location => "an absolute path or the URI of a store".to_owned(),
+            Self::Endpoint => "a URL like `https://host:port`".to_owned(),
+            Self::Text => "a text of at most 1024 characters on one line".to_owned(),
+            Self::Secret => "a secret of at most 1024 characters on one line".to_owned(),
         }
     }
 
@@ -209,8 +227,16 @@ impl Kind {
             Self::Address => "IP address",
             Self::Directory => "path",
             Self::Location => "path or URI",
+            Self::Endpoint => "URL",
+            Self::Text => "text",
+            Self::Secret => "secret",
         }
     }
+}
+
+/// Whether a text is on one line and of a sane length.
+fn is_plain(text: &str) -> bool {
+    text.len() <= 1024 && !text.chars().any(char::is_control)
 }
 
 impl Fallback {

@@ -5,7 +5,7 @@
 use super::*;
 
 /// The parts of both documents: a title, and the beginnings of the keys that belong to it.
-const SECTIONS: [(&str, &[&str]); 7] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     (
         "Job manager",
         &["jobmanager.", "heartbeat.", "high-availability.", "jobstore."],
@@ -13,6 +13,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("Task managers", &["taskmanager.", "io.tmp."]),
     ("Jobs", &["parallelism.", "application.", "slot.", "task."]),
     ("Checkpoints and savepoints", &["execution.checkpointing."]),
+    ("Object storage", &["s3.", "gs.", "azure."]),
     ("Restarts", &["restart-strategy."]),
     ("Directories", &["process.", "env."]),
     ("Security", &["security."]),
@@ -34,6 +35,16 @@ fn example(definition: &Definition) -> &'static str {
         "execution.checkpointing.interval" => "10 s",
         "execution.checkpointing.dir" => "/var/lib/streamd/checkpoints",
         "execution.checkpointing.savepoint-dir" => "/var/lib/streamd/savepoints",
+        "s3.endpoint" => "https://s3.example.org:9000",
+        "s3.region" => "eu-central-1",
+        "s3.access-key" => "AKIAEXAMPLE",
+        "s3.secret-key" => "SECRET",
+        "s3.path.style.access" => "true",
+        "gs.auth.service.account.json.keyfile" => "/etc/streamd/gcs.json",
+        "gs.storage.root.url" => "https://storage.example.org",
+        "azure.account-name" => "ACCOUNT",
+        "azure.account-key" => "SECRET",
+        "azure.endpoint" => "https://ACCOUNT.blob.example.org",
         "restart-strategy.type" => "fixed-delay",
         "process.working-dir" => "/var/lib/streamd",
         "high-availability.storageDir" => "/var/lib/streamd/ha",
@@ -103,8 +114,9 @@ Every key that streamd honours. The names are Flink's; a key that is not here is
 * **What goes before what**: default, file, environment variable, `-D key=value`. Settings of a job (`streamctl run -D`) go
   before those of the cluster, and what its code sets goes before both. Keys marked *job* can be set by a job.
 * **Values**: a duration has a unit (`500 ms`, `10 s`, `5 min`, `1 h`, `7 d`), and so has a size (`64 kb`, `128 mb`, `1 gb`,
-  powers of 1024); the space may be left out. An enum is read in any case. A folder of snapshots is an absolute path or a
-  `file://` URI; a directory is an absolute path.
+  powers of 1024); the space may be left out. An enum is read in any case. A folder of snapshots is an absolute path or the
+  URI of a store (docs/how-to/use-object-storage.md); a directory is an absolute path. A secret is never shown, and refused on a
+  command line.
 
 This page is written from the table in `crates/core/src/options/keys.rs`.
 "

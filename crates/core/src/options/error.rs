@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::location::LocationError;
+use super::endpoint::EndpointError;
+use super::location::{KNOWN_SCHEMES, LocationError};
 use crate::error::{CodedError, ErrorCode};
 
 /// A configuration that is refused: where, which key, why.
@@ -55,6 +56,15 @@ pub enum Problem {
     /// No such place.
     #[error(transparent)]
     Location(LocationError),
+    /// No such server, or one that must not be spoken to.
+    #[error(transparent)]
+    Endpoint(EndpointError),
+    /// A secret that is none; it is not repeated.
+    #[error("expected a secret of at most 1024 characters on one line")]
+    MalformedSecret,
+    /// A secret where every process of the machine can read it.
+    #[error("the key holds a secret, and what stands on a command line is seen by everybody on the machine")]
+    SecretArgument,
     /// No value.
     #[error("the key has no value")]
     Empty,
@@ -99,9 +109,12 @@ impl ConfigurationError {
     fn code(&self) -> ErrorCode {
         match self.problem {
             Problem::UnknownKey { .. } | Problem::Unsupported(_) => ErrorCode::UnknownConfigurationKey,
-            Problem::NotAnAssignment => ErrorCode::InvalidArgument,
+            Problem::NotAnAssignment | Problem::SecretArgument => ErrorCode::InvalidArgument,
+            Problem::Endpoint(EndpointError::Insecure(_)) => ErrorCode::InsecureStorageEndpoint,
             Problem::WrongType { .. }
             | Problem::Location(_)
+            | Problem::Endpoint(_)
+            | Problem::MalformedSecret
             | Problem::Empty
             | Problem::NotScalar(_)
             | Problem::NotABlock
@@ -124,7 +137,16 @@ impl ConfigurationError {
             Problem::UnknownKey { nearest: None } => "docs/reference/configuration.md lists every key",
             Problem::Unsupported(reason) => reason,
             Problem::WrongType { .. } => "correct it, or leave it out to have the default",
+            Problem::Location(LocationError::UnknownScheme { .. }) => {
+                return format!("the schemes are `{}`", KNOWN_SCHEMES.join("`, `"));
+            }
             Problem::Location(location) => hint_at(location),
+            Problem::Endpoint(EndpointError::Insecure(_)) => {
+                "write `https://`: plain HTTP is for servers on this machine, like `http://127.0.0.1:9000`"
+            }
+            Problem::Endpoint(_) => "write `https://HOST:PORT`, and put keys under their own keys",
+            Problem::MalformedSecret => "is the line the right one?",
+            Problem::SecretArgument => "write it into conf/streamd.yaml, and let nobody else read that file",
             Problem::Empty => "give it a value, or remove the line",
             Problem::Duplicate { .. } => "keep one of the two",
             Problem::ClusterKey => "set it in the configuration of the daemons, conf/streamd.yaml",
@@ -141,7 +163,9 @@ impl ConfigurationError {
 fn hint_at(location: &LocationError) -> &'static str {
     match location {
         LocationError::Relative(_) => "write the whole path, from the root",
-        LocationError::UnknownScheme { .. } => "this version reads and writes `file://` only",
+        LocationError::UnknownScheme { .. } => "docs/how-to/use-object-storage.md lists the schemes",
+        LocationError::NoStore(_) => "write `s3://BUCKET/PATH`",
+        LocationError::Credentials(_) => "put keys into conf/streamd.yaml or the provider's environment variables",
         LocationError::Host(_) => "write `file:///PATH`, or the path alone",
         LocationError::Unsafe(_) => "write the path that it leads to",
         LocationError::NotAPath(_) => "write the path alone, from the root",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
-use super::value::ByteSize;
+use super::value::{ByteSize, Secret};
 use crate::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
 use crate::key_group::UPPER_BOUND_MAX_PARALLELISM;
 
@@ -159,6 +159,60 @@ options! {
         kind: Kind::Location, fallback: Unset("the command must name one"), scope: Job,
         aliases: &["state.savepoints.dir"],
         deprecated: &["savepoints.state.backend.fs.dir", "savepoints.state.backend.fs.checkpointdir"],
+    }
+    /// The URL of an S3 server that is not Amazon's. Plain HTTP is for servers on this machine.
+    S3_ENDPOINT: Option<String> = "s3.endpoint" {
+        kind: Kind::Endpoint, fallback: Unset("Amazon's of the region"), scope: Cluster,
+        aliases: &["s3a.endpoint", "fs.s3a.endpoint"],
+    }
+    /// The region of the buckets.
+    S3_REGION: Option<String> = "s3.region" {
+        kind: Kind::Text, fallback: Unset("`AWS_REGION`, else `us-east-1`"), scope: Cluster,
+        aliases: &["s3a.region"],
+    }
+    /// The id of the access key.
+    S3_ACCESS_KEY: Option<String> = "s3.access-key" {
+        kind: Kind::Text, fallback: Unset("the provider's chain: environment, web identity, container, machine"),
+        scope: Cluster,
+        aliases: &["s3.access.key", "s3a.access-key", "s3a.access.key", "fs.s3a.access-key", "fs.s3a.access.key"],
+    }
+    /// The secret of the access key. Needs `s3.access-key`.
+    S3_SECRET_KEY: Option<Secret> = "s3.secret-key" {
+        kind: Kind::Secret, fallback: Unset("the provider's chain"), scope: Cluster,
+        aliases: &["s3.secret.key", "s3a.secret-key", "s3a.secret.key", "fs.s3a.secret-key", "fs.s3a.secret.key"],
+    }
+    /// Whether the bucket stands in the path of a request rather than in the name of its host.
+    S3_PATH_STYLE_ACCESS: Option<bool> = "s3.path.style.access" {
+        kind: Kind::Choice(&["false", "true"]), fallback: Unset("`true` with `s3.endpoint`, else `false`"),
+        scope: Cluster,
+        aliases: &[
+            "s3.path-style-access", "s3a.path.style.access", "s3a.path-style-access", "fs.s3a.path.style.access",
+            "fs.s3a.path-style-access",
+        ],
+    }
+    /// The file with the key of the service account for Google Cloud Storage.
+    GS_KEY_FILE: Option<PathBuf> = "gs.auth.service.account.json.keyfile" {
+        kind: Kind::Directory, fallback: Unset("the provider's chain: `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's file, machine"),
+        scope: Cluster,
+        aliases: &["fs.gs.auth.service.account.json.keyfile", "google.cloud.auth.service.account.json.keyfile"],
+    }
+    /// The URL of a server for `gs://` that is not Google's. Plain HTTP is for servers on this machine.
+    GS_ROOT_URL: Option<String> = "gs.storage.root.url" {
+        kind: Kind::Endpoint, fallback: Unset("Google's"), scope: Cluster, aliases: &["fs.gs.storage.root.url"],
+    }
+    /// The storage account of locations that name none, as `az://container/path`.
+    AZURE_ACCOUNT: Option<String> = "azure.account-name" {
+        kind: Kind::Text, fallback: Unset("`AZURE_STORAGE_ACCOUNT_NAME`"), scope: Cluster
+    }
+    /// The access key of the storage account.
+    AZURE_ACCOUNT_KEY: Option<Secret> = "azure.account-key" {
+        kind: Kind::Secret, fallback: Unset("the provider's chain: environment, workload identity, machine"),
+        scope: Cluster
+    }
+    /// The URL of the blob service of the account, where it is not Microsoft's public one. Plain HTTP is for servers on this
+    /// machine.
+    AZURE_ENDPOINT: Option<String> = "azure.endpoint" {
+        kind: Kind::Endpoint, fallback: Unset("`https://ACCOUNT.blob.core.windows.net`"), scope: Cluster
     }
     /// What to do when a job that sets nothing in code fails.
     RESTART_STRATEGY: Option<String> = "restart-strategy.type" {

@@ -6,14 +6,20 @@ pub enum LocationError {
     /// Relative to what? Every process has another working directory.
     #[error("the path `{0}` is relative")]
     Relative(String),
-    /// A store that this version has no access to.
-    #[error("the scheme `{scheme}` of `{location}` is not supported")]
+    /// A kind of store that nobody here has heard of.
+    #[error("the scheme `{scheme}` of `{location}` is unknown")]
     UnknownScheme {
         /// What stands before the colon.
         scheme: String,
         /// The whole, without user name and password.
         location: String,
     },
+    /// `s3:///…`: a store without a name.
+    #[error("the URI `{0}` names no store: a bucket or the like stands after `//`")]
+    NoStore(String),
+    /// A password would reach logs, and every process's list of arguments.
+    #[error("the URI `{0}` holds a user name or password")]
+    Credentials(String),
     /// `file://host/…`: files of another machine.
     #[error("the URI `{0}` names a host, but a `file` URI is a path of this machine")]
     Host(String),
@@ -33,11 +39,7 @@ pub fn absolute_location(text: &str) -> Result<String, LocationError> {
         Some(parts) => parts,
     };
     if scheme != "file" {
-        let location = format!("{scheme}:{}", without_user(rest));
-        return Err(LocationError::UnknownScheme {
-            scheme: scheme.to_owned(),
-            location,
-        });
+        return in_a_store(&scheme.to_ascii_lowercase(), rest);
     }
     let path = match rest.strip_prefix("//") {
         None => rest,
@@ -45,6 +47,36 @@ pub fn absolute_location(text: &str) -> Result<String, LocationError> {
         Some(_) => return Err(LocationError::Host(format!("file:{}", without_user(rest)))),
     };
     Ok(format!("file://{}", checked(path)?))
+}
+
+/// The schemes of locations. Which of them a program can open depends on the features it was built with.
+pub const KNOWN_SCHEMES: [&str; 13] = [
+    "file", "s3", "s3a", "s3p", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "viewfs", "memory",
+];
+
+/// The schemes whose URIs name a container before an `@`: `abfss://container@account.dfs.core.windows.net/path`.
+const WITH_CONTAINER: [&str; 4] = ["abfs", "abfss", "wasb", "wasbs"];
+
+/// The URI of a folder in a store that is not the local file system.
+fn in_a_store(scheme: &str, rest: &str) -> Result<String, LocationError> {
+    let shown = || format!("{scheme}:{}", without_user(rest));
+    if !KNOWN_SCHEMES.contains(&scheme) {
+        return Err(LocationError::UnknownScheme {
+            scheme: scheme.to_owned(),
+            location: shown(),
+        });
+    }
+    let inside = rest.strip_prefix("//").ok_or_else(|| LocationError::NoStore(shown()))?;
+    let (store, path) = inside.split_once('/').unwrap_or((inside, ""));
+    let names_container = WITH_CONTAINER.contains(&scheme) && !store.contains(':') && store.matches('@').count() == 1;
+    if store.contains('@') && !names_container {
+        return Err(LocationError::Credentials(shown()));
+    }
+    if store.is_empty() && scheme != "memory" {
+        return Err(LocationError::NoStore(shown()));
+    }
+    let path = checked(&format!("/{path}"))?.trim_end_matches('/').to_owned();
+    Ok(format!("{scheme}://{store}{path}"))
 }
 
 /// A path as it is written in a URI: what would mean something else there is escaped.

@@ -22,17 +22,23 @@ mod error;
 pub use error::{ConfigurationError, Place, Problem};
 
 mod value;
-pub use value::{ByteSize, Setting, format_duration, format_size, parse_duration, parse_size};
+pub use value::{ByteSize, Secret, Setting, format_duration, format_size, parse_duration, parse_size};
 
 mod directories;
 pub use directories::{ADDRESS_FILE, CONFIGURATION_FILE, Directories, host_and_port};
+
+mod endpoint;
+pub use endpoint::{EndpointError, Transport, check_endpoint};
+
+mod storage;
+pub use storage::StorageSettings;
 
 mod choice;
 mod legacy;
 mod location;
 mod nearest;
 mod yaml;
-pub use location::{LocationError, absolute_location};
+pub use location::{KNOWN_SCHEMES, LocationError, absolute_location};
 
 #[cfg(test)]
 mod documents;

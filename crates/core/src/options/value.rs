@@ -1,5 +1,6 @@
 //! Values: how a text becomes a duration, a number or a name.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +34,29 @@ pub struct ByteSize(pub u64);
 impl Setting for ByteSize {
     fn read(text: Option<&str>) -> Option<Self> {
         parse_size(text?).map(Self)
+    }
+}
+
+/// A value that must reach no output, log or page.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself, for the one who it was meant for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl Setting for Secret {
+    fn read(text: Option<&str>) -> Option<Self> {
+        text.map(|text| Self(text.to_owned()))
     }
 }
 

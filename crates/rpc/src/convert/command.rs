@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, SubtaskId, WorkerId};
 use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, WorkerCommand, WorkerPlacement};
 
@@ -88,6 +88,33 @@ fn trigger_to_proto(attempt: Attempt, barrier: &Barrier) -> proto::TriggerCheckp
             AfterBarrier::Continue => false,
         },
         aligned: options.aligned,
+        compression: match options.compression {
+            Compression::None => proto::trigger_checkpoint::Compression::None,
+            Compression::Lz4 => proto::trigger_checkpoint::Compression::Lz4,
+            Compression::Zstd => proto::trigger_checkpoint::Compression::Zstd,
+        }
+        .into(),
+        incremental: match options.increment {
+            Increment::Off => false,
+            Increment::First | Increment::Since(_) => true,
+        },
+        base_checkpoint_id: match options.increment {
+            Increment::Off | Increment::First => 0,
+            Increment::Since(base) => base.0,
+        },
+    }
+}
+
+fn compression(number: i32) -> Result<Compression, ConvertError> {
+    use proto::trigger_checkpoint::Compression as Wire;
+    match Wire::try_from(number) {
+        Ok(Wire::None) => Ok(Compression::None),
+        Ok(Wire::Lz4) => Ok(Compression::Lz4),
+        Ok(Wire::Zstd) => Ok(Compression::Zstd),
+        Err(_) => Err(ConvertError::invalid(
+            "TriggerCheckpoint.compression",
+            format!("{number} is no compression"),
+        )),
     }
 }
 
@@ -105,6 +132,12 @@ fn barrier(trigger: proto::TriggerCheckpoint) -> Result<Barrier, ConvertError> {
                 false => AfterBarrier::Continue,
             },
             aligned: trigger.aligned,
+            increment: match (trigger.incremental, trigger.base_checkpoint_id) {
+                (false, _) => Increment::Off,
+                (true, 0) => Increment::First,
+                (true, base) => Increment::Since(CheckpointId(base)),
+            },
+            compression: compression(trigger.compression)?,
         }),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use streamd_core::id::OperatorId;
 use streamd_core::snapshot::{
-    KeyedStateFormat, KeyedStateHandle, ListState, NativeBlock, ObjectHandle, OperatorSubtaskState,
+    KeyedStateFormat, KeyedStateHandle, ListState, NativeBlock, NativeSegment, ObjectHandle, OperatorSubtaskState,
 };
 
 use super::ConvertError;
@@ -52,18 +52,19 @@ pub(super) fn operators(
 
 impl From<KeyedStateHandle> for proto::KeyedStateHandle {
     fn from(handle: KeyedStateHandle) -> Self {
-        let (format, blocks) = match handle.format {
-            KeyedStateFormat::Native { blocks } => (Format::Native, blocks),
+        let (format, segments) = match handle.format {
+            KeyedStateFormat::Native { segments } => (Format::Native, segments),
             KeyedStateFormat::Parquet => (Format::Parquet, Vec::new()),
         };
         Self {
             state: handle.state,
             key_type: schema_to_json(&handle.key),
+            namespace_type: handle.namespace.as_ref().map(schema_to_json).unwrap_or_default(),
             value_type: schema_to_json(&handle.value),
             key_groups: Some(handle.key_groups.into()),
             format: format.into(),
-            blocks: blocks.into_iter().map(Into::into).collect(),
-            object: Some(handle.object.into()),
+            segments: segments.into_iter().map(Into::into).collect(),
+            objects: handle.objects.into_iter().map(Into::into).collect(),
             rows: handle.rows,
             bytes: handle.bytes,
         }
@@ -74,28 +75,34 @@ impl TryFrom<proto::KeyedStateHandle> for KeyedStateHandle {
     type Error = ConvertError;
 
     fn try_from(handle: proto::KeyedStateHandle) -> Result<Self, ConvertError> {
-        let format = keyed_format(handle.format, handle.blocks)?;
+        let format = keyed_format(handle.format, handle.segments)?;
         Ok(Self {
             state: text(handle.state, "KeyedStateHandle.state")?,
             key: schema(&handle.key_type, "KeyedStateHandle.key_type")?,
+            namespace: match handle.namespace_type.as_str() {
+                "" => None,
+                json => Some(schema(json, "KeyedStateHandle.namespace_type")?),
+            },
             value: schema(&handle.value_type, "KeyedStateHandle.value_type")?,
             key_groups: key_groups(handle.key_groups, "KeyedStateHandle.key_groups")?,
             format,
-            object: required(handle.object, "KeyedStateHandle.object")?.try_into()?,
+            objects: all(handle.objects)?,
             rows: handle.rows,
             bytes: handle.bytes,
         })
     }
 }
 
-fn keyed_format(number: i32, blocks: Vec<proto::NativeBlock>) -> Result<KeyedStateFormat, ConvertError> {
+fn keyed_format(number: i32, segments: Vec<proto::NativeSegment>) -> Result<KeyedStateFormat, ConvertError> {
     const FIELD: &str = "KeyedStateHandle.format";
     match Format::try_from(number) {
-        Ok(Format::Native) => Ok(KeyedStateFormat::Native { blocks: all(blocks)? }),
-        Ok(Format::Parquet) if blocks.is_empty() => Ok(KeyedStateFormat::Parquet),
+        Ok(Format::Native) => Ok(KeyedStateFormat::Native {
+            segments: all(segments)?,
+        }),
+        Ok(Format::Parquet) if segments.is_empty() => Ok(KeyedStateFormat::Parquet),
         Ok(Format::Parquet) => Err(ConvertError::invalid(
-            "KeyedStateHandle.blocks",
-            "a Parquet file has no native blocks",
+            "KeyedStateHandle.segments",
+            "a Parquet file has no native segments",
         )),
         Ok(Format::Unspecified) => Err(ConvertError::Missing { field: FIELD }),
         Err(_) => Err(ConvertError::invalid(
@@ -105,10 +112,31 @@ fn keyed_format(number: i32, blocks: Vec<proto::NativeBlock>) -> Result<KeyedSta
     }
 }
 
+impl From<NativeSegment> for proto::NativeSegment {
+    fn from(segment: NativeSegment) -> Self {
+        Self {
+            key_groups: Some(segment.key_groups.into()),
+            blocks: segment.blocks.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::NativeSegment> for NativeSegment {
+    type Error = ConvertError;
+
+    fn try_from(segment: proto::NativeSegment) -> Result<Self, ConvertError> {
+        Ok(Self {
+            key_groups: key_groups(segment.key_groups, "NativeSegment.key_groups")?,
+            blocks: all(segment.blocks)?,
+        })
+    }
+}
+
 impl From<NativeBlock> for proto::NativeBlock {
     fn from(block: NativeBlock) -> Self {
         Self {
-            key_groups: Some(block.key_groups.into()),
+            object: block.object,
+            layer: block.layer,
             offset: block.offset,
             length: block.length,
         }
@@ -126,7 +154,8 @@ impl TryFrom<proto::NativeBlock> for NativeBlock {
             ));
         }
         Ok(Self {
-            key_groups: key_groups(block.key_groups, "NativeBlock.key_groups")?,
+            object: block.object,
+            layer: block.layer,
             offset: block.offset,
             length: block.length,
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use prost::Message;
-use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::protocol::*;
@@ -40,6 +40,7 @@ fn keyed(format: KeyedStateFormat) -> KeyedStateHandle {
     KeyedStateHandle {
         state: "count".to_owned(),
         key: DataType::String,
+        namespace: Some(DataType::UInt64),
         value: DataType::Struct {
             name: "Statistics".to_owned(),
             fields: vec![Field {
@@ -49,7 +50,7 @@ fn keyed(format: KeyedStateFormat) -> KeyedStateHandle {
         },
         key_groups: key_groups(),
         format,
-        object: object(),
+        objects: vec![object()],
         rows: 12,
         bytes: 99,
     }
@@ -59,10 +60,14 @@ fn operator_state() -> OperatorSubtaskState {
     OperatorSubtaskState {
         keyed: vec![
             keyed(KeyedStateFormat::Native {
-                blocks: vec![NativeBlock {
+                segments: vec![NativeSegment {
                     key_groups: key_groups(),
-                    offset: 5,
-                    length: 94,
+                    blocks: vec![NativeBlock {
+                        object: 0,
+                        layer: 3,
+                        offset: 5,
+                        length: 94,
+                    }],
                 }],
             }),
             keyed(KeyedStateFormat::Parquet),
@@ -114,6 +119,8 @@ fn commands() -> Vec<WorkerCommand> {
             location: "file:///savepoints/x".to_owned(),
             sources,
             aligned: kind == SnapshotKind::Savepoint,
+            increment: Increment::Off,
+            compression: Compression::None,
         }),
     };
     vec![
@@ -272,7 +279,7 @@ fn refused(change: impl FnOnce(&mut proto::KeyedStateHandle)) -> String {
 fn impossible_state_handles_are_refused() {
     assert!(refused(|h| h.format = 99).contains("99 is no format"));
     assert!(refused(|h| h.format = 0).contains("lacks field `KeyedStateHandle.format`"));
-    assert!(refused(|h| h.object = None).contains("KeyedStateHandle.object"));
+    assert!(refused(|h| h.objects[0].path.clear()).contains("ObjectHandle.path"));
     assert!(refused(|h| h.state.clear()).contains("KeyedStateHandle.state"));
     assert!(refused(|h| h.key_type = "{".to_owned()).contains("KeyedStateHandle.key_type"));
     assert!(refused(|h| h.key_groups = Some(proto::KeyGroupRange { start: 9, end: 3 })).contains("no range"));
@@ -283,7 +290,7 @@ fn impossible_state_handles_are_refused() {
         }))
         .contains("no range")
     );
-    assert!(refused(|h| h.blocks.push(proto::NativeBlock::default())).contains("no native blocks"));
+    assert!(refused(|h| h.segments.push(proto::NativeSegment::default())).contains("no native segments"));
     let deep = format!("{}\"bool\"{}", "{\"option\":".repeat(40), "}".repeat(40));
     assert!(refused(|h| h.value_type = deep).contains("deeper than 32"));
     let deepest = format!("{}\"bool\"{}", "{\"option\":".repeat(100_000), "}".repeat(100_000));

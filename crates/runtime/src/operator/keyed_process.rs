@@ -1,3 +1,4 @@
+use streamd_core::evolution::Evolution;
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::key_group::KeyGroupRange;
@@ -53,6 +54,7 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
             name: ENDED.to_owned(),
             kind: StateKind::Union,
             value: bool::data_type(),
+            evolution: Evolution::default(),
         };
         Ok(descriptors(&backend).into_iter().chain([ended]).collect())
     }

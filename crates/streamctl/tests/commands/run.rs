@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{
     CheckpointSettings, Guarantee, JobGraph, JobVertex, Operator, OperatorKind, PLAN_VERSION, StateDescriptor,
@@ -221,6 +222,7 @@ fn graph() -> JobGraph {
             name: "n".to_owned(),
             kind: StateKind::List,
             value: DataType::Int64,
+            evolution: Evolution::default(),
         }],
         initial_splits: None,
         guarantee: Some(Guarantee::AtLeastOnce),
