@@ -107,7 +107,11 @@ impl Evolution {
     /// Adds what a type says. Two types of one name and schema that say different things are as if they said nothing: which
     /// of them a stored value belongs to cannot be told.
     pub fn declare(&mut self, declared: TypeEvolution) {
-        match self.types.iter_mut().find(|known| known.data_type == declared.data_type) {
+        match self
+            .types
+            .iter_mut()
+            .find(|known| known.data_type == declared.data_type)
+        {
             Some(known) if *known == declared => {}
             Some(known) => *known = TypeEvolution::new(declared.data_type),
             None => self.types.push(declared),

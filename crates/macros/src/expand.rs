@@ -3,9 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{DeriveInput, Path, parse_quote};
+use syn::{DeriveInput, Expr, ExprLit, Lit, Path, parse_quote};
 
-use crate::attributes::{home, plain};
+use crate::attributes::{DefaultValue, TypeAttributes, of_type, plain};
 use crate::shape::{FieldShape, Shape, VariantShape};
 
 /// The implementation of `State` for the type in `input`, or the compile error that says why there is none.
@@ -17,7 +17,7 @@ pub(crate) fn derive(input: TokenStream) -> TokenStream {
 
 /// The implementation of `State`.
 pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream> {
-    let home = home(&input.attrs)?;
+    let TypeAttributes { home, migrations } = of_type(&input.attrs)?;
     let shape = Shape::of(&input)?;
     for parameter in input.generics.type_params_mut() {
         parameter.bounds.push(parse_quote!(#home::state::State));
@@ -30,6 +30,7 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
         Shape::Struct(fields) => writer.struct_bodies(&name, fields),
         Shape::Enum(variants) => writer.enum_bodies(&name, variants),
     };
+    let evolution = writer.evolution(&shape, &migrations);
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
@@ -46,6 +47,10 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
                 __row: &mut #home::row::RowReader<'_>,
             ) -> ::std::result::Result<Self, #home::row::RowError> {
                 #decode
+            }
+
+            fn describe_evolution(__evolution: &mut #home::evolution::Evolution) {
+                #evolution
             }
         }
     })
@@ -162,6 +167,98 @@ impl Writer<'_> {
                 quote! { #member: #value, }
             })
             .collect()
+    }
+}
+
+impl Writer<'_> {
+    /// The body of `describe_evolution`: what the types of the fields say, then what this type says, if anything.
+    fn evolution(&self, shape: &Shape, migrations: &[Expr]) -> TokenStream {
+        let home = self.home;
+        let (within, fields, variants) = match shape {
+            Shape::Struct(fields) => (
+                self.within(fields),
+                self.field_evolutions(None, fields),
+                TokenStream::new(),
+            ),
+            Shape::Enum(variants) => (
+                variants.iter().map(|variant| self.within(&variant.fields)).collect(),
+                variants
+                    .iter()
+                    .map(|variant| self.field_evolutions(Some(&variant.name), &variant.fields))
+                    .collect(),
+                variants
+                    .iter()
+                    .filter(|variant| !variant.aliases.is_empty())
+                    .map(|VariantShape { name, aliases, .. }| quote! { .variant(#name, &[#(#aliases),*]) })
+                    .collect(),
+            ),
+        };
+        let conversions: TokenStream = migrations
+            .iter()
+            .map(|function| quote_spanned! { function.span() => .conversion::<_, Self>(#function) })
+            .collect();
+        if fields.is_empty() && variants.is_empty() && conversions.is_empty() {
+            return within;
+        }
+        quote! {
+            #within
+            let __type = #home::evolution::TypeEvolution::new(<Self as #home::state::State>::data_type());
+            __evolution.declare(__type #fields #variants #conversions);
+        }
+    }
+
+    fn within(&self, fields: &[FieldShape]) -> TokenStream {
+        let home = self.home;
+        fields
+            .iter()
+            .map(|FieldShape { ty, .. }| {
+                quote_spanned! { ty.span() => <#ty as #home::state::State>::describe_evolution(__evolution); }
+            })
+            .collect()
+    }
+
+    fn field_evolutions(&self, variant: Option<&str>, fields: &[FieldShape]) -> TokenStream {
+        let home = self.home;
+        let variant = match variant {
+            Some(name) => quote! { ::std::option::Option::Some(#name) },
+            None => quote! { ::std::option::Option::None },
+        };
+        let says_something = |field: &&FieldShape| field.default.is_some() || !field.aliases.is_empty();
+        fields
+            .iter()
+            .filter(says_something)
+            .map(
+                |FieldShape {
+                     name,
+                     aliases,
+                     default,
+                     ty,
+                     ..
+                 }| {
+                    let default = match default {
+                        None => quote! { ::std::option::Option::None },
+                        Some(default) => {
+                            let value = default_value(default, ty);
+                            quote! { ::std::option::Option::Some(#home::state::to_row::<#ty>(&#value)) }
+                        }
+                    };
+                    quote! { .field(#variant, #name, &[#(#aliases),*], #default) }
+                },
+            )
+            .collect()
+    }
+}
+
+/// An expression of the field's type. A literal text stands for anything that is made of one, so that a `String` can have it.
+fn default_value(default: &DefaultValue, ty: &syn::Type) -> TokenStream {
+    match default {
+        DefaultValue::OfType => quote_spanned! { ty.span() => <#ty as ::std::default::Default>::default() },
+        DefaultValue::Expression(value) => match &**value {
+            Expr::Lit(ExprLit {
+                lit: Lit::Str(text), ..
+            }) => quote! { <#ty as ::std::convert::From<&str>>::from(#text) },
+            value => quote_spanned! { value.span() => { let __default: #ty = #value; __default } },
+        },
     }
 }
 

@@ -32,6 +32,28 @@ mod tests;
 /// }
 /// ```
 ///
+/// What a newer version of a type does with the snapshots of an older one:
+///
+/// * `#[state(alias = "old_name")]` on a field or variant: it had that name.
+/// * `#[state(default)]` or `#[state(default = value)]` on a field: its value where the older version has no such field. A new
+///   `Option` needs none: it is `None`.
+/// * `#[state(migrate = function)]` on the type: a function `fn(Old) -> Self`, where `Old` is `State`, for what no rule
+///   covers. May be given more than once, for several older types.
+///
+/// ```ignore
+/// #[derive(Clone, State)]
+/// #[state(migrate = from_minutes)]
+/// struct Delay {
+///     seconds: i64,
+///     #[state(default = 1)]
+///     flights: u64,
+/// }
+///
+/// fn from_minutes(old: DelayInMinutes) -> Delay {
+///     Delay { seconds: 60 * i64::from(old.minutes), flights: 1 }
+/// }
+/// ```
+///
 /// The type must be `Clone`, own its data (no lifetimes) and not contain itself. Type parameters must be `State`.
 /// Crates that depend on `streamd-core` instead of `streamd` add `#[state(crate = "streamd_core")]` to the type.
 #[proc_macro_derive(State, attributes(state))]

@@ -7,7 +7,7 @@ use quote::{ToTokens, format_ident};
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, Generics, Ident, Index, Member, Type};
 
-use crate::attributes::{plain, stored_name};
+use crate::attributes::{DefaultValue, of_field, of_variant, plain};
 
 /// A struct or an enum.
 pub(crate) enum Shape {
@@ -23,6 +23,8 @@ pub(crate) struct VariantShape {
     pub(crate) ident: Ident,
     /// Its name in snapshots.
     pub(crate) name: String,
+    /// Names that it had in older snapshots.
+    pub(crate) aliases: Vec<String>,
     /// Its fields.
     pub(crate) fields: Vec<FieldShape>,
 }
@@ -35,6 +37,10 @@ pub(crate) struct FieldShape {
     pub(crate) binding: Ident,
     /// Its name in snapshots.
     pub(crate) name: String,
+    /// Names that it had in older snapshots.
+    pub(crate) aliases: Vec<String>,
+    /// Its value where an older snapshot has none.
+    pub(crate) default: Option<DefaultValue>,
     /// The type of its values.
     pub(crate) ty: Type,
 }
@@ -50,8 +56,10 @@ impl Shape {
                     .variants
                     .iter()
                     .map(|variant| {
+                        let mut attributes = of_variant(&variant.attrs)?;
                         Ok(VariantShape {
-                            name: stored_name(&variant.attrs, &plain(&variant.ident))?,
+                            name: attributes.stored_name(&plain(&variant.ident)),
+                            aliases: attributes.aliases,
                             fields: fields_of(&variant.fields)?,
                             ident: variant.ident.clone(),
                         })
@@ -94,13 +102,16 @@ fn fields_of(fields: &Fields) -> syn::Result<Vec<FieldShape>> {
         .enumerate()
         .map(|(position, field)| {
             let rust_name = field.ident.as_ref().map_or_else(|| position.to_string(), plain);
+            let mut attributes = of_field(&field.attrs)?;
             Ok(FieldShape {
                 member: field
                     .ident
                     .clone()
                     .map_or_else(|| Member::Unnamed(Index::from(position)), Member::Named),
                 binding: format_ident!("__field_{position}"),
-                name: stored_name(&field.attrs, &rust_name)?,
+                name: attributes.stored_name(&rust_name),
+                aliases: attributes.aliases,
+                default: attributes.default,
                 ty: field.ty.clone(),
             })
         })

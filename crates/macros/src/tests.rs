@@ -48,7 +48,12 @@ fn two_fields_or_variants_of_one_stored_name_are_refused() {
 #[test]
 fn an_unknown_or_empty_attribute_is_refused() {
     assert!(error_of(parse_quote! { #[state(name = "x")] struct A; }).starts_with("unknown attribute of a state type"));
-    assert!(error_of(parse_quote! { struct A { #[state(default)] b: u8 } }).contains("expected `rename = \"name\"`"));
+    assert!(error_of(parse_quote! { struct A { #[state(skip)] b: u8 } }).contains("expected `rename = \"name\"`"));
+    assert!(error_of(parse_quote! { enum A { #[state(default)] B } }).contains("unknown attribute of a state variant"));
+    assert_eq!(
+        error_of(parse_quote! { struct A { #[state(alias = "")] b: u8 } }),
+        "the stored name is empty"
+    );
     assert_eq!(
         error_of(parse_quote! { struct A { #[state(rename = "")] b: u8 } }),
         "the stored name is empty"
@@ -66,4 +71,11 @@ fn generated_code_refers_to_the_sdk_unless_told_otherwise() {
         code_of(parse_quote! { #[state(crate = "crate::core")] struct A; })
             .contains("implcrate::core::state::StateforA")
     );
+}
+
+#[test]
+fn a_type_without_history_declares_none_and_asks_its_fields() {
+    let code = code_of(parse_quote! { struct A { b: B } });
+    assert!(code.contains("<Bas::streamd::__private::state::State>::describe_evolution(__evolution)"));
+    assert!(!code.contains("TypeEvolution"));
 }

@@ -73,5 +73,5 @@ pub mod prelude {
 /// What the derive macros write paths to. Not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use streamd_core::{row, state};
+    pub use streamd_core::{evolution, row, state};
 }

@@ -144,21 +144,36 @@ impl fmt::Display for Mismatch {
         let place = Place(&self.path);
         match &self.kind {
             MismatchKind::Type { stored, declared } => {
-                write!(f, "{place} is `{stored}` in the snapshot and `{declared}` in the application")
+                write!(
+                    f,
+                    "{place} is `{stored}` in the snapshot and `{declared}` in the application"
+                )
             }
             MismatchKind::NoDefault { declared } => {
-                write!(f, "{place}, of type `{declared}`, is not in the snapshot and has no default")
+                write!(
+                    f,
+                    "{place}, of type `{declared}`, is not in the snapshot and has no default"
+                )
             }
             MismatchKind::VariantGone => write!(f, "variant {place} of the snapshot is not in the application"),
             MismatchKind::NothingKept { stored, declared } => {
-                write!(f, "{place} is `{stored}` in the snapshot, of which `{declared}` keeps no field")
+                write!(
+                    f,
+                    "{place} is `{stored}` in the snapshot, of which `{declared}` keeps no field"
+                )
             }
-            MismatchKind::MapKey { stored, declared } => write!(
-                f,
-                "the keys of map {place} are `{stored}` in the snapshot and `{declared}` in the application"
-            ),
+            MismatchKind::MapKey { stored, declared } => {
+                match self.path.as_str() {
+                    "" => f.write_str("the key of the map")?,
+                    path => write!(f, "the key of map `{path}`")?,
+                }
+                write!(f, " is `{stored}` in the snapshot and `{declared}` in the application")
+            }
             MismatchKind::Key { stored, declared } => {
-                write!(f, "the key is `{stored}` in the snapshot and `{declared}` in the application")
+                write!(
+                    f,
+                    "the key is `{stored}` in the snapshot and `{declared}` in the application"
+                )
             }
         }
     }

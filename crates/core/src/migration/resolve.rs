@@ -116,10 +116,13 @@ impl Resolver<'_> {
             (DataType::List(old), DataType::Bytes) if **old == DataType::UInt8 => Ok(Step::Copy(DataType::Bytes)),
             (DataType::Map(old_key, old), DataType::Map(new_key, new)) => {
                 if !old_key.is_same_schema(new_key) {
-                    return Err(mismatch(path, MismatchKind::MapKey {
-                        stored: (**old_key).clone(),
-                        declared: (**new_key).clone(),
-                    }));
+                    return Err(mismatch(
+                        path,
+                        MismatchKind::MapKey {
+                            stored: (**old_key).clone(),
+                            declared: (**new_key).clone(),
+                        },
+                    ));
                 }
                 let key = (**old_key).clone();
                 let value = Box::new(self.value(&format!("{path}{{}}"), old, new)?);
@@ -129,10 +132,13 @@ impl Resolver<'_> {
                 let known = self.evolution.get(declared);
                 let record = self.record(path, None, (old, new), known)?;
                 if !old.is_empty() && !new.is_empty() && record.keeps_nothing() {
-                    return Err(mismatch(path, MismatchKind::NothingKept {
-                        stored: stored.clone(),
-                        declared: declared.clone(),
-                    }));
+                    return Err(mismatch(
+                        path,
+                        MismatchKind::NothingKept {
+                            stored: stored.clone(),
+                            declared: declared.clone(),
+                        },
+                    ));
                 }
                 Ok(Step::Struct(record))
             }
@@ -140,10 +146,13 @@ impl Resolver<'_> {
                 let known = self.evolution.get(declared);
                 self.variants(path, (old, new), known).map(Step::Enum)
             }
-            _others => Err(mismatch(path, MismatchKind::Type {
-                stored: stored.clone(),
-                declared: declared.clone(),
-            })),
+            _others => Err(mismatch(
+                path,
+                MismatchKind::Type {
+                    stored: stored.clone(),
+                    declared: declared.clone(),
+                },
+            )),
         }
     }
 
@@ -157,10 +166,13 @@ impl Resolver<'_> {
     fn conversion(&mut self, path: &str, stored: &DataType, declared: &DataType) -> Option<Step> {
         let known = self.evolution.get(declared)?;
         let conversion = known.conversions.iter().find(|c| c.from.is_same_schema(stored))?;
-        self.change(path, ChangeKind::Converted {
-            from: stored.clone(),
-            to: declared.clone(),
-        });
+        self.change(
+            path,
+            ChangeKind::Converted {
+                from: stored.clone(),
+                to: declared.clone(),
+            },
+        );
         Some(Step::Convert {
             from: stored.clone(),
             function: conversion.function.clone(),
@@ -228,7 +240,10 @@ impl Resolver<'_> {
         let mut steps = Vec::with_capacity(old.len());
         for variant in old {
             let same = new.iter().position(|other| other.name == variant.name);
-            let renamed = || new.iter().position(|other| aliases(&other.name).contains(&variant.name));
+            let renamed = || {
+                new.iter()
+                    .position(|other| aliases(&other.name).contains(&variant.name))
+            };
             let Some(position) = same.or_else(renamed) else {
                 return Err(mismatch(&join(path, &variant.name), MismatchKind::VariantGone));
             };
@@ -256,10 +271,13 @@ impl Resolver<'_> {
     }
 
     fn widened(&mut self, path: &str, from: &DataType, to: &DataType) {
-        self.change(path, ChangeKind::Widened {
-            from: from.clone(),
-            to: to.clone(),
-        });
+        self.change(
+            path,
+            ChangeKind::Widened {
+                from: from.clone(),
+                to: to.clone(),
+            },
+        );
     }
 
     fn change(&mut self, path: &str, kind: ChangeKind) {
