@@ -5,6 +5,7 @@ use streamd_core::id::{CheckpointId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Failure, WorkerCommand};
 use streamd_core::snapshot::SnapshotMetadata;
 
+use crate::event::RestorePoint;
 use crate::lifecycle::JobState;
 
 /// Something to do.
@@ -55,6 +56,26 @@ pub enum Action {
         /// The URI of its folder.
         location: String,
     },
+    /// Delete a snapshot that the job was given to own when it started from it. As [`Discard`](Self::Discard), but it may
+    /// be a savepoint; what its folder holds besides is the user's and stays.
+    DiscardClaimed {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// The URI of its folder.
+        location: String,
+    },
+    /// Make a savepoint of a snapshot that is complete, without any subtask: for a job that does not run. Report
+    /// [`Event::Promoted`](crate::event::Event::Promoted).
+    Promote {
+        /// For which operation.
+        operation: OperationId,
+        /// Of which snapshot. Nothing deletes it before the report.
+        source: RestorePoint,
+        /// The URI of the savepoint's folder.
+        location: String,
+        /// Milliseconds after which it is given up.
+        timeout_ms: u64,
+    },
     /// Answer whoever waits for the operation.
     CompleteOperation {
         /// Which.
@@ -82,4 +103,6 @@ pub struct CompletedOperation {
     pub bytes: u64,
     /// Milliseconds from request to completion.
     pub duration_ms: u64,
+    /// The snapshot that it is a copy of, where the job did not run and so none could be taken.
+    pub promoted: Option<CheckpointId>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
+use streamd_core::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
 use streamd_core::id::{CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Failure, WorkerEvent};
 use streamd_core::snapshot::SnapshotMetadata;
@@ -46,6 +46,8 @@ pub struct JobOptions {
     pub checkpoint_directory: Option<String>,
     /// The URI under which savepoints go where the request names no other.
     pub savepoint_directory: Option<String>,
+    /// Whose the snapshot is that the job starts from.
+    pub claim_mode: ClaimMode,
     /// The epoch of the leading job manager.
     pub leader_epoch: u64,
     /// Milliseconds to wait for slots before the attempt fails.
@@ -92,6 +94,8 @@ pub enum Event {
     TaskManagerLost(TaskManagerId),
     /// What became of [`Action::Publish`](crate::action::Action::Publish).
     Published(CheckpointId, Result<PublishedSnapshot, PublishError>),
+    /// What became of [`Action::Promote`](crate::action::Action::Promote).
+    Promoted(OperationId, Result<PublishedSnapshot, PublishError>),
     /// The user wants the job cancelled.
     Cancel,
     /// The user wants a savepoint, perhaps followed by the end of the job.
@@ -138,6 +142,8 @@ pub struct OperationRequest {
     pub target: Option<String>,
     /// The name of the savepoint's own folder, unique (`savepoint-<first 6 digits of the job id>-<12 random digits>`).
     pub folder: String,
+    /// Milliseconds after which it is given up; `None`: as checkpoints of the job are.
+    pub timeout_ms: Option<u64>,
 }
 
 /// What follows a savepoint.

@@ -13,8 +13,8 @@
 //!
 //! Reading order: [`event`] and [`action`] (the interface), [`lifecycle`], [`job`] (the machine), then what it is made of:
 //! [`execution`], [`placement`], [`workers`], [`failover`], [`checkpoint`], [`operation`]. Beside it stand [`validate`]
-//! (may a plan run at all), [`restore`] (does a snapshot fit, and who gets what) and [`slots`] (for all jobs of a
-//! cluster). [`invariant`] says what must hold over all of it.
+//! (may a plan run at all), [`restore`] (does a snapshot fit, and who gets what), [`resume`] (which snapshot is the latest)
+//! and [`slots`] (for all jobs of a cluster). [`invariant`] says what must hold over all of it.
 //!
 //! The concepts are Flink's: JobMaster, ExecutionGraph, CheckpointCoordinator, RestartBackoffTimeStrategy, SlotManager.
 
@@ -35,6 +35,7 @@ pub mod checkpoint;
 pub mod operation;
 
 pub mod restore;
+pub mod resume;
 pub mod slots;
 pub mod validate;
 

@@ -27,8 +27,19 @@ pub struct RunningOperation {
     pub requested: MonotonicTime,
     /// The URI of its savepoint's folder.
     pub location: String,
+    /// When it is given up, where the request says so.
+    pub deadline: Option<MonotonicTime>,
     /// Its savepoint, once triggered.
     pub snapshot: Option<CheckpointId>,
+    /// The snapshot that its savepoint is being made of, where the job does not run.
+    pub promoting: Option<CheckpointId>,
+}
+
+impl RunningOperation {
+    /// Whether its time is up.
+    pub fn is_overdue(&self, now: MonotonicTime) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// All operations of a job by id, so that a request that is repeated is not done twice.
@@ -93,7 +104,8 @@ pub fn checkpointing_disabled() -> CodedError {
         "Checkpointing disabled. You can enable it via the execution environment of your job",
     )
     .with_hint(
-        "run the job with `-D execution.checkpointing.interval=10s`, or call env.enable_checkpointing in its code",
+        "add `env.enable_checkpointing(Duration::from_secs(10));` to its main, or run it with \
+         `-D execution.checkpointing.interval=10s`",
     )
 }
 

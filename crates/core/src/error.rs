@@ -126,6 +126,10 @@ codes! {
     SavepointDirectoryMissing = 508, Usage, "no savepoint directory is configured";
     SavepointFailed = 509, Failed, "the savepoint failed";
     StopFailed = 510, Unknown, "the savepoint is complete but the job did not stop";
+    StorageSchemeNotBuilt = 511, Usage, "the program was built without this kind of store";
+    InsecureStorageEndpoint = 512, Denied, "the endpoint of the store is not encrypted";
+    InvalidStorageSettings = 513, Usage, "the settings of the store do not fit together";
+    StorageClaimed = 514, Conflict, "the folder belongs to another cluster";
     // 06xx: storage
     StorageUnavailable = 601, Unavailable, "the object store does not answer";
     InvalidStorageUri = 602, Usage, "the storage location is malformed";

@@ -26,6 +26,19 @@ const REMEMBERED: usize = 16;
 /// A snapshot folder that is to be deleted.
 pub type Discarded = (CheckpointId, String);
 
+/// A snapshot to be taken.
+#[derive(Debug)]
+pub struct NewSnapshot {
+    /// Why.
+    pub purpose: Purpose,
+    /// The URI of its folder.
+    pub location: String,
+    /// What the sources do after its barrier.
+    pub sources: AfterBarrier,
+    /// Milliseconds after which it is given up; `None`: the time-out of checkpoints.
+    pub timeout_ms: Option<u64>,
+}
+
 /// What an acknowledgement led to.
 #[derive(Debug)]
 pub enum Acknowledgement {
@@ -54,6 +67,8 @@ pub struct CheckpointCoordinator {
     pending: BTreeMap<CheckpointId, PendingSnapshot>,
     store: CompletedStore,
     given_up: VecDeque<Discarded>,
+    /// Checkpoints that savepoints are being made of, as often as they are.
+    promoting: Vec<CheckpointId>,
     completed: u64,
     failed: u64,
     /// When periodic checkpoints are due.
@@ -70,6 +85,7 @@ impl CheckpointCoordinator {
             pending: BTreeMap::new(),
             store: CompletedStore::new(options.num_retained),
             given_up: VecDeque::new(),
+            promoting: Vec::new(),
             completed: 0,
             failed: 0,
             schedule: Schedule::new(&options),
@@ -87,11 +103,15 @@ impl CheckpointCoordinator {
     pub fn trigger(
         &mut self,
         (now, wall): (MonotonicTime, WallTime),
-        purpose: Purpose,
-        location: String,
-        sources: AfterBarrier,
+        new: NewSnapshot,
         subtasks: impl Iterator<Item = SubtaskId>,
     ) -> Barrier {
+        let NewSnapshot {
+            purpose,
+            location,
+            sources,
+            timeout_ms,
+        } = new;
         let id = self.next_id;
         self.next_id = CheckpointId(id.0.checked_add(1).expect("a job takes fewer than 2^64 snapshots"));
         let options = SnapshotOptions {
@@ -99,6 +119,8 @@ impl CheckpointCoordinator {
             location: location.clone(),
             sources,
             aligned: self.options.mode == CheckpointingMode::ExactlyOnce,
+            increment: Default::default(),
+            compression: Default::default(),
         };
         let pending = PendingSnapshot {
             purpose,
@@ -107,7 +129,7 @@ impl CheckpointCoordinator {
             triggered_at: wall,
             base: self.store.latest().map(|(id, _)| id),
             stage: Stage::Collecting {
-                deadline: now.plus(self.options.timeout_ms),
+                deadline: now.plus(timeout_ms.unwrap_or(self.options.timeout_ms)),
                 awaiting: subtasks.collect(),
                 collected: BTreeMap::new(),
             },
@@ -149,11 +171,16 @@ impl CheckpointCoordinator {
         if !awaiting.is_empty() {
             return Acknowledgement::Awaiting;
         }
+        let bytes = pending.bytes();
+        let Stage::Collecting { collected, .. } = &mut pending.stage else {
+            return Acknowledgement::Ignored;
+        };
         let collected = mem::take(collected);
         let metadata = Arc::new(origin.metadata(id, pending, &collected));
         pending.stage = Stage::Publishing {
             metadata: Arc::clone(&metadata),
             subtasks: collected.len(),
+            bytes,
         };
         Acknowledgement::Collected {
             metadata,
@@ -221,7 +248,7 @@ impl CheckpointCoordinator {
                 duration_ms: now.since(pending.triggered),
                 refers_to: pending
                     .metadata()
-                    .map(|metadata| folders_referred_to(metadata))
+                    .map(|metadata| folders_referred_to(metadata, &pending.location))
                     .unwrap_or_default(),
             },
         );
@@ -229,8 +256,40 @@ impl CheckpointCoordinator {
 
     /// Takes out the subsumed checkpoints that nothing needs any more.
     pub fn sweep(&mut self) -> Vec<Discarded> {
-        let bases: BTreeSet<CheckpointId> = self.pending.values().filter_map(|pending| pending.base).collect();
-        self.store.sweep(&bases)
+        let bases = self.pending.values().filter_map(|pending| pending.base);
+        let needed: BTreeSet<CheckpointId> = bases.chain(self.promoting.iter().copied()).collect();
+        self.store.sweep(&needed)
+    }
+
+    /// A savepoint is being made of a checkpoint, which stays until [`promoted`](Self::promoted).
+    pub fn promote(&mut self, source: CheckpointId) {
+        self.promoting.push(source);
+    }
+
+    /// No savepoint is being made of the checkpoint any more.
+    pub fn promoted(&mut self, source: CheckpointId) {
+        if let Some(position) = self.promoting.iter().position(|id| *id == source) {
+            self.promoting.swap_remove(position);
+        }
+    }
+
+    /// Whether something is under way in the store that nobody can call back: a publication or a promotion.
+    pub fn is_settling(&self) -> bool {
+        self.is_publishing() || !self.promoting.is_empty()
+    }
+
+    /// Takes a snapshot over that the job started from: it is the job's oldest checkpoint now.
+    pub fn claim(&mut self, id: CheckpointId, location: String, metadata: &SnapshotMetadata) {
+        let bytes = metadata.operators.iter().flat_map(|operator| &operator.keyed);
+        self.store.add(
+            id,
+            CompletedCheckpoint {
+                refers_to: folders_referred_to(metadata, &location),
+                location,
+                bytes: bytes.map(|handle| handle.bytes).sum(),
+                duration_ms: 0,
+            },
+        );
     }
 
     /// The completed checkpoints.

@@ -17,7 +17,7 @@ mod schedule;
 mod store;
 mod tolerance;
 
-pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded};
+pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded, NewSnapshot};
 pub use metadata::Origin;
 pub use pending::{PendingSnapshot, Purpose};
 pub use schedule::Schedule;

@@ -66,6 +66,7 @@ pub(super) enum Stage {
     Publishing {
         metadata: Arc<SnapshotMetadata>,
         subtasks: usize,
+        bytes: u64,
     },
 }
 
@@ -82,6 +83,14 @@ impl PendingSnapshot {
                 awaiting, collected, ..
             } => (collected.len(), collected.len() + awaiting.len()),
             Stage::Publishing { subtasks, .. } => (*subtasks, *subtasks),
+        }
+    }
+
+    /// Bytes that those have written.
+    pub fn bytes(&self) -> u64 {
+        match &self.stage {
+            Stage::Collecting { collected, .. } => collected.values().map(SubtaskSnapshot::state_bytes).sum(),
+            Stage::Publishing { bytes, .. } => *bytes,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::ErrorCode;
+use streamd_core::graph::ClaimMode;
 use streamd_core::id::{Attempt, CheckpointId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::WorkerCommand;
 use streamd_core::time::MonotonicTime;
@@ -57,6 +58,8 @@ enum Fate {
 #[derive(Debug)]
 pub struct Audit {
     restored: Option<(CheckpointId, String)>,
+    /// Whether the snapshot that the job started from is its own.
+    claimed: bool,
     takes_checkpoints: bool,
     state: JobState,
     attempt: Attempt,
@@ -66,7 +69,16 @@ pub struct Audit {
     /// The greatest snapshot that an attempt must not fall behind: a completed checkpoint, or a committed savepoint.
     latest: Option<CheckpointId>,
     operations: BTreeMap<OperationId, (OperationKind, String)>,
+    /// The savepoints that are made of complete snapshots, by operation.
+    promotions: BTreeMap<OperationId, Promotion>,
     notified_now: bool,
+}
+
+#[derive(Debug)]
+struct Promotion {
+    source: CheckpointId,
+    location: String,
+    fate: Fate,
 }
 
 impl Audit {
@@ -87,6 +99,8 @@ impl Audit {
             latest: restored.as_ref().map(|(id, _)| *id),
             restored,
             operations: BTreeMap::new(),
+            promotions: BTreeMap::new(),
+            claimed: spec.options.claim_mode == ClaimMode::Claim,
             notified_now: false,
         }
     }
@@ -135,6 +149,15 @@ impl Audit {
                     }
                 }
             }
+            Event::Promoted(id, result) => {
+                if let Some(promotion) = self.promotions.get_mut(id).filter(|it| it.fate == Fate::Publishing) {
+                    promotion.fate = match result {
+                        Ok(_) => Fate::Complete,
+                        Err(error) if error.outcome_unknown => Fate::Unknown,
+                        Err(_) => Fate::Failed,
+                    };
+                }
+            }
             Event::Operation(request) => {
                 self.operations
                     .entry(request.id)
@@ -168,6 +191,13 @@ impl Audit {
             }
             Action::Publish { checkpoint, .. } => self.check_publish(*checkpoint),
             Action::Discard { checkpoint, location } => self.check_discard(*checkpoint, location),
+            Action::DiscardClaimed { checkpoint, location } => self.check_discard_claimed(*checkpoint, location),
+            Action::Promote {
+                operation,
+                source,
+                location,
+                ..
+            } => self.check_promote(*operation, source.metadata.checkpoint_id, location),
             Action::CompleteOperation { id, result } => {
                 let asked_again = matches!(event, Event::Operation(request) if request.id == *id);
                 self.check_operation(*id, result, asked_again)
@@ -182,6 +212,10 @@ impl Audit {
                     )
                 })?;
                 self.state = *to;
+                let promoting = self.promotions.values().any(|it| it.fate == Fate::Publishing);
+                ensure(!to.is_terminal() || !promoting, "I18", || {
+                    format!("the job is {}, and a savepoint is still being made", to.name())
+                })?;
                 ensure(!to.is_terminal() || self.live.is_empty(), "I21", || {
                     format!("the job is {}, and {:?} live on", to.name(), self.live.keys())
                 })
@@ -278,7 +312,48 @@ impl Audit {
         }
     }
 
+    /// A savepoint is made only of what the next attempt would start from.
+    fn check_promote(&mut self, operation: OperationId, source: CheckpointId, location: &str) -> Checked {
+        ensure(Some(source) == self.latest, "I12", || {
+            format!("snapshot {source} is made a savepoint instead of {:?}", self.latest)
+        })?;
+        let promotion = Promotion {
+            source,
+            location: location.to_owned(),
+            fate: Fate::Publishing,
+        };
+        let known = self.promotions.insert(operation, promotion);
+        ensure(known.is_none(), "I14", || format!("operation {operation} is carried out twice"))
+    }
+
+    fn check_unused(&self, id: CheckpointId, location: &str) -> Checked {
+        let promoting = self
+            .promotions
+            .values()
+            .any(|it| it.source == id && it.fate == Fate::Publishing);
+        ensure(!promoting, "I9", || {
+            format!("`{location}` is deleted while a savepoint is made of it")
+        })?;
+        ensure(self.latest != Some(id) || self.state.is_terminal(), "I9", || {
+            format!("checkpoint `{location}` is deleted, and is the latest")
+        })
+    }
+
+    fn check_discard_claimed(&self, id: CheckpointId, location: &str) -> Checked {
+        let restored = self.restored.as_ref().is_some_and(|(_, uri)| uri == location);
+        ensure(restored && self.claimed, "I16", || {
+            format!("`{location}` is deleted, and was not given to the job")
+        })?;
+        self.check_unused(id, location)
+    }
+
     fn check_discard(&mut self, id: CheckpointId, location: &str) -> Checked {
+        if let Some(promotion) = self.promotions.values_mut().find(|it| it.location == location) {
+            let fate = promotion.fate;
+            return ensure(fate == Fate::Failed, "I16", || {
+                format!("savepoint `{location}` is deleted, and is {fate:?}")
+            });
+        }
         let restored = self.restored.as_ref().is_some_and(|(_, uri)| uri == location);
         ensure(!restored, "I9", || {
             format!("`{location}`, which the job was restored from, is deleted")
@@ -297,13 +372,10 @@ impl Audit {
         ensure(!matches!(fate, Fate::Publishing | Fate::Unknown), "I9", || {
             format!("`{location}` is deleted, and may be published")
         })?;
-        ensure(self.latest != Some(id) || self.state.is_terminal(), "I9", || {
-            format!("checkpoint `{location}` is deleted, and is the latest")
-        })?;
         if fate == Fate::Triggered {
             snapshot.fate = Fate::Failed;
         }
-        Ok(())
+        self.check_unused(id, location)
     }
 
     /// I18: a stop is all or nothing, or says in between which savepoint is complete.
@@ -317,7 +389,8 @@ impl Audit {
             .snapshots
             .values()
             .find(|it| it.location.ends_with(folder.as_str()));
-        let complete = snapshot.is_some_and(|it| it.fate == Fate::Complete);
+        let promoted = self.promotions.get(&id).is_some_and(|it| it.fate == Fate::Complete);
+        let complete = promoted || snapshot.is_some_and(|it| it.fate == Fate::Complete);
         match result {
             Ok(completed) => {
                 ensure(complete, "I18", || {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{
-    CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, PLAN_VERSION, RestartStrategy,
+    CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, PLAN_VERSION, RestartStrategy,
 };
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::WorkerCommand;
@@ -46,6 +46,7 @@ fn spec() -> JobSpec {
             restart_strategy: RestartStrategy::None,
             checkpoint_directory: Some("s3://c".to_owned()),
             savepoint_directory: None,
+            claim_mode: ClaimMode::NoClaim,
             leader_epoch: 1,
             slot_request_timeout_ms: 1,
             worker_start_timeout_ms: 1,
@@ -118,6 +119,8 @@ fn trigger(id: u64, kind: SnapshotKind) -> Action {
                 location: location(id),
                 sources: AfterBarrier::Continue,
                 aligned: true,
+                increment: Increment::Off,
+                compression: Compression::None,
             }),
         },
     })
@@ -186,6 +189,7 @@ fn asked(kind: OperationKind) -> Event {
         kind,
         target: None,
         folder: "1".to_owned(),
+        timeout_ms: None,
     })
 }
 
@@ -194,6 +198,7 @@ fn answered() -> Action {
         savepoint_path: location(1),
         bytes: 1,
         duration_ms: 1,
+        promoted: None,
     };
     Action::CompleteOperation {
         id: OPERATION,

@@ -104,7 +104,7 @@ impl JobMachine {
             Course::Processing | Course::LastCheckpoint | Course::Stopping { .. } => {}
             Course::Draining { operation } => {
                 let operation = *operation;
-                self.fail_operation(operation, cause, hint);
+                self.fail_operation(operation, ErrorCode::SavepointFailed, cause, hint);
             }
             Course::Finishing { stop } => {
                 if let Some(Stopped { operation, result }) = stop.clone() {
@@ -141,12 +141,12 @@ impl JobMachine {
                 self.enter(Phase::BackingOff { until }, None);
                 true
             }
-            Phase::Failing { failure, .. } if !self.checkpoints.is_publishing() => {
+            Phase::Failing { failure, .. } if !self.checkpoints.is_settling() => {
                 let failure = failure.clone();
                 self.end(JobState::Failed, Some(failure), None);
                 true
             }
-            Phase::Cancelling { savepoint, .. } if !self.checkpoints.is_publishing() => {
+            Phase::Cancelling { savepoint, .. } if !self.checkpoints.is_settling() => {
                 let savepoint = savepoint.clone();
                 self.end(JobState::Canceled, None, savepoint);
                 true
@@ -183,7 +183,7 @@ impl JobMachine {
 
     /// Once every subtask has finished, the job has.
     pub(super) fn step_finishing(&mut self) -> bool {
-        if !self.execution.all_in(ExecutionState::Finished) || self.checkpoints.is_publishing() {
+        if !self.execution.all_in(ExecutionState::Finished) || self.checkpoints.is_settling() {
             return false;
         }
         let stop = match &self.phase {
@@ -214,6 +214,7 @@ impl JobMachine {
         for operation in self.operations.running_ids() {
             self.fail_operation(
                 operation,
+                ErrorCode::SavepointFailed,
                 &format!("the job is {}", state.name()),
                 "start the job again",
             );

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
+use streamd_core::graph::ClaimMode;
 use streamd_core::id::{Attempt, SubtaskId};
 use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics, WorkerCommand};
 use streamd_core::time::{MonotonicTime, WallTime};
@@ -24,7 +25,8 @@ const FAILURES_KEPT: usize = 16;
 /// One job: what happens goes in, what is to be done comes out.
 ///
 /// Whoever carries the actions out keeps three promises: they are carried out in order; every
-/// [`Publish`](Action::Publish) is answered by one [`Published`](Event::Published), in bounded time; and a
+/// [`Publish`](Action::Publish) is answered by one [`Published`](Event::Published), and every
+/// [`Promote`](Action::Promote) by one [`Promoted`](Event::Promoted), in bounded time; and a
 /// [`Tick`](Event::Tick) comes at the latest at [`next_deadline`](Self::next_deadline).
 #[derive(Debug)]
 pub struct JobMachine {
@@ -59,7 +61,7 @@ impl JobMachine {
     /// A job that has not begun: CREATED until [`Event::Start`].
     pub fn new(spec: JobSpec) -> Self {
         let restored = spec.restore.as_ref().map(|point| point.metadata.checkpoint_id);
-        Self {
+        let mut machine = Self {
             phase: Phase::Created,
             attempt: Attempt::NONE,
             execution: ExecutionGraph::new(&spec.graph),
@@ -74,7 +76,18 @@ impl JobMachine {
             metrics: BTreeMap::new(),
             out: Vec::new(),
             spec,
+        };
+        if let Some(RestorePoint { metadata, uri }) = machine.claimed().cloned() {
+            let id = metadata.checkpoint_id;
+            machine.checkpoints.claim(id, uri, &metadata);
         }
+        machine
+    }
+
+    /// The snapshot that the job started from, where it became the job's own.
+    pub(super) fn claimed(&self) -> Option<&RestorePoint> {
+        let claims = self.spec.options.claim_mode == ClaimMode::Claim;
+        self.spec.restore.as_ref().filter(|_| claims)
     }
 
     /// What follows from an event, in the order in which it is to be done. A job that has ended absorbs everything.
@@ -90,6 +103,7 @@ impl JobMachine {
             Event::WorkerLost(worker, failure) => self.on_worker_lost(at, worker, failure),
             Event::TaskManagerLost(task_manager) => self.on_task_manager_lost(at, &task_manager),
             Event::Published(checkpoint, result) => self.on_published(at, checkpoint, result),
+            Event::Promoted(operation, result) => self.on_promoted(at, operation, result),
             Event::Cancel => self.on_cancel(at),
             Event::Operation(request) => self.on_operation(at, request),
             Event::Tick => {}
@@ -103,6 +117,10 @@ impl JobMachine {
         match &self.phase {
             Phase::Created | Phase::Settling | Phase::Starting | Phase::Ended(_) => None,
             Phase::WaitingForSlots { deadline } | Phase::WaitingForWorkers { deadline, .. } => Some(*deadline),
+            Phase::Running(Course::Draining { operation }) => {
+                let drain = self.operations.running(*operation).and_then(|drain| drain.deadline);
+                self.checkpoints.deadline().into_iter().chain(drain).min()
+            }
             Phase::Running(_) => self.checkpoints.deadline(),
             Phase::BackingOff { until } => Some(*until),
             Phase::Dropping { deadline, .. } | Phase::Failing { deadline, .. } | Phase::Cancelling { deadline, .. } => {

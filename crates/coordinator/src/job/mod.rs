@@ -18,4 +18,6 @@ mod status;
 mod views;
 
 pub use machine::JobMachine;
-pub use views::{CheckpointStatistics, CompletedSnapshot, OperationStatus, RestoredFrom, WorkerView};
+pub use views::{
+    CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom, WorkerView,
+};

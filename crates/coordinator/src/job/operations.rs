@@ -5,14 +5,22 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::OperationId;
 use streamd_core::protocol::{ExecutionState, WorkerCommand};
 
-use crate::action::Action;
+use crate::action::{Action, CompletedOperation};
 use crate::checkpoint::{PendingSnapshot, Purpose};
-use crate::event::{OperationKind, OperationRequest};
+use crate::event::{OperationKind, OperationRequest, PublishError, PublishedSnapshot, RestorePoint};
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase};
 use crate::operation::{
     MAX_UNDER_WAY, OperationResult, RunningOperation, checkpointing_disabled, no_savepoint_directory,
 };
+
+/// How a savepoint comes about.
+enum Way {
+    /// The subtasks take it.
+    Subtasks,
+    /// It is a copy of this snapshot.
+    Promotion(RestorePoint),
+}
 
 impl JobMachine {
     /// The same id is the same request: it is answered again, not done again.
@@ -26,15 +34,16 @@ impl JobMachine {
             return;
         }
         match self.admit(at, &request) {
-            Ok(operation) => {
+            Ok((operation, Way::Subtasks)) => {
                 self.operations.begin(id, operation);
                 self.begin_operation(at, id, request.kind);
             }
+            Ok((operation, Way::Promotion(source))) => self.begin_promotion(id, operation, source),
             Err(refusal) => self.end_operation(id, Err(refusal)),
         }
     }
 
-    fn admit(&self, at: Moment, request: &OperationRequest) -> Result<RunningOperation, CodedError> {
+    fn admit(&self, at: Moment, request: &OperationRequest) -> Result<(RunningOperation, Way), CodedError> {
         if self.spec.options.checkpointing.interval_ms.is_none() {
             return Err(checkpointing_disabled());
         }
@@ -43,7 +52,7 @@ impl JobMachine {
             .as_ref()
             .or(self.spec.options.savepoint_directory.as_ref());
         let directory = directory.ok_or_else(no_savepoint_directory)?;
-        self.check_running()?;
+        let way = self.way_to(request.kind)?;
         if self.operations.under_way() >= MAX_UNDER_WAY {
             return Err(CodedError::new(
                 ErrorCode::SavepointFailed,
@@ -54,28 +63,29 @@ impl JobMachine {
             )
             .with_hint("wait for one of them to end"));
         }
-        Ok(RunningOperation {
+        let operation = RunningOperation {
             kind: request.kind,
             requested: at.now,
             location: below(directory, &request.folder),
+            deadline: request.timeout_ms.map(|timeout| at.now.plus(timeout)),
             snapshot: None,
-        })
+            promoting: None,
+        };
+        Ok((operation, way))
     }
 
-    /// A snapshot needs every subtask at work, and a job that is not ending already.
-    fn check_running(&self) -> Result<(), CodedError> {
+    /// A snapshot needs every subtask at work, and a job that is not ending already. Where a job that ran before does not
+    /// run, a savepoint is made of what its next attempt would start from.
+    fn way_to(&self, kind: OperationKind) -> Result<Way, CodedError> {
         let job_id = self.spec.job_id;
-        let refusal = |message: String, hint: &str| {
-            Err(CodedError::new(ErrorCode::JobNotRunning, message).with_hint(hint.to_owned()))
-        };
         match &self.phase {
-            Phase::Running(Course::Processing | Course::LastCheckpoint) => Ok(()),
-            Phase::Running(Course::Draining { operation } | Course::Stopping { operation }) => refusal(
+            Phase::Running(Course::Processing | Course::LastCheckpoint) => Ok(Way::Subtasks),
+            Phase::Running(Course::Draining { operation } | Course::Stopping { operation }) => Err(refusal(
                 format!("job {job_id} is being stopped by operation {operation}"),
                 "wait for that operation to end",
-            ),
+            )),
             Phase::Running(Course::Finishing { .. }) => {
-                refusal(format!("job {job_id} is finishing"), "wait for the job to end")
+                Err(refusal(format!("job {job_id} is finishing"), "wait for the job to end"))
             }
             Phase::WaitingForSlots { .. } | Phase::WaitingForWorkers { .. } | Phase::Starting => {
                 let running = self
@@ -83,23 +93,92 @@ impl JobMachine {
                     .states()
                     .filter(|(_, state)| *state == ExecutionState::Running)
                     .count();
-                refusal(
-                    format!(
-                        "job {job_id} is RUNNING, but only {running} of its {} subtasks are",
-                        self.execution.len()
-                    ),
-                    "wait until all subtasks are RUNNING, then try again",
-                )
+                let state = format!("RUNNING, but only {running} of its {} subtasks are", self.execution.len());
+                match self.restarts() {
+                    0 => Err(refusal(
+                        format!("job {job_id} is {state}"),
+                        "wait until all subtasks are RUNNING, then try again",
+                    )),
+                    _again => self.promotion(kind, &state),
+                }
             }
-            Phase::Dropping { .. } | Phase::BackingOff { .. } | Phase::Settling => refusal(
-                format!("job {job_id} is {}", self.state().name()),
-                "wait until it is RUNNING again; its last completed checkpoint can be restored as well",
-            ),
-            Phase::Created | Phase::Failing { .. } | Phase::Cancelling { .. } | Phase::Ended(_) => refusal(
+            Phase::Dropping { .. } | Phase::BackingOff { .. } | Phase::Settling | Phase::Failing { .. } => {
+                self.promotion(kind, self.state().name())
+            }
+            Phase::Created | Phase::Cancelling { .. } | Phase::Ended(_) => Err(refusal(
                 format!("job {job_id} is {}", self.state().name()),
                 "a savepoint can be taken of a RUNNING job only",
-            ),
+            )),
         }
+    }
+
+    /// The way to a savepoint of a job that does not run. What is to end a job needs its subtasks: what it has done since
+    /// the last checkpoint is neither committed nor undone without them.
+    fn promotion(&self, kind: OperationKind, state: &str) -> Result<Way, CodedError> {
+        let job_id = self.spec.job_id;
+        match (kind, &self.restore) {
+            (OperationKind::Savepoint, Some(source)) => Ok(Way::Promotion(source.clone())),
+            (OperationKind::Savepoint, None) => Err(refusal(
+                format!("job {job_id} is {state}, and has completed no checkpoint"),
+                "wait until it is RUNNING again",
+            )),
+            (OperationKind::CancelWithSavepoint | OperationKind::Stop | OperationKind::Drain, _) => Err(refusal(
+                format!("job {job_id} is {state}"),
+                "`streamctl savepoint` makes a savepoint of its last completed checkpoint; `streamctl cancel` then ends it",
+            )),
+        }
+    }
+
+    fn begin_promotion(&mut self, id: OperationId, mut operation: RunningOperation, source: RestorePoint) {
+        let checkpoint = source.metadata.checkpoint_id;
+        let timeout_ms = operation.deadline.map(|deadline| deadline.since(operation.requested));
+        self.checkpoints.promote(checkpoint);
+        self.out.push(Action::Promote {
+            operation: id,
+            source,
+            location: operation.location.clone(),
+            timeout_ms: timeout_ms.unwrap_or(self.spec.options.checkpointing.timeout_ms),
+        });
+        operation.promoting = Some(checkpoint);
+        self.operations.begin(id, operation);
+    }
+
+    /// What became of a promotion, whatever has become of the job meanwhile.
+    pub(super) fn on_promoted(
+        &mut self,
+        at: Moment,
+        id: OperationId,
+        result: Result<PublishedSnapshot, PublishError>,
+    ) {
+        let Some(running) = self.operations.running(id).cloned() else {
+            return;
+        };
+        let Some(source) = running.promoting else { return };
+        self.checkpoints.promoted(source);
+        match result {
+            Ok(published) => self.end_operation(
+                id,
+                Ok(CompletedOperation {
+                    savepoint_path: published.uri,
+                    bytes: published.bytes,
+                    duration_ms: at.now.since(running.requested),
+                    promoted: Some(source),
+                }),
+            ),
+            Err(error) => {
+                let code = match (error.outcome_unknown, running.is_overdue(at.now)) {
+                    (true, _) => ErrorCode::OutcomeUnknown,
+                    (false, true) => ErrorCode::OperationTimedOut,
+                    (false, false) => ErrorCode::SavepointFailed,
+                };
+                let cause = format!("checkpoint `{source}` was not made a savepoint: {}", error.message);
+                self.fail_operation(id, code, &cause, "see the cause, then take the savepoint again");
+                if !error.outcome_unknown {
+                    self.discard((source, running.location));
+                }
+            }
+        }
+        self.sweep();
     }
 
     /// From the moment on which an operation ends the job, no periodic checkpoint begins.
@@ -127,7 +206,7 @@ impl JobMachine {
     }
 
     /// Ends an operation under way without a savepoint.
-    pub(super) fn fail_operation(&mut self, id: OperationId, cause: &str, hint: &str) {
+    pub(super) fn fail_operation(&mut self, id: OperationId, code: ErrorCode, cause: &str, hint: &str) {
         let Some(running) = self.operations.running(id) else {
             return;
         };
@@ -138,19 +217,22 @@ impl JobMachine {
             OperationKind::Drain => "drain with savepoint",
         };
         let message = format!("{savepoint} of job {} failed: {cause}", self.spec.job_id);
-        self.end_operation(
-            id,
-            Err(CodedError::new(ErrorCode::SavepointFailed, message).with_hint(hint)),
-        );
+        self.end_operation(id, Err(CodedError::new(code, message).with_hint(hint)));
     }
 
     /// Ends the operation that a snapshot was taken for, if it was.
     pub(super) fn fail_operation_of(&mut self, pending: &PendingSnapshot, cause: &str, hint: &str) {
         match pending.purpose {
-            Purpose::Savepoint(operation) => self.fail_operation(operation, cause, hint),
+            Purpose::Savepoint(operation) => {
+                self.fail_operation(operation, ErrorCode::SavepointFailed, cause, hint);
+            }
             Purpose::Periodic | Purpose::Final => {}
         }
     }
+}
+
+fn refusal(message: String, hint: &str) -> CodedError {
+    CodedError::new(ErrorCode::JobNotRunning, message).with_hint(hint)
 }
 
 /// The URI of a folder below another, which may be the root.

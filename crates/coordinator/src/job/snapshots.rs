@@ -1,24 +1,47 @@
 //! Snapshots in the life of a job: what triggers them, and what follows from their end.
 
 use streamd_core::barrier::AfterBarrier;
+use streamd_core::error::ErrorCode;
 use streamd_core::id::{CheckpointId, OperationId, SubtaskId};
 use streamd_core::protocol::{FaultDomain, WorkerCommand};
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use crate::action::{Action, CompletedOperation};
-use crate::checkpoint::{Acknowledgement, Discarded, PendingSnapshot, Purpose, Verdict};
+use crate::checkpoint::{Acknowledgement, Discarded, NewSnapshot, PendingSnapshot, Purpose, Verdict};
 use crate::event::{OperationKind, PublishError, PublishedSnapshot, RestorePoint};
 use crate::job::attempt::failure;
 use crate::job::ending::stop_failed;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase, Stopped};
 
+/// What to do about a savepoint that failed.
+const TAKE_AGAIN: &str = "see the cause, then take the savepoint again";
+
+/// Why a snapshot is not complete: in words, and as the code of the operation that it was for.
+struct Reason {
+    code: ErrorCode,
+    words: String,
+}
+
+impl Reason {
+    fn failed(words: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::SavepointFailed,
+            words: words.into(),
+        }
+    }
+}
+
 impl JobMachine {
     /// Snapshots whose time is up end; periodic checkpoints that are due begin.
     pub(super) fn step_snapshots(&mut self, at: Moment) -> bool {
         let expired = self.checkpoints.expired(at.now);
         if let Some(id) = expired.first() {
-            self.give_up(at, *id, "expired before all subtasks acknowledged it");
+            let reason = Reason {
+                code: ErrorCode::OperationTimedOut,
+                words: "expired before all subtasks acknowledged it".to_owned(),
+            };
+            self.give_up(at, *id, reason);
             return true;
         }
         let under_way = self.checkpoints.checkpoints_under_way();
@@ -43,10 +66,23 @@ impl JobMachine {
         true
     }
 
-    /// Once a drain's input has ended, its savepoint follows.
+    /// Once a drain's input has ended, its savepoint follows. A drain that was given less time than its input takes fails,
+    /// and the attempt with it: input that has ended cannot begin again.
     pub(super) fn on_drained(&mut self, at: Moment, operation: OperationId) -> bool {
         if !self.execution.all_data_ended() {
-            return false;
+            let overdue = self
+                .operations
+                .running(operation)
+                .is_some_and(|running| running.is_overdue(at.now));
+            if overdue {
+                let reason = Reason {
+                    code: ErrorCode::OperationTimedOut,
+                    words: "its time was up before the input had ended".to_owned(),
+                };
+                self.fail_operation(operation, reason.code, &reason.words, "drain again with more time");
+                self.fail_drained(at, &reason.words);
+            }
+            return overdue;
         }
         self.enter(Phase::Running(Course::Stopping { operation }), None);
         self.trigger_savepoint(at, operation, AfterBarrier::Halt);
@@ -63,23 +99,34 @@ impl JobMachine {
         } else {
             Purpose::Periodic
         };
-        self.trigger(at, purpose, location, AfterBarrier::Continue);
+        self.trigger(
+            at,
+            NewSnapshot {
+                purpose,
+                location,
+                sources: AfterBarrier::Continue,
+                timeout_ms: None,
+            },
+        );
     }
 
     pub(super) fn trigger_savepoint(&mut self, at: Moment, operation: OperationId, sources: AfterBarrier) {
         let Some(running) = self.operations.running(operation) else {
             return;
         };
-        let location = running.location.clone();
-        let id = self.trigger(at, Purpose::Savepoint(operation), location, sources);
+        let new = NewSnapshot {
+            purpose: Purpose::Savepoint(operation),
+            location: running.location.clone(),
+            sources,
+            timeout_ms: running.deadline.map(|deadline| deadline.since(at.now)),
+        };
+        let id = self.trigger(at, new);
         self.operations.triggered(operation, id);
     }
 
-    fn trigger(&mut self, at: Moment, purpose: Purpose, location: String, sources: AfterBarrier) -> CheckpointId {
+    fn trigger(&mut self, at: Moment, new: NewSnapshot) -> CheckpointId {
         let subtasks = self.execution.subtasks();
-        let barrier = self
-            .checkpoints
-            .trigger((at.now, at.wall), purpose, location, sources, subtasks);
+        let barrier = self.checkpoints.trigger((at.now, at.wall), new, subtasks);
         let checkpoint = barrier.checkpoint;
         let attempt = self.attempt;
         self.broadcast(&WorkerCommand::TriggerCheckpoint { attempt, barrier });
@@ -99,8 +146,8 @@ impl JobMachine {
             // The subtask wrote into a folder that was deleted while it did.
             Acknowledgement::Late(discarded) => self.discard(discarded),
             Acknowledgement::Foreign => {
-                let cause = format!("failed: subtask `{subtask}` acknowledged state of operators that it does not run");
-                self.give_up(at, checkpoint, &cause);
+                let words = format!("failed: subtask `{subtask}` acknowledged state of operators that it does not run");
+                self.give_up(at, checkpoint, Reason::failed(words));
             }
             Acknowledgement::Collected { metadata, location } => self.out.push(Action::Publish {
                 checkpoint,
@@ -111,37 +158,35 @@ impl JobMachine {
     }
 
     pub(super) fn on_decline(&mut self, at: Moment, checkpoint: CheckpointId, subtask: SubtaskId, reason: &str) {
-        self.give_up(
-            at,
-            checkpoint,
-            &format!("was declined by subtask `{subtask}`: {reason}"),
-        );
+        let words = format!("was declined by subtask `{subtask}`: {reason}");
+        self.give_up(at, checkpoint, Reason::failed(words));
     }
 
     /// Ends a snapshot of the running attempt that cannot be completed.
-    fn give_up(&mut self, at: Moment, id: CheckpointId, cause: &str) {
+    fn give_up(&mut self, at: Moment, id: CheckpointId, reason: Reason) {
         let Some(pending) = self.checkpoints.give_up(id) else {
             return;
         };
         let (acknowledged, subtasks) = pending.progress();
-        let cause = format!(
-            "{} `{id}` {cause} ({acknowledged} of {subtasks} subtasks had acknowledged)",
-            pending.purpose.noun()
+        let words = format!(
+            "{} `{id}` {} ({acknowledged} of {subtasks} subtasks had acknowledged)",
+            pending.purpose.noun(),
+            reason.words
         );
         self.notify_aborted(id);
         self.discard((id, pending.location.clone()));
-        self.on_failed_snapshot(at, id, &pending, &cause);
+        self.on_failed_snapshot(at, id, &pending, &Reason { words, ..reason });
     }
 
     /// What a failed snapshot means for the running attempt: a checkpoint counts, a savepoint is its operation's affair.
-    fn on_failed_snapshot(&mut self, at: Moment, id: CheckpointId, pending: &PendingSnapshot, cause: &str) {
+    fn on_failed_snapshot(&mut self, at: Moment, id: CheckpointId, pending: &PendingSnapshot, reason: &Reason) {
         match pending.purpose {
-            Purpose::Savepoint(operation) => self.on_failed_savepoint(at, operation, cause),
+            Purpose::Savepoint(operation) => self.on_failed_savepoint(at, operation, reason),
             Purpose::Periodic | Purpose::Final => {
                 self.checkpoints.schedule.on_end(at.now);
                 let finishing = matches!(self.phase, Phase::Running(Course::Finishing { .. }));
                 if self.checkpoints.tolerance.on_failure(id) == Verdict::Exceeded && !finishing {
-                    let message = format!("Exceeded checkpoint tolerable failure threshold: {cause}");
+                    let message = format!("Exceeded checkpoint tolerable failure threshold: {}", reason.words);
                     self.fail_attempt(at, failure(FaultDomain::External, message));
                 }
             }
@@ -149,20 +194,25 @@ impl JobMachine {
     }
 
     /// The job goes on as if the savepoint had never been asked for. Only a drain cannot: its input has ended.
-    fn on_failed_savepoint(&mut self, at: Moment, operation: OperationId, cause: &str) {
+    fn on_failed_savepoint(&mut self, at: Moment, operation: OperationId, reason: &Reason) {
         let kind = self.operations.running(operation).map(|running| running.kind);
         let stopping = matches!(&self.phase, Phase::Running(Course::Stopping { operation: it }) if *it == operation);
-        self.fail_operation(operation, cause, "see the cause, then take the savepoint again");
+        self.fail_operation(operation, reason.code, &reason.words, TAKE_AGAIN);
         if !stopping {
             return;
         }
         if kind == Some(OperationKind::Drain) {
-            let message = format!("the job was drained, and goes back to its last checkpoint: {cause}");
-            self.fail_attempt(at, failure(FaultDomain::External, message));
+            self.fail_drained(at, &reason.words);
         } else {
             self.enter(Phase::Running(Course::Processing), None);
             self.checkpoints.schedule.start(at.now);
         }
+    }
+
+    /// A drain that failed has ended the attempt's input.
+    fn fail_drained(&mut self, at: Moment, cause: &str) {
+        let message = format!("the job was drained, and goes back to its last checkpoint: {cause}");
+        self.fail_attempt(at, failure(FaultDomain::External, message));
     }
 
     /// The outcome of a publication, whatever has become of the attempt meanwhile.
@@ -188,13 +238,15 @@ impl JobMachine {
     fn on_unpublished(&mut self, at: Moment, id: CheckpointId, pending: &PendingSnapshot, error: &PublishError) {
         self.checkpoints.count_failed(pending);
         let noun = pending.purpose.noun();
-        let cause = if error.outcome_unknown {
-            format!(
+        let reason = if error.outcome_unknown {
+            let words = format!(
                 "whether {noun} `{id}` at `{}` was published is unknown: {}",
                 pending.location, error.message
-            )
+            );
+            let code = ErrorCode::OutcomeUnknown;
+            Reason { code, words }
         } else {
-            format!("{noun} `{id}` was not published: {}", error.message)
+            Reason::failed(format!("{noun} `{id}` was not published: {}", error.message))
         };
         if self.phase.is_deployed() {
             self.notify_aborted(id);
@@ -203,9 +255,9 @@ impl JobMachine {
             self.discard((id, pending.location.clone()));
         }
         if self.phase.is_deployed() {
-            self.on_failed_snapshot(at, id, pending, &cause);
+            self.on_failed_snapshot(at, id, pending, &reason);
         } else if let Purpose::Savepoint(operation) = pending.purpose {
-            self.fail_operation(operation, &cause, "see the cause, then take the savepoint again");
+            self.fail_operation(operation, reason.code, &reason.words, TAKE_AGAIN);
         }
     }
 
@@ -224,9 +276,7 @@ impl JobMachine {
             self.notify_complete(id);
         }
         self.abort_subsumed(id);
-        for discarded in self.checkpoints.sweep() {
-            self.discard(discarded);
-        }
+        self.sweep();
         if last {
             self.begin_finishing(None);
         }
@@ -261,6 +311,7 @@ impl JobMachine {
             savepoint_path: published.uri,
             bytes: published.bytes,
             duration_ms: at.now.since(running.requested),
+            promoted: None,
         };
         let stopping = matches!(&self.phase, Phase::Running(Course::Stopping { operation: it }) if *it == operation);
         match kind {
@@ -316,6 +367,17 @@ impl JobMachine {
     }
 
     pub(super) fn discard(&mut self, (checkpoint, location): Discarded) {
-        self.out.push(Action::Discard { checkpoint, location });
+        let claimed = self.claimed().is_some_and(|point| point.uri == location);
+        self.out.push(if claimed {
+            Action::DiscardClaimed { checkpoint, location }
+        } else {
+            Action::Discard { checkpoint, location }
+        });
+    }
+
+    pub(super) fn sweep(&mut self) {
+        for discarded in self.checkpoints.sweep() {
+            self.discard(discarded);
+        }
     }
 }

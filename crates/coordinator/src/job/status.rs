@@ -3,9 +3,12 @@
 use streamd_core::id::{Attempt, OperationId, SubtaskId};
 use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics};
 
+use crate::checkpoint::PendingSnapshot;
 use crate::event::JobSpec;
 use crate::job::machine::JobMachine;
-use crate::job::views::{CheckpointStatistics, CompletedSnapshot, OperationStatus, RestoredFrom, WorkerView};
+use crate::job::views::{
+    CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom, WorkerView,
+};
 
 impl JobMachine {
     /// What it runs.
@@ -61,16 +64,20 @@ impl JobMachine {
         // A drain that waits for the end of its input has no snapshot yet; one that waits for the job to end has no
         // snapshot any more.
         let all = self.execution.len();
-        let (acknowledged, subtasks) = match (pending, operation.snapshot) {
-            (Some(pending), _) => pending.progress(),
-            (None, Some(_)) => (all, all),
-            (None, None) => (0, all),
+        let (stage, (acknowledged, subtasks)) = match (pending, operation.snapshot, operation.promoting) {
+            (_, _, Some(_)) => (OperationStage::Promoting, (0, all)),
+            (Some(pending), _, None) if pending.is_publishing() => (OperationStage::Publishing, pending.progress()),
+            (Some(pending), _, None) => (OperationStage::Writing, pending.progress()),
+            (None, Some(_), None) => (OperationStage::Ending, (all, all)),
+            (None, None, None) => (OperationStage::Draining, (0, all)),
         };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Some(OperationStatus::InProgress {
+        Some(OperationStatus::InProgress(OperationProgress {
+            stage,
             acknowledged: count(acknowledged),
             subtasks: count(subtasks),
-        })
+            bytes: pending.map_or(0, PendingSnapshot::bytes),
+        }))
     }
 
     /// The snapshot that the current attempt's state comes from; `None` at a fresh start.

@@ -47,14 +47,37 @@ pub struct RestoredFrom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationStatus {
     /// It goes on.
-    InProgress {
-        /// Subtasks whose part is durable.
-        acknowledged: u32,
-        /// Subtasks altogether.
-        subtasks: u32,
-    },
+    InProgress(OperationProgress),
     /// It has ended.
     Ended(Result<CompletedOperation, CodedError>),
+}
+
+/// How far a savepoint operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperationProgress {
+    /// What it is doing.
+    pub stage: OperationStage,
+    /// Subtasks whose part is durable.
+    pub acknowledged: u32,
+    /// Subtasks altogether.
+    pub subtasks: u32,
+    /// Bytes of their parts.
+    pub bytes: u64,
+}
+
+/// What a savepoint operation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationStage {
+    /// The input of the job is ending.
+    Draining,
+    /// Subtasks are writing their parts.
+    Writing,
+    /// All parts are written; the savepoint is being made visible.
+    Publishing,
+    /// The savepoint is complete; the job is ending.
+    Ending,
+    /// The job does not run: its last completed checkpoint is being copied.
+    Promoting,
 }
 
 /// A worker process of the job.

@@ -1,6 +1,6 @@
 //! Whether a snapshot fits a graph, decided before anything starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{JobGraph, JobVertex, Operator, OperatorKind, StateDescriptor, StateKind};
@@ -21,12 +21,48 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
 }
 
+/// What becomes of state that no operator claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Dropping {
+    /// It is an error.
+    #[default]
+    Nothing,
+    /// It is dropped where it is of operators of these uids (or ids, or names); else it is an error.
+    Only(BTreeSet<String>),
+    /// It is dropped.
+    Everything,
+}
+
+impl Dropping {
+    fn covers(&self, unclaimed: &Unclaimed) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Only(named) => unclaimed.identities.iter().any(|identity| named.contains(identity)),
+            Self::Everything => true,
+        }
+    }
+}
+
 /// Checks a snapshot against the graph that is to start from it. With `allow_non_restored`, state that no operator claims
 /// is dropped; otherwise it is an error.
 pub fn check(
     graph: &JobGraph,
     metadata: &SnapshotMetadata,
     allow_non_restored: bool,
+) -> Result<RestorePlan, CodedError> {
+    let dropping = if allow_non_restored {
+        Dropping::Everything
+    } else {
+        Dropping::Nothing
+    };
+    check_dropping(graph, metadata, &dropping)
+}
+
+/// As [`check`], where state may be dropped of some operators and not of others.
+pub fn check_dropping(
+    graph: &JobGraph,
+    metadata: &SnapshotMetadata,
+    dropping: &Dropping,
 ) -> Result<RestorePlan, CodedError> {
     check_versions(metadata)?;
     let operators: BTreeMap<OperatorId, &Operator> =
@@ -39,9 +75,11 @@ pub fn check(
             None => unclaimed.push(Unclaimed::operator(state, graph)),
         }
     }
-    if !allow_non_restored && let Some(first) = unclaimed.first() {
-        return Err(first.refusal(unclaimed.len()));
+    let kept: Vec<&Unclaimed> = unclaimed.iter().filter(|state| !dropping.covers(state)).collect();
+    if let Some(first) = kept.first() {
+        return Err(first.refusal(kept.len()));
     }
+    check_named(dropping, &unclaimed)?;
     let max_parallelism = graph
         .vertices
         .iter()
@@ -71,10 +109,54 @@ fn check_versions(metadata: &SnapshotMetadata) -> Result<(), CodedError> {
     Ok(())
 }
 
+/// Whoever names what is to be dropped must mean something: a misspelt name would drop nothing, and say nothing.
+fn check_named(dropping: &Dropping, unclaimed: &[Unclaimed]) -> Result<(), CodedError> {
+    let Dropping::Only(named) = dropping else {
+        return Ok(());
+    };
+    let meant = |name: &String| unclaimed.iter().any(|state| state.identities.contains(name));
+    let Some(unknown) = named.iter().find(|name| !meant(name)) else {
+        return Ok(());
+    };
+    let there: Vec<String> = unclaimed.iter().map(|state| state.name.clone()).collect();
+    let hint = match there.as_slice() {
+        [] => "all state of the snapshot is claimed: leave --drop-state out".to_owned(),
+        some => format!("what can be dropped: {}", some.join(", ")),
+    };
+    let message = format!("the snapshot holds no unclaimed state of an operator `{unknown}`");
+    Err(CodedError::new(ErrorCode::DropRefused, message).with_hint(hint))
+}
+
 /// State of the snapshot that nothing in the graph claims.
 struct Unclaimed {
     name: String,
     nearest: Option<String>,
+    /// What the operator may be called: its uid, its id, its name.
+    identities: Vec<String>,
+    /// What is lost: states, rows, bytes.
+    loss: String,
+}
+
+fn identities(state: &OperatorState) -> Vec<String> {
+    let uid = state.uid.iter().cloned();
+    uid.chain([state.id.to_string(), state.name.clone()]).collect()
+}
+
+/// What the states of an operator hold, in words: those that `lost` names.
+fn loss(state: &OperatorState, lost: impl Fn(&str) -> bool) -> String {
+    let keyed = || state.keyed.iter().filter(|handle| lost(&handle.state));
+    let lists = || state.lists.iter().filter(|list| lost(&list.name));
+    let rows = keyed().map(|handle| handle.rows).sum::<u64>()
+        + lists().map(|list| list.items.len() as u64).sum::<u64>();
+    let bytes = keyed().map(|handle| handle.bytes).sum::<u64>()
+        + lists().flat_map(|list| &list.items).map(|item| item.len() as u64).sum::<u64>();
+    let names: BTreeSet<&str> = keyed()
+        .map(|handle| handle.state.as_str())
+        .chain(lists().map(|list| list.name.as_str()))
+        .collect();
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let word = if names.len() == 1 { "state" } else { "states" };
+    format!("{word} {}, {rows} rows, {bytes} bytes", names.join(", "))
 }
 
 impl Unclaimed {
@@ -83,6 +165,8 @@ impl Unclaimed {
         Self {
             name: format!("operator `{}`", state.label()),
             nearest: nearest_label(wanted, graph),
+            identities: identities(state),
+            loss: loss(state, |_any| true),
         }
     }
 
@@ -96,9 +180,11 @@ impl Unclaimed {
                 "the graph has an operator `{uid}`: give it the uid of the snapshot, or drop the state with \
                  --allow-non-restored-state"
             ),
-            None => {
-                "give the operator the uid that it had, or drop the state with --allow-non-restored-state".to_owned()
-            }
+            None => format!(
+                "give the operator the uid that it had, or drop this state with --drop-state {}, or all that nobody claims \
+                 with --allow-non-restored-state",
+                self.identities.first().map_or("UID", String::as_str)
+            ),
         };
         CodedError::new(
             ErrorCode::UnclaimedState,
@@ -112,8 +198,8 @@ impl Unclaimed {
 
     fn warning(&self) -> String {
         format!(
-            "the state of {} in the snapshot was dropped: no operator of the job claims it",
-            self.name
+            "the state of {} in the snapshot was dropped: no operator of the job claims it ({})",
+            self.name, self.loss
         )
     }
 }
@@ -135,6 +221,8 @@ fn unclaimed_states(
     let missing = |name: &str| Unclaimed {
         name: format!("state `{name}` of operator `{}`", operator.label()),
         nearest: None,
+        identities: identities(state),
+        loss: loss(state, |state| state == name),
     };
     for handle in state.keyed.iter().filter(|handle| handle.rows > 0) {
         match descriptor(operator, &handle.state) {

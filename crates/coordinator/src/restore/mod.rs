@@ -6,7 +6,7 @@ mod assign;
 mod check;
 
 pub use assign::{StateAssignment, absolute, assign};
-pub use check::{RestorePlan, check};
+pub use check::{Dropping, RestorePlan, check, check_dropping};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use streamd_coordinator::invariant::Audit;
 use streamd_coordinator::job::JobMachine;
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::graph::{
-    CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobEdge, JobGraph, JobVertex, Operator,
+    CheckpointSettings, ClaimMode, CheckpointingMode, ExternalizedCheckpointRetention, JobEdge, JobGraph, JobVertex, Operator,
     OperatorKind, PLAN_VERSION, PartitionerKind, RestartStrategy,
 };
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
@@ -106,6 +106,7 @@ pub fn spec() -> JobSpec {
             },
             checkpoint_directory: Some("s3://c".to_owned()),
             savepoint_directory: Some("s3://s".to_owned()),
+            claim_mode: ClaimMode::NoClaim,
             leader_epoch: 1,
             slot_request_timeout_ms: 60_000,
             worker_start_timeout_ms: 30_000,

@@ -293,7 +293,7 @@ disk full (0 of 4 subtasks had acknowledged) [SD-0509]
         >> ack 2; unpublished 2
         assert operation 2 = SD-0509
         >> wait 1000; done 4; wait 1000; done 5; wait 1000; done 6; wait 1000; done 7; wait 1000
-        assert operation 3 = SD-0509
+        assert operation 3 = SD-0411
         assert checkpoints = 4 completed, 0 failed, 1 in progress
         assert state = RUNNING
         ",

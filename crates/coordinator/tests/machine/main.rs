@@ -8,6 +8,7 @@ mod checkpoints;
 mod failures;
 mod lifecycle;
 mod operations;
+mod promotions;
 
 mod matrix;
 mod model;

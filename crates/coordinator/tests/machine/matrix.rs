@@ -13,7 +13,7 @@ use crate::bench::Bench;
 use crate::script::reach;
 
 /// How to get into each phase and course, in its variations.
-const SITUATIONS: [&str; 31] = [
+const SITUATIONS: [&str; 32] = [
     "tick",
     "start",
     "start; slots a:0 b:0",
@@ -42,6 +42,7 @@ const SITUATIONS: [&str; 31] = [
     "up; wait 1000; lost 1; canceled",
     "up; wait 1000; ack 1; lost 1; canceled; wait 500",
     "up; wait 1000; done 1; lost 1; canceled; wait 500; slots a:0 b:0",
+    "up; wait 1000; done 1; lost 1; savepoint 1",
     "up; cancel",
     "up; cancel; canceled",
     "up; end; done 1; finished",
@@ -60,6 +61,7 @@ fn operation(kind: OperationKind) -> Event {
         kind,
         target: None,
         folder: format!("sp-m-{}", kind as u8),
+        timeout_ms: None,
     })
 }
 
@@ -124,10 +126,13 @@ fn events(bench: &Bench) -> Vec<Event> {
         Event::WorkerLost(WorkerId(1), failure()),
         Event::WorkerLost(WorkerId(99), failure()),
         Event::TaskManagerLost(TaskManagerId("b".to_owned())),
-        Event::Published(checkpoint, Ok(published)),
         Event::Published(checkpoint, unpublished(false)),
         Event::Published(checkpoint, unpublished(true)),
         Event::Published(CheckpointId(77), unpublished(false)),
+        Event::Promoted(OperationId::from_bytes([1; 16]), Ok(published.clone())),
+        Event::Promoted(OperationId::from_bytes([1; 16]), unpublished(false)),
+        Event::Promoted(OperationId::from_bytes([77; 16]), unpublished(true)),
+        Event::Published(checkpoint, Ok(published)),
         Event::Cancel,
         Event::Tick,
     ];
@@ -163,6 +168,14 @@ fn must_end(bench: &mut Bench, story: &str) {
             bytes: 1,
         };
         bench.event(Event::Published(CheckpointId(id), Ok(published)));
+    }
+    for promotion in [100, 1] {
+        let operation = OperationId::from_bytes([promotion; 16]);
+        let gone = PublishError {
+            message: "no".to_owned(),
+            outcome_unknown: false,
+        };
+        bench.event(Event::Promoted(operation, Err(gone)));
     }
     for _ in 0..10 {
         bench.now += 100_000;

@@ -11,11 +11,12 @@ use streamd_coordinator::lifecycle::JobState;
 use streamd_coordinator::slots::{SlotGrant, SlotManager};
 use streamd_core::barrier::AfterBarrier;
 use streamd_core::error::ErrorCode;
+use streamd_core::graph::ClaimMode;
 use streamd_core::id::{Attempt, CheckpointId, OperationId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Deployment, ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
 use streamd_core::snapshot::{OperatorSubtaskState, SubtaskSnapshot};
 
-use crate::bench::{Bench, JOB, SPLITS, read_split, source_id, spec, splits};
+use crate::bench::{Bench, JOB, SPLITS, read_split, restore_point, source_id, spec, splits};
 
 /// How many records each split has.
 const RECORDS: u32 = 8;
@@ -58,6 +59,8 @@ pub struct Model {
     /// What the resource manager and the task managers' links have to say, in order.
     mailbox: VecDeque<Event>,
     publishing: Vec<(CheckpointId, String)>,
+    /// Savepoints that are made of complete snapshots.
+    promoting: Vec<(OperationId, String)>,
     /// What the outside world has seen of each split.
     committed: BTreeMap<u32, u32>,
     operations: u8,
@@ -66,8 +69,13 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new() -> Self {
+    /// A job that starts afresh, or from a snapshot that is its own from then on.
+    pub fn new(claims: bool) -> Self {
         let mut spec = spec();
+        if claims {
+            spec.restore = Some(restore_point(5, [1, 2]));
+            spec.options.claim_mode = ClaimMode::Claim;
+        }
         spec.options.checkpointing.max_concurrent = 2;
         spec.options.checkpointing.tolerable_failed = 1;
         spec.options.restart_strategy = streamd_core::graph::RestartStrategy::FixedDelay {
@@ -83,6 +91,7 @@ impl Model {
             workers: BTreeMap::new(),
             mailbox: VecDeque::from([Event::Start]),
             publishing: Vec::new(),
+            promoting: Vec::new(),
             committed: BTreeMap::new(),
             operations: 0,
             cancelled: false,
@@ -153,10 +162,18 @@ impl Model {
                 checkpoint, location, ..
             } => self.publishing.push((checkpoint, location)),
             Action::Discard { .. } => {}
+            Action::DiscardClaimed { .. } => self.count("a claimed snapshot was deleted"),
+            Action::Promote {
+                operation, location, ..
+            } => {
+                self.count("a checkpoint was to become a savepoint");
+                self.promoting.push((operation, location));
+            }
             Action::CompleteOperation { result, .. } => match result {
                 Ok(_) => self.count("an operation succeeded"),
                 Err(error) if error.code == ErrorCode::StopFailed => self.count("a stop was left half way"),
                 Err(error) if error.code == ErrorCode::JobNotRunning => self.count("an operation was refused"),
+                Err(error) if error.code == ErrorCode::OperationTimedOut => self.count("an operation's time was up"),
                 Err(_) => self.count("an operation failed"),
             },
             Action::StateChanged { to, .. } => self.count(to.name()),
@@ -196,6 +213,7 @@ impl Model {
             moves.push(Move::Mailbox);
         }
         moves.extend((0..self.publishing.len()).map(Move::Publish));
+        moves.extend((0..self.promoting.len()).map(Move::Promote));
         for (id, worker) in &self.workers {
             if !worker.inbox.is_empty() {
                 moves.push(Move::Obey(*id));
@@ -281,7 +299,8 @@ impl Model {
                 self.tell(event);
             }
             Move::Publish(index) => self.publish(index, lies),
-            Move::Obey(id) => self.obey(id),
+            Move::Promote(index) => self.promote(index, lies),
+            Move::Obey(id) => self.obey(id, lies),
             Move::Report(id) => {
                 let worker = self.workers.get_mut(&id).expect("a live worker");
                 let event = worker.outbox.pop_front().expect("a report");
@@ -298,7 +317,21 @@ impl Model {
 
     fn publish(&mut self, index: usize, lies: Option<u32>) {
         let (checkpoint, uri) = self.publishing.swap_remove(index);
-        let result = match lies.map(|pick| pick / 7 % 8) {
+        let result = self.written(uri, lies);
+        self.tell(Event::Published(checkpoint, result));
+    }
+
+    fn promote(&mut self, index: usize, lies: Option<u32>) {
+        let (operation, uri) = self.promoting.swap_remove(index);
+        let result = self.written(uri, lies);
+        if result.is_ok() {
+            self.count("a checkpoint became a savepoint");
+        }
+        self.tell(Event::Promoted(operation, result));
+    }
+
+    fn written(&mut self, uri: String, lies: Option<u32>) -> Result<PublishedSnapshot, PublishError> {
+        match lies.map(|pick| pick / 7 % 8) {
             Some(0) => {
                 self.count("a publication failed");
                 Err(PublishError {
@@ -314,8 +347,7 @@ impl Model {
                 })
             }
             Some(_) | None => Ok(PublishedSnapshot { uri, bytes: 1 }),
-        };
-        self.tell(Event::Published(checkpoint, result));
+        }
     }
 
     // ---- faults and users
@@ -350,7 +382,7 @@ impl Model {
     fn kill(&mut self, id: WorkerId, zombie: bool) {
         if zombie {
             while self.workers.get(&id).is_some_and(|worker| !worker.inbox.is_empty()) {
-                self.obey(id);
+                self.obey(id, None);
             }
             self.count("a zombie did its last work");
         }
@@ -390,7 +422,7 @@ impl Model {
             .into_iter()
             .filter_map(|next| match next {
                 Move::Acknowledge(worker, subtask, checkpoint) => Some((worker, subtask, checkpoint)),
-                Move::Mailbox | Move::Publish(_) | Move::Obey(_) | Move::Report(_) | Move::Work(..) => None,
+                Move::Mailbox | Move::Publish(_) | Move::Promote(_) | Move::Obey(_) | Move::Report(_) | Move::Work(..) => None,
             })
             .collect();
         if writing.is_empty() {
@@ -450,12 +482,25 @@ impl Model {
             kind,
             target: None,
             folder: format!("sp-{number}-"),
+            timeout_ms: number.is_multiple_of(3).then_some(150),
         }));
     }
 
     // ---- workers
 
-    fn obey(&mut self, id: WorkerId) {
+    fn obey(&mut self, id: WorkerId, lies: Option<u32>) {
+        let worker = self.workers.get_mut(&id).expect("a live worker");
+        let again = worker.inbox.front().filter(|command| {
+            matches!(
+                command,
+                WorkerCommand::NotifyCheckpointComplete { .. } | WorkerCommand::NotifyCheckpointAborted { .. }
+            )
+        });
+        // What is told of a snapshot that is over may come twice, and after what is told later.
+        if let Some(command) = again.filter(|_| lies.is_some_and(|pick| pick.is_multiple_of(3))).cloned() {
+            worker.inbox.push_back(command);
+            self.count("a notification came twice");
+        }
         let worker = self.workers.get_mut(&id).expect("a live worker");
         let attempt = worker.attempt;
         match worker.inbox.pop_front().expect("a command") {
@@ -680,6 +725,7 @@ impl Model {
 enum Move {
     Mailbox,
     Publish(usize),
+    Promote(usize),
     Obey(WorkerId),
     Report(WorkerId),
     Acknowledge(WorkerId, SubtaskId, CheckpointId),

@@ -280,7 +280,7 @@ fn a_savepoint_of_a_job_that_does_not_run_is_refused() {
         operation 1 failed: job {JOB} is RUNNING, but only 1 of its 4 subtasks are [SD-0403]
         >> running; lost 1
         > savepoint 2
-        operation 2 failed: job {JOB} is RESTARTING [SD-0403]
+        operation 2 failed: job {JOB} is RESTARTING, and has completed no checkpoint [SD-0403]
         "
     ));
 }

@@ -144,6 +144,24 @@ impl Player {
                 };
                 self.event(Event::Published(CheckpointId(number(id)), Err(error)))
             }
+            ["promoted", id] => {
+                let published = PublishedSnapshot {
+                    uri: format!("s3://promoted/{id}"),
+                    bytes: 7,
+                };
+                self.event(Event::Promoted(operation_id(id), Ok(published)))
+            }
+            ["unpromoted", id, rest @ ..] => {
+                let error = PublishError {
+                    message: "store says no".to_owned(),
+                    outcome_unknown: rest == ["unknown"],
+                };
+                self.event(Event::Promoted(operation_id(id), Err(error)))
+            }
+            // A savepoint that may take this many milliseconds.
+            [kind @ ("savepoint" | "stop" | "drain" | "cancel-savepoint"), id, "within", millis] => {
+                self.operation(kind, id, None, Some(number(millis)))
+            }
             ["lost", worker] => {
                 let failure = Failure {
                     domain: FaultDomain::External,
@@ -156,7 +174,7 @@ impl Player {
                 kind @ ("savepoint" | "stop" | "drain" | "cancel-savepoint"),
                 id,
                 target @ ..,
-            ] => self.operation(kind, id, target.first()),
+            ] => self.operation(kind, id, target.first(), None),
             other => panic!("no such event: {other:?}"),
         }
     }
@@ -201,7 +219,7 @@ impl Player {
         self.event(Event::Worker(worker, make(attempt, subtask)))
     }
 
-    fn operation(&mut self, kind: &str, id: &str, target: Option<&&str>) -> Vec<Action> {
+    fn operation(&mut self, kind: &str, id: &str, target: Option<&&str>, timeout_ms: Option<u64>) -> Vec<Action> {
         let kind = match kind {
             "savepoint" => OperationKind::Savepoint,
             "stop" => OperationKind::Stop,
@@ -213,6 +231,7 @@ impl Player {
             kind,
             target: target.map(|target| (*target).to_owned()),
             folder: format!("sp-{id}"),
+            timeout_ms,
         }))
     }
 
@@ -262,8 +281,8 @@ impl Player {
                 Some(("execution", subtask)) => machine.execution(parse_subtask(subtask)).name().to_owned(),
                 Some(("operation", id)) => match machine.operation(operation_id(id)) {
                     None => "unknown".to_owned(),
-                    Some(OperationStatus::InProgress { acknowledged, subtasks }) => {
-                        format!("{acknowledged} of {subtasks}")
+                    Some(OperationStatus::InProgress(progress)) => {
+                        format!("{} of {}", progress.acknowledged, progress.subtasks)
                     }
                     Some(OperationStatus::Ended(Ok(completed))) => completed.savepoint_path,
                     Some(OperationStatus::Ended(Err(error))) => error.code.to_string(),
@@ -425,6 +444,16 @@ fn render_action(action: &Action) -> String {
             checkpoint, location, ..
         } => format!("publish {checkpoint} at {location}"),
         Action::Discard { location, .. } => format!("discard {location}"),
+        Action::DiscardClaimed { location, .. } => format!("discard claimed {location}"),
+        Action::Promote {
+            source,
+            location,
+            timeout_ms,
+            ..
+        } => {
+            let id = source.metadata.checkpoint_id;
+            format!("promote {id} to {location} within {timeout_ms}")
+        }
         Action::CompleteOperation { id, result } => match result {
             Ok(completed) => format!("operation {} has {}", id.as_bytes()[0], completed.savepoint_path),
             Err(error) => format!("operation {} failed: {error}", id.as_bytes()[0]),
