@@ -130,10 +130,18 @@ codes! {
     InsecureStorageEndpoint = 512, Denied, "the endpoint of the store is not encrypted";
     InvalidStorageSettings = 513, Usage, "the settings of the store do not fit together";
     StorageClaimed = 514, Conflict, "the folder belongs to another cluster";
+    SnapshotInUse = 515, Conflict, "the snapshot is in use";
+    StateNotFound = 516, NotFound, "the snapshot holds no such state or key";
+    InvalidStateValue = 517, Usage, "a key or value does not fit the state";
+    OrphansUnknown = 518, Snapshot, "orphans cannot be told while snapshots are unreadable";
+    TargetExists = 519, Conflict, "something exists at the target";
     // 06xx: storage
     StorageUnavailable = 601, Unavailable, "the object store does not answer";
     InvalidStorageUri = 602, Usage, "the storage location is malformed";
     StorageDenied = 603, Denied, "the object store refuses access";
+    BackendNotBuilt = 604, Usage, "the application was built without the state backend";
+    LocalStateFailed = 605, Unavailable, "local state cannot be read or written";
+    StateTooLarge = 606, Failed, "the state is too large for the metadata of a snapshot";
     // 09xx: bugs
     Internal = 901, Internal, "a bug in streamd";
 }

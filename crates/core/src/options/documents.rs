@@ -11,8 +11,11 @@ const SECTIONS: [(&str, &[&str]); 8] = [
         &["jobmanager.", "heartbeat.", "high-availability.", "jobstore."],
     ),
     ("Task managers", &["taskmanager.", "io.tmp."]),
-    ("Jobs", &["parallelism.", "application.", "slot.", "task."]),
-    ("Checkpoints and savepoints", &["execution.checkpointing."]),
+    ("Jobs", &["parallelism.", "pipeline.", "application.", "slot.", "task."]),
+    (
+        "Checkpoints and savepoints",
+        &["execution.checkpointing.", "execution.state-recovery."],
+    ),
     ("Object storage", &["s3.", "gs.", "azure."]),
     ("Restarts", &["restart-strategy."]),
     ("Directories", &["process.", "env."]),
@@ -33,6 +36,7 @@ fn example(definition: &Definition) -> &'static str {
     match definition.key {
         "taskmanager.numberOfTaskSlots" => "4",
         "execution.checkpointing.interval" => "10 s",
+        "pipeline.max-parallelism" => "1024",
         "execution.checkpointing.dir" => "/var/lib/streamd/checkpoints",
         "execution.checkpointing.savepoint-dir" => "/var/lib/streamd/savepoints",
         "s3.endpoint" => "https://s3.example.org:9000",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
 use super::value::{ByteSize, Secret};
-use crate::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
+use crate::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention};
 use crate::key_group::UPPER_BOUND_MAX_PARALLELISM;
 
 use Fallback::{Unset, Value};
@@ -213,6 +213,18 @@ options! {
     /// machine.
     AZURE_ENDPOINT: Option<String> = "azure.endpoint" {
         kind: Kind::Endpoint, fallback: Unset("`https://ACCOUNT.blob.core.windows.net`"), scope: Cluster
+    }
+    /// Whose the snapshot is that a job starts from. `NO_CLAIM`: yours, streamd never touches it. `CLAIM`: the job's, which
+    /// deletes it once it is subsumed. `LEGACY` is refused: nobody would know when it may be deleted.
+    CLAIM_MODE: ClaimMode = "execution.state-recovery.claim-mode" {
+        kind: Kind::Choice(&["NO_CLAIM", "CLAIM"]), fallback: Value("NO_CLAIM"), scope: Job,
+        deprecated: &["execution.savepoint-restore-mode"],
+    }
+    /// The number of key groups of operators whose code sets none: the parallelism that the job can never exceed. A
+    /// snapshot restores with the number that it was taken with only.
+    MAX_PARALLELISM: Option<u32> = "pipeline.max-parallelism" {
+        kind: Kind::Integer { min: 1, max: UPPER_BOUND_MAX_PARALLELISM as u64 },
+        fallback: Unset("128 times the parallelism, rounded up to a power of two"), scope: Job
     }
     /// What to do when a job that sets nothing in code fails.
     RESTART_STRATEGY: Option<String> = "restart-strategy.type" {

@@ -20,9 +20,6 @@ pub(super) fn verdict(key: &str, value: &str) -> Option<Verdict> {
         ("state.backend.type" | "state.backend", "rocksdb") => Some(Verdict::Refused(
             "state lives in memory in this version: remove the line, or write `hashmap`",
         )),
-        ("pipeline.max-parallelism", _) => Some(Verdict::Refused(
-            "the number of key groups follows from the parallelism or is set in code: remove the line",
-        )),
         _ => PREFIXES
             .iter()
             .find(|(prefix, _)| key.starts_with(prefix))

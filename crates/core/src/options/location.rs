@@ -50,8 +50,8 @@ pub fn absolute_location(text: &str) -> Result<String, LocationError> {
 }
 
 /// The schemes of locations. Which of them a program can open depends on the features it was built with.
-pub const KNOWN_SCHEMES: [&str; 13] = [
-    "file", "s3", "s3a", "s3p", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "viewfs", "memory",
+pub const KNOWN_SCHEMES: [&str; 12] = [
+    "file", "s3", "s3a", "s3p", "gs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "memory",
 ];
 
 /// The schemes whose URIs name a container before an `@`: `abfss://container@account.dfs.core.windows.net/path`.

@@ -251,7 +251,7 @@ fn a_wrong_value_is_refused_with_file_line_and_key() {
         ("state.checkpoints.dir: data/cp", "the path `data/cp` is relative"),
         (
             "state.checkpoints.dir: s3://me:secret@bucket/cp",
-            "the scheme `s3` of `s3://bucket/cp` is not supported",
+            "the URI `s3://bucket/cp` holds a user name or password",
         ),
         (
             "state.checkpoints.dir: file://other/cp",

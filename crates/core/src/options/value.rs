@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
+use crate::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention};
 
 /// A Rust type that an option can have. Reads texts that the option's [`Kind`](super::Kind) has already accepted.
 pub trait Setting: Sized {
@@ -101,6 +101,16 @@ impl Setting for CheckpointingMode {
         match text? {
             "EXACTLY_ONCE" => Some(Self::ExactlyOnce),
             "AT_LEAST_ONCE" => Some(Self::AtLeastOnce),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for ClaimMode {
+    fn read(text: Option<&str>) -> Option<Self> {
+        match text? {
+            "NO_CLAIM" => Some(Self::NoClaim),
+            "CLAIM" => Some(Self::Claim),
             _ => None,
         }
     }
