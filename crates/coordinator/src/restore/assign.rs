@@ -16,6 +16,7 @@ use streamd_core::snapshot::{
     KeyedStateHandle, ListState, ObjectHandle, OperatorState, OperatorSubtaskState, SnapshotMetadata,
 };
 
+use super::compare::claims;
 use crate::event::RestorePoint;
 
 /// The state that every subtask starts from, by operator. A subtask without state is present and empty.
@@ -60,9 +61,11 @@ fn shares_of(
     if let Some((point, state)) = restored {
         for (index, share) in (0u32..).zip(&mut shares) {
             let range = KeyGroupRange::of_subtask(index, parallelism, groups);
-            share.keyed = keyed_share(&state.keyed, range, &point.uri);
+            let claimed = state.keyed.iter().filter(|handle| claims(operator, &handle.state));
+            share.keyed = keyed_share(claimed, range, &point.uri);
         }
-        for list in &state.lists {
+        // What nobody claims was dropped with the user's leave, or has no rows.
+        for list in state.lists.iter().filter(|list| claims(operator, &list.name)) {
             let items = match declared_kind(operator, &list.name) {
                 Some(StateKind::Union) => vec![list.items.clone(); parallelism as usize],
                 Some(StateKind::List | StateKind::Keyed { .. }) | None => in_blocks(&list.items, parallelism),
@@ -101,26 +104,41 @@ fn took_part(metadata: &SnapshotMetadata, id: OperatorId) -> bool {
 }
 
 /// The handles that hold keys of the range, whole, with absolute URIs.
-fn keyed_share(handles: &[KeyedStateHandle], range: KeyGroupRange, folder: &str) -> Vec<KeyedStateHandle> {
+fn keyed_share<'a>(
+    handles: impl Iterator<Item = &'a KeyedStateHandle>,
+    range: KeyGroupRange,
+    folder: &str,
+) -> Vec<KeyedStateHandle> {
     handles
-        .iter()
         .filter(|handle| !handle.key_groups.intersection(range).is_empty())
         .map(|handle| KeyedStateHandle {
-            object: ObjectHandle {
-                path: absolute(folder, &handle.object.path),
-                ..handle.object.clone()
-            },
+            objects: handle
+                .objects
+                .iter()
+                .map(|object| absolute_object(folder, object))
+                .collect(),
             ..handle.clone()
         })
         .collect()
 }
 
+fn absolute_object(folder: &str, object: &ObjectHandle) -> ObjectHandle {
+    ObjectHandle {
+        path: absolute(folder, &object.path),
+        ..object.clone()
+    }
+}
+
 /// The absolute URI of an object that a snapshot in `folder` calls `path`.
 pub fn absolute(folder: &str, path: &str) -> String {
+    let folder = folder.trim_end_matches('/');
     if path.contains("://") || path.starts_with("file:") {
-        path.to_owned()
-    } else {
-        format!("{}/{path}", folder.trim_end_matches('/'))
+        return path.to_owned();
+    }
+    // An earlier checkpoint of the same job: its folder lies beside.
+    match (path.strip_prefix("../"), folder.rsplit_once('/')) {
+        (Some(beside), Some((parent, _))) => format!("{parent}/{beside}"),
+        _below => format!("{folder}/{path}"),
     }
 }
 

@@ -2,11 +2,17 @@
 //!
 //! Both halves are pure functions of the snapshot's metadata; no object is read here.
 
-mod assign;
+mod compare;
+mod key_groups;
+mod nearest;
+
 mod check;
+
+mod assign;
 
 pub use assign::{StateAssignment, absolute, assign};
 pub use check::{Dropping, RestorePlan, check, check_dropping};
+pub use compare::{Comparison, Finding, Verdict, compare};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::evolution::Evolution;
 use streamd_core::graph::{
     CheckpointSettings, JobGraph, JobVertex, Operator, OperatorKind, PLAN_VERSION, StateDescriptor, StateKind,
 };
@@ -24,6 +25,7 @@ fn keyed(name: &str, value: DataType) -> StateDescriptor {
         name: name.to_owned(),
         kind: StateKind::Keyed { key: DataType::String },
         value,
+        evolution: Evolution::default(),
     }
 }
 
@@ -32,6 +34,7 @@ fn list(name: &str, kind: StateKind) -> StateDescriptor {
         name: name.to_owned(),
         kind,
         value: DataType::UInt64,
+        evolution: Evolution::default(),
     }
 }
 
@@ -99,14 +102,15 @@ fn handle(state: &str, value: DataType, key_groups: KeyGroupRange, path: &str) -
     KeyedStateHandle {
         state: state.to_owned(),
         key: DataType::String,
+        namespace: None,
         value,
         key_groups,
         format: KeyedStateFormat::Parquet,
-        object: ObjectHandle {
+        objects: vec![ObjectHandle {
             path: path.to_owned(),
             length: 1,
             digest: String::new(),
-        },
+        }],
         rows: 1,
         bytes: 1,
     }
@@ -220,7 +224,9 @@ fn a_declared_state_that_was_removed_is_unclaimed_but_an_internal_one_is_not() {
         error.message.contains("state `old` of operator `statistics`"),
         "{error}"
     );
-    assert!(check(&application(1, 1), &state("timers"), false).is_ok());
+    let plan = check(&application(1, 1), &state("old"), true).unwrap();
+    assert_eq!(plan.dropped, ["state `old` of operator `statistics`"]);
+    assert!(check(&application(1, 1), &state("~timers.event_time"), false).is_ok());
 }
 
 #[test]
@@ -228,12 +234,12 @@ fn a_changed_type_is_refused_with_both_types() {
     let state = state_of(
         "statistics",
         128,
-        vec![handle("count", DataType::Int32, KeyGroupRange::all(128), "a")],
+        vec![handle("count", DataType::UInt64, KeyGroupRange::all(128), "a")],
         vec![],
     );
     let error = refusal(&application(1, 1), &snapshot(application(1, 1), vec![state]));
     assert_eq!(error.code, ErrorCode::IncompatibleState);
-    for part in ["`count`", "`statistics`", "`i32`", "`i64`"] {
+    for part in ["`count`", "`statistics`", "`uint64`", "`int64`"] {
         assert!(error.message.contains(part), "{error}");
     }
 }
@@ -355,7 +361,12 @@ fn relative_objects_become_absolute_and_absolute_ones_stay() {
     let metadata = snapshot(application(1, 1), vec![state_of("statistics", 128, handles, vec![])]);
     let assignment = assign(&application(1, 1), &[128, 128], Some(&point(metadata)));
     let state = &assignment[&SubtaskId { vertex: 1, index: 0 }][&OperatorId::from_uid("statistics")];
-    let paths: Vec<&str> = state.keyed.iter().map(|handle| handle.object.path.as_str()).collect();
+    let paths: Vec<&str> = state
+        .keyed
+        .iter()
+        .flat_map(|handle| &handle.objects)
+        .map(|object| object.path.as_str())
+        .collect();
     assert_eq!(paths, ["s3://b/sp/op/a.parquet", "s3://other/b"]);
 }
 
@@ -424,4 +435,113 @@ proptest! {
         }
         prop_assert!(rescale_conserves(&graph, &plan.max_parallelism, &restore, &doubled).is_err());
     }
+}
+
+/// What the comparison says of each state, in few words.
+fn verdicts(graph: &JobGraph, metadata: &SnapshotMetadata) -> Vec<(String, &'static str)> {
+    let word = |verdict: &Verdict| match verdict {
+        Verdict::Matches => "matches",
+        Verdict::Migrates { .. } => "migrates",
+        Verdict::Unclaimed { .. } => "unclaimed",
+        Verdict::Empty => "empty",
+        Verdict::Incompatible { .. } => "incompatible",
+    };
+    let findings = compare(graph, metadata).unwrap().findings;
+    findings
+        .iter()
+        .map(|finding| (format!("{}.{}", finding.label, finding.state), word(&finding.verdict)))
+        .collect()
+}
+
+#[test]
+fn every_state_of_either_side_gets_its_verdict() {
+    let all = KeyGroupRange::all(256);
+    let mut widened = splits(2);
+    widened.data_type = DataType::UInt32;
+    widened.name = "buffer".to_owned();
+    let metadata = snapshot(
+        graph(vec![]),
+        vec![
+            state_of(
+                "statistics",
+                256,
+                vec![
+                    handle("count", DataType::Int64, all, "a"),
+                    handle("gone", DataType::Int64, all, "b"),
+                ],
+                vec![widened],
+            ),
+            state_of(
+                "other",
+                256,
+                vec![handle("count", DataType::Int64, all, "c")],
+                vec![splits(0)],
+            ),
+        ],
+    );
+    let found = verdicts(&application(2, 1), &metadata);
+    let expected = [
+        ("statistics.buffer", "migrates"),
+        ("statistics.count", "matches"),
+        ("statistics.gone", "unclaimed"),
+        ("other.count", "unclaimed"),
+        ("statistics.rules", "empty"),
+    ];
+    let found: Vec<(&str, &str)> = found
+        .iter()
+        .map(|(state, verdict)| (state.as_str(), *verdict))
+        .collect();
+    assert_eq!(found, expected);
+    let plan = check(&application(2, 1), &metadata, true).unwrap();
+    assert!(
+        plan.warnings.contains(
+            &"state `buffer` of operator `statistics` is migrated: widens the value from uint32 to uint64".to_owned()
+        ),
+        "{:?}",
+        plan.warnings
+    );
+}
+
+#[test]
+fn what_the_user_dropped_is_dealt_to_nobody() {
+    let all = KeyGroupRange::all(256);
+    let keyed = vec![
+        handle("count", DataType::Int64, all, "a"),
+        handle("gone", DataType::Int64, all, "b"),
+    ];
+    let restore = point(snapshot(
+        application(2, 1),
+        vec![state_of("statistics", 256, keyed, vec![])],
+    ));
+    let assignment = assign(&application(2, 1), &[256, 256], Some(&restore));
+    for subtask in assignment.values() {
+        let states = subtask
+            .values()
+            .flat_map(|state| &state.keyed)
+            .map(|handle| handle.state.as_str());
+        assert!(
+            states.clone().all(|state| state == "count"),
+            "{:?}",
+            states.collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn a_list_does_not_become_a_union_list_in_silence() {
+    let buffer = ListState {
+        name: "rules".to_owned(),
+        ..splits(2)
+    };
+    let mut old = application(2, 1);
+    old.vertices[1].operators[0].states[2].kind = StateKind::List;
+    let metadata = snapshot(old, vec![state_of("statistics", 256, vec![], vec![buffer])]);
+    let error = refusal(&application(2, 1), &metadata);
+    assert_eq!(error.code, ErrorCode::IncompatibleState);
+    assert!(
+        error
+            .message
+            .contains("is a list in the snapshot and a union list in the job"),
+        "{error}"
+    );
 }

@@ -1,3 +1,4 @@
+use streamd_core::evolution::Evolution;
 use streamd_core::graph::{Guarantee, StateDescriptor, StateKind};
 use streamd_core::id::OperatorId;
 use streamd_core::row::DataType;
@@ -138,6 +139,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
                     name: "count".to_owned(),
                     kind: StateKind::List,
                     value: DataType::Int64,
+                    evolution: Evolution::default(),
                 };
                 graph.vertices[1].operators[0].states = vec![state.clone(), state];
             }),
@@ -200,6 +202,7 @@ fn a_stateful_operator_without_uid_is_told_the_line_to_add() {
         name: "count".to_owned(),
         kind: StateKind::List,
         value: DataType::Int64,
+        evolution: Evolution::default(),
     }];
     let warnings = validate(&graph).unwrap();
     assert_eq!(
