@@ -1,12 +1,16 @@
 //! The configuration of a daemon: file, environment, `-D`.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use streamd_core::error::CodedError;
+use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::options::{CONFIGURATION_FILE, Configuration, ConfigurationError, Directories, Place, Problem};
 
 use crate::arguments::DaemonArguments;
+
+/// The permission of everybody to read a file.
+const READABLE_BY_ALL: u32 = 0o004;
 
 /// The settings of a daemon and the directories that they name.
 pub struct Settings {
@@ -26,6 +30,7 @@ impl Settings {
         .and_then(|configuration| configuration.with_environment(variable))
         .and_then(|configuration| configuration.with_arguments(&arguments.settings))
         .map_err(|error| error.coded())?;
+        check_secrets(&configuration)?;
         let directories = Directories::of(&configuration, variable)?;
         Ok(Self {
             configuration,
@@ -52,6 +57,26 @@ fn open(path: &Path) -> std::io::Result<File> {
     match std::fs::metadata(path)?.is_file() {
         true => File::open(path),
         false => Err(std::io::Error::other("it is no regular file")),
+    }
+}
+
+/// The variables of this process that are text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Refuses a file that holds a secret and that everybody on the machine can read.
+fn check_secrets(configuration: &Configuration) -> Result<(), CodedError> {
+    let Some((key, path)) = configuration.secret_from_file() else {
+        return Ok(());
+    };
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.permissions().mode() & READABLE_BY_ALL != 0 => Err(CodedError::new(
+            ErrorCode::InvalidConfiguration,
+            format!("`{path}` holds the secret `{key}`, and everybody on this machine can read it"),
+        )
+        .with_hint(format!("chmod o-rwx {path}"))),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::options::{Configuration, Directories, format_duration, host_and_port, keys};
+use streamd_core::options::{Configuration, Directories, StorageSettings, format_duration, host_and_port, keys};
 use streamd_core::time::Clock;
 use streamd_jobmanager::{JobManager, JobManagerOptions, RunningJobManager};
 
@@ -40,6 +40,7 @@ fn options_of(configuration: &Configuration, directories: &Directories) -> Resul
         job_defaults: job_defaults(configuration, directories),
         ended_jobs_kept: configuration.get(keys::JOB_STORE_MAX_CAPACITY) as usize,
         ended_jobs_kept_ms: millis(configuration.get(keys::JOB_STORE_EXPIRATION_TIME)),
+        storage: Some(StorageSettings::of(configuration, crate::configuration::environment())),
         ..JobManagerOptions::new(directories.ha_storage.clone())
     })
 }

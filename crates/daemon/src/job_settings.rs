@@ -25,6 +25,8 @@ pub fn job_defaults(configuration: &Configuration, directories: &Directories) ->
         restart_strategy: restart_strategy(configuration),
         checkpoint_directory: Some(directories.checkpoints.clone()),
         savepoint_directory: configuration.get(keys::SAVEPOINTS_DIRECTORY),
+        claim_mode: configuration.get(keys::CLAIM_MODE),
+        max_parallelism: configuration.get(keys::MAX_PARALLELISM),
         slot_request_timeout_ms: millis(configuration.get(keys::SLOT_REQUEST_TIMEOUT)),
         cancel_timeout_ms: millis(configuration.get(keys::TASK_CANCELLATION_TIMEOUT)),
         ..JobDefaults::default()
@@ -59,6 +61,8 @@ pub fn job_settings(
         restart_strategy: if names_strategy { restart_strategy(&both) } else { None },
         checkpoint_directory: job.get(keys::CHECKPOINTS_DIRECTORY),
         savepoint_directory: job.get(keys::SAVEPOINTS_DIRECTORY),
+        claim_mode: job.explicit(keys::CLAIM_MODE),
+        max_parallelism: job.get(keys::MAX_PARALLELISM),
         slot_request_timeout_ms: job.explicit(keys::SLOT_REQUEST_TIMEOUT).map(millis),
     })
 }
@@ -95,6 +99,7 @@ fn percent(factor: f64) -> u32 {
 mod tests {
     use super::*;
     use streamd_core::error::ErrorCode;
+    use streamd_core::options::Scope;
 
     fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs
@@ -152,6 +157,75 @@ mod tests {
                 reset_after_ms: 3_600_000,
             })
         );
+    }
+
+    /// A value for each key that a job may set, other than its default. A key that is missing here is a key that nobody has
+    /// shown to take effect.
+    const TAKING_EFFECT: &[(&str, &str)] = &[
+        ("execution.checkpointing.interval", "7 s"),
+        ("execution.checkpointing.mode", "AT_LEAST_ONCE"),
+        ("execution.checkpointing.timeout", "7 s"),
+        ("execution.checkpointing.min-pause", "7 s"),
+        ("execution.checkpointing.max-concurrent-checkpoints", "7"),
+        ("execution.checkpointing.tolerable-failed-checkpoints", "7"),
+        (
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        ),
+        ("execution.checkpointing.num-retained", "7"),
+        ("execution.checkpointing.dir", "/c"),
+        ("execution.checkpointing.savepoint-dir", "/s"),
+        ("execution.state-recovery.claim-mode", "CLAIM"),
+        ("pipeline.max-parallelism", "256"),
+        ("restart-strategy.type", "none"),
+        ("restart-strategy.fixed-delay.attempts", "7"),
+        ("restart-strategy.fixed-delay.delay", "7 s"),
+        ("restart-strategy.exponential-delay.initial-backoff", "7 s"),
+        ("restart-strategy.exponential-delay.max-backoff", "7 s"),
+        ("restart-strategy.exponential-delay.backoff-multiplier", "7"),
+        ("restart-strategy.exponential-delay.reset-backoff-threshold", "7 s"),
+        ("slot.request.timeout", "7 s"),
+    ];
+
+    /// Keys of jobs that do not reach the job master but the application: the dispatcher and the workers read them, and
+    /// tests of the whole system show that they do.
+    const TAKING_EFFECT_ELSEWHERE: &[&str] = &["parallelism.default"];
+
+    /// What a job's settings come to, given a strategy whose details are among them.
+    fn effect(key: &str, set: Option<&str>) -> JobOptionsInputs {
+        let strategy = ["fixed-delay", "exponential-delay"]
+            .into_iter()
+            .find(|strategy| key.contains(strategy))
+            .unwrap_or("fixed-delay");
+        let mut all = settings(&[("restart-strategy.type", strategy)]);
+        all.extend(set.map(|value| (key.to_owned(), value.to_owned())));
+        job_settings(&Configuration::default(), &all).unwrap()
+    }
+
+    #[test]
+    fn every_key_that_a_job_may_set_takes_effect() {
+        let of_jobs = keys::ALL.iter().filter(|definition| definition.scope == Scope::Job);
+        for definition in of_jobs.filter(|definition| !TAKING_EFFECT_ELSEWHERE.contains(&definition.key)) {
+            let key = definition.key;
+            let (_, value) = TAKING_EFFECT
+                .iter()
+                .find(|(known, _)| *known == key)
+                .unwrap_or_else(|| panic!("nobody has shown that a job's `{key}` takes effect"));
+            assert_ne!(effect(key, Some(value)), effect(key, None), "a job's `{key}` is ignored");
+        }
+    }
+
+    #[test]
+    fn the_old_spellings_take_effect_as_well() {
+        for (old, value, new) in [
+            ("execution.savepoint-restore-mode", "CLAIM", "execution.state-recovery.claim-mode"),
+            ("state.checkpoints.num-retained", "7", "execution.checkpointing.num-retained"),
+            ("state.savepoints.dir", "/s", "execution.checkpointing.savepoint-dir"),
+        ] {
+            assert_eq!(effect(old, Some(value)), effect(new, Some(value)), "{old}");
+        }
+        let legacy = settings(&[("execution.state-recovery.claim-mode", "LEGACY")]);
+        assert!(job_settings(&Configuration::default(), &legacy).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::options::{Configuration, Directories, keys};
+use streamd_core::options::{Configuration, Directories, StorageSettings, keys};
 use streamd_core::time::Clock;
 use streamd_taskmanager::{RunningTaskManager, TaskManager, TaskManagerOptions};
 
@@ -49,6 +49,7 @@ fn options(
         registration_timeout: configuration.get(keys::TASK_MANAGER_REGISTRATION_TIMEOUT),
         worker_log_bytes: configuration.get(keys::WORKER_LOG_MAX_SIZE).0,
         log_retention: configuration.get(keys::WORKER_LOG_RETENTION),
+        storage: StorageSettings::of(configuration, crate::configuration::environment()),
         ..TaskManagerOptions::new(
             job_manager,
             directories.temporary.join(&name),

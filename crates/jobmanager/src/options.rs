@@ -7,8 +7,9 @@ use std::sync::Arc;
 use streamd_coordinator::event::{CheckpointOptions, JobOptions};
 use streamd_core::error::CodedError;
 use streamd_core::graph::{
-    CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy,
+    CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy,
 };
+use streamd_core::options::StorageSettings;
 
 /// The settings of a job manager. Every time is in milliseconds.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct JobManagerOptions {
     pub ended_jobs_kept_ms: u64,
     /// How long a shutdown waits for what is under way. Default 5,000.
     pub shutdown_grace_ms: u64,
+    /// How object stores are reached. Default: as the environment says.
+    pub storage: Option<StorageSettings>,
 }
 
 impl JobManagerOptions {
@@ -58,6 +61,7 @@ impl JobManagerOptions {
             ended_jobs_kept: 1_000,
             ended_jobs_kept_ms: 60 * 60 * 1_000,
             shutdown_grace_ms: 5_000,
+            storage: None,
         }
     }
 }
@@ -75,6 +79,10 @@ pub struct JobDefaults {
     pub checkpoint_directory: Option<String>,
     /// The URI under which savepoints go where the request names no other.
     pub savepoint_directory: Option<String>,
+    /// Whose the snapshots are that jobs start from.
+    pub claim_mode: ClaimMode,
+    /// The number of key groups of vertices whose code sets none; `None`: by their parallelism.
+    pub max_parallelism: Option<u32>,
     /// Milliseconds to wait for slots before an attempt fails. Default 300,000, as Flink's.
     pub slot_request_timeout_ms: u64,
     /// Milliseconds to wait for workers to start and register before an attempt fails. Default 60,000.
@@ -91,6 +99,8 @@ impl Default for JobDefaults {
             restart_strategy: None,
             checkpoint_directory: None,
             savepoint_directory: None,
+            claim_mode: ClaimMode::NoClaim,
+            max_parallelism: None,
             slot_request_timeout_ms: 300_000,
             worker_start_timeout_ms: 60_000,
             cancel_timeout_ms: 10_000,
@@ -111,6 +121,10 @@ pub struct JobOptionsInputs {
     pub checkpoint_directory: Option<String>,
     /// The URI under which savepoints go where the request names no other.
     pub savepoint_directory: Option<String>,
+    /// Whose the snapshot is that the job starts from.
+    pub claim_mode: Option<ClaimMode>,
+    /// The number of key groups of vertices whose code sets none.
+    pub max_parallelism: Option<u32>,
     /// Milliseconds to wait for slots before an attempt fails.
     pub slot_request_timeout_ms: Option<u64>,
 }
@@ -143,6 +157,7 @@ pub fn job_options(
         restart_strategy,
         checkpoint_directory: first(&inputs.checkpoint_directory, &defaults.checkpoint_directory),
         savepoint_directory: first(&inputs.savepoint_directory, &defaults.savepoint_directory),
+        claim_mode: inputs.claim_mode.unwrap_or(defaults.claim_mode),
         leader_epoch,
         slot_request_timeout_ms: inputs
             .slot_request_timeout_ms

@@ -9,14 +9,14 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::time::Clock;
 use streamd_rpc::incoming::incoming;
 use streamd_rpc::{limits, proto};
-use streamd_snapshot::{ArtifactStore, Location, MAX_ARTIFACT_BYTES};
+use streamd_snapshot::{ArtifactStore, Location, MAX_ARTIFACT_BYTES, OperationCatalogue};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
-use crate::dispatcher::{Dispatcher, DispatcherOptions, RegistryHandle, RegistryOptions};
+use crate::dispatcher::{Dispatcher, DispatcherOptions, OPERATIONS_KEPT, RegistryHandle, RegistryOptions};
 use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
 use crate::job_master::{Effects, WorkerTimeouts};
 use crate::options::{JobManagerOptions, ResolveJobOptions};
@@ -48,6 +48,9 @@ impl JobManager {
         clock: Arc<dyn Clock>,
         resolve: ResolveJobOptions,
     ) -> Result<RunningJobManager, CodedError> {
+        if let Some(storage) = options.storage.take() {
+            streamd_snapshot::store::configure(storage);
+        }
         let data = Location::open(&options.data_directory).map_err(|error| error.to_coded())?;
         make_folder(&data)?;
         if options.job_defaults.checkpoint_directory.is_none() {
@@ -169,6 +172,8 @@ fn dispatcher(
         clock.clone(),
         tasks,
     );
+    let catalogue = OperationCatalogue::new(data.clone());
+    tasks.spawn(prune(catalogue.clone()));
     let kept = RegistryOptions {
         ended_jobs_kept: options.ended_jobs_kept,
         ended_jobs_kept_ms: options.ended_jobs_kept_ms,
@@ -186,11 +191,21 @@ fn dispatcher(
             resolve,
         }),
         registry: RegistryHandle::spawn(kept, clock.clone(), tasks),
+        started_at: clock.wall(),
         clock,
         artifacts: ArtifactStore::new(data.clone()),
+        catalogue,
         resource_manager,
         effects: Effects::new(tasks.clone()),
         tasks: tasks.clone(),
+    }
+}
+
+/// Forgets the oldest operations, once at each start.
+async fn prune(catalogue: OperationCatalogue) {
+    if let Err(error) = catalogue.prune(OPERATIONS_KEPT).await {
+        let error = streamd_core::error::chain(&error);
+        warn!(error, "old records of operations are not forgotten");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use streamd_core::error::{CodedError, ErrorCode, chain};
 use streamd_core::id::OperatorId;
+use streamd_core::options::KNOWN_SCHEMES;
 use streamd_core::row::RowError;
 
 /// Why the store could not be reached, or refused.
@@ -15,15 +16,59 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A location of a kind of store that this version does not have.
-    #[error(
-        "storage location `{uri}` has the scheme `{scheme}`, which comes with a later version; this one opens `file://`"
-    )]
-    UnsupportedScheme {
+    /// A location of a kind of store that nobody here has heard of.
+    #[error("storage location `{uri}` has the unknown scheme `{scheme}`: the schemes are `{}`", KNOWN_SCHEMES.join("`, `"))]
+    UnknownScheme {
         /// What was given, without credentials.
         uri: String,
         /// Its scheme.
         scheme: String,
+    },
+    /// A location of a kind of store that this program was built without.
+    #[error("`{uri}` cannot be opened: this program was built without the feature `{feature}` for `{scheme}://`")]
+    NotBuilt {
+        /// The store.
+        uri: String,
+        /// The scheme of its kind.
+        scheme: &'static str,
+        /// The cargo feature that it comes with.
+        feature: &'static str,
+    },
+    /// Settings from which no client can be made.
+    #[error("the settings for `{uri}` cannot be used: {reason}")]
+    Settings {
+        /// The store.
+        uri: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A store that would be spoken to in the clear, through a network.
+    #[error("`{uri}` is at `{endpoint}`, which is not encrypted and not on this machine")]
+    Insecure {
+        /// The store.
+        uri: String,
+        /// Its address.
+        endpoint: String,
+    },
+    /// The store did not answer in time; what was asked of it may happen all the same.
+    #[error("cannot {operation} `{uri}`: there was no answer within {seconds} s")]
+    TimedOut {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        uri: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Fewer bytes came than the store had announced.
+    #[error("only {actual} of {expected} bytes of `{uri}` arrived")]
+    Incomplete {
+        /// The object.
+        uri: String,
+        /// The announced length.
+        expected: u64,
+        /// What came.
+        actual: u64,
     },
     /// A name that could reach beyond its folder, or that the store cannot hold.
     #[error("object name `{name}` is not allowed: {reason}")]
@@ -59,6 +104,15 @@ pub enum StoreError {
         /// What the store said.
         #[source]
         source: object_store::Error,
+    },
+    /// A folder of the local file system could not be looked through.
+    #[error("cannot list everything below `{uri}`")]
+    Unlisted {
+        /// The folder.
+        uri: String,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
     },
     /// A folder of the local file system could not be tidied up.
     #[error("cannot remove the emptied folder `{uri}`")]
@@ -169,6 +223,14 @@ pub enum SnapshotError {
         /// The savepoint's folder.
         uri: String,
     },
+    /// A snapshot was to be deleted that others refer to.
+    #[error("snapshot `{uri}` is in use by {}", listed(.by))]
+    InUse {
+        /// The snapshot's folder.
+        uri: String,
+        /// Who refers to it: URIs of snapshots.
+        by: Vec<String>,
+    },
     /// A type that cannot be stored.
     #[error("state `{state}` cannot be stored: {reason}")]
     UnsupportedType {
@@ -215,6 +277,32 @@ pub enum SnapshotError {
         /// What is impossible.
         reason: String,
     },
+    /// A file of the local disk, on its way into a snapshot or out of one.
+    #[error("cannot {operation} the local file `{}`", path.display())]
+    Local {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// State in the files of a RocksDB database, which only the backend reads.
+    #[error("state `{state}` is in the files of a RocksDB database, which this program cannot read")]
+    NeedsRocksDb {
+        /// The state.
+        state: String,
+    },
+    /// The rows of a state could not be had where they are.
+    #[error("state `{state}` could not be read")]
+    Producer {
+        /// The state.
+        state: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Whoever received the rows of a restore refused one.
     #[error("state `{state}` could not be restored")]
     Consumer {
@@ -235,6 +323,9 @@ impl SnapshotError {
             Self::NewerVersion { .. } => ErrorCode::SnapshotVersion,
             Self::UnsupportedType { .. } | Self::Consumer { .. } => ErrorCode::IncompatibleState,
             Self::Misuse { .. } | Self::NotOurs { .. } => ErrorCode::Internal,
+            Self::Local { .. } | Self::Producer { .. } => ErrorCode::LocalStateFailed,
+            Self::NeedsRocksDb { .. } => ErrorCode::BackendNotBuilt,
+            Self::InUse { .. } => ErrorCode::SnapshotInUse,
             Self::NotMetadata { .. }
             | Self::Truncated { .. }
             | Self::TooLong { .. }
@@ -272,12 +363,20 @@ impl SnapshotError {
             | Self::Malformed { .. }
             | Self::CorruptBlock { .. }
             | Self::ImpossibleOperator { .. } => Some("copy the snapshot again from where it came, or use another one"),
+            Self::InUse { .. } => {
+                Some("dispose of those first, or keep what they share with `streamctl checkpoint dispose --keep-shared`")
+            }
             Self::MissingObject { .. } => Some("move or copy a snapshot as a whole folder"),
+            Self::Local { .. } => Some("check the directory `io.tmp.dirs` of the task manager: its rights and its free room"),
+            Self::NeedsRocksDb { .. } => {
+                Some("build the application with streamd's feature `rocksdb`, or take a savepoint: every backend reads those")
+            }
             Self::UnsupportedType { .. }
             | Self::Row { .. }
             | Self::Misuse { .. }
             | Self::NotOurs { .. }
             | Self::Parquet { .. }
+            | Self::Producer { .. }
             | Self::Consumer { .. } => None,
         }
     }
@@ -287,7 +386,11 @@ impl StoreError {
     /// The stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidUri { .. } | Self::UnsupportedScheme { .. } => ErrorCode::InvalidStorageUri,
+            Self::InvalidUri { .. } | Self::UnknownScheme { .. } => ErrorCode::InvalidStorageUri,
+            Self::NotBuilt { .. } => ErrorCode::StorageSchemeNotBuilt,
+            Self::Settings { .. } => ErrorCode::InvalidStorageSettings,
+            Self::Insecure { .. } => ErrorCode::InsecureStorageEndpoint,
+            Self::TimedOut { .. } | Self::Incomplete { .. } => ErrorCode::StorageUnavailable,
             Self::InvalidName { .. } | Self::TooLarge { .. } => ErrorCode::SnapshotCorrupt,
             Self::NotFound { .. } => ErrorCode::SnapshotNotFound,
             Self::Failed { source, .. } => match source {
@@ -298,7 +401,8 @@ impl StoreError {
                 _other if denied(source) => ErrorCode::StorageDenied,
                 _other => ErrorCode::StorageUnavailable,
             },
-            Self::Tidy { .. } => ErrorCode::StorageUnavailable,
+            Self::Unlisted { source, .. } if denied(source) => ErrorCode::StorageDenied,
+            Self::Unlisted { .. } | Self::Tidy { .. } => ErrorCode::StorageUnavailable,
         }
     }
 
@@ -313,10 +417,16 @@ impl StoreError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::InvalidUri { .. } | Self::UnsupportedScheme { .. } => {
-                Some("give an absolute path, like `/data/savepoints`, or `file:///data/savepoints`")
+            Self::InvalidUri { .. } | Self::UnknownScheme { .. } => {
+                Some("give an absolute path, like `/data/savepoints`, or a URI like `s3://bucket/savepoints`")
             }
-            Self::Failed { .. } | Self::Tidy { .. } => Some("check that the place exists, is writable and has room"),
+            Self::NotBuilt { .. } => Some(
+                "build it with the feature that docs/how-to/use-object-storage.md names: in an application, `streamd = { features = [\"s3\"] }`",
+            ),
+            Self::Settings { .. } => Some("docs/how-to/use-object-storage.md says what each store needs"),
+            Self::Insecure { .. } => Some("write `https://`: plain HTTP is for servers on this machine"),
+            Self::TimedOut { .. } | Self::Incomplete { .. } => Some("check the network, and that the store is up"),
+            Self::Failed { .. } | Self::Unlisted { .. } | Self::Tidy { .. } => Some("check that the place exists, is writable and has room"),
             Self::InvalidName { .. } | Self::NotFound { .. } | Self::TooLarge { .. } => None,
         }
     }

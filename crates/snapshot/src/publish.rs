@@ -14,14 +14,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::completed::CompletionRecord;
 use crate::error::{SnapshotError, StoreError};
 use crate::layout;
-use crate::metadata::{self, ListTable, MAX_METADATA_BYTES};
+use crate::metadata::{self, ListTable};
 use crate::read::{check_objects, objects_of};
-use crate::store::{Created, Location, digest_text};
+use crate::store::{CreateError, Location, digest_text};
 use crate::table::write_list;
-
-/// How often a create is tried where the store says that the object exists, and reading says that it does not: some stores answer
-/// so while two creates race.
-const CREATE_TRIES: u32 = 3;
 
 /// A snapshot whose metadata is in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +67,16 @@ impl PublishError {
     }
 }
 
+impl From<CreateError> for PublishError {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Failed(error) => error.into(),
+            CreateError::Lost { uri } => Self::Lost { uri },
+            CreateError::OutcomeUnknown { uri, source } => Self::OutcomeUnknown { uri, source },
+        }
+    }
+}
+
 impl From<StoreError> for PublishError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.into())
@@ -98,7 +104,7 @@ pub async fn publish(folder: &Location, metadata: &SnapshotMetadata) -> Result<P
         SnapshotKind::Checkpoint => Encoded::new(&uri, metadata, &[])?,
         SnapshotKind::Savepoint => with_list_tables(folder, &uri, metadata).await?,
     };
-    create(&file, encoded.bytes.clone(), &metadata.nonce).await?;
+    file.create(encoded.bytes.clone()).await?;
     if metadata.kind == SnapshotKind::Checkpoint {
         record_completion(folder, metadata, encoded.bytes.len() as u64).await?;
     }
@@ -136,7 +142,7 @@ async fn with_list_tables(folder: &Location, uri: &str, metadata: &SnapshotMetad
             let location = folder.child(&path)?;
             let bytes = Bytes::from(write_list(&label, list, &location.uri())?);
             let (length, digest) = (bytes.len() as u64, digest_text(xxh3_128(&bytes)));
-            create(&location, bytes, "").await?;
+            location.create(bytes).await?;
             let object = ObjectHandle { path, length, digest };
             tables.push(ListTable {
                 operator: id,
@@ -163,55 +169,7 @@ async fn record_completion(
     let job_folder = folder.parent().ok_or_else(misplaced)?;
     let record = CompletionRecord::new(metadata, name, metadata_bytes);
     let location = job_folder.child(&layout::completion_record(metadata.checkpoint_id))?;
-    create(&location, Bytes::from(record.encode()), &metadata.nonce).await
-}
-
-/// Creates an object, and finds out what became of it. Its bytes hold a nonce, so equal bytes mean the same writing.
-async fn create(location: &Location, bytes: Bytes, nonce: &str) -> Result<(), PublishError> {
-    for _try in 0..CREATE_TRIES {
-        match location.put_create(bytes.clone()).await {
-            Ok(Created::Created) => return Ok(()),
-            Ok(Created::AlreadyExists) => match read_back(location).await {
-                Ok(Some(there)) if there == bytes => return Ok(()),
-                Ok(Some(_other)) => return Err(PublishError::Lost { uri: location.uri() }),
-                // Created and deleted again, or a race within the store: try again.
-                Ok(None) => tracing::debug!(object = %location, nonce, "create lost to an object that is not there"),
-                Err(source) => {
-                    return Err(PublishError::OutcomeUnknown {
-                        uri: location.uri(),
-                        source,
-                    });
-                }
-            },
-            Err(error) => return resolve_failure(location, &bytes, error).await,
-        }
-    }
-    let source = StoreError::NotFound { uri: location.uri() };
-    Err(PublishError::OutcomeUnknown {
-        uri: location.uri(),
-        source,
-    })
-}
-
-async fn resolve_failure(location: &Location, bytes: &Bytes, error: StoreError) -> Result<(), PublishError> {
-    match read_back(location).await {
-        Ok(None) => Err(error.into()),
-        // A file that is there after a failed write may have failed to reach the disk: nobody knows.
-        Ok(Some(there)) if there == *bytes && location.local_path().is_none() => Ok(()),
-        Ok(Some(there)) if there != *bytes => Err(PublishError::Lost { uri: location.uri() }),
-        Ok(Some(_)) | Err(_) => Err(PublishError::OutcomeUnknown {
-            uri: location.uri(),
-            source: error,
-        }),
-    }
-}
-
-async fn read_back(location: &Location) -> Result<Option<Bytes>, StoreError> {
-    match location.get(MAX_METADATA_BYTES).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(StoreError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(location.create(Bytes::from(record.encode())).await?)
 }
 
 #[cfg(test)]

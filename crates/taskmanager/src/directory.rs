@@ -8,8 +8,8 @@
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use streamd_core::error::{CodedError, ErrorCode};
@@ -93,6 +93,12 @@ pub(crate) fn not_writable(kind: &str, path: &Path, error: &io::Error) -> CodedE
         error,
     )
     .with_hint("give the user of the task manager write access, or set another directory in its configuration")
+}
+
+/// Writes a new file that only this user can read.
+pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())
 }
 
 /// Creates a directory, and those above it, for this user alone. It is no error if it exists.

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use streamd_core::options::StorageSettings;
+
 /// The settings of one task manager.
 #[derive(Debug, Clone)]
 pub struct TaskManagerOptions {
@@ -35,6 +37,9 @@ pub struct TaskManagerOptions {
     pub log_retention: Duration,
     /// Names of the variables that programs inherit from the task manager's environment; all others are hidden.
     pub inherit_environment: Vec<String>,
+    /// How workers reach object stores. Each gets it in a file of its own that only its user can read; programs that describe
+    /// their job do not. Default: nothing.
+    pub storage: StorageSettings,
     /// Where the gRPC health service listens; `None` (the default): nowhere.
     pub health_address: Option<SocketAddr>,
 }
@@ -60,14 +65,22 @@ impl Default for DescribeLimits {
     }
 }
 
-/// Variables that describe the host rather than the daemon, and the switches of logging.
-const INHERITED: [&str; 9] = [
+/// Variables that describe the host rather than the daemon, the switches of logging, and paths of other systems' settings. No
+/// secrets: user code sees these.
+const INHERITED: [&str; 16] = [
+    "HADOOP_CONF_DIR",
+    "HADOOP_HOME",
+    "HADOOP_USER_NAME",
     "HOME",
+    "KRB5CCNAME",
+    "KRB5_CONFIG",
     "LANG",
     "LC_ALL",
     "PATH",
     "RUST_BACKTRACE",
     "RUST_LOG",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
     "STREAMD_LOG",
     "TZ",
     "USER",
@@ -90,6 +103,7 @@ impl TaskManagerOptions {
             worker_log_bytes: 64 << 20,
             log_retention: Duration::from_secs(7 * 24 * 3600),
             inherit_environment: INHERITED.map(str::to_owned).to_vec(),
+            storage: StorageSettings::default(),
             health_address: None,
         }
     }

@@ -18,11 +18,15 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::describe::display_name;
-use crate::directory::{create_private, not_writable};
+use crate::directory::{create_private, not_writable, write_private};
 use crate::link::EventSender;
 use crate::log::{LogLocation, WorkerLog};
 use crate::process::{Launch, NO_LIMIT, ProcessGroup, examine, exit_reason, sweep, while_copying, words_in_log};
 use crate::service::Shared;
+
+/// The settings of object stores, in the private directory of a worker. The worker reads them when it starts, and removes the file
+/// before any user code runs as part of the job: neither the environment nor the arguments of a process are a place for secrets.
+const STORAGE_FILE: &str = "storage.json";
 
 /// Set once to ask a worker to end within the time.
 pub(crate) type StopRequest = watch::Receiver<Option<Duration>>;
@@ -69,7 +73,9 @@ impl WorkerTask {
         let name = display_name(&self.program);
         examine(&executable, &name)?;
         let directory = self.shared.directory.worker(self.job, self.worker);
-        create_private(&directory).map_err(|error| not_writable("working directory", &directory, &error))?;
+        create_private(&directory)
+            .and_then(|()| write_private(&directory.join(STORAGE_FILE), &self.shared.options.storage.expose_as_json()))
+            .map_err(|error| not_writable("working directory", &directory, &error))?;
         let log = WorkerLog::open(self.log.clone(), self.shared.options.worker_log_bytes)
             .await
             .map_err(|error| not_writable("log directory", &self.shared.options.log_dir, &error))?;
@@ -91,6 +97,7 @@ impl WorkerTask {
             .with("STREAMD_TASK_MANAGER_ID", &self.shared.id.0)
             .with("STREAMD_JOB_MANAGER", &self.job_manager)
             .with("STREAMD_DATA_HOST", &self.shared.options.data_host)
+            .with("STREAMD_STORAGE_FILE", directory.join(STORAGE_FILE))
             .with("STREAMD_WORK_DIR", &directory);
         Launch {
             executable,

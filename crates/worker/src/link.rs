@@ -19,6 +19,9 @@ use crate::worker::{LINK_MESSAGES, Worker, WorkerIdentity, WorkerLink};
 
 /// Runs a worker of a cluster until its job master sends it home or is gone.
 pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Clock>) -> Result<(), CodedError> {
+    if let Some(storage) = options.storage.clone() {
+        streamd_snapshot::store::configure(storage);
+    }
     let data_plane = bind(&options)?;
     let channel = streamd_rpc::client::connect(&options.job_manager).await?;
     let (events, outgoing) = mpsc::channel::<WorkerEvent>(LINK_MESSAGES);

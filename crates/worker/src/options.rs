@@ -1,7 +1,11 @@
 //! How a task manager tells a program to be a worker: by its environment.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
+use streamd_core::options::StorageSettings;
 
 /// Whose worker this process is.
 #[derive(Debug, Clone)]
@@ -16,10 +20,12 @@ pub struct WorkerOptions {
     pub job_manager: String,
     /// The address that the data plane binds and is reached at (`STREAMD_DATA_HOST`).
     pub data_host: String,
+    /// How to reach object stores (the file `STREAMD_STORAGE_FILE`, gone once it is read); `None` to use the environment.
+    pub storage: Option<StorageSettings>,
 }
 
 impl WorkerOptions {
-    /// Reads the environment. Errors name the variable that is missing or malformed.
+    /// Reads the environment, and the file of secrets that it names. Errors name the variable that is missing or malformed.
     pub fn from_env() -> Result<Self, CodedError> {
         Ok(Self {
             job_id: parsed("STREAMD_JOB_ID")?,
@@ -27,8 +33,23 @@ impl WorkerOptions {
             task_manager: TaskManagerId(required("STREAMD_TASK_MANAGER_ID")?),
             job_manager: required("STREAMD_JOB_MANAGER")?,
             data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
+            storage: std::env::var_os("STREAMD_STORAGE_FILE").map(take_storage_settings).transpose()?,
         })
     }
+}
+
+/// Reads the file, and removes it: it has served its purpose, and user code runs next.
+fn take_storage_settings(path: OsString) -> Result<StorageSettings, CodedError> {
+    let path = PathBuf::from(path);
+    let read = std::fs::read_to_string(&path).and_then(|text| std::fs::remove_file(&path).map(|()| text));
+    let text = read.map_err(|error| {
+        let what = format!("the settings of object stores are not in `{}`", path.display());
+        CodedError::caused(ErrorCode::InvalidConfiguration, what, &error)
+    })?;
+    StorageSettings::from_json(&text).ok_or_else(|| {
+        let what = format!("`{}` holds no settings of object stores", path.display());
+        CodedError::new(ErrorCode::InvalidConfiguration, what)
+    })
 }
 
 fn required(name: &str) -> Result<String, CodedError> {

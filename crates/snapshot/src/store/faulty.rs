@@ -15,7 +15,7 @@ use object_store::{
 };
 
 use super::location::Location;
-use super::uri::Scheme;
+use super::uri::{Root, Scheme};
 
 /// What happens to a create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,10 @@ pub(crate) fn faulty(fault: Fault) -> Location {
     });
     Location {
         store,
-        scheme: Scheme::Memory,
+        root: Root {
+            scheme: Scheme::Memory,
+            authority: "".into(),
+        },
         path: Path::from("folder"),
     }
 }

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use super::location::Location;
+use super::uri::Scheme;
 use crate::error::StoreError;
 
 /// Deletes under way at once.
@@ -29,30 +30,29 @@ impl Location {
     ///
     /// For cleaning up and for messages: no decision about correctness may rest on a listing, since a store may list late.
     pub async fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        let found: Result<Vec<_>, _> = self.store.list(Some(&self.path)).try_collect().await;
-        let objects = match found {
-            Ok(objects) => objects,
-            Err(source) => match self.failed("list", source) {
-                StoreError::NotFound { .. } => return Ok(Vec::new()),
-                error => return Err(error),
-            },
-        };
-        let mut entries: Vec<Entry> = objects
-            .into_iter()
-            .filter_map(|meta| {
-                Some(Entry {
-                    name: self.relative(&meta.location)?,
+        let mut objects = self.store.list(Some(&self.path));
+        let mut entries = Vec::new();
+        // Each page has a deadline of its own: there may be many.
+        while let Some(found) = self.within("list", 0, objects.next()).await? {
+            match found {
+                Ok(meta) => entries.extend(self.relative(&meta.location).map(|name| Entry {
+                    name,
                     length: meta.size,
-                })
-            })
-            .collect();
+                })),
+                Err(source) => match self.failed("list", source) {
+                    StoreError::NotFound { .. } => return Ok(Vec::new()),
+                    error => return Err(error),
+                },
+            }
+        }
         entries.sort_unstable();
         Ok(entries)
     }
 
     /// The names directly in this folder, folders with a slash at their end, in order. Empty where it does not exist.
     pub async fn list_names(&self) -> Result<Vec<String>, StoreError> {
-        let listing = match self.store.list_with_delimiter(Some(&self.path)).await {
+        let listing = self.store.list_with_delimiter(Some(&self.path));
+        let listing = match self.within("list", 0, listing).await? {
             Ok(listing) => listing,
             Err(source) => match self.failed("list", source) {
                 StoreError::NotFound { .. } => return Ok(Vec::new()),
@@ -72,6 +72,7 @@ impl Location {
     /// Deletes every object below this folder and, in the local file system, the folder itself. Nothing happens where it does
     /// not exist. Symbolic links are removed, never followed.
     pub async fn delete_folder(&self) -> Result<(), StoreError> {
+        self.check_no_root()?;
         self.on_local_tree(remove_links).await?;
         let entries = self.list().await?;
         futures::stream::iter(entries)
@@ -84,25 +85,50 @@ impl Location {
     }
 
     /// Removes this folder and those below it as far as they are empty: object stores have no folders, and an emptied one
-    /// must not be left behind in the local file system. Does nothing elsewhere.
+    /// must not be left behind in a file system. Does nothing elsewhere.
     pub async fn remove_empty_folders(&self) -> Result<(), StoreError> {
+        if self.root.scheme == Scheme::Hdfs {
+            self.check_no_root()?;
+            self.remove_emptied_from_hdfs(MAX_FOLDER_DEPTH).await;
+        }
         self.on_local_tree(remove_empty).await
     }
 
-    /// Removes this folder if it is empty, but not those below it. Does nothing elsewhere.
+    /// Removes this folder if it is empty, but not those below it. Does nothing in a store without folders.
     pub async fn remove_if_empty(&self) -> Result<(), StoreError> {
+        if self.root.scheme == Scheme::Hdfs {
+            self.check_no_root()?;
+            drop(self.delete().await);
+        }
         self.on_local_tree(|folder, _depth| remove_folder(folder)).await
+    }
+
+    /// HDFS deletes a folder as it does a file, and refuses if something is in it: that, as any other failure, leaves it there.
+    async fn remove_emptied_from_hdfs(&self, depth: usize) {
+        for name in self.list_names().await.unwrap_or_default() {
+            if let (Some(name), Some(depth)) = (name.strip_suffix('/'), depth.checked_sub(1))
+                && let Ok(below) = self.child(name)
+            {
+                Box::pin(below.remove_emptied_from_hdfs(depth)).await;
+            }
+        }
+        drop(self.delete().await);
+    }
+
+    fn check_no_root(&self) -> Result<(), StoreError> {
+        match self.path.as_ref().is_empty() {
+            false => Ok(()),
+            true => Err(StoreError::InvalidName {
+                name: "/".to_owned(),
+                reason: "the root of a store is no folder to delete",
+            }),
+        }
     }
 
     /// Runs a blocking visit of the local folder; absent folders and other stores have nothing to visit.
     async fn on_local_tree(&self, visit: fn(&FilePath, usize) -> io::Result<()>) -> Result<(), StoreError> {
         let Some(path) = self.local_path() else { return Ok(()) };
-        if self.path.as_ref().is_empty() {
-            return Err(StoreError::InvalidName {
-                name: "/".to_owned(),
-                reason: "the root of a store is no folder to delete",
-            });
-        }
+        self.check_no_root()?;
         let visited = tokio::task::spawn_blocking(move || visit(&path, MAX_FOLDER_DEPTH)).await;
         let result = visited.unwrap_or_else(|join| Err(io::Error::other(join)));
         result.map_err(|source| StoreError::Tidy {
@@ -111,7 +137,7 @@ impl Location {
         })
     }
 
-    fn relative(&self, path: &Path) -> Option<String> {
+    pub(super) fn relative(&self, path: &Path) -> Option<String> {
         let folder = self.path.as_ref();
         if folder.is_empty() {
             return Some(path.to_string());

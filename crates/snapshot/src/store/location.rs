@@ -3,23 +3,23 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::client::store_of;
+use super::limits::deadline;
 use super::upload::Upload;
-use super::uri::{self, Scheme};
+use super::uri::{self, Root, Scheme};
 use crate::error::StoreError;
 
 /// A place in a store. Cheap to clone. Two locations of the same store share its client.
 #[derive(Clone)]
 pub struct Location {
     pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) scheme: Scheme,
+    pub(super) root: Root,
     pub(super) path: Path,
 }
 
@@ -36,17 +36,17 @@ pub enum Created {
 impl Location {
     /// Opens the place that a URI or an absolute local path names. Nothing is read or made.
     pub fn open(uri: &str) -> Result<Self, StoreError> {
-        let (scheme, path) = uri::parse(uri)?;
+        let (root, path) = uri::parse(uri)?;
         Ok(Self {
-            store: store_of(scheme),
-            scheme,
+            store: store_of(&root)?,
+            root,
             path,
         })
     }
 
     /// The canonical URI, without a slash at its end.
     pub fn uri(&self) -> String {
-        uri::to_uri(self.scheme, &self.path)
+        uri::to_uri(&self.root, &self.path)
     }
 
     /// The last segment of the path; `None` for the root of the store.
@@ -83,7 +83,11 @@ impl Location {
 
     /// The path in the local file system; `None` in any other store.
     pub fn local_path(&self) -> Option<PathBuf> {
-        (self.scheme == Scheme::File).then(|| PathBuf::from(format!("/{}", self.path)))
+        self.is_local().then(|| PathBuf::from(format!("/{}", self.path)))
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.root.scheme == Scheme::File
     }
 
     /// Writes a whole object that must not exist yet; durable when this returns.
@@ -94,11 +98,10 @@ impl Location {
             mode: PutMode::Create,
             ..PutOptions::default()
         };
-        match self
-            .store
-            .put_opts(&self.path, PutPayload::from(bytes.into()), options)
-            .await
-        {
+        let bytes = bytes.into();
+        let length = bytes.len() as u64;
+        let put = self.store.put_opts(&self.path, PutPayload::from(bytes), options);
+        match self.within("create", length, put).await? {
             Ok(_put) => Ok(Created::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::AlreadyExists),
             Err(source) => Err(self.not_written("create", source)),
@@ -108,9 +111,8 @@ impl Location {
     /// Reads a whole object of at most `limit` bytes.
     pub async fn get(&self, limit: u64) -> Result<Bytes, StoreError> {
         let found = self
-            .store
-            .get(&self.path)
-            .await
+            .within("read", 0, self.store.get(&self.path))
+            .await?
             .map_err(|source| self.failed("read", source))?;
         let length = found.meta.size;
         if length > limit {
@@ -120,21 +122,28 @@ impl Location {
                 limit,
             });
         }
-        found.bytes().await.map_err(|source| self.failed("read", source))
+        let bytes = self.within("read", length, found.bytes()).await?;
+        let bytes = bytes.map_err(|source| self.failed("read", source))?;
+        if bytes.len() as u64 != length {
+            return Err(StoreError::Incomplete {
+                uri: self.uri(),
+                expected: length,
+                actual: bytes.len() as u64,
+            });
+        }
+        Ok(bytes)
     }
 
     /// Reads a range of an object, which must begin within it. Shorter than asked for where the object ends before.
     pub async fn get_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let length = range.end.saturating_sub(range.start);
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
         };
-        let found = self
-            .store
-            .get_opts(&self.path, options)
-            .await
-            .map_err(|source| self.failed("read", source))?;
-        found.bytes().await.map_err(|source| self.failed("read", source))
+        let read = async { self.store.get_opts(&self.path, options).await?.bytes().await };
+        let read = self.within("read", length, read).await?;
+        read.map_err(|source| self.failed("read", source))
     }
 
     /// The bytes of an object, piece by piece.
@@ -143,9 +152,8 @@ impl Location {
     ) -> Result<(u64, futures::stream::BoxStream<'static, Result<Bytes, StoreError>>), StoreError> {
         use futures::StreamExt;
         let found = self
-            .store
-            .get(&self.path)
-            .await
+            .within("read", 0, self.store.get(&self.path))
+            .await?
             .map_err(|source| self.failed("read", source))?;
         let length = found.meta.size;
         let here = self.clone();
@@ -157,7 +165,7 @@ impl Location {
 
     /// The length of the object, or `None` where there is none.
     pub async fn head(&self) -> Result<Option<u64>, StoreError> {
-        match self.store.head(&self.path).await {
+        match self.within("look at", 0, self.store.head(&self.path)).await? {
             Ok(meta) => Ok(Some(meta.size)),
             Err(source) => match self.failed("look at", source) {
                 StoreError::NotFound { .. } => Ok(None),
@@ -173,7 +181,7 @@ impl Location {
 
     /// Deletes the object; nothing happens where there is none.
     pub async fn delete(&self) -> Result<(), StoreError> {
-        match self.store.delete(&self.path).await {
+        match self.within("delete", 0, self.store.delete(&self.path)).await? {
             Ok(()) => Ok(()),
             Err(source) => match self.failed("delete", source) {
                 StoreError::NotFound { .. } => Ok(()),
@@ -185,6 +193,26 @@ impl Location {
     /// Begins to write an object piece by piece. It becomes visible as a whole, when [`Upload::finish`] returns.
     pub fn upload(&self) -> Upload {
         Upload::new(self.clone())
+    }
+
+    /// Waits for an operation that moves this many bytes, as long as that may take. The local file system may take as long as it
+    /// likes: its calls cannot be given up, and whoever stopped waiting for one would not know what it does later.
+    pub(super) async fn within<T>(
+        &self,
+        operation: &'static str,
+        bytes: u64,
+        work: impl Future<Output = T>,
+    ) -> Result<T, StoreError> {
+        if !self.root.scheme.is_remote() {
+            return Ok(work.await);
+        }
+        let limit = deadline(bytes);
+        let late = |_elapsed| StoreError::TimedOut {
+            operation,
+            uri: self.uri(),
+            seconds: limit.as_secs(),
+        };
+        tokio::time::timeout(limit, work).await.map_err(late)
     }
 
     /// The store's error at writing. What is absent then is not the object but the folder that it should go to.
@@ -199,6 +227,14 @@ impl Location {
     /// The store's error with operation and place; absence is its own variant.
     pub(super) fn failed(&self, operation: &'static str, source: object_store::Error) -> StoreError {
         match source {
+            object_store::Error::NotFound { source, .. } if is_gone_as_a_whole(&*source) => StoreError::Failed {
+                operation,
+                uri: self.uri(),
+                source: object_store::Error::Generic {
+                    store: self.root.scheme.name(),
+                    source,
+                },
+            },
             object_store::Error::NotFound { .. } => StoreError::NotFound { uri: self.uri() },
             source if self.is_below_a_file(&source) => StoreError::NotFound { uri: self.uri() },
             source => StoreError::Failed {
@@ -222,6 +258,15 @@ impl Location {
     }
 }
 
+/// Whether not the object but its bucket or container is absent: that says nothing about the object. The providers' words for it
+/// are part of their protocols.
+fn is_gone_as_a_whole(error: &(dyn std::error::Error + 'static)) -> bool {
+    let text = error.to_string();
+    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.uri())
@@ -236,7 +281,7 @@ impl fmt::Debug for Location {
 
 impl PartialEq for Location {
     fn eq(&self, other: &Self) -> bool {
-        self.scheme == other.scheme && self.path == other.path
+        self.root == other.root && self.path == other.path
     }
 }
 
@@ -264,17 +309,4 @@ pub fn absolute_pointer(text: &str) -> Result<String, StoreError> {
         .into_os_string()
         .into_string()
         .map_err(|_bytes| invalid("the current directory is not valid UTF-8"))
-}
-
-/// One client per kind of store and process.
-fn store_of(scheme: Scheme) -> Arc<dyn ObjectStore> {
-    static FILES: OnceLock<Arc<LocalFileSystem>> = OnceLock::new();
-    static MEMORY: OnceLock<Arc<InMemory>> = OnceLock::new();
-    match scheme {
-        // Automatic cleanup stays off: it would remove folders that another process is about to write into.
-        Scheme::File => FILES
-            .get_or_init(|| Arc::new(LocalFileSystem::new().with_fsync(true)))
-            .clone(),
-        Scheme::Memory => MEMORY.get_or_init(|| Arc::new(InMemory::new())).clone(),
-    }
 }

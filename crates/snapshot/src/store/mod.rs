@@ -1,14 +1,45 @@
 //! Where bytes are kept: a location in an object store, and what can be done there.
+//!
+//! ```text
+//!   uri ──▶ Root ──▶ client (one per bucket and process) ──▶ file │ memory │ s3 │ gs │ az │ hdfs
+//!   Location = Root + path ──▶ get, list, delete          one deadline each (limits)
+//!                         ├──▶ create                     decided by reading back
+//!                         └──▶ Upload                     parts in flight, bounded memory
+//! ```
+//!
+//! Create-if-absent of whole objects is all that is asked of a store; no folders, no renames, no conditional updates.
 
-mod folder;
-mod location;
-mod upload;
+mod limits;
 mod uri;
+
+mod client;
+mod location;
+
+mod create;
+mod folder;
+mod survey;
+mod upload;
+
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "gcs")]
+mod gcs;
+#[cfg(feature = "hdfs")]
+mod hdfs;
+#[cfg(feature = "https")]
+mod https;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "s3")]
+mod s3_profile;
 
 #[cfg(test)]
 pub(crate) mod faulty;
 
+pub use client::configure;
+pub use create::CreateError;
 pub use folder::Entry;
 pub use location::{Created, Location, absolute_pointer};
+pub use survey::{Surveyed, SurveyedKind};
 pub use upload::{BlockingUpload, Upload, Uploaded, digest_text};
 pub(crate) use uri::check_name;

@@ -9,14 +9,28 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::location::{Created, Location};
+use super::create::CreateError;
+use super::location::Location;
 use crate::error::StoreError;
 
-/// Bytes of a part. Object stores want at least 5 MiB and equal sizes; larger ones only cost memory.
+/// Bytes of the first parts. Object stores want at least 5 MiB; larger ones only cost memory.
 const PART_BYTES: usize = 8 << 20;
 
-/// Parts under way at once: one is being written while the next is filled. With the buffer, an upload holds three parts.
-const PARTS_IN_FLIGHT: usize = 2;
+/// Parts of one size. Then the size doubles: of the 10,000 parts that S3 takes (Azure 50,000), the first 5,600 go up to 512 MiB, and
+/// all together hold more than the 5 TiB that an object may have. Objects of up to 6 GiB have parts of one size, which a few stores
+/// insist on.
+const PARTS_PER_SIZE: usize = 800;
+
+/// Doublings until parts have 1 GiB, and stay so. Only objects of terabytes come to it.
+const DOUBLINGS: usize = 7;
+
+/// Parts under way at once, while the next is being filled. An upload of up to 6 GiB so holds five parts: 40 MiB.
+const PARTS_IN_FLIGHT: usize = 4;
+
+/// The size of a part, by its index.
+fn part_bytes(index: usize) -> usize {
+    PART_BYTES << (index / PARTS_PER_SIZE).min(DOUBLINGS)
+}
 
 /// An object under way. Dropping it before [`finish`](Self::finish) leaves no object behind.
 pub struct Upload {
@@ -24,6 +38,7 @@ pub struct Upload {
     buffer: Vec<u8>,
     multipart: Option<Box<dyn MultipartUpload>>,
     parts: JoinSet<object_store::Result<()>>,
+    sent: usize,
     hasher: Xxh3,
     length: u64,
 }
@@ -60,6 +75,7 @@ impl Upload {
             buffer: Vec::new(),
             multipart: None,
             parts: JoinSet::new(),
+            sent: 0,
             hasher: Xxh3::new(),
             length: 0,
         }
@@ -74,8 +90,8 @@ impl Upload {
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
-        while self.buffer.len() + bytes.len() >= PART_BYTES {
-            let (head, tail) = bytes.split_at(PART_BYTES - self.buffer.len());
+        while self.buffer.len() + bytes.len() >= part_bytes(self.sent) {
+            let (head, tail) = bytes.split_at(part_bytes(self.sent) - self.buffer.len());
             self.buffer.extend_from_slice(head);
             bytes = tail;
             self.send_part().await?;
@@ -93,53 +109,69 @@ impl Upload {
         if self.multipart.is_none() {
             return self.finish_small(uploaded).await;
         }
+        match self.finish_large(uploaded.length).await {
+            Ok(()) => Ok(uploaded),
+            Err(error) => {
+                // What is left of it costs its owner money; where this fails too, a rule of the bucket has to clean up.
+                drop(self.abort().await);
+                Err(error)
+            }
+        }
+    }
+
+    async fn finish_large(&mut self, length: u64) -> Result<(), StoreError> {
         if !self.buffer.is_empty() {
             self.send_part().await?;
         }
         self.wait_for_parts(0).await?;
         let multipart = self.multipart.as_mut().expect("set by the first part");
-        let completed = multipart.complete().await;
-        completed.map_err(|source| self.location.not_written("write", source))?;
-        Ok(uploaded)
+        let completed = self.location.within("write", 0, multipart.complete()).await;
+        let error = match completed {
+            Ok(Ok(_put)) => return Ok(()),
+            Ok(Err(source)) => self.location.not_written("write", source),
+            Err(late) => late,
+        };
+        // The name is this upload's alone, and an object appears as a whole: if it is there, the answer was lost, not the object.
+        // A file may be there without being on the disk.
+        match self.location.head().await {
+            Ok(Some(there)) if there == length && !self.location.is_local() => Ok(()),
+            Ok(_) | Err(_) => Err(error),
+        }
     }
 
     /// Gives the object up.
     pub async fn abort(mut self) -> Result<(), StoreError> {
         self.parts.shutdown().await;
         match self.multipart.as_mut() {
-            Some(multipart) => multipart
-                .abort()
-                .await
-                .map_err(|source| self.location.failed("give up", source)),
+            Some(multipart) => {
+                let aborted = self.location.within("give up", 0, multipart.abort()).await?;
+                aborted.map_err(|source| self.location.failed("give up", source))
+            }
             None => Ok(()),
         }
     }
 
     /// An object of one part. Names are never reused, so one that exists can only be this very write, done twice.
     async fn finish_small(self, uploaded: Uploaded) -> Result<Uploaded, StoreError> {
-        match self.location.put_create(Bytes::from(self.buffer)).await? {
-            Created::Created => Ok(uploaded),
-            Created::AlreadyExists => {
-                let there = self.location.get(PART_BYTES as u64).await?;
-                let digest = digest_text(xxhash_rust::xxh3::xxh3_128(&there));
-                if digest == uploaded.digest {
-                    return Ok(uploaded);
-                }
-                Err(StoreError::InvalidName {
-                    name: self.location.uri(),
-                    reason: "another object has it already",
-                })
-            }
+        match self.location.create(Bytes::from(self.buffer)).await {
+            Ok(()) => Ok(uploaded),
+            Err(CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. }) => Err(error),
+            Err(CreateError::Lost { uri }) => Err(StoreError::InvalidName {
+                name: uri,
+                reason: "another object has it already",
+            }),
         }
     }
 
     async fn send_part(&mut self) -> Result<(), StoreError> {
         self.wait_for_parts(PARTS_IN_FLIGHT - 1).await?;
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(PART_BYTES));
         if self.multipart.is_none() {
-            let begun = self.location.store.put_multipart(&self.location.path).await;
+            let begun = self.location.store.put_multipart(&self.location.path);
+            let begun = self.location.within("write", 0, begun).await?;
             self.multipart = Some(begun.map_err(|source| self.location.not_written("write", source))?);
         }
+        self.sent += 1;
+        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(part_bytes(self.sent)));
         let multipart = self.multipart.as_mut().expect("set just above");
         self.parts.spawn(multipart.put_part(PutPayload::from(full)));
         Ok(())
@@ -204,5 +236,18 @@ impl io::Write for BlockingUpload {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_parts_hold_any_object_and_most_have_parts_of_one_size() {
+        let sizes: Vec<u64> = (0..10_000).map(|index| part_bytes(index) as u64).collect();
+        assert!(sizes.iter().sum::<u64>() >= 5 << 40);
+        assert!(sizes.is_sorted() && sizes[0] >= 5 << 20 && sizes[9_999] <= 1 << 30);
+        assert!(sizes[..PARTS_PER_SIZE].iter().all(|bytes| *bytes == sizes[0]));
     }
 }

@@ -1,23 +1,83 @@
 //! Locations as text: what may be written, and the one canonical way in which streamd writes it back.
 
+use std::fmt;
+use std::sync::Arc;
+
 use object_store::path::Path;
 
 use crate::error::StoreError;
 
-/// The kinds of store that this version opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kinds of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scheme {
     /// The file system of this machine (or one that is mounted on it).
     File,
     /// The memory of this process, for tests.
     Memory,
+    /// Amazon S3 and what speaks its language.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
+    /// Azure Blob Storage.
+    Azure,
+    /// The Hadoop file system.
+    Hdfs,
+}
+
+impl Scheme {
+    /// The scheme in canonical URIs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Memory => "memory",
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
+            Self::Azure => "az",
+            Self::Hdfs => "hdfs",
+        }
+    }
+
+    /// Whether every operation goes over a network, and may hang or be carried out without an answer.
+    pub(super) fn is_remote(self) -> bool {
+        match self {
+            Self::File | Self::Memory => false,
+            Self::S3 | Self::Gcs | Self::Azure | Self::Hdfs => true,
+        }
+    }
+}
+
+/// A store as a whole: its kind, and which one of that kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Root {
+    pub(super) scheme: Scheme,
+    /// A bucket, a container (`container@host` where it names its account), a name node. Empty where there is only one store.
+    pub(super) authority: Arc<str>,
+}
+
+impl Root {
+    fn new(scheme: Scheme, authority: &str) -> Self {
+        Self {
+            scheme,
+            authority: authority.into(),
+        }
+    }
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Azure if self.authority.contains('@') => "abfss",
+            scheme => scheme.name(),
+        };
+        write!(f, "{scheme}://{}", self.authority)
+    }
 }
 
 /// The longest location that is accepted: longer than any path that a file system takes.
 const MAX_URI_BYTES: usize = 4096;
 
-/// Reads `file:///path`, `/path` or `memory://path`.
-pub(super) fn parse(uri: &str) -> Result<(Scheme, Path), StoreError> {
+/// Reads `file:///path`, `/path`, `memory://path`, `s3://bucket/path` or the like.
+pub(super) fn parse(uri: &str) -> Result<(Root, Path), StoreError> {
     let invalid = |reason| StoreError::InvalidUri {
         uri: shown(uri),
         reason,
@@ -31,9 +91,12 @@ pub(super) fn parse(uri: &str) -> Result<(Scheme, Path), StoreError> {
         } else {
             return Err(invalid(without_scheme(uri)));
         };
-        return Ok((Scheme::File, to_path(plain).map_err(invalid)?));
+        return Ok((Root::new(Scheme::File, ""), to_path(plain).map_err(invalid)?));
     };
-    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+    let scheme = scheme.to_ascii_lowercase();
+    let names_container = matches!(scheme.as_str(), "abfs" | "abfss" | "wasb" | "wasbs");
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') && !(names_container && authority.matches('@').count() == 1 && !authority.contains(':')) {
         return Err(invalid("it holds a user name or a password"));
     }
     if rest.contains(['?', '#']) {
@@ -42,14 +105,47 @@ pub(super) fn parse(uri: &str) -> Result<(Scheme, Path), StoreError> {
         ));
     }
     let decoded = percent_decoded(rest).ok_or_else(|| invalid("a `%` is not followed by two hexadecimal digits"))?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "file" if !decoded.starts_with('/') => Err(invalid("a `file` location has three slashes: `file:///path`")),
-        "file" => Ok((Scheme::File, to_path(&decoded).map_err(invalid)?)),
-        "memory" => Ok((Scheme::Memory, to_path(&decoded).map_err(invalid)?)),
-        _other => Err(StoreError::UnsupportedScheme {
-            uri: shown(uri),
-            scheme: shown(scheme),
-        }),
+    let scheme = match scheme.as_str() {
+        "file" if !decoded.starts_with('/') => {
+            return Err(invalid("a `file` location has three slashes: `file:///path`"));
+        }
+        "file" => return Ok((Root::new(Scheme::File, ""), to_path(&decoded).map_err(invalid)?)),
+        "memory" => return Ok((Root::new(Scheme::Memory, ""), to_path(&decoded).map_err(invalid)?)),
+        "s3" | "s3a" | "s3p" => Scheme::S3,
+        "gs" => Scheme::Gcs,
+        "az" | "abfs" | "abfss" | "wasb" | "wasbs" => Scheme::Azure,
+        "hdfs" => Scheme::Hdfs,
+        other => {
+            return Err(StoreError::UnknownScheme {
+                uri: shown(uri),
+                scheme: shown(other),
+            });
+        }
+    };
+    let authority = authority_of(scheme, names_container, authority).map_err(invalid)?;
+    let path = decoded.split_once('/').map_or("", |(_store, path)| path);
+    Ok((Root::new(scheme, &authority), to_path(path).map_err(invalid)?))
+}
+
+/// The store that a URI names, in the one way in which streamd writes it.
+fn authority_of(scheme: Scheme, names_container: bool, authority: &str) -> Result<String, &'static str> {
+    if authority.is_empty() {
+        return Err("it names no store: a bucket, container or name node stands after `//`");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(plain);
+    if names_container {
+        let named = authority.split_once('@').filter(|(container, host)| is_name(container) && is_name(host));
+        let (container, host) = named.ok_or("it is not of the form `abfss://container@account.dfs.core.windows.net/path`")?;
+        return Ok(format!("{container}@{}", host.replacen(".blob.", ".dfs.", 1)));
+    }
+    let name = match authority.split_once(':') {
+        Some((host, port)) if scheme == Scheme::Hdfs && port.parse::<u16>().is_ok() => host,
+        _no_port => authority,
+    };
+    match is_name(name) {
+        true => Ok(authority.to_owned()),
+        false => Err("its store's name holds something else than letters, digits, `.`, `-` and `_`"),
     }
 }
 
@@ -62,12 +158,11 @@ fn without_scheme(uri: &str) -> &'static str {
 }
 
 /// The canonical text of a location.
-pub(super) fn to_uri(scheme: Scheme, path: &Path) -> String {
-    let prefix = match scheme {
-        Scheme::File => "file:///",
-        Scheme::Memory => "memory:///",
-    };
-    let mut uri = prefix.to_owned();
+pub(super) fn to_uri(root: &Root, path: &Path) -> String {
+    let mut uri = format!("{root}/");
+    if path.as_ref().is_empty() && root.scheme.is_remote() {
+        uri.pop();
+    }
     for c in path.as_ref().chars() {
         match c {
             '%' | '?' | '#' | ' ' | '"' | '<' | '>' | '`' => uri.push_str(&format!("%{:02X}", u32::from(c))),
@@ -154,8 +249,8 @@ mod tests {
     use super::*;
 
     fn canonical(uri: &str) -> String {
-        let (scheme, path) = parse(uri).unwrap();
-        to_uri(scheme, &path)
+        let (root, path) = parse(uri).unwrap();
+        to_uri(&root, &path)
     }
 
     #[test]
@@ -186,15 +281,36 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_a_later_version_is_named() {
-        let error = parse("s3://bucket/x").unwrap_err();
-        assert!(matches!(&error, StoreError::UnsupportedScheme { scheme, .. } if scheme == "s3"));
+    fn every_spelling_of_a_store_is_the_same_place() {
+        for uri in ["s3://bucket/a/b", "s3a://bucket/a/b/", "S3P://bucket//a/b"] {
+            assert_eq!(canonical(uri), "s3://bucket/a/b");
+        }
+        assert_eq!(canonical("gs://bucket"), "gs://bucket");
+        assert_eq!(canonical("az://container/a%20b"), "az://container/a%20b");
+        let named = "abfss://container@account.dfs.core.windows.net/x";
+        assert_eq!(canonical("wasbs://container@account.blob.core.windows.net/x"), named);
+        assert_eq!(canonical("abfs://container@account.dfs.core.windows.net/x/"), named);
+        assert_eq!(canonical("hdfs://namenode:8020/x"), "hdfs://namenode:8020/x");
+    }
+
+    #[test]
+    fn a_store_that_nobody_knows_is_refused_with_those_that_there_are() {
+        let error = parse("ftp://host/x").unwrap_err();
+        assert!(matches!(&error, StoreError::UnknownScheme { scheme, .. } if scheme == "ftp"));
+        assert!(error.to_string().contains("`s3`"), "{error}");
+        for bad in ["s3:///x", "s3://", "s3://a:1/x", "s3://a b/x", "hdfs://h:port/x", "abfss://account.dfs/x", "gs://ü/x"] {
+            assert!(matches!(parse(bad), Err(StoreError::InvalidUri { .. })), "{bad}");
+        }
     }
 
     #[test]
     fn a_password_appears_in_no_message() {
-        let error = parse("file://me:secret@host/x").unwrap_err().to_string();
-        assert!(!error.contains("secret"), "{error}");
+        for scheme in ["file", "s3", "abfss", "hdfs", "ftp", "az"] {
+            let error = parse(&format!("{scheme}://me:secret@host/x")).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+            let error = parse(&format!("{scheme}://me:secret@host")).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]
