@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::CheckpointId;
 use streamd_exchange::{
     ChannelReceiver, ChannelSender, Element, InputGate, Parker, Partitioner, Payload, ResultPartition, SendResult,
@@ -23,6 +23,8 @@ fn barrier(id: u64) -> Barrier {
             location: "file:///tmp/chk-1".to_owned(),
             sources: AfterBarrier::Continue,
             aligned: true,
+            increment: Increment::Off,
+            compression: Compression::None,
         }),
     }
 }

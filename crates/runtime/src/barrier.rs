@@ -91,7 +91,7 @@ impl BarrierAligner {
 mod tests {
     use std::sync::Arc;
 
-    use streamd_core::barrier::{AfterBarrier, SnapshotKind, SnapshotOptions};
+    use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 
     use super::*;
 
@@ -101,6 +101,8 @@ mod tests {
             location: "memory:///c".to_owned(),
             sources: AfterBarrier::Continue,
             aligned,
+            increment: Increment::Off,
+            compression: Compression::None,
         };
         Barrier {
             checkpoint: CheckpointId(id),

@@ -3,16 +3,18 @@
 //! ```text
 //! <checkpoints>/<job id>/chk-<N>/_metadata
 //!                       /chk-<N>/<vertex>-<subtask>-a<attempt>-<nonce>.state
+//!                       /chk-<N>/<vertex>-<subtask>-a<attempt>-<nonce>-<8 digits of the operator's id>-<file of a database>
 //!                       /completed/<N, 20 digits>.json
 //! <savepoints>/savepoint-<6 digits of the job id>-<12 digits>/_metadata
 //!                       /<operator>-<8 digits of its id>/<state>/<subtask>-<nonce>.parquet
 //!                       /<operator>-<8 digits of its id>/<state>.list.parquet
 //! <artifacts>/artifacts/<sha256>
+//! <storage>/operations/<operation id>.{begun,ended}.json
 //! ```
 //!
 //! Names are never reused: whatever a stale writer may write carries his attempt and nonce.
 
-use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, OperatorId};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::StoreError;
@@ -52,12 +54,12 @@ pub fn is_checkpoint_folder(folder: &Location) -> bool {
 
 /// The checkpoint whose folder this is, by its name.
 pub fn checkpoint_of(folder: &Location) -> Option<CheckpointId> {
-    folder
-        .name()?
-        .strip_prefix(CHECKPOINT_PREFIX)?
-        .parse()
-        .ok()
-        .map(CheckpointId)
+    checkpoint_number(folder.name()?)
+}
+
+/// The checkpoint whose folder has this name.
+pub fn checkpoint_number(name: &str) -> Option<CheckpointId> {
+    name.strip_prefix(CHECKPOINT_PREFIX)?.parse().ok().map(CheckpointId)
 }
 
 /// The name of a savepoint's folder; `random` are 12 hexadecimal digits.
@@ -66,14 +68,53 @@ pub fn savepoint_name(job: JobId, random: &str) -> String {
     format!("savepoint-{}-{random}", &job[..6])
 }
 
+/// Whether a folder has the name of a savepoint's.
+pub fn is_savepoint_name(name: &str) -> bool {
+    let is_hexadecimal = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts = name.strip_prefix("savepoint-").and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(job, random)| is_hexadecimal(job, 6) && is_hexadecimal(random, 12))
+}
+
 /// The record that a checkpoint is complete, within the job's folder.
 pub fn completion_record(id: CheckpointId) -> String {
     format!("{COMPLETED}/{:020}.json", id.0)
 }
 
+/// The folder of the records of operations, in the storage that outlives job managers.
+pub const OPERATIONS: &str = "operations";
+
+/// The record that an operation has begun.
+pub fn operation_begun(id: OperationId) -> String {
+    format!("{OPERATIONS}/{id}.begun.json")
+}
+
+/// The record of how an operation ended.
+pub fn operation_ended(id: OperationId) -> String {
+    format!("{OPERATIONS}/{id}.ended.json")
+}
+
+/// The operation whose beginning a record in the folder of operations is, by its name.
+pub fn operation_of(name: &str) -> Option<OperationId> {
+    name.strip_suffix(".begun.json")?.parse().ok()
+}
+
 /// An application, by the 64 hexadecimal digits of its SHA-256.
 pub fn artifact(base: &Location, sha256: &str) -> Result<Location, StoreError> {
     base.child(&format!("artifacts/{sha256}"))
+}
+
+/// The name by which a checkpoint refers to an object of the checkpoint in the folder `name` beside its own.
+pub(crate) fn beside(name: &str, object: &str) -> String {
+    format!("../{name}/{object}")
+}
+
+/// Folder and object of such a name. Nothing else leads out of the folder of a snapshot: the folder must be one that
+/// [`checkpoint_name`] makes, the object a single name.
+pub(crate) fn split_beside(path: &str) -> Option<(&str, &str)> {
+    let (folder, object) = path.strip_prefix("../")?.split_once('/')?;
+    let id: u64 = folder.strip_prefix(CHECKPOINT_PREFIX)?.parse().ok()?;
+    let is_ours = checkpoint_name(CheckpointId(id)) == folder && !object.contains('/');
+    is_ours.then_some((folder, object))
 }
 
 /// Who writes the objects of one subtask.
@@ -100,6 +141,29 @@ pub fn native_object(writer: Writer<'_>) -> String {
     format!("{vertex}-{subtask}-a{attempt}-{}.state", sanitize(nonce))
 }
 
+/// A file of the database that an operator's state is in, in a checkpoint.
+pub(crate) fn database_file(writer: Writer<'_>, operator: OperatorId, name: &str) -> String {
+    let Writer {
+        vertex,
+        subtask,
+        attempt,
+        nonce,
+    } = writer;
+    let operator = operator.to_string();
+    format!("{vertex}-{subtask}-a{attempt}-{}-{}-{name}", sanitize(nonce), &operator[..8])
+}
+
+/// Whether a file can have this name within a database: its table files, and its manifest.
+pub(crate) fn is_database_file(name: &str) -> bool {
+    let number = name.strip_prefix("MANIFEST-").or_else(|| name.strip_suffix(".sst"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The checkpoint in whose folder the object of this URI is.
+pub fn checkpoint_of_object(uri: &str) -> Option<CheckpointId> {
+    checkpoint_of(&Location::open(uri).ok()?.parent()?)
+}
+
 /// A table of keyed state in a savepoint.
 pub fn keyed_table(operator: OperatorId, label: &str, state: &str, writer: Writer<'_>) -> String {
     let folder = operator_folder(operator, label);
@@ -116,7 +180,7 @@ pub fn list_table(operator: OperatorId, label: &str, state: &str) -> String {
     format!("{}/{}.list.parquet", operator_folder(operator, label), sanitize(state))
 }
 
-fn operator_folder(operator: OperatorId, label: &str) -> String {
+pub(crate) fn operator_folder(operator: OperatorId, label: &str) -> String {
     let id = operator.to_string();
     format!("{}-{}", sanitize(label), &id[..8])
 }
@@ -179,6 +243,26 @@ mod tests {
             list_table(operator, "x", "splits"),
             format!("x-{}/splits.list.parquet", &id[..8])
         );
+    }
+
+    #[test]
+    fn only_an_object_of_a_checkpoint_beside_is_reached_outside_of_the_folder() {
+        assert_eq!(split_beside(&beside("chk-17", "a.state")), Some(("chk-17", "a.state")));
+        for bad in [
+            "a.state",
+            "../a.state",
+            "../chk-17",
+            "../chk-/a",
+            "../chk-017/a",
+            "../chk-+17/a",
+            "../chk-17/../../a",
+            "../chk-17/b/a",
+            "../../chk-17/a",
+            "../completed/00000000000000000017.json",
+            "../chk-99999999999999999999/a",
+        ] {
+            assert_eq!(split_beside(bad), None, "{bad}");
+        }
     }
 
     #[test]

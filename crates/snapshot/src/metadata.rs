@@ -10,14 +10,23 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use streamd_core::barrier::SnapshotKind;
 use streamd_core::id::OperatorId;
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, UPPER_BOUND_MAX_PARALLELISM};
-use streamd_core::snapshot::{METADATA_VERSION, ObjectHandle, OperatorState, SnapshotMetadata};
+use streamd_core::snapshot::{
+    KeyedStateFormat, KeyedStateHandle, METADATA_VERSION, ObjectHandle, OperatorState, SnapshotMetadata,
+};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::SnapshotError;
+use crate::database::check_files;
+use crate::layout;
+use crate::native::check_segments;
 use crate::store::digest_text;
 use crate::table::check_type;
+
+#[path = "metadata_first.rs"]
+mod first;
 
 /// What every metadata file begins with.
 const MAGIC: [u8; 8] = *b"STREAMD\n";
@@ -93,16 +102,23 @@ pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<L
     if version == 0 {
         return Err(malformed(uri, "its version is 0".to_owned()));
     }
-    let Body { snapshot, list_tables } =
-        serde_json::from_slice(body).map_err(|error| malformed(uri, format!("its body cannot be read: {error}")))?;
-    if snapshot.version != version {
-        let reason = format!("its envelope says version {version}, its body {}", snapshot.version);
+    let unreadable = |error| malformed(uri, format!("its body cannot be read: {error}"));
+    let (Body { snapshot, list_tables }, stated) = match version {
+        1 => first::read(body).map_err(unreadable)?,
+        _present => {
+            let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
+            let stated = body.snapshot.version;
+            (body, stated)
+        }
+    };
+    if stated != version {
+        let reason = format!("its envelope says version {version}, its body {stated}");
         return Err(malformed(uri, reason));
     }
     validate(uri, &snapshot)?;
     list_tables
         .iter()
-        .try_for_each(|table| check_path(uri, table.operator, &table.object))?;
+        .try_for_each(|table| check_path(uri, table.operator, &table.object, SnapshotKind::Savepoint))?;
     Ok((snapshot, list_tables))
 }
 
@@ -166,12 +182,12 @@ pub(crate) fn validate(uri: &str, metadata: &SnapshotMetadata) -> Result<(), Sna
         if !seen.insert(operator.id) {
             return Err(impossible(uri, operator.id, "it is there twice".to_owned()));
         }
-        check_operator(uri, operator)?;
+        check_operator(uri, operator, metadata.kind)?;
     }
     Ok(())
 }
 
-fn check_operator(uri: &str, operator: &OperatorState) -> Result<(), SnapshotError> {
+fn check_operator(uri: &str, operator: &OperatorState, kind: SnapshotKind) -> Result<(), SnapshotError> {
     let id = operator.id;
     if !(1..=UPPER_BOUND_MAX_PARALLELISM).contains(&operator.max_parallelism) {
         return Err(impossible(
@@ -192,7 +208,13 @@ fn check_operator(uri: &str, operator: &OperatorState) -> Result<(), SnapshotErr
         }
         check_type(&handle.state, &handle.key)?;
         check_type(&handle.state, &handle.value)?;
-        check_path(uri, id, &handle.object)?;
+        if let Some(namespace) = &handle.namespace {
+            check_type(&handle.state, namespace)?;
+        }
+        for object in &handle.objects {
+            check_path(uri, id, object, kind)?;
+        }
+        check_parts(handle).map_err(|reason| impossible(uri, id, reason))?;
         ranges.push((&handle.state, groups));
     }
     // Gaps are legal: a subtask that never made a state writes no table of it. What overlaps would be restored twice.
@@ -214,8 +236,28 @@ fn check_operator(uri: &str, operator: &OperatorState) -> Result<(), SnapshotErr
         .try_for_each(|list| check_type(&list.name, &list.data_type))
 }
 
-/// Version 1 refers only to what is in its own folder: that is what makes a snapshot movable.
-fn check_path(uri: &str, operator: OperatorId, object: &ObjectHandle) -> Result<(), SnapshotError> {
+/// Whether the parts of a state can be what its handle says.
+fn check_parts(handle: &KeyedStateHandle) -> Result<(), String> {
+    match &handle.format {
+        KeyedStateFormat::Native { segments } => check_segments(handle, segments),
+        KeyedStateFormat::RocksDb { files } => check_files(handle, files),
+        KeyedStateFormat::Parquet if handle.objects.len() == 1 => Ok(()),
+        KeyedStateFormat::Parquet => Err(format!(
+            "state `{}` is said to be in {} tables",
+            handle.state,
+            handle.objects.len()
+        )),
+    }
+}
+
+/// A savepoint refers only to what is in its own folder: that is what makes it movable. A checkpoint refers to earlier ones of its
+/// job as well, which lie beside it: they move together.
+fn check_path(
+    uri: &str,
+    operator: OperatorId,
+    object: &ObjectHandle,
+    kind: SnapshotKind,
+) -> Result<(), SnapshotError> {
     let is_digest = object.digest.len() == 32 && object.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_digest {
         return Err(impossible(
@@ -224,7 +266,11 @@ fn check_path(uri: &str, operator: OperatorId, object: &ObjectHandle) -> Result<
             format!("object `{}` has no digest", object.path),
         ));
     }
-    match crate::store::check_name(&object.path) {
+    let name = match (kind, layout::split_beside(&object.path)) {
+        (SnapshotKind::Checkpoint, Some((_folder, name))) => name,
+        (SnapshotKind::Checkpoint | SnapshotKind::Savepoint, _) => &object.path,
+    };
+    match crate::store::check_name(name) {
         Ok(()) => Ok(()),
         Err(error) => Err(impossible(uri, operator, error.to_string())),
     }

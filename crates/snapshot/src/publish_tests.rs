@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use streamd_core::barrier::{AfterBarrier, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotOptions};
 use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
@@ -42,6 +42,8 @@ impl Fixture {
             location: folder.uri(),
             sources: AfterBarrier::Continue,
             aligned: true,
+            increment: Increment::Off,
+            compression: Compression::None,
         };
         let job_id = JobId::from_bytes([7; 16]);
         let context = SubtaskContext {
@@ -58,6 +60,7 @@ impl Fixture {
             label: "counts".to_owned(),
             state: "count".to_owned(),
             key: DataType::UInt64,
+            namespace: None,
             value: DataType::String,
             key_groups: KeyGroupRange::all(128),
         };

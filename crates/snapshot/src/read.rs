@@ -164,7 +164,10 @@ async fn fill_list(metadata: &mut SnapshotMetadata, table: &ListTable, folder: &
 /// Every object that the keyed states refer to, once.
 pub(crate) fn objects_of(metadata: &SnapshotMetadata) -> Vec<ObjectHandle> {
     let handles = metadata.operators.iter().flat_map(|operator| &operator.keyed);
-    let objects: BTreeMap<&str, &ObjectHandle> = handles.map(|h| (h.object.path.as_str(), &h.object)).collect();
+    let objects: BTreeMap<&str, &ObjectHandle> = handles
+        .flat_map(|handle| &handle.objects)
+        .map(|object| (object.path.as_str(), object))
+        .collect();
     objects.into_values().cloned().collect()
 }
 

@@ -5,6 +5,7 @@ use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use tokio::runtime::Handle;
 
 use crate::error::{SnapshotError, StoreError};
+use crate::layout;
 use crate::native::read_native;
 use crate::store::Location;
 use crate::table::read_table;
@@ -13,7 +14,8 @@ use crate::table::read_table;
 /// [`SnapshotError::Consumer`].
 pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError> + 'a;
 
-/// Calls `visit` for every row of `handle` whose key group is in `range`, by rising key group, and returns how many there were.
+/// Calls `visit` for every row of `handle` whose key group is in `range`, and returns how many there were. They come by
+/// rising key group, and no key comes twice.
 ///
 /// `folder` is the URI of the folder of the snapshot's metadata; it plays no part where the handle is [`absolute`]. Blocks: call
 /// it on a thread that is not tokio's. Everything is checked against the metadata and its checksums before it is used.
@@ -28,28 +30,56 @@ pub fn read_keyed_state(
     if range.is_empty() || handle.rows == 0 {
         return Ok(0);
     }
-    let object = resolve(folder, &handle.object.path)?;
+    let objects = objects(handle, folder)?;
     let wanted = (range, runtime);
     let read = match &handle.format {
-        KeyedStateFormat::Native { blocks } => read_native(handle, blocks, &object, wanted, visit),
-        KeyedStateFormat::Parquet => read_table(handle, &object, wanted, visit),
+        KeyedStateFormat::Native { segments } => {
+            return read_native(handle, segments, (objects, folder), wanted, visit);
+        }
+        KeyedStateFormat::Parquet => read_table(handle, &objects[0], wanted, visit),
+        KeyedStateFormat::RocksDb { .. } => {
+            return Err(SnapshotError::NeedsRocksDb {
+                state: handle.state.clone(),
+            });
+        }
     };
-    read.map_err(|error| missing(error, folder, &handle.object.path))
+    read.map_err(|error| missing(error, folder, &handle.objects[0].path))
+}
+
+/// Where the objects of a handle are. A table is one object.
+fn objects(handle: &KeyedStateHandle, folder: &str) -> Result<Vec<Location>, SnapshotError> {
+    let objects: Result<Vec<Location>, SnapshotError> =
+        handle.objects.iter().map(|object| resolve(folder, &object.path)).collect();
+    let objects = objects?;
+    let is_table = matches!(handle.format, KeyedStateFormat::Parquet);
+    if objects.is_empty() || is_table && objects.len() != 1 {
+        return Err(SnapshotError::Malformed {
+            uri: folder.to_owned(),
+            reason: format!("state `{}` is said to be in {} objects", handle.state, objects.len()),
+        });
+    }
+    Ok(objects)
 }
 
 /// The same handle with the URI of its object spelt out, for a reader who does not know the folder of the metadata.
 pub fn absolute(handle: &KeyedStateHandle, folder: &str) -> Result<KeyedStateHandle, SnapshotError> {
     let mut handle = handle.clone();
-    handle.object.path = resolve(folder, &handle.object.path)?.uri();
+    for object in &mut handle.objects {
+        object.path = resolve(folder, &object.path)?.uri();
+    }
     Ok(handle)
 }
 
-/// The object of this name: a URI, or relative to the folder.
+/// The object of this name: a URI, relative to the folder, or an earlier checkpoint's beside it.
 pub(crate) fn resolve(folder: &str, path: &str) -> Result<Location, SnapshotError> {
     if path.contains("://") {
         return Ok(Location::open(path)?);
     }
-    Ok(Location::open(folder)?.child(path)?)
+    let folder = Location::open(folder)?;
+    match (layout::split_beside(path), folder.parent()) {
+        (Some((beside, object)), Some(parent)) => Ok(parent.child(beside)?.child(object)?),
+        _below => Ok(folder.child(path)?),
+    }
 }
 
 /// Fails where an object has not the length that the metadata records.

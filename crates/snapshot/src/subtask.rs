@@ -9,9 +9,10 @@ use streamd_core::row::DataType;
 use streamd_core::snapshot::KeyedStateHandle;
 use tokio::runtime::Handle;
 
+use crate::database::DatabaseWriter;
 use crate::error::SnapshotError;
 use crate::layout::{self, Writer};
-use crate::native::NativeWriter;
+use crate::native::{NativeWriter, SegmentSink};
 use crate::store::Location;
 use crate::table::SavepointWriter;
 
@@ -26,6 +27,8 @@ pub struct KeyedTable {
     pub state: String,
     /// The schema of the keys.
     pub key: DataType,
+    /// The schema of what tells several rows of one key apart, if there is any. It is encoded directly behind the key.
+    pub namespace: Option<DataType>,
     /// The schema of the values.
     pub value: DataType,
     /// The key groups that the subtask owns.
@@ -42,6 +45,17 @@ pub trait KeyedStateSink {
 
     /// Ends the table.
     fn end(&mut self) -> Result<(), SnapshotError>;
+
+    /// The way to write the table as segments that later checkpoints can build upon, where the snapshot consists of such. Then none
+    /// of its rows goes to [`row`](Self::row).
+    fn segments(&mut self) -> Option<&mut dyn SegmentSink> {
+        None
+    }
+
+    /// The way to write the table as files of a database, where the snapshot can consist of such.
+    fn database(&mut self) -> Option<&mut DatabaseWriter> {
+        None
+    }
 }
 
 /// Which writing this is.
@@ -66,6 +80,7 @@ pub struct SubtaskContext {
 /// under the name of one being written; tables that were already complete stay, and go with the snapshot's folder.
 pub struct SubtaskSnapshotWriter {
     form: Form,
+    databases: DatabaseWriter,
 }
 
 enum Form {
@@ -77,22 +92,27 @@ impl SubtaskSnapshotWriter {
     /// A writer into the folder that the options name. Nothing is written until the first table begins.
     pub fn new(options: &SnapshotOptions, context: SubtaskContext, runtime: Handle) -> Result<Self, SnapshotError> {
         let folder = Location::open(&options.location)?;
+        let databases = DatabaseWriter::new(folder.clone(), options.increment, context.clone(), runtime.clone());
         let form = match options.kind {
             SnapshotKind::Checkpoint => {
                 let path = layout::native_object(context.writer());
-                Form::Native(Box::new(NativeWriter::new(&folder, path, runtime)?))
+                Form::Native(Box::new(NativeWriter::new(&folder, path, options.compression, runtime)?))
             }
             SnapshotKind::Savepoint => Form::Savepoint(Box::new(SavepointWriter::new(folder, context, runtime))),
         };
-        Ok(Self { form })
+        Ok(Self { form, databases })
     }
 
     /// Makes everything durable, and says what was written, by operator. Blocks until it is.
     pub fn finish(self) -> Result<BTreeMap<OperatorId, Vec<KeyedStateHandle>>, SnapshotError> {
-        match self.form {
-            Form::Native(writer) => writer.finish(),
-            Form::Savepoint(writer) => writer.finish(),
+        let mut written = match self.form {
+            Form::Native(writer) => writer.finish()?,
+            Form::Savepoint(writer) => writer.finish()?,
+        };
+        for (operator, handles) in self.databases.finish() {
+            written.entry(operator).or_default().extend(handles);
         }
+        Ok(written)
     }
 
     /// Gives up what is being written.
@@ -124,6 +144,20 @@ impl KeyedStateSink for SubtaskSnapshotWriter {
         match &mut self.form {
             Form::Native(writer) => writer.end(),
             Form::Savepoint(writer) => writer.end(),
+        }
+    }
+
+    fn segments(&mut self) -> Option<&mut dyn SegmentSink> {
+        match &mut self.form {
+            Form::Native(writer) => Some(&mut **writer),
+            Form::Savepoint(_) => None,
+        }
+    }
+
+    fn database(&mut self) -> Option<&mut DatabaseWriter> {
+        match &self.form {
+            Form::Native(_) => Some(&mut self.databases),
+            Form::Savepoint(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use streamd_core::id::CheckpointId;
 use streamd_core::snapshot::SnapshotMetadata;
 
 use crate::lifecycle::JobState;
+use crate::restore::absolute;
 
 use super::coordinator::Discarded;
 
@@ -23,16 +24,15 @@ pub struct CompletedCheckpoint {
     pub refers_to: BTreeSet<String>,
 }
 
-/// The folders outside its own that a snapshot refers into: its objects with a scheme, without their names.
-pub fn folders_referred_to(metadata: &SnapshotMetadata) -> BTreeSet<String> {
+/// The folders outside its own, `folder`, that a snapshot refers into, as URIs.
+pub fn folders_referred_to(metadata: &SnapshotMetadata, folder: &str) -> BTreeSet<String> {
     metadata
         .operators
         .iter()
         .flat_map(|operator| &operator.keyed)
-        .map(|handle| handle.object.path.as_str())
-        .filter(|path| path.contains(':'))
-        .filter_map(|path| path.rsplit_once('/'))
-        .map(|(folder, _)| folder.to_owned())
+        .flat_map(|handle| &handle.objects)
+        .filter(|object| object.is_elsewhere())
+        .filter_map(|object| Some(absolute(folder, &object.path).rsplit_once('/')?.0.to_owned()))
         .collect()
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use streamd_core::graph::{JobGraph, StateKind};
 use streamd_core::id::{OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{OperatorState, OperatorSubtaskState};
+use streamd_core::snapshot::{KeyedStateHandle, OperatorState, OperatorSubtaskState};
 
 use crate::event::RestorePoint;
-use crate::restore::{StateAssignment, absolute};
+use crate::restore::{StateAssignment, absolute, claims};
 
 /// I19: every key group of every handle is read by exactly the subtask that owns it, and every list element goes to exactly
 /// one subtask (to all of them, for a union list). Errors say what is lost or doubled.
@@ -30,8 +30,10 @@ pub fn rescale_conserves(
                     Some((range, share(assignment, SubtaskId { vertex, index }, operator.id)?))
                 })
                 .collect();
-            keyed_conserved(state, &restore.uri, &shares)?;
-            for list in &state.lists {
+            // What the operator does not claim was dropped with the user's leave.
+            let claimed = state.keyed.iter().filter(|handle| claims(operator, &handle.state));
+            keyed_conserved((state, claimed), &restore.uri, &shares)?;
+            for list in state.lists.iter().filter(|list| claims(operator, &list.name)) {
                 let union = operator
                     .states
                     .iter()
@@ -48,25 +50,27 @@ fn share(assignment: &StateAssignment, subtask: SubtaskId, operator: OperatorId)
     assignment.get(&subtask)?.get(&operator)
 }
 
-fn keyed_conserved(
-    state: &OperatorState,
+fn keyed_conserved<'a>(
+    (state, handles): (&OperatorState, impl Iterator<Item = &'a KeyedStateHandle>),
     uri: &str,
     shares: &[(KeyGroupRange, &OperatorSubtaskState)],
 ) -> Result<(), String> {
-    for handle in &state.keyed {
-        let path = absolute(uri, &handle.object.path);
+    for handle in handles {
+        let paths: Vec<String> = handle.objects.iter().map(|object| absolute(uri, &object.path)).collect();
         let read: u32 = shares
             .iter()
             .flat_map(|(range, share)| share.keyed.iter().map(move |it| (range, it)))
-            .filter(|(_, it)| it.state == handle.state && it.object.path == path && it.key_groups == handle.key_groups)
+            .filter(|(_, it)| it.state == handle.state && it.key_groups == handle.key_groups)
+            .filter(|(_, it)| it.objects.iter().map(|object| &object.path).eq(&paths))
             .map(|(range, it)| it.key_groups.intersection(*range).len())
             .sum();
         if read != handle.key_groups.len() {
             return Err(format!(
-                "state `{}` of operator `{}`: {read} of the {} key groups of `{path}` are read",
+                "state `{}` of operator `{}`: {read} of the {} key groups of `{}` are read",
                 handle.state,
                 state.label(),
-                handle.key_groups.len()
+                handle.key_groups.len(),
+                paths.join("`, `")
             ));
         }
     }

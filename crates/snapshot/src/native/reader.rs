@@ -1,88 +1,183 @@
-//! Reading a native state object: only the blocks whose key groups are wanted, by range, a few megabytes ahead.
+//! Reading native state: only the segments whose key groups are wanted, in large pieces, some megabytes ahead.
+//!
+//! ```text
+//!   segments ──▶ batch of 8 MiB ──▶ ranges of objects ──▶ fetch ──▶ check, unpack ──▶ deliver, the latest layer first
+//!                 └ the next two batches are fetched, checked and unpacked meanwhile ┘      (the caller's thread)
+//! ```
 
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateHandle, NativeBlock};
+use streamd_core::snapshot::{KeyedStateHandle, NativeBlock, NativeSegment, ObjectHandle};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use super::format::{self, BLOCK_HEADER_BYTES, HEADER_BYTES, IMPOSSIBLE, MAX_BLOCK_BYTES, NATIVE_VERSION, Payload};
+use super::block::{Expected, OpenBlock};
+use super::check::check_segments;
+use super::format::{self, HEADER_BYTES, IMPOSSIBLE, NATIVE_VERSION, Payload};
 use crate::error::{SnapshotError, StoreError};
-use crate::restore::{RowVisitor, check_length};
+use crate::restore::{RowVisitor, check_length, missing};
 use crate::store::Location;
 
-/// Bytes of neighbouring blocks that are fetched at once.
-const FETCH_BYTES: u64 = 4 << 20;
+/// Stored bytes of the segments that are fetched together: large enough for a disk or an object store to be at its best.
+const BATCH_BYTES: u64 = 8 << 20;
 
-/// Fetches under way at once: one is read while the next travels.
-const FETCHES_IN_FLIGHT: usize = 2;
+/// Batches that are fetched, checked and unpacked ahead of the one that is delivered: one travels while another is unpacked.
+const BATCHES_AHEAD: usize = 3;
 
-/// Calls `visit` for every row of the wanted key groups.
+/// Bytes that are fetched for nothing rather than making two requests.
+const GAP_BYTES: u64 = 128 << 10;
+
+/// Requests of one batch that are under way at once.
+const REQUESTS_IN_FLIGHT: usize = 8;
+
+/// Bytes that the blocks of a batch may take unpacked; what would take more is unpacked when it is delivered, block by block.
+const UNPACKED_BYTES: usize = 64 << 20;
+
+/// Calls `visit` for every row of the wanted key groups. `objects` are those of the handle.
 pub(crate) fn read_native(
     handle: &KeyedStateHandle,
-    blocks: &[NativeBlock],
-    object: &Location,
-    wanted: (KeyGroupRange, &Handle),
+    segments: &[NativeSegment],
+    (objects, folder): (Vec<Location>, &str),
+    (range, runtime): (KeyGroupRange, &Handle),
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
-    let (range, runtime) = wanted;
-    check_blocks(handle, blocks, object)?;
-    runtime.block_on(check_object(handle, object))?;
-    let needed: Vec<NativeBlock> = blocks
-        .iter()
-        .copied()
-        .filter(|block| !block.key_groups.intersection(range).is_empty())
-        .collect();
-    let fetches = fetches(&needed);
-    let mut pieces = futures::stream::iter(fetches.iter().map(|fetch| fetch.bytes.clone()))
-        .map(|bytes| object.get_range(bytes))
-        .buffered(FETCHES_IN_FLIGHT);
-    let (mut delivered, mut seen) = (0, 0);
-    for fetch in &fetches {
-        let Some(bytes) = runtime.block_on(pieces.next()) else {
-            break;
-        };
-        let bytes = bytes?;
-        for block in &needed[fetch.blocks.clone()] {
-            let (delivered_rows, rows) = read_block(block, &bytes, fetch, (object, range), visit)?;
-            delivered += delivered_rows;
-            seen += rows;
+    check_segments(handle, segments).map_err(|reason| SnapshotError::Malformed {
+        uri: objects.first().map(Location::uri).unwrap_or_default(),
+        reason,
+    })?;
+    let is_wanted = |segment: &&NativeSegment| !segment.key_groups.intersection(range).is_empty();
+    let needed: Vec<NativeSegment> = segments.iter().filter(is_wanted).cloned().collect();
+    runtime.block_on(check_objects(handle, &objects, &needed, folder))?;
+
+    let source = Arc::new(Source {
+        mark: format::state_mark(&handle.state),
+        objects,
+    });
+    let mut batches = batches(&needed).into_iter();
+    let mut ahead: VecDeque<JoinHandle<Result<Batch, SnapshotError>>> = VecDeque::new();
+    let mut delivered = 0;
+    loop {
+        while ahead.len() < BATCHES_AHEAD
+            && let Some(span) = batches.next()
+        {
+            ahead.push_back(runtime.spawn(load(Arc::clone(&source), needed[span].to_vec())));
+        }
+        let Some(next) = ahead.pop_front() else { break };
+        let batch = runtime.block_on(next).unwrap_or_else(|error| Err(interrupted(handle, &error)))?;
+        for segment in &batch {
+            delivered += source.deliver(segment, range, visit)?;
         }
     }
-    if needed.len() == blocks.len() && seen != handle.rows {
+    let is_whole = range.intersection(handle.key_groups) == handle.key_groups;
+    if is_whole && delivered != handle.rows {
         let reason = format!(
-            "state `{}` has {seen} rows where the metadata says {}",
+            "state `{}` has {delivered} rows where the metadata says {}",
             handle.state, handle.rows
         );
-        return Err(SnapshotError::Malformed {
-            uri: object.uri(),
-            reason,
-        });
+        let uri = source.objects.first().map(Location::uri).unwrap_or_default();
+        return Err(SnapshotError::Malformed { uri, reason });
     }
     Ok(delivered)
 }
 
-/// Neighbouring blocks that are fetched together.
+/// Only a runtime that shuts down, or a bug, ends a task early.
+fn interrupted(handle: &KeyedStateHandle, error: &tokio::task::JoinError) -> SnapshotError {
+    SnapshotError::Misuse {
+        state: handle.state.clone(),
+        reason: format!("its reading was interrupted: {error}"),
+    }
+}
+
+/// Runs of segments of about [`BATCH_BYTES`].
+fn batches(needed: &[NativeSegment]) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    let mut bytes = u64::MAX;
+    for (index, segment) in needed.iter().enumerate() {
+        let length: u64 = segment.blocks.iter().map(|block| block.length).sum();
+        match batches.last_mut() {
+            Some(batch) if bytes.saturating_add(length) <= BATCH_BYTES => {
+                batch.end = index + 1;
+                bytes += length;
+            }
+            _none_or_full => {
+                batches.push(index..index + 1);
+                bytes = length;
+            }
+        }
+    }
+    batches
+}
+
+/// Where the blocks of a state are.
+struct Source {
+    mark: u32,
+    objects: Vec<Location>,
+}
+
+/// Some segments with their blocks, checked.
+type Batch = Vec<LoadedSegment>;
+
+struct LoadedSegment {
+    spans_groups: bool,
+    /// In the order of the metadata: the oldest first.
+    blocks: Vec<LoadedBlock>,
+}
+
+struct LoadedBlock {
+    at: NativeBlock,
+    stored: Bytes,
+    open: OpenBlock,
+    unpacked: Option<Vec<u8>>,
+    /// Whether unpacking was left to the delivery.
+    is_packed: bool,
+}
+
+/// A range of an object that is fetched.
 struct Fetch {
-    /// The blocks, by position among those needed.
-    blocks: Range<usize>,
-    /// The bytes of the object.
+    object: u32,
     bytes: Range<u64>,
 }
 
-fn fetches(needed: &[NativeBlock]) -> Vec<Fetch> {
+/// Fetches, checks and unpacks the blocks of some segments.
+async fn load(source: Arc<Source>, segments: Vec<NativeSegment>) -> Result<Batch, SnapshotError> {
+    let fetches = fetches(&segments);
+    let requests = fetches.iter().map(|fetch| {
+        let object = &source.objects[fetch.object as usize];
+        async move { object.get_range(fetch.bytes.clone()).await }
+    });
+    let requests: Vec<_> = requests.collect();
+    let pieces: Vec<Bytes> = futures::stream::iter(requests)
+        .buffered(REQUESTS_IN_FLIGHT)
+        .try_collect()
+        .await?;
+    let work = tokio::task::spawn_blocking(move || open_all(&source, &segments, &fetches, &pieces));
+    work.await.unwrap_or_else(|error| {
+        Err(SnapshotError::Misuse {
+            state: String::new(),
+            reason: format!("the check of its blocks was interrupted: {error}"),
+        })
+    })
+}
+
+/// The ranges that hold all blocks, neighbours joined.
+fn fetches(segments: &[NativeSegment]) -> Vec<Fetch> {
+    let mut blocks: Vec<&NativeBlock> = segments.iter().flat_map(|segment| &segment.blocks).collect();
+    blocks.sort_unstable_by_key(|block| (block.object, block.offset));
     let mut fetches: Vec<Fetch> = Vec::new();
-    for (index, block) in needed.iter().enumerate() {
+    for block in blocks {
         let end = block.offset + block.length;
         match fetches.last_mut() {
-            Some(last) if last.bytes.end == block.offset && end - last.bytes.start <= FETCH_BYTES => {
-                last.blocks.end = index + 1;
-                last.bytes.end = end;
+            Some(last) if last.object == block.object && block.offset <= last.bytes.end + GAP_BYTES => {
+                last.bytes.end = last.bytes.end.max(end);
             }
             _none_or_apart => fetches.push(Fetch {
-                blocks: index..index + 1,
+                object: block.object,
                 bytes: block.offset..end,
             }),
         }
@@ -90,94 +185,200 @@ fn fetches(needed: &[NativeBlock]) -> Vec<Fetch> {
     fetches
 }
 
-/// Delivers the wanted rows of one block; returns how many, and how many the block holds.
-fn read_block(
-    block: &NativeBlock,
-    fetched: &Bytes,
-    fetch: &Fetch,
-    (object, range): (&Location, KeyGroupRange),
-    visit: &mut RowVisitor<'_>,
-) -> Result<(u64, u64), SnapshotError> {
-    let corrupt = |reason: String| SnapshotError::CorruptBlock {
-        uri: object.uri(),
-        offset: block.offset,
-        reason,
-    };
-    let start = (block.offset - fetch.bytes.start) as usize;
-    let there = fetched.len().saturating_sub(start);
-    let bytes = fetched
-        .get(start..start + block.length as usize)
-        .ok_or_else(|| corrupt(format!("{} bytes are expected, {there} are there", block.length)))?;
-    let header = format::open(bytes, block).map_err(corrupt)?;
-    let impossible = || corrupt(IMPOSSIBLE.to_owned());
-    let mut payload = Payload::new(bytes);
-    let (mut delivered, mut seen, mut floor) = (0, 0, header.key_groups.start);
-    while !payload.is_empty() {
-        let (group, rows) = payload.run().ok_or_else(impossible)?;
-        if group < floor || group >= header.key_groups.end || rows == 0 {
-            return Err(impossible());
+fn open_all(
+    source: &Source,
+    segments: &[NativeSegment],
+    fetches: &[Fetch],
+    pieces: &[Bytes],
+) -> Result<Batch, SnapshotError> {
+    let mut budget = UNPACKED_BYTES;
+    let mut loaded = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let mut blocks = Vec::with_capacity(segment.blocks.len());
+        for at in &segment.blocks {
+            let stored = piece_of(source, at, fetches, pieces)?;
+            let expected = Expected {
+                state: source.mark,
+                key_groups: segment.key_groups,
+                changes: at.layer > 0,
+            };
+            let open = OpenBlock::open(&stored, expected).map_err(|reason| source.corrupt(at, reason))?;
+            let is_packed = open.unpacked_bytes() > budget;
+            let unpacked = if is_packed {
+                None
+            } else {
+                budget -= open.unpacked_bytes();
+                open.unpack(&stored).map_err(|reason| source.corrupt(at, reason))?
+            };
+            blocks.push(LoadedBlock {
+                at: *at,
+                stored,
+                open,
+                unpacked,
+                is_packed,
+            });
         }
-        floor = group + 1;
-        let is_wanted = range.contains(group);
-        for _ in 0..rows {
-            let (key, value) = payload.row().ok_or_else(impossible)?;
-            if is_wanted {
+        loaded.push(LoadedSegment {
+            spans_groups: segment.key_groups.len() > 1,
+            blocks,
+        });
+    }
+    Ok(loaded)
+}
+
+/// The bytes of a block, out of those that were fetched.
+fn piece_of(source: &Source, at: &NativeBlock, fetches: &[Fetch], pieces: &[Bytes]) -> Result<Bytes, SnapshotError> {
+    let position = fetches.partition_point(|fetch| (fetch.object, fetch.bytes.start) <= (at.object, at.offset));
+    let index = position.checked_sub(1).expect("every block lies in one of the ranges made from the blocks");
+    let (fetch, piece) = (&fetches[index], &pieces[index]);
+    let start = at.offset - fetch.bytes.start;
+    let end = start + at.length;
+    if end > piece.len() as u64 {
+        let there = (piece.len() as u64).saturating_sub(start);
+        return Err(source.corrupt(at, format!("{} bytes are expected, {there} are there", at.length)));
+    }
+    Ok(piece.slice(start as usize..end as usize))
+}
+
+impl Source {
+    fn corrupt(&self, at: &NativeBlock, reason: String) -> SnapshotError {
+        SnapshotError::CorruptBlock {
+            uri: self.objects[at.object as usize].uri(),
+            offset: at.offset,
+            reason,
+        }
+    }
+}
+
+impl Source {
+    /// Delivers the wanted rows of a segment by rising key group, and returns how many.
+    fn deliver(
+        &self,
+        segment: &LoadedSegment,
+        range: KeyGroupRange,
+        visit: &mut RowVisitor<'_>,
+    ) -> Result<u64, SnapshotError> {
+        let unpacked = segment
+            .blocks
+            .iter()
+            .map(|block| block.unpacked_late(self))
+            .collect::<Result<Vec<_>, _>>()?;
+        let blocks: Vec<Rows<'_>> = segment.blocks.iter().zip(&unpacked).map(|(b, late)| b.rows(late)).collect();
+        let mut delivered = 0;
+        let mut deliver = |group: u32, key: &[u8], value: &[u8]| {
+            if range.contains(group) {
                 visit(group, key, value)?;
                 delivered += 1;
             }
+            Ok(())
+        };
+        if segment.is_changed() {
+            for (group, key, value) in self.latest(segment, blocks)? {
+                deliver(group, key, value)?;
+            }
+        } else {
+            for (rows, announced, at) in blocks {
+                let impossible = || self.corrupt(at, IMPOSSIBLE.to_owned());
+                rows.try_for_each(announced, impossible, &mut |group, key, value| {
+                    value.map_or(Ok(()), |value| deliver(group, key, value))
+                })?;
+            }
         }
-        seen += u64::from(rows);
+        Ok(delivered)
     }
-    if seen != u64::from(header.rows) {
-        return Err(impossible());
+
+    /// The rows of a segment as its latest layers have them, by rising key group.
+    fn latest<'a>(
+        &self,
+        segment: &LoadedSegment,
+        blocks: Vec<Rows<'a>>,
+    ) -> Result<Vec<(u32, &'a [u8], &'a [u8])>, SnapshotError> {
+        let mut latest = Vec::new();
+        let mut decided: HashSet<&[u8], Xxh3DefaultBuilder> = HashSet::default();
+        for (rows, announced, at) in blocks.into_iter().rev() {
+            let impossible = || self.corrupt(at, IMPOSSIBLE.to_owned());
+            rows.try_for_each(announced, impossible, &mut |group, key, value| {
+                let is_news = if at.layer > 0 {
+                    decided.insert(key)
+                } else {
+                    !decided.contains(key)
+                };
+                latest.extend(value.filter(|_| is_news).map(|value| (group, key, value)));
+                Ok(())
+            })?;
+        }
+        if segment.spans_groups {
+            latest.sort_by_key(|&(group, _, _)| group);
+        }
+        Ok(latest)
     }
-    Ok((delivered, seen))
 }
 
-/// The metadata comes from outside: its blocks must lie within the object, in order, and hold no more than they may.
-fn check_blocks(handle: &KeyedStateHandle, blocks: &[NativeBlock], object: &Location) -> Result<(), SnapshotError> {
-    let mut next = HEADER_BYTES;
-    let mut group = handle.key_groups.start;
-    for block in blocks {
-        let end = block.offset.checked_add(block.length);
-        let fits = block.offset >= next
-            && end.is_some_and(|end| end <= handle.object.length)
-            && (BLOCK_HEADER_BYTES as u64..=MAX_BLOCK_BYTES).contains(&block.length)
-            && block.key_groups.start >= group
-            && !block.key_groups.is_empty()
-            && block.key_groups.end <= handle.key_groups.end;
-        if !fits {
-            let reason = format!(
-                "a block of state `{}` at byte {} is out of place",
-                handle.state, block.offset
-            );
-            return Err(SnapshotError::Malformed {
-                uri: object.uri(),
-                reason,
-            });
-        }
-        next = end.expect("checked just above");
-        group = block.key_groups.end - 1;
+/// The rows of a block, what they must be, and where they are stored.
+type Rows<'a> = (Payload<'a>, (KeyGroupRange, u32), &'a NativeBlock);
+
+impl LoadedSegment {
+    fn is_changed(&self) -> bool {
+        self.blocks.last().is_some_and(|block| block.at.layer > 0)
     }
-    Ok(())
 }
 
-/// The object must have its recorded length and be of a known version.
-async fn check_object(handle: &KeyedStateHandle, object: &Location) -> Result<(), SnapshotError> {
+impl LoadedBlock {
+    fn rows<'a>(&'a self, late: &'a Option<Vec<u8>>) -> Rows<'a> {
+        let unpacked = late.as_deref().or(self.unpacked.as_deref());
+        let (rows, announced) = self.open.rows(&self.stored, unpacked);
+        (rows, announced, &self.at)
+    }
+
+    fn unpacked_late(&self, source: &Source) -> Result<Option<Vec<u8>>, SnapshotError> {
+        if !self.is_packed {
+            return Ok(None);
+        }
+        let unpacked = self.open.unpack(&self.stored);
+        unpacked.map_err(|reason| source.corrupt(&self.at, reason))
+    }
+}
+
+/// The objects that are needed must have their recorded lengths and be of a known version.
+async fn check_objects(
+    handle: &KeyedStateHandle,
+    objects: &[Location],
+    needed: &[NativeSegment],
+    folder: &str,
+) -> Result<(), SnapshotError> {
+    let used = needed.iter().flat_map(|segment| &segment.blocks).map(|block| block.object as usize);
+    let used: BTreeMap<usize, ()> = used.map(|object| (object, ())).collect();
+    let checks: Vec<_> = used
+        .into_keys()
+        .map(|object| {
+            let (recorded, location) = (&handle.objects[object], &objects[object]);
+            async move {
+                let checked = check_object(recorded, location).await;
+                checked.map_err(|error| missing(error, folder, &recorded.path))
+            }
+        })
+        .collect();
+    futures::stream::iter(checks)
+        .buffer_unordered(REQUESTS_IN_FLIGHT)
+        .try_collect::<()>()
+        .await
+}
+
+async fn check_object(recorded: &ObjectHandle, object: &Location) -> Result<(), SnapshotError> {
     let length = object
         .head()
         .await?
         .ok_or_else(|| StoreError::NotFound { uri: object.uri() })?;
-    check_length(object, handle.object.length, length)?;
+    check_length(object, recorded.length, length)?;
     let header = object.get_range(0..HEADER_BYTES).await?;
+    let malformed = |reason: &str| SnapshotError::Malformed {
+        uri: object.uri(),
+        reason: reason.to_owned(),
+    };
     if header.len() < HEADER_BYTES as usize || header[..8] != format::MAGIC {
-        let reason = "it does not begin as a state object does".to_owned();
-        return Err(SnapshotError::Malformed {
-            uri: object.uri(),
-            reason,
-        });
+        return Err(malformed("it does not begin as a state object does"));
     }
-    let found = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
+    let found = format::word(&header, 8);
     if found > NATIVE_VERSION {
         return Err(SnapshotError::NewerVersion {
             uri: object.uri(),
@@ -185,12 +386,8 @@ async fn check_object(handle: &KeyedStateHandle, object: &Location) -> Result<()
             supported: NATIVE_VERSION,
         });
     }
-    if header[..] != format::header() {
-        let reason = "its header is damaged".to_owned();
-        return Err(SnapshotError::Malformed {
-            uri: object.uri(),
-            reason,
-        });
+    if found == 0 || header[..] != format::header(found) {
+        return Err(malformed("its header is damaged"));
     }
     Ok(())
 }

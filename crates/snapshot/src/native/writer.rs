@@ -1,27 +1,35 @@
-//! Writing a native state object: rows are appended to one buffer, which becomes a block when it is large enough.
+//! Writing a native state object: rows are appended to a payload, which becomes a block when it is large enough.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use streamd_core::barrier::Compression;
 use streamd_core::id::OperatorId;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, NativeBlock, ObjectHandle};
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, NativeBlock, NativeSegment, ObjectHandle};
 use tokio::runtime::Handle;
 
-use super::format::{self, BLOCK_HEADER_BYTES, BLOCK_LIMIT, BLOCK_TARGET, BlockHeader, MAX_ROW_BYTES};
+use super::block::{self, BlockHeader};
+use super::codec::Packer;
+use super::format::{self, BLOCK_LIMIT, BLOCK_TARGET, MAX_ROW_BYTES, NATIVE_VERSION};
+use super::segment::{SegmentSink, WrittenBlock, WrittenObject, WrittenSegment};
 use crate::error::SnapshotError;
 use crate::store::{BlockingUpload, Location};
 use crate::subtask::{KeyedTable, misuse};
 use crate::table::check_type;
 
-/// The object of a subtask, while it is written. Nothing is written at all until the first table begins.
+/// The object of a subtask, while it is written. Nothing is written at all until there is a first block: a checkpoint in which
+/// nothing has changed has no object.
 pub(crate) struct NativeWriter {
     location: Location,
+    object: Arc<WrittenObject>,
     path: String,
     runtime: Handle,
-    object: Option<BlockingUpload>,
-    block: Vec<u8>,
+    upload: Option<BlockingUpload>,
+    packer: Packer,
+    payload: Vec<u8>,
     open: Option<OpenTable>,
-    finished: Vec<(OperatorId, KeyedStateHandle)>,
+    finished: Vec<(OperatorId, KeyedTable, Vec<WrittenSegment>)>,
     blocks: u64,
     rows: u64,
 }
@@ -29,13 +37,12 @@ pub(crate) struct NativeWriter {
 /// The table that rows go to.
 struct OpenTable {
     table: KeyedTable,
-    ordinal: u32,
-    blocks: Vec<NativeBlock>,
-    rows: u64,
-    bytes: u64,
-    /// The first key group of the block.
-    first: u32,
-    /// Where the run begins in the block; `None` where the next row begins a run.
+    mark: u32,
+    segments: Vec<WrittenSegment>,
+    /// The first key group that the next segment may have.
+    floor: u32,
+    segment: OpenSegment,
+    /// Where the run begins in the payload; `None` where the next row begins a run.
     run: Option<usize>,
     /// The key group of the last row.
     group: u32,
@@ -43,15 +50,34 @@ struct OpenTable {
     block_rows: u32,
 }
 
+/// What rows go to within a table.
+enum OpenSegment {
+    /// Nothing said: each block becomes a segment of its own. The first key group of the block.
+    PerBlock(u32),
+    /// A segment that was begun. The groups, and the blocks of it so far: those that it builds upon, and its own.
+    Begun {
+        key_groups: KeyGroupRange,
+        blocks: Vec<WrittenBlock>,
+        layer: u32,
+    },
+}
+
 impl NativeWriter {
     /// A writer of the object `path` in this folder.
-    pub(crate) fn new(folder: &Location, path: String, runtime: Handle) -> Result<Self, SnapshotError> {
+    pub(crate) fn new(
+        folder: &Location,
+        path: String,
+        compression: Compression,
+        runtime: Handle,
+    ) -> Result<Self, SnapshotError> {
         Ok(Self {
             location: folder.child(&path)?,
+            object: WrittenObject::new(folder, path.clone()),
             path,
             runtime,
-            object: None,
-            block: Vec::new(),
+            upload: None,
+            packer: Packer::new(compression),
+            payload: Vec::new(),
             open: None,
             finished: Vec::new(),
             blocks: 0,
@@ -65,75 +91,55 @@ impl NativeWriter {
         }
         check_type(&table.state, &table.key)?;
         check_type(&table.state, &table.value)?;
-        if self.object.is_none() {
-            let mut object = BlockingUpload::new(&self.location, self.runtime.clone());
-            object.append(&format::header())?;
-            self.object = Some(object);
-            self.block = Vec::with_capacity(BLOCK_LIMIT + (64 << 10));
+        if self.payload.capacity() == 0 {
+            self.payload = Vec::with_capacity(BLOCK_LIMIT + (64 << 10));
         }
-        self.block.resize(BLOCK_HEADER_BYTES, 0);
+        let start = table.key_groups.start;
         self.open = Some(OpenTable {
             table: table.clone(),
-            ordinal: u32::try_from(self.finished.len()).expect("fewer than 2^32 tables"),
-            blocks: Vec::new(),
-            rows: 0,
-            bytes: 0,
-            first: 0,
+            mark: format::state_mark(&table.state),
+            segments: Vec::new(),
+            floor: start,
+            segment: OpenSegment::PerBlock(start),
             run: None,
-            group: table.key_groups.start,
+            group: start,
             run_rows: 0,
             block_rows: 0,
         });
         Ok(())
     }
 
+    /// A row of a state that does not say what its segments are. By rising key group.
     #[inline]
     pub(crate) fn row(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
         let Some(open) = self.open.as_mut() else {
             return Err(misuse("", "a row comes before its table begins"));
         };
         if open.run.is_none() || open.group != key_group {
-            self.begin_run(key_group)?;
+            if key_group < open.group || !open.table.key_groups.contains(key_group) {
+                let reason = format!(
+                    "key group {key_group} comes after {}, or is not in {}",
+                    open.group, open.table.key_groups
+                );
+                return Err(misuse(&open.table.state, reason));
+            }
+            if key_group != open.group && self.payload.len() >= BLOCK_TARGET {
+                self.close_block()?;
+            }
         }
-        if key.len() + value.len() > MAX_ROW_BYTES {
-            return Err(self.too_large(key.len() + value.len()));
-        }
-        let open = self.open.as_mut().expect("checked above");
-        format::put_length(&mut self.block, key.len());
-        format::put_length(&mut self.block, value.len());
-        self.block.extend_from_slice(key);
-        self.block.extend_from_slice(value);
-        open.run_rows += 1;
-        if self.block.len() >= BLOCK_LIMIT {
-            self.close_block()?;
-        }
-        Ok(())
+        self.append(key_group, key, Some(value))
     }
 
     pub(crate) fn end(&mut self) -> Result<(), SnapshotError> {
-        if self.open.is_none() {
+        let Some(open) = &self.open else {
             return Err(misuse("", "a table ends that never began"));
+        };
+        if let OpenSegment::Begun { .. } = open.segment {
+            return Err(misuse(&open.table.state, "a table ends before its last segment"));
         }
         self.close_block()?;
         let open = self.open.take().expect("checked above");
-        self.rows += open.rows;
-        self.finished.push((
-            open.table.operator,
-            KeyedStateHandle {
-                state: open.table.state,
-                key: open.table.key,
-                value: open.table.value,
-                key_groups: open.table.key_groups,
-                format: KeyedStateFormat::Native { blocks: open.blocks },
-                object: ObjectHandle {
-                    path: self.path.clone(),
-                    length: 0,
-                    digest: String::new(),
-                },
-                rows: open.rows,
-                bytes: open.bytes,
-            },
-        ));
+        self.finished.push((open.table.operator, open.table, open.segments));
         Ok(())
     }
 
@@ -145,104 +151,257 @@ impl NativeWriter {
                 "the snapshot is finished before the table has ended",
             ));
         }
+        if let Some(mut upload) = self.upload {
+            upload.append(&format::footer(self.blocks, self.rows))?;
+            self.object.finish(upload.finish()?.into_handle(self.path));
+        }
         let mut handles = BTreeMap::<_, Vec<_>>::new();
-        let Some(mut object) = self.object else {
-            return Ok(handles);
-        };
-        object.append(&format::footer(self.blocks, self.rows))?;
-        let object = object.finish()?.into_handle(self.path);
-        for (operator, handle) in self.finished {
-            handles.entry(operator).or_default().push(KeyedStateHandle {
-                object: object.clone(),
-                ..handle
-            });
+        for (operator, table, segments) in self.finished {
+            let handle = handle(table, &segments, &self.object)?;
+            handles.entry(operator).or_default().push(handle);
         }
         Ok(handles)
     }
 
     pub(crate) fn abort(self) -> Result<(), SnapshotError> {
-        match self.object {
-            Some(object) => Ok(object.abort()?),
+        match self.upload {
+            Some(upload) => Ok(upload.abort()?),
             None => Ok(()),
         }
     }
 
-    fn begin_run(&mut self, key_group: u32) -> Result<(), SnapshotError> {
-        self.close_run();
-        let open = self.open.as_ref().expect("called with an open table");
-        if key_group < open.group || !open.table.key_groups.contains(key_group) {
-            let reason = format!(
-                "key group {key_group} comes after {}, or is not in {}",
-                open.group, open.table.key_groups
-            );
-            return Err(misuse(&open.table.state, reason));
+    #[inline]
+    fn append(&mut self, key_group: u32, key: &[u8], value: Option<&[u8]>) -> Result<(), SnapshotError> {
+        let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        let Some(open) = self.open.as_mut().filter(|_| bytes <= MAX_ROW_BYTES) else {
+            return Err(self.too_large(bytes));
+        };
+        if open.run.is_none() || open.group != key_group {
+            open.begin_run(&mut self.payload, key_group);
         }
-        if key_group != open.group && self.block.len() >= BLOCK_TARGET {
+        format::put_row(&mut self.payload, key, value);
+        open.run_rows += 1;
+        if self.payload.len() >= BLOCK_LIMIT {
             self.close_block()?;
         }
-        let open = self.open.as_mut().expect("called with an open table");
-        if open.block_rows == 0 {
-            open.first = key_group;
-        }
-        open.run = Some(self.block.len());
-        open.run_rows = 0;
-        open.group = key_group;
-        self.block.extend_from_slice(&key_group.to_le_bytes());
-        self.block.extend_from_slice(&[0; 4]);
         Ok(())
-    }
-
-    /// Writes the number of its rows into the header of the run.
-    fn close_run(&mut self) {
-        let Some(open) = self.open.as_mut() else { return };
-        if let Some(at) = open.run.take() {
-            self.block[at + 4..at + 8].copy_from_slice(&open.run_rows.to_le_bytes());
-            open.block_rows += open.run_rows;
-        }
     }
 
     /// Hands the block to the upload, if there is a row in it.
     fn close_block(&mut self) -> Result<(), SnapshotError> {
-        self.close_run();
         let open = self.open.as_mut().expect("called with an open table");
+        open.close_run(&mut self.payload);
         if open.block_rows == 0 {
             return Ok(());
         }
-        let key_groups = KeyGroupRange {
-            start: open.first,
-            end: open.group + 1,
+        let (key_groups, layer) = match &open.segment {
+            OpenSegment::PerBlock(first) => {
+                let end = open.group + 1;
+                (KeyGroupRange { start: *first, end }, 0)
+            }
+            OpenSegment::Begun { key_groups, layer, .. } => (*key_groups, *layer),
         };
-        format::seal(
-            &mut self.block,
-            BlockHeader {
-                table: open.ordinal,
-                key_groups,
-                rows: open.block_rows,
-            },
-        );
-        let object = self.object.as_mut().expect("begun with the first table");
-        let length = self.block.len() as u64;
-        open.blocks.push(NativeBlock {
+        let header = BlockHeader {
+            state: open.mark,
             key_groups,
-            offset: object.length(),
-            length,
-        });
-        object.append(&self.block)?;
-        open.rows += u64::from(open.block_rows);
-        open.bytes += length;
-        open.block_rows = 0;
+            rows: open.block_rows,
+            changes: layer > 0,
+        };
+        let (header, stored) = block::seal(header, &self.payload, &mut self.packer);
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            None => {
+                let mut upload = BlockingUpload::new(&self.location, self.runtime.clone());
+                upload.append(&format::header(NATIVE_VERSION))?;
+                self.upload.insert(upload)
+            }
+        };
+        let block = WrittenBlock {
+            object: Arc::clone(&self.object),
+            layer,
+            offset: upload.length(),
+            length: (header.len() + stored.len()) as u64,
+        };
+        upload.append(&header)?;
+        upload.append(stored)?;
         self.blocks += 1;
-        self.block.truncate(BLOCK_HEADER_BYTES);
+        self.rows += u64::from(open.block_rows);
+        match &mut open.segment {
+            OpenSegment::PerBlock(_) => open.segments.push(WrittenSegment {
+                key_groups,
+                rows: open.block_rows.into(),
+                blocks: Arc::new([block]),
+            }),
+            OpenSegment::Begun { blocks, .. } => blocks.push(block),
+        }
+        open.block_rows = 0;
+        self.payload.clear();
         Ok(())
     }
 
+    #[cold]
     fn too_large(&self, bytes: usize) -> SnapshotError {
-        let state = self
-            .open
-            .as_ref()
-            .map(|open| open.table.state.clone())
-            .unwrap_or_default();
+        let Some(open) = &self.open else {
+            return misuse("", "a row comes before its table begins");
+        };
         let reason = format!("a row of {bytes} bytes is larger than the limit of {MAX_ROW_BYTES}");
-        SnapshotError::UnsupportedType { state, reason }
+        SnapshotError::UnsupportedType {
+            state: open.table.state.clone(),
+            reason,
+        }
     }
+
+    /// The open table, for a segment of these groups that begins now.
+    fn between_segments(&mut self, key_groups: KeyGroupRange) -> Result<&mut OpenTable, SnapshotError> {
+        if self.open.is_none() {
+            return Err(misuse("", "a segment comes before its table begins"));
+        }
+        self.close_block()?;
+        let open = self.open.as_mut().expect("checked above");
+        let all = open.table.key_groups;
+        let fits = !key_groups.is_empty() && key_groups.start >= open.floor && key_groups.end <= all.end;
+        match &open.segment {
+            OpenSegment::PerBlock(_) if fits => Ok(open),
+            OpenSegment::PerBlock(_) => {
+                let reason = format!("a segment of {key_groups} comes after {}, or is not in {all}", open.floor);
+                Err(misuse(&open.table.state, reason))
+            }
+            OpenSegment::Begun { .. } => Err(misuse(&open.table.state, "a segment begins before the last one has ended")),
+        }
+    }
+}
+
+impl OpenTable {
+    fn begin_run(&mut self, payload: &mut Vec<u8>, key_group: u32) {
+        self.close_run(payload);
+        if self.block_rows == 0
+            && let OpenSegment::PerBlock(first) = &mut self.segment
+        {
+            *first = key_group;
+        }
+        self.run = Some(payload.len());
+        self.run_rows = 0;
+        self.group = key_group;
+        payload.extend_from_slice(&key_group.to_le_bytes());
+        payload.extend_from_slice(&[0; 4]);
+    }
+
+    /// Writes the number of its rows into the header of the run.
+    fn close_run(&mut self, payload: &mut [u8]) {
+        if let Some(at) = self.run.take() {
+            payload[at + 4..at + 8].copy_from_slice(&self.run_rows.to_le_bytes());
+            self.block_rows += self.run_rows;
+        }
+    }
+}
+
+impl SegmentSink for NativeWriter {
+    fn reaches(&self, segment: &WrittenSegment) -> bool {
+        segment
+            .parts()
+            .all(|(object, _)| Arc::ptr_eq(object, &self.object) || object.handle_from(&self.object).is_some())
+    }
+
+    fn refer(&mut self, segment: &WrittenSegment) -> Result<(), SnapshotError> {
+        let open = self.between_segments(segment.key_groups)?;
+        open.floor = segment.key_groups.start;
+        open.segments.push(segment.clone());
+        Ok(())
+    }
+
+    fn begin_segment(
+        &mut self,
+        key_groups: KeyGroupRange,
+        upon: Option<&WrittenSegment>,
+    ) -> Result<(), SnapshotError> {
+        let open = self.between_segments(key_groups)?;
+        if upon.is_some_and(|segment| segment.key_groups != key_groups) {
+            return Err(misuse(&open.table.state, "changes of other key groups are put upon a segment"));
+        }
+        open.segment = OpenSegment::Begun {
+            key_groups,
+            blocks: upon.map(|segment| segment.blocks.to_vec()).unwrap_or_default(),
+            layer: upon.map_or(0, |segment| segment.layers() + 1),
+        };
+        Ok(())
+    }
+
+    #[inline]
+    fn put(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        self.append(key_group, key, Some(value))
+    }
+
+    fn remove(&mut self, key_group: u32, key: &[u8]) -> Result<(), SnapshotError> {
+        self.append(key_group, key, None)
+    }
+
+    fn end_segment(&mut self, rows: u64) -> Result<WrittenSegment, SnapshotError> {
+        if self.open.is_none() {
+            return Err(misuse("", "a segment ends that never began"));
+        }
+        self.close_block()?;
+        let open = self.open.as_mut().expect("checked above");
+        let begun = std::mem::replace(&mut open.segment, OpenSegment::PerBlock(open.floor));
+        let OpenSegment::Begun { key_groups, blocks, .. } = begun else {
+            return Err(misuse(&open.table.state, "a segment ends that never began"));
+        };
+        let segment = WrittenSegment {
+            key_groups,
+            rows,
+            blocks: blocks.into(),
+        };
+        open.floor = key_groups.start;
+        open.group = open.group.max(key_groups.start);
+        if !segment.blocks.is_empty() {
+            open.segments.push(segment.clone());
+        }
+        Ok(segment)
+    }
+}
+
+/// What the metadata says of a table.
+fn handle(
+    table: KeyedTable,
+    segments: &[WrittenSegment],
+    own: &Arc<WrittenObject>,
+) -> Result<KeyedStateHandle, SnapshotError> {
+    let mut objects: Vec<(&Arc<WrittenObject>, ObjectHandle)> = Vec::new();
+    let (mut described, mut rows, mut bytes) = (Vec::with_capacity(segments.len()), 0, 0);
+    for segment in segments {
+        let mut blocks = Vec::with_capacity(segment.blocks.len());
+        for block in &*segment.blocks {
+            let known = objects.iter().rposition(|(object, _)| Arc::ptr_eq(object, &block.object));
+            let position = match known {
+                Some(position) => position,
+                None => {
+                    let unreachable = || misuse(&table.state, "a segment lies where the snapshot cannot refer to");
+                    objects.push((&block.object, block.object.handle_from(own).ok_or_else(unreachable)?));
+                    objects.len() - 1
+                }
+            };
+            blocks.push(NativeBlock {
+                object: u32::try_from(position).expect("fewer than 2^32 objects"),
+                layer: block.layer,
+                offset: block.offset,
+                length: block.length,
+            });
+            bytes += block.length;
+        }
+        rows += segment.rows;
+        described.push(NativeSegment {
+            key_groups: segment.key_groups,
+            blocks,
+        });
+    }
+    Ok(KeyedStateHandle {
+        state: table.state,
+        key: table.key,
+        namespace: table.namespace,
+        value: table.value,
+        key_groups: table.key_groups,
+        format: KeyedStateFormat::Native { segments: described },
+        objects: objects.into_iter().map(|(_, handle)| handle).collect(),
+        rows,
+        bytes,
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use streamd_core::id::OperatorId;
+use streamd_core::row::{DataType, RowReader};
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use tokio::runtime::Handle;
 
@@ -13,8 +14,21 @@ use crate::layout;
 use crate::store::{BlockingUpload, Location};
 use crate::subtask::{KeyedTable, SubtaskContext, misuse};
 
+/// The column of what tells several rows of one key apart.
+pub(super) const NAMESPACE: &str = "namespace";
+
 /// Bytes of the key and value of one row at most: Arrow's offsets within a batch end at 2 GiB.
 const MAX_ROW_BYTES: usize = 256 << 20;
+
+/// The columns of a table but the first: key, namespace if there is one, value.
+pub(super) fn columns_of<'a>(
+    key: &'a DataType,
+    namespace: Option<&'a DataType>,
+    value: &'a DataType,
+) -> Vec<(&'static str, &'a DataType)> {
+    let namespace = namespace.map(|namespace| (NAMESPACE, namespace));
+    [("key", key)].into_iter().chain(namespace).chain([("value", value)]).collect()
+}
 
 /// Writes one Parquet file per table.
 pub(crate) struct SavepointWriter {
@@ -49,12 +63,13 @@ impl SavepointWriter {
         if self.open.is_some() {
             return Err(misuse(&table.state, "a table begins before the last one has ended"));
         }
-        check_type(&table.state, &table.key)?;
-        check_type(&table.state, &table.value)?;
+        for (_column, data_type) in columns_of(&table.key, table.namespace.as_ref(), &table.value) {
+            check_type(&table.state, data_type)?;
+        }
         let path = layout::keyed_table(table.operator, &table.label, &table.state, self.context.writer());
         let location = self.folder.child(&path)?;
         let uri = location.uri();
-        let columns = [("key", &table.key), ("value", &table.value)];
+        let columns = columns_of(&table.key, table.namespace.as_ref(), &table.value);
         let description = Description {
             operator: &table.label,
             state: &table.state,
@@ -97,15 +112,24 @@ impl SavepointWriter {
         }
         open.group = key_group;
         open.rows += 1;
-        open.file
-            .add(i64::from(key_group), &[key, value])
-            .map_err(|error| match error {
-                AddError::Row(source) => SnapshotError::Row {
-                    state: state.clone(),
-                    source,
-                },
-                AddError::File(source) => failed(&open.uri, source),
-            })
+        let lead = i64::from(key_group);
+        let added = match &open.table.namespace {
+            None => open.file.add(lead, &[key, value]),
+            // The namespace is what follows the key.
+            Some(_) => {
+                let mut rest = RowReader::new(key);
+                rest.value(&open.table.key)
+                    .map_err(AddError::Row)
+                    .and_then(|key| open.file.add(lead, &[key, rest.remaining(), value]))
+            }
+        };
+        added.map_err(|error| match error {
+            AddError::Row(source) => SnapshotError::Row {
+                state: state.clone(),
+                source,
+            },
+            AddError::File(source) => failed(&open.uri, source),
+        })
     }
 
     pub(crate) fn end(&mut self) -> Result<(), SnapshotError> {
@@ -117,12 +141,13 @@ impl SavepointWriter {
         let handle = KeyedStateHandle {
             state: open.table.state,
             key: open.table.key,
+            namespace: open.table.namespace,
             value: open.table.value,
             key_groups: open.table.key_groups,
             format: KeyedStateFormat::Parquet,
             rows: open.rows,
             bytes: object.length,
-            object,
+            objects: vec![object],
         };
         self.finished.entry(open.table.operator).or_default().push(handle);
         Ok(())

@@ -19,6 +19,7 @@ use streamd_core::snapshot::KeyedStateHandle;
 use tokio::runtime::Handle;
 
 use super::file::{Lead, schema};
+use super::keyed::{NAMESPACE, columns_of};
 use super::rows::ColumnReader;
 use super::types::{check_type, storable};
 use crate::error::SnapshotError;
@@ -42,12 +43,14 @@ pub(crate) fn read_table(
     (range, runtime): (KeyGroupRange, &Handle),
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
-    check_type(&handle.state, &handle.key)?;
-    check_type(&handle.state, &handle.value)?;
+    let columns = columns_of(&handle.key, handle.namespace.as_ref(), &handle.value);
+    for (_column, data_type) in &columns {
+        check_type(&handle.state, data_type)?;
+    }
+    let recorded = &handle.objects[0];
     // The parser of Parquet must not be shown what was not written by us: the digest comes first.
-    runtime.block_on(check_digest(object, &handle.object))?;
-    let length = handle.object.length;
-    let columns = [("key", &handle.key), ("value", &handle.value)];
+    runtime.block_on(check_digest(object, recorded))?;
+    let length = recorded.length;
     let expected = Expected {
         lead: Lead::KeyGroup,
         columns: &columns,
@@ -230,10 +233,19 @@ impl<'a> TableReader<'a> {
             .zip(&self.types)
             .map(|(array, ty)| ColumnReader::new(array.as_ref(), ty))
             .collect();
-        let mut rows: Vec<Vec<u8>> = vec![Vec::new(); columns.len()];
+        // A namespace is encoded directly behind its key, in the same row.
+        let follows = |name: &str| name == NAMESPACE;
+        let names = self.expected.columns.iter().map(|(name, _type)| follows(name));
+        let columns: Vec<(ColumnReader<'_>, bool)> = columns.into_iter().zip(names).collect();
+        let mut rows: Vec<Vec<u8>> = vec![Vec::new(); columns.iter().filter(|(_, follows)| !follows).count()];
         for at in 0..batch.num_rows() {
-            for (column, row) in columns.iter().zip(&mut rows) {
-                row.clear();
+            let mut next = 0;
+            for (column, follows) in &columns {
+                if !follows {
+                    next += 1;
+                    rows[next - 1].clear();
+                }
+                let row = &mut rows[next.max(1) - 1];
                 column.append_to(row, at).map_err(|reason| self.malformed(reason))?;
             }
             let lead = match self.expected.lead {

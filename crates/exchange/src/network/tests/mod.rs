@@ -8,7 +8,7 @@ mod peer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, JobId, WorkerId};
 use streamd_core::time::{Clock, SystemClock};
 use tokio::runtime::Runtime;
@@ -79,6 +79,8 @@ fn barrier(id: u64) -> Barrier {
             location: "file:///tmp/savepoint-1".to_owned(),
             sources: AfterBarrier::Halt,
             aligned: true,
+            increment: Increment::Off,
+            compression: Compression::None,
         }),
     }
 }
