@@ -214,7 +214,7 @@ fn router(
     dispatcher: Dispatcher,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
-) -> tonic::transport::server::Router {
+) -> limits::Router {
     let task_managers = TaskManagerLinkService {
         resource_manager: dispatcher.resource_manager.clone(),
         tasks: tasks.clone(),

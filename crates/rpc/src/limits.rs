@@ -58,6 +58,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// one or two at a time, and a call that waits for an operation counts.
 const CONCURRENT_CALLS: usize = 64;
 
+/// A server with all limits set and its services.
+pub type Router = tonic::transport::server::Router<Stack<DefaultDeadline, Identity>>;
+
 /// A server with all limits set, for the connections of [`incoming`](crate::incoming::incoming). Calls of ours carry deadlines
 /// of their own, which are shorter than the server's; one that carries none gets [`DEFAULT_DEADLINE`].
 pub fn server() -> Server<Stack<DefaultDeadline, Identity>> {
