@@ -47,46 +47,68 @@ impl<K: Key, V: State> FrozenTable<K, V> {
     /// As [`for_each_row`](Self::for_each_row), until `visit` breaks off.
     pub fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         let mut row = RowBuffers::default();
-        let mut by_group = Vec::new();
         for (key_groups, entries) in &self.shards {
-            if key_groups.len() == 1 {
-                for entry in entries.iter() {
-                    row.visit(key_groups.start, entry, visit)?;
-                }
-            } else {
-                by_group.extend(entries.iter().map(|entry| (self.key_group(&entry.0), entry)));
-                by_group.sort_unstable_by_key(|&(group, _)| group);
-                for (group, entry) in by_group.drain(..) {
-                    row.visit(group, entry, visit)?;
-                }
-            }
+            visit_shard((*key_groups, self.max_parallelism), entries, &mut row, visit)?;
         }
         ControlFlow::Continue(())
     }
 
-    fn key_group(&self, key: &K) -> u32 {
-        key_group_of(key.stable_hash(), self.max_parallelism)
+    /// As [`try_for_each_row`](Self::try_for_each_row), letting go of each shard as soon as it was visited: the table has to copy fewer.
+    pub fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        let mut row = RowBuffers::default();
+        for (key_groups, entries) in self.shards.drain(..) {
+            visit_shard((key_groups, self.max_parallelism), &entries, &mut row, visit)?;
+        }
+        ControlFlow::Continue(())
     }
+}
+
+/// Calls `visit` with the rows of a shard, by rising key group.
+pub(super) fn visit_shard<K: Key, V: State>(
+    (key_groups, max_parallelism): (KeyGroupRange, u32),
+    entries: &Entries<K, V>,
+    row: &mut RowBuffers,
+    visit: &mut RowVisitor<'_>,
+) -> ControlFlow<()> {
+    if key_groups.len() == 1 {
+        for entry in entries {
+            row.visit(key_groups.start, entry, visit)?;
+        }
+    } else {
+        let group = |entry: &(K, V)| key_group_of(entry.0.stable_hash(), max_parallelism);
+        let mut by_group: Vec<(u32, &(K, V))> = entries.iter().map(|entry| (group(entry), entry)).collect();
+        by_group.sort_unstable_by_key(|&(group, _)| group);
+        for (group, entry) in by_group {
+            row.visit(group, entry, visit)?;
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// The encoding of one row at a time, in memory that the next row uses again.
 #[derive(Default)]
-struct RowBuffers {
+pub(super) struct RowBuffers {
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl RowBuffers {
-    fn visit<K: State, V: State>(
-        &mut self,
-        group: u32,
-        (key, value): &(K, V),
-        visit: &mut RowVisitor<'_>,
-    ) -> ControlFlow<()> {
+    /// Key and value of an entry, encoded.
+    pub(super) fn encode<K: State, V: State>(&mut self, (key, value): &(K, V)) -> (&[u8], &[u8]) {
         self.key.clear();
         self.value.clear();
         key.encode(&mut self.key);
         value.encode(&mut self.value);
-        visit(group, &self.key, &self.value)
+        (&self.key, &self.value)
+    }
+
+    fn visit<K: State, V: State>(
+        &mut self,
+        group: u32,
+        entry: &(K, V),
+        visit: &mut RowVisitor<'_>,
+    ) -> ControlFlow<()> {
+        let (key, value) = self.encode(entry);
+        visit(group, key, value)
     }
 }

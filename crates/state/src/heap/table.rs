@@ -5,11 +5,14 @@ use std::mem;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::{AbsentEntry, OccupiedEntry};
+use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::state::{Key, State};
 
+use super::changes::{ShardChanges, Tracking};
 use super::directory::Directory;
 use super::frozen::FrozenTable;
+use super::increment::{FrozenIncrement, FrozenShard};
 use super::shard::{Entries, Shard, rehash, shard_hash};
 
 /// The largest number of buckets of a shard. With entries of 16 bytes, copying a shard takes some 40 µs
@@ -39,6 +42,8 @@ pub struct HeapTable<K, V> {
     shards: Vec<Shard<K, V>>,
     /// How many entries a shard makes room for when it receives its first.
     first_room: usize,
+    /// What changes, while checkpoints are incremental.
+    tracking: Option<Box<Tracking<K>>>,
 }
 
 impl<K: Key, V: State> HeapTable<K, V> {
@@ -68,6 +73,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
             directory: Directory::new(key_groups, max_parallelism),
             shards: vec![Shard::new()],
             first_room: 1,
+            tracking: None,
         }
     }
 
@@ -85,6 +91,9 @@ impl<K: Key, V: State> HeapTable<K, V> {
         self.first_room = usize::try_from(expected)
             .unwrap_or(usize::MAX)
             .clamp(1, Self::SHARD_ENTRIES);
+        if let Some(tracking) = &mut self.tracking {
+            **tracking = Tracking::new(self.shards.len());
+        }
     }
 
     /// The value of a key.
@@ -99,56 +108,68 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// The value of a key, to change. Copies a frozen shard only if the key is there.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        let shard = &mut self.shards[self.directory.shard_of(hash)];
+        let number = self.directory.shard_of(hash);
+        let shard = &mut self.shards[number];
         if !Self::is_worth_thawing(shard, hash, key) {
             return None;
         }
-        shard
-            .entries_mut()
-            .find_mut(shard_hash(hash), |entry| entry.0 == *key)
-            .map(|entry| &mut entry.1)
+        let present = find(shard.entries_mut(), hash, key).ok()?;
+        if let Some(tracking) = &mut self.tracking {
+            tracking.changed(number, present.bucket_index());
+        }
+        Some(&mut present.into_mut().1)
     }
 
     /// The value of a key, which becomes `default()` if there is none. The key is cloned only then.
     #[inline]
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
-        match self.find_with_room(hash, key) {
-            Ok(present) => &mut present.into_mut().1,
+        let number = self.shard_with_room(hash);
+        let present = match find(self.shards[number].entries_mut(), hash, key) {
+            Ok(present) => present,
             Err(absent) => {
                 let entry = (key.clone(), default());
-                let inserted = absent.into_table().insert_unique(shard_hash(hash), entry, rehash);
-                &mut inserted.into_mut().1
+                absent.into_table().insert_unique(shard_hash(hash), entry, rehash)
             }
+        };
+        if let Some(tracking) = &mut self.tracking {
+            tracking.changed(number, present.bucket_index());
         }
+        &mut present.into_mut().1
     }
 
     /// Sets the value of a key and returns the one it had.
     #[inline]
     pub fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
-        match self.find_with_room(hash, key) {
-            Ok(mut present) => Some(mem::replace(&mut present.get_mut().1, value)),
+        let number = self.shard_with_room(hash);
+        let (present, before) = match find(self.shards[number].entries_mut(), hash, key) {
+            Ok(mut present) => {
+                let before = mem::replace(&mut present.get_mut().1, value);
+                (present, Some(before))
+            }
             Err(absent) => {
                 let entry = (key.clone(), value);
-                absent.into_table().insert_unique(shard_hash(hash), entry, rehash);
-                None
+                (absent.into_table().insert_unique(shard_hash(hash), entry, rehash), None)
             }
+        };
+        if let Some(tracking) = &mut self.tracking {
+            tracking.changed(number, present.bucket_index());
         }
+        before
     }
 
     /// Forgets a key and returns the value it had.
     #[inline]
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let shard = &mut self.shards[self.directory.shard_of(hash)];
+        let number = self.directory.shard_of(hash);
+        let shard = &mut self.shards[number];
         if !Self::is_worth_thawing(shard, hash, key) {
             return None;
         }
-        match shard
-            .entries_mut()
-            .find_entry(shard_hash(hash), |entry| entry.0 == *key)
-        {
-            Ok(present) => Some(present.remove().0.1),
-            Err(_absent) => None,
+        let ((key, value), _) = find(shard.entries_mut(), hash, key).ok()?.remove();
+        if let Some(tracking) = &mut self.tracking {
+            tracking.removed(number, key);
         }
+        Some(value)
     }
 
     /// Reads the key's entry and throws it away. Doing so for the next few dozen keys, before the first of them is worked
@@ -183,6 +204,58 @@ impl<K: Key, V: State> HeapTable<K, V> {
         FrozenTable::new(self.directory.max_parallelism(), shards)
     }
 
+    /// A copy of the table for a checkpoint, without what its base has already. `place` is the folder of the checkpoints of the job.
+    /// From the first such call on, the table tracks what changes; [`stop_tracking`](Self::stop_tracking) ends that.
+    ///
+    /// `base` must be complete, and stay so for as long as this checkpoint is under way. Where the table did not write it,
+    /// everything is in the copy.
+    pub fn freeze_increment(
+        &mut self,
+        checkpoint: CheckpointId,
+        base: Option<CheckpointId>,
+        place: &str,
+    ) -> FrozenIncrement<K, V> {
+        let count = self.shards.len();
+        let tracking = self.tracking.get_or_insert_with(|| Box::new(Tracking::new(count)));
+        let basis = tracking.cut(checkpoint, base, place);
+        let ledger = tracking.ledger();
+        let is_unchanged = |number: usize| {
+            basis.written.as_ref().is_some_and(|written| {
+                written.segment(number).is_some()
+                    && !written.is_outdated(number)
+                    && basis.changes.iter().all(|changes| changes.get(number).is_none_or(ShardChanges::is_nothing))
+            })
+        };
+        let (mut shards, mut rows) = (Vec::with_capacity(count), 0);
+        for (number, key_groups) in self.directory.in_order() {
+            let shard = &mut self.shards[number];
+            if shard.entries().is_empty() {
+                *shard = Shard::new();
+                continue;
+            }
+            rows += shard.entries().len() as u64;
+            shards.push(FrozenShard {
+                number,
+                key_groups,
+                entries: if is_unchanged(number) { None } else { Some(shard.freeze()) },
+            });
+        }
+        FrozenIncrement {
+            checkpoint,
+            place: place.to_owned(),
+            max_parallelism: self.directory.max_parallelism(),
+            shards,
+            basis,
+            ledger,
+            rows,
+        }
+    }
+
+    /// Forgets what has changed: checkpoints are no longer incremental.
+    pub fn stop_tracking(&mut self) {
+        self.tracking = None;
+    }
+
     /// Calls `visit` with every key and value, in order of shard, and so of key group.
     pub fn for_each(&self, visit: &mut dyn FnMut(&K, &V)) {
         for (number, _) in self.directory.in_order() {
@@ -213,26 +286,22 @@ impl<K: Key, V: State> HeapTable<K, V> {
         }
     }
 
-    /// The key's entry, or the writable shard that it belongs into, with room for it.
+    /// The writable shard that a key with this hash belongs into, with room for it.
     #[inline]
-    fn find_with_room(&mut self, hash: u64, key: &K) -> Found<'_, K, V> {
+    fn shard_with_room(&mut self, hash: u64) -> usize {
         let number = self.directory.shard_of(hash);
         // Before the search, although the key may be there: afterwards, the entry found would borrow the shards. A full
         // shard is rare, and cutting it one write early does no harm.
-        if !self.shards[number].has_room() {
-            return self.find_after_making_room(hash, key);
+        if self.shards[number].has_room() {
+            number
+        } else {
+            self.make_room(hash)
         }
-        find(self.shards[number].entries_mut(), hash, key)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn find_after_making_room(&mut self, hash: u64, key: &K) -> Found<'_, K, V> {
-        let number = self.make_room(hash);
-        find(self.shards[number].entries_mut(), hash, key)
     }
 
     /// Thaws the shard of this hash, and splits or grows it until there is room in it. Returns its number.
+    #[cold]
+    #[inline(never)]
     fn make_room(&mut self, hash: u64) -> usize {
         self.directory.assert_owned(hash);
         loop {
@@ -250,6 +319,9 @@ impl<K: Key, V: State> HeapTable<K, V> {
                 None => {
                     let room = if entries.is_empty() { self.first_room } else { 1 };
                     self.shards[number].entries_mut().reserve(room, rehash);
+                    if let Some(tracking) = &mut self.tracking {
+                        tracking.rearranged(number);
+                    }
                 }
             }
         }
@@ -271,6 +343,10 @@ impl<K: Key, V: State> HeapTable<K, V> {
         let [lower, upper] = halves;
         self.shards[number] = Shard::Owned(lower);
         self.shards.push(Shard::Owned(upper));
+        if let Some(tracking) = &mut self.tracking {
+            tracking.rearranged(number);
+            tracking.rearranged(self.shards.len() - 1);
+        }
     }
 }
 

@@ -1,0 +1,240 @@
+//! A table as it was at a barrier, together with what an earlier checkpoint has of it already.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use streamd_core::id::CheckpointId;
+use streamd_core::key_group::{KeyGroupRange, key_group_of};
+use streamd_core::state::{Key, State};
+use streamd_snapshot::{SegmentSink, SnapshotError, WrittenSegment};
+
+use super::changes::{Basis, ShardChanges};
+use super::frozen::{RowBuffers, RowVisitor, visit_shard};
+use super::ledger::{Ledger, Written};
+use super::shard::{Entries, shard_hash};
+
+/// A shard of which more than one in this many rows have changed is written whole.
+const CHANGED_SHARE: usize = 4;
+
+/// Changes may take this part of the bytes of the rows that they lie upon: one in so many.
+const CHANGE_BYTES_SHARE: u64 = 2;
+
+/// Layers of changes that lie upon each other, at least; up to [`LAYERS_SPREAD`] more, by shard: else all shards of a state that
+/// changes evenly would be written whole by the same checkpoint.
+const MAX_LAYERS: u32 = 24;
+/// See [`MAX_LAYERS`].
+const LAYERS_SPREAD: u32 = 16;
+
+/// The entries of a [`HeapTable`](super::HeapTable) at a barrier: those of shards that have changed since the checkpoint that this one
+/// builds upon. The others are not even kept from being written to.
+#[derive(Debug)]
+pub struct FrozenIncrement<K, V> {
+    pub(super) checkpoint: CheckpointId,
+    pub(super) place: String,
+    pub(super) max_parallelism: u32,
+    /// In order of position.
+    pub(super) shards: Vec<FrozenShard<K, V>>,
+    pub(super) basis: Basis<K>,
+    pub(super) ledger: Ledger,
+    pub(super) rows: u64,
+}
+
+/// A shard that is not empty.
+#[derive(Debug)]
+pub(super) struct FrozenShard<K, V> {
+    pub(super) number: usize,
+    pub(super) key_groups: KeyGroupRange,
+    /// Nothing where the earlier checkpoint has it as it is.
+    pub(super) entries: Option<Arc<Entries<K, V>>>,
+}
+
+/// What of a shard is to be written upon its segment.
+struct Changed<'a, K, V> {
+    rows: Vec<(u32, &'a (K, V))>,
+    /// Encoded.
+    removed: Vec<(u32, Vec<u8>)>,
+}
+
+impl<K: Key, V: State> FrozenIncrement<K, V> {
+    /// The number of rows of the table.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Calls `visit` with the rows of the changed shards: everything, where the checkpoint builds upon no other.
+    pub fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        let mut row = RowBuffers::default();
+        for shard in &self.shards {
+            if let Some(entries) = &shard.entries {
+                visit_shard((shard.key_groups, self.max_parallelism), entries, &mut row, visit)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Writes what the earlier checkpoint does not have, shard by shard; each is let go as soon as it is written.
+    pub fn write(&mut self, sink: &mut dyn SegmentSink) -> Result<(), SnapshotError> {
+        let mut row = RowBuffers::default();
+        let shards = std::mem::take(&mut self.shards);
+        let count = shards.iter().map(|shard| shard.number + 1).max().unwrap_or(0);
+        let mut segments: Vec<Option<WrittenSegment>> = vec![None; count];
+        for shard in shards {
+            let number = shard.number;
+            segments[number] = Some(self.write_shard(shard, &mut row, sink)?);
+        }
+        let place = std::mem::take(&mut self.place);
+        let written = Written::new(place, segments, self.basis.written.as_deref());
+        self.ledger.record(self.checkpoint, written);
+        Ok(())
+    }
+
+    fn write_shard(
+        &self,
+        shard: FrozenShard<K, V>,
+        row: &mut RowBuffers,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<WrittenSegment, SnapshotError> {
+        let base = self.basis.written.as_ref().and_then(|written| written.segment(shard.number));
+        match (shard.entries, base) {
+            (None, Some(segment)) => {
+                sink.refer(segment)?;
+                Ok(segment.clone())
+            }
+            (None, None) => Err(SnapshotError::Misuse {
+                state: String::new(),
+                reason: "a shard without changes is in no earlier checkpoint".to_owned(),
+            }),
+            (Some(entries), base) => {
+                let upon = base.filter(|base| base.key_groups() == shard.key_groups && sink.reaches(base));
+                match upon.and_then(|upon| Some((upon, self.changed(shard.number, shard.key_groups, &entries, upon)?))) {
+                    Some((upon, changed)) => write_changes((upon, shard.key_groups, entries.len()), &changed, row, sink),
+                    None => self.write_whole(shard.key_groups, &entries, row, sink),
+                }
+            }
+        }
+    }
+
+    fn write_whole(
+        &self,
+        key_groups: KeyGroupRange,
+        entries: &Entries<K, V>,
+        row: &mut RowBuffers,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<WrittenSegment, SnapshotError> {
+        sink.begin_segment(key_groups, None)?;
+        let mut failure = None;
+        let visited = visit_shard((key_groups, self.max_parallelism), entries, row, &mut |group, key, value| {
+            match sink.put(group, key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        match (visited, failure) {
+            (ControlFlow::Break(()), Some(error)) => Err(error),
+            (ControlFlow::Break(()) | ControlFlow::Continue(()), _) => sink.end_segment(entries.len() as u64),
+        }
+    }
+
+    /// What has changed in a shard upon its segment; nothing where it is better written whole.
+    fn changed<'a>(
+        &self,
+        number: usize,
+        key_groups: KeyGroupRange,
+        entries: &'a Entries<K, V>,
+        upon: &WrittenSegment,
+    ) -> Option<Changed<'a, K, V>> {
+        if self.basis.written.as_ref().is_some_and(|written| written.is_outdated(number)) {
+            return None;
+        }
+        // The remainder is smaller than the spread, which is small.
+        if upon.layers() >= MAX_LAYERS + (number % LAYERS_SPREAD as usize) as u32 {
+            return None;
+        }
+        let (mut buckets, mut removed): (Vec<u64>, Vec<&K>) = (Vec::new(), Vec::new());
+        for changes in self.basis.changes.iter().filter_map(|changes| changes.get(number)) {
+            match changes {
+                ShardChanges::Nothing => {}
+                ShardChanges::All => return None,
+                ShardChanges::Rows(rows) => {
+                    buckets.resize(buckets.len().max(rows.buckets.len()), 0);
+                    buckets.iter_mut().zip(&rows.buckets).for_each(|(all, these)| *all |= these);
+                    removed.extend(&rows.removed);
+                }
+            }
+        }
+        let marked: u32 = buckets.iter().map(|word| word.count_ones()).sum();
+        let count = marked as usize + removed.len();
+        if count * CHANGED_SHARE > entries.len() {
+            return None;
+        }
+        let whole = upon.whole_bytes();
+        let expected = whole / upon.rows().max(1) * count as u64;
+        if (upon.change_bytes() + expected) * CHANGE_BYTES_SHARE > whole {
+            return None;
+        }
+        Some(self.resolve(key_groups, entries, &buckets, &removed))
+    }
+
+    fn resolve<'a>(
+        &self,
+        key_groups: KeyGroupRange,
+        entries: &'a Entries<K, V>,
+        buckets: &[u64],
+        removed: &[&K],
+    ) -> Changed<'a, K, V> {
+        let group = |key: &K, hash: Option<u64>| match key_groups.len() {
+            1 => key_groups.start,
+            _several => key_group_of(hash.unwrap_or_else(|| key.stable_hash()), self.max_parallelism),
+        };
+        let mut rows = Vec::new();
+        for (index, word) in buckets.iter().enumerate() {
+            let mut word = *word;
+            while word != 0 {
+                let bucket = index * 64 + word.trailing_zeros() as usize;
+                word &= word - 1;
+                // Whoever was in the bucket may have been removed since.
+                if let Some(entry) = entries.get_bucket(bucket) {
+                    rows.push((group(&entry.0, None), entry));
+                }
+            }
+        }
+        rows.sort_by_key(|&(group, _)| group);
+        let mut gone = Vec::new();
+        for key in removed {
+            let hash = key.stable_hash();
+            // It may have come again since.
+            if entries.find(shard_hash(hash), |entry| entry.0 == **key).is_none() {
+                let mut encoded = Vec::new();
+                key.encode(&mut encoded);
+                gone.push((group(key, Some(hash)), encoded));
+            }
+        }
+        gone.sort_unstable();
+        gone.dedup();
+        Changed { rows, removed: gone }
+    }
+}
+
+fn write_changes<K: Key, V: State>(
+    (upon, key_groups, rows): (&WrittenSegment, KeyGroupRange, usize),
+    changed: &Changed<'_, K, V>,
+    row: &mut RowBuffers,
+    sink: &mut dyn SegmentSink,
+) -> Result<WrittenSegment, SnapshotError> {
+    if changed.rows.is_empty() && changed.removed.is_empty() {
+        sink.refer(upon)?;
+        return Ok(upon.clone());
+    }
+    sink.begin_segment(key_groups, Some(upon))?;
+    for (group, entry) in &changed.rows {
+        let (key, value) = row.encode(entry);
+        sink.put(*group, key, value)?;
+    }
+    for (group, key) in &changed.removed {
+        sink.remove(*group, key)?;
+    }
+    sink.end_segment(rows as u64)
+}
