@@ -9,10 +9,11 @@ use std::sync::OnceLock;
 
 use generate::{Numbers, any_type, put_value};
 use proptest::prelude::*;
-use streamd_core::barrier::{AfterBarrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, JobId, OperatorId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::DataType;
+use streamd_core::state::{State, to_row};
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use streamd_snapshot::{
     KeyedStateSink, KeyedTable, SnapshotError, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce,
@@ -39,6 +40,8 @@ fn writer(folder: &str, kind: SnapshotKind, subtask: u32) -> SubtaskSnapshotWrit
         location: folder.to_owned(),
         sources: AfterBarrier::Continue,
         aligned: true,
+        increment: Increment::Off,
+        compression: Compression::None,
     });
     let context = SubtaskContext {
         job: JobId::from_bytes([1; 16]),
@@ -56,6 +59,7 @@ fn table(state: &str, key: &DataType, value: &DataType, key_groups: KeyGroupRang
         label: "counts / per ü".to_owned(),
         state: state.to_owned(),
         key: key.clone(),
+        namespace: None,
         value: value.clone(),
         key_groups,
     }
@@ -126,6 +130,27 @@ proptest! {
 }
 
 #[test]
+fn rows_of_one_key_in_several_namespaces_stay_apart() {
+    for kind in [SnapshotKind::Checkpoint, SnapshotKind::Savepoint] {
+        let (folder, all) = (memory(), KeyGroupRange::all(GROUPS));
+        let window = |start: i64| to_row(&(start, start + 60_000));
+        let row = |key: &str, start: i64, count: u64| {
+            (3, [to_row(&key.to_owned()), window(start)].concat(), to_row(&count))
+        };
+        let rows = vec![row("ATL", 0, 1), row("ATL", 60_000, 2), row("ORD", 0, 3)];
+        let table = KeyedTable {
+            namespace: Some(<(i64, i64)>::data_type()),
+            ..table("windows", &DataType::String, &DataType::UInt64, all)
+        };
+        let mut writer = writer(&folder, kind, 0);
+        put(&mut writer, &table, &rows);
+        let handles = writer.finish().unwrap().remove(&OperatorId::from_uid("counts")).unwrap();
+        assert_eq!(handles[0].namespace, table.namespace);
+        assert_eq!(read(&handles[0], &folder, all).unwrap(), rows);
+    }
+}
+
+#[test]
 fn states_of_one_subtask_do_not_mix() {
     for kind in [SnapshotKind::Checkpoint, SnapshotKind::Savepoint] {
         let folder = memory();
@@ -173,7 +198,7 @@ fn an_absolute_handle_needs_no_folder() {
     );
     let handle = writer.finish().unwrap().into_values().flatten().next().unwrap();
     let absolute = absolute(&handle, &folder).unwrap();
-    assert!(absolute.object.path.starts_with("memory:///"));
+    assert!(absolute.objects[0].path.starts_with("memory:///"));
     assert_eq!(read(&absolute, "memory:///elsewhere", all).unwrap(), rows);
 }
 
@@ -205,8 +230,8 @@ fn big_key_groups_and_many_blocks_survive_and_a_restore_fetches_only_its_share()
                 .flat_map(|subtask| read(&handle, &folder, KeyGroupRange::of_subtask(subtask, parts, GROUPS)).unwrap());
             assert!(restored.eq(rows.iter().cloned()), "{parts} parts of a {kind:?}");
         }
-        if let KeyedStateFormat::Native { blocks } = &handle.format {
-            assert!(blocks.len() > 10 && blocks.iter().filter(|b| b.key_groups.contains(3)).count() > 2);
+        if let KeyedStateFormat::Native { segments } = &handle.format {
+            assert!(segments.len() > 10 && segments.iter().filter(|s| s.key_groups.contains(3)).count() > 2);
         }
     }
 }
@@ -311,7 +336,7 @@ fn a_damaged_state_object_is_refused_with_its_name() {
             &rows,
         );
         let handle = writer.finish().unwrap().into_values().flatten().next().unwrap();
-        let path = directory.path().join(&handle.object.path);
+        let path = directory.path().join(&handle.objects[0].path);
         let intact = std::fs::read(&path).unwrap();
         let footer = if kind == SnapshotKind::Checkpoint { 32 } else { 0 };
         for at in 0..intact.len() - footer {
@@ -319,7 +344,7 @@ fn a_damaged_state_object_is_refused_with_its_name() {
             damaged[at] ^= 0x10;
             std::fs::write(&path, damaged).unwrap();
             let error = read(&handle, folder, all).expect_err("a flipped bit").to_string();
-            assert!(error.contains(&handle.object.path), "{error}");
+            assert!(error.contains(&handle.objects[0].path), "{error}");
         }
         for length in (0..intact.len()).step_by(7) {
             std::fs::write(&path, &intact[..length]).unwrap();
@@ -344,25 +369,32 @@ fn forged_blocks_are_refused_before_anything_is_fetched() {
         &rows,
     );
     let handle = writer.finish().unwrap().into_values().flatten().next().unwrap();
-    let KeyedStateFormat::Native { blocks } = &handle.format else {
+    let KeyedStateFormat::Native { segments } = &handle.format else {
         panic!("a checkpoint is native")
     };
-    let first = blocks[0];
+    let first = &segments[0];
+    let first_block = first.blocks[0];
     for (offset, length) in [
         (u64::MAX, 64),
         (16, u64::MAX),
-        (0, first.length),
+        (0, first_block.length),
         (16, 0),
-        (16, first.length + 40),
+        (16, first_block.length + 40),
         (17, 40),
     ] {
         let mut forged = handle.clone();
         let block = streamd_core::snapshot::NativeBlock {
             offset,
             length,
-            ..first
+            ..first_block
         };
-        forged.format = KeyedStateFormat::Native { blocks: vec![block] };
+        let segment = streamd_core::snapshot::NativeSegment {
+            key_groups: first.key_groups,
+            blocks: vec![block],
+        };
+        forged.format = KeyedStateFormat::Native {
+            segments: vec![segment],
+        };
         assert!(read(&forged, &folder, all).is_err(), "{offset} {length}");
     }
 }

@@ -2,9 +2,8 @@
 
 use streamd_core::error::ErrorCode;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::row::{DataType, MAX_TYPE_DEPTH, RowError};
-
-use crate::schema::describe;
+use streamd_core::migration::Mismatch;
+use streamd_core::row::{MAX_TYPE_DEPTH, RowError};
 
 /// Why a state could not be registered or restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,16 +29,12 @@ pub enum StateError {
         state: String,
     },
     /// The snapshot's state has another schema than the application's.
-    #[error("state `{state}` was written with the {part} type {} but the application declares {}", describe(.stored), describe(.declared))]
+    #[error("state `{state}` does not fit the application: {mismatch}")]
     IncompatibleSchema {
         /// The name of the state.
         state: String,
-        /// `key` or `value`.
-        part: &'static str,
-        /// The type in the snapshot.
-        stored: Box<DataType>,
-        /// The type that the application registered.
-        declared: Box<DataType>,
+        /// What does not fit.
+        mismatch: Box<Mismatch>,
     },
     /// Stored bytes are no value of the type they are declared to be.
     #[error("a {part} of state `{state}` cannot be decoded")]
@@ -80,6 +75,20 @@ pub enum StateError {
         /// The group of its key.
         key_group: u32,
     },
+    /// The program lacks the backend that the job is to run on.
+    #[error("the application was built without the state backend `{backend}`")]
+    NotBuilt {
+        /// The backend.
+        backend: &'static str,
+    },
+    /// The local database failed.
+    #[cfg(feature = "rocksdb")]
+    #[error(transparent)]
+    Database(#[from] crate::rocksdb::DatabaseError),
+    /// A row of the local database is no value of its state.
+    #[cfg(feature = "rocksdb")]
+    #[error("a row of local state cannot be decoded")]
+    LocalRow(#[source] RowError),
     /// The parts of a state do not make up the whole that the subtask needs.
     #[error("the snapshot holds the key groups {key_groups} of state `{state}` {}", times(.parts))]
     Coverage {
@@ -98,12 +107,25 @@ impl StateError {
         match self {
             Self::DuplicateState { .. } | Self::TypeTooDeep { .. } => ErrorCode::InvalidJobGraph,
             Self::UnknownState { .. } => ErrorCode::UnclaimedState,
+            Self::NotBuilt { .. } => ErrorCode::BackendNotBuilt,
+            #[cfg(feature = "rocksdb")]
+            Self::Database(_) | Self::LocalRow(_) => ErrorCode::LocalStateFailed,
             Self::IncompatibleSchema { .. } => ErrorCode::IncompatibleState,
             Self::MalformedRow { .. }
             | Self::ForeignKeyGroup { .. }
             | Self::DuplicateKey { .. }
             | Self::MisplacedRow { .. }
             | Self::Coverage { .. } => ErrorCode::SnapshotCorrupt,
+        }
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+impl From<crate::rocksdb::TableError> for StateError {
+    fn from(error: crate::rocksdb::TableError) -> Self {
+        match error {
+            crate::rocksdb::TableError::Database(error) => Self::Database(error),
+            crate::rocksdb::TableError::Row(error) => Self::LocalRow(error),
         }
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use streamd_core::error::ErrorCode;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::row::DataType;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::Key;
 use streamd_snapshot::{SnapshotError, read_keyed_state};
 use tokio::runtime::Handle;
 
-use crate::backend::{KeyedStateBackend, StateDescriptor};
+use crate::backend::KeyedStateBackend;
 use crate::error::StateError;
+use crate::schema::RowPlan;
 
 /// Why keyed state could not be restored.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ impl RestoreError {
 struct Parts<'a> {
     index: usize,
     handles: Vec<&'a KeyedStateHandle>,
+    /// What becomes of the rows of each part.
+    plans: Vec<RowPlan>,
 }
 
 /// Fills an empty backend, whose states are registered, with the rows of its key groups, and returns how many there were.
@@ -46,8 +48,9 @@ struct Parts<'a> {
 /// needs; their objects are named by absolute URIs. A registered state without any handle is new and stays empty.
 /// Blocks: call it on a thread that is not tokio's. `io` is where the bytes travel.
 ///
-/// Errors, before any row is read, if a state is not registered, has another schema than the registered one, or its parts
-/// leave a key group out or hold it twice. After an error the backend is partly filled: drop it.
+/// Values that an older version of their type wrote are migrated on the way. Errors, before any row is read, if a state is not
+/// registered, was written with a type that nothing makes the registered one of, or its parts leave a key group out or hold
+/// it twice. After an error the backend is partly filled: drop it.
 pub fn restore<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     handles: &[KeyedStateHandle],
@@ -64,10 +67,14 @@ pub fn restore<K: Key>(
             .sum();
         backend.reserve(state, rows);
     }
+    #[cfg(feature = "rocksdb")]
+    if let Some(rows) = restore_database(backend, &states, io)? {
+        return Ok(rows);
+    }
     let mut rows = 0;
     for parts in states.values() {
-        for handle in &parts.handles {
-            rows += restore_part(backend, parts.index, handle, io)?;
+        for (handle, plan) in parts.handles.iter().zip(&parts.plans) {
+            rows += restore_part(backend, parts.index, (handle, plan), io)?;
         }
     }
     Ok(rows)
@@ -85,30 +92,16 @@ fn by_state<'a, K: Key>(
             .ok_or_else(|| StateError::UnknownState {
                 state: handle.state.clone(),
             })?;
-        check_schema(handle, &descriptors[index])?;
+        let plan = RowPlan::resolve(handle, &descriptors[index])?;
         let parts = states.entry(handle.state.as_str()).or_insert_with(|| Parts {
             index,
             handles: Vec::new(),
+            plans: Vec::new(),
         });
         parts.handles.push(handle);
+        parts.plans.push(plan);
     }
     Ok(states)
-}
-
-fn check_schema(handle: &KeyedStateHandle, descriptor: &StateDescriptor) -> Result<(), StateError> {
-    let check = |part, stored: &DataType, declared: &DataType| {
-        if stored.is_same_schema(declared) {
-            return Ok(());
-        }
-        Err(StateError::IncompatibleSchema {
-            state: handle.state.clone(),
-            part,
-            stored: Box::new(stored.clone()),
-            declared: Box::new(declared.clone()),
-        })
-    };
-    check("key", &handle.key, &descriptor.key)?;
-    check("value", &handle.value, &descriptor.value)
 }
 
 /// Whether the parts of a state hold each of these key groups exactly once.
@@ -152,14 +145,19 @@ fn rows_of_range(handle: &KeyedStateHandle, key_groups: KeyGroupRange) -> u64 {
 fn restore_part<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     index: usize,
-    handle: &KeyedStateHandle,
+    (handle, plan): (&KeyedStateHandle, &RowPlan),
     io: &Handle,
 ) -> Result<u64, RestoreError> {
     let mut refused = None;
-    // The objects are named by absolute URIs: the folder plays no part.
-    let read = read_keyed_state(handle, "", backend.key_groups(), io, &mut |key_group, key, value| {
-        backend
-            .restore_row_at(index, Some(key_group), key, value)
+    let mut scratch = Vec::new();
+    let read = read_rows(handle, backend.key_groups(), io, &mut |key_group, key, value| {
+        plan.value(value, &mut scratch)
+            .map_err(|source| StateError::MalformedRow {
+                state: handle.state.clone(),
+                part: "value",
+                source,
+            })
+            .and_then(|value| backend.restore_row_at(index, Some(key_group), key, value))
             .map_err(|error| {
                 refused = Some(error.clone());
                 SnapshotError::Consumer {
@@ -170,6 +168,94 @@ fn restore_part<K: Key>(
     });
     match refused {
         Some(error) => Err(error.into()),
-        None => Ok(read?),
+        None => read,
+    }
+}
+
+/// The rows of a handle, however they are stored.
+fn read_rows(
+    handle: &KeyedStateHandle,
+    range: KeyGroupRange,
+    io: &Handle,
+    visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError>,
+) -> Result<u64, RestoreError> {
+    #[cfg(feature = "rocksdb")]
+    if matches!(handle.format, streamd_core::snapshot::KeyedStateFormat::RocksDb { .. }) {
+        return crate::rocksdb::read_column(handle, range, io, visit);
+    }
+    // The objects are named by absolute URIs: the folder plays no part.
+    Ok(read_keyed_state(handle, "", range, io, visit)?)
+}
+
+/// Fills the database of a backend: with the very files of a checkpoint where they fit, else row by row. `None` if it has none.
+#[cfg(feature = "rocksdb")]
+fn restore_database<K: Key>(
+    backend: &mut KeyedStateBackend<K>,
+    states: &BTreeMap<&str, Parts<'_>>,
+    io: &Handle,
+) -> Result<Option<u64>, RestoreError> {
+    let key_groups = backend.key_groups();
+    let Some(mut columns) = backend.columns() else {
+        return Ok(None);
+    };
+    let parts = states.values().map(|parts| {
+        let unchanged = parts.plans.iter().map(RowPlan::is_identity);
+        parts.handles.iter().copied().zip(unchanged).collect()
+    });
+    let parts: Vec<_> = states
+        .keys()
+        .zip(parts)
+        .map(|(state, handles)| crate::rocksdb::StateParts { state, handles })
+        .collect();
+    if let Some(rows) = columns.take_over(&parts, key_groups, io)? {
+        return Ok(Some(rows));
+    }
+    columns.open()?;
+    let mut rows = 0;
+    for (state, parts) in states {
+        for (handle, plan) in parts.handles.iter().zip(&parts.plans) {
+            rows += load_part(backend, (state, parts.index), (handle, plan), io)?;
+        }
+    }
+    if let Some(mut columns) = backend.columns() {
+        columns.finish_loads()?;
+    }
+    Ok(Some(rows))
+}
+
+/// Loads the rows of a handle into the database of a backend.
+#[cfg(feature = "rocksdb")]
+fn load_part<K: Key>(
+    backend: &mut KeyedStateBackend<K>,
+    (state, index): (&str, usize),
+    (handle, plan): (&KeyedStateHandle, &RowPlan),
+    io: &Handle,
+) -> Result<u64, RestoreError> {
+    let column = crate::rocksdb::column_name(state);
+    let mut refused = None;
+    let mut scratch = Vec::new();
+    let read = read_rows(handle, backend.key_groups(), io, &mut |key_group, key, value| {
+        let mut load = |value: &[u8]| {
+            backend.restore_row_at(index, Some(key_group), key, value)?;
+            backend.load_row(&column, (key_group, key, value))
+        };
+        plan.value(value, &mut scratch)
+            .map_err(|source| StateError::MalformedRow {
+                state: handle.state.clone(),
+                part: "value",
+                source,
+            })
+            .and_then(load)
+            .map_err(|error| {
+                refused = Some(error.clone());
+                SnapshotError::Consumer {
+                    state: handle.state.clone(),
+                    source: Box::new(error),
+                }
+            })
+    });
+    match refused {
+        Some(error) => Err(error.into()),
+        None => read,
     }
 }

@@ -1,68 +1,66 @@
-//! When a stored schema fits a declared one, and how a schema reads in a message.
+//! How rows of a stored state become rows of a registered one: compared once a state, applied once a row.
 
-use std::fmt::Write;
+use streamd_core::evolution::Evolution;
+use streamd_core::migration::{Migration, Mismatch, MismatchKind, check_key};
+use streamd_core::row::RowError;
+use streamd_core::snapshot::KeyedStateHandle;
+use streamd_core::state::State;
 
-use streamd_core::row::{DataType, Field, Variant};
+use crate::backend::StateDescriptor;
+use crate::error::StateError;
 
-/// A schema on one line, as in `Delay { flights: uint64, worst: option<int32> }`.
-pub fn describe(data_type: &DataType) -> String {
-    let mut text = String::new();
-    write_type(&mut text, data_type);
-    text
+/// What becomes of the rows of one handle. Keys never change; values may, as their types say.
+#[derive(Debug, Clone)]
+pub struct RowPlan {
+    /// `None` if values stay as they are: nothing is looked at then.
+    values: Option<Migration>,
 }
 
-fn write_type(text: &mut String, data_type: &DataType) {
-    let plain = match data_type {
-        DataType::Bool => "bool",
-        DataType::Int8 => "int8",
-        DataType::Int16 => "int16",
-        DataType::Int32 => "int32",
-        DataType::Int64 => "int64",
-        DataType::UInt8 => "uint8",
-        DataType::UInt16 => "uint16",
-        DataType::UInt32 => "uint32",
-        DataType::UInt64 => "uint64",
-        DataType::Float32 => "float32",
-        DataType::Float64 => "float64",
-        DataType::String => "string",
-        DataType::Bytes => "bytes",
-        DataType::Option(inner) => return write_nested(text, "option", &[inner]),
-        DataType::List(inner) => return write_nested(text, "list", &[inner]),
-        DataType::Map(key, value) => return write_nested(text, "map", &[key, value]),
-        DataType::Struct { name, fields } => {
-            text.push_str(name);
-            return write_fields(text, fields);
+impl RowPlan {
+    /// Compares what a handle holds with what the application registers. Errors if nothing makes the one of the other.
+    pub fn resolve(handle: &KeyedStateHandle, descriptor: &StateDescriptor) -> Result<Self, StateError> {
+        let refused = |mismatch| StateError::IncompatibleSchema {
+            state: handle.state.clone(),
+            mismatch: Box::new(mismatch),
+        };
+        check_key(&handle.key, &descriptor.key).map_err(refused)?;
+        if let Some(namespace) = &handle.namespace {
+            return Err(refused(Mismatch {
+                path: "namespace".to_owned(),
+                kind: MismatchKind::Type {
+                    stored: namespace.clone(),
+                    declared: <()>::data_type(),
+                },
+            }));
         }
-        DataType::Enum { name, variants } => return write_variants(text, name, variants),
-    };
-    text.push_str(plain);
-}
-
-fn write_nested(text: &mut String, kind: &str, inner: &[&DataType]) {
-    let inner: Vec<String> = inner.iter().map(|data_type| describe(data_type)).collect();
-    // Writing into a string cannot fail.
-    let _ = write!(text, "{kind}<{}>", inner.join(", "));
-}
-
-fn write_fields(text: &mut String, fields: &[Field]) {
-    if fields.is_empty() {
-        return;
-    }
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|field| format!("{}: {}", field.name, describe(&field.data_type)))
-        .collect();
-    let _ = write!(text, " {{ {} }}", fields.join(", "));
-}
-
-fn write_variants(text: &mut String, name: &str, variants: &[Variant]) {
-    let variants: Vec<String> = variants
-        .iter()
-        .map(|variant| {
-            let mut text = variant.name.clone();
-            write_fields(&mut text, &variant.fields);
-            text
+        let evolution: &Evolution = &descriptor.evolution;
+        let values = Migration::resolve(&handle.value, &descriptor.value, evolution).map_err(refused)?;
+        Ok(Self {
+            values: (!values.is_identity()).then_some(values),
         })
-        .collect();
-    let _ = write!(text, "{name} [{}]", variants.join(" | "));
+    }
+
+    /// Whether rows stay as they are, so that bytes may be taken over without being read.
+    pub fn is_identity(&self) -> bool {
+        self.values.is_none()
+    }
+
+    /// The value as it must be now. `scratch` is overwritten, and holds it if it is another than the stored one.
+    #[inline]
+    pub fn value<'a>(&self, stored: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], RowError> {
+        match &self.values {
+            None => Ok(stored),
+            Some(migration) => {
+                scratch.clear();
+                migration.apply(stored, scratch)?;
+                Ok(scratch)
+            }
+        }
+    }
+
+    /// What changes, for people: `adds `flights``, and so on.
+    pub fn changes(&self) -> Vec<String> {
+        let changes = self.values.as_ref().map_or(&[][..], Migration::changes);
+        changes.iter().map(ToString::to_string).collect()
+    }
 }

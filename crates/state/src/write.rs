@@ -6,30 +6,48 @@ use streamd_core::id::OperatorId;
 use streamd_snapshot::{KeyedStateSink, KeyedTable, SnapshotError};
 
 use crate::backend::FrozenState;
+use crate::error::StateError;
 
 /// Writes the frozen states of one operator, table by table; `label` is what people call the operator. Blocks as the sink does.
 ///
-/// A state without rows is written too: its handle says that nothing is missing. Each state is let go as soon as it is
-/// written, so that its table has to copy no more shards for it.
+/// A state without rows is written too: its handle says that nothing is missing. Each shard of a state is let go as soon as it is
+/// written, so that its table has to copy no more of them for it.
 pub fn write_states(
     sink: &mut impl KeyedStateSink,
     operator: OperatorId,
     label: &str,
     states: Vec<FrozenState>,
 ) -> Result<(), SnapshotError> {
-    for state in states {
-        sink.begin(&KeyedTable {
+    for mut state in states {
+        let table = KeyedTable {
             operator,
             label: label.to_owned(),
             state: state.name,
             key: state.key,
+            namespace: None,
             value: state.value,
             key_groups: state.key_groups,
-        })?;
+        };
+        if let Some(error) = state.rows.failure() {
+            return Err(failed(&table, error));
+        }
+        #[cfg(feature = "rocksdb")]
+        if let (Some(column), Some(database)) = (state.rows.column(), sink.database()) {
+            let files = column.table(database.base()).map_err(|error| failed(&table, error.into()))?;
+            let written = database.write(&table, &files)?;
+            column.remember(written);
+            continue;
+        }
+        sink.begin(&table)?;
+        if let Some(written) = sink.segments().and_then(|segments| state.rows.write_segments(segments)) {
+            written?;
+            sink.end()?;
+            continue;
+        }
         let mut failure = None;
         let written = state
             .rows
-            .try_for_each_row(&mut |key_group, key, value| match sink.row(key_group, key, value) {
+            .drain_rows(&mut |key_group, key, value| match sink.row(key_group, key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failure = Some(error);
@@ -39,7 +57,18 @@ pub fn write_states(
         if let (ControlFlow::Break(()), Some(error)) = (written, failure) {
             return Err(error);
         }
+        if let Some(error) = state.rows.failure() {
+            return Err(failed(&table, error));
+        }
         sink.end()?;
     }
     Ok(())
+}
+
+/// Rows that could not be read where they are.
+fn failed(table: &KeyedTable, error: StateError) -> SnapshotError {
+    SnapshotError::Producer {
+        state: table.state.clone(),
+        source: Box::new(error),
+    }
 }

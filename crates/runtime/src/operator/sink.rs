@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 
 use streamd_core::barrier::Barrier;
 use streamd_core::id::CheckpointId;
+use streamd_core::migration::read_items;
 use streamd_core::sink::{Sink, SinkContext, SinkWriter};
 use streamd_core::snapshot::ListState;
 use streamd_core::source::ConnectorError;
-use streamd_core::state::{State, from_row, to_row};
+use streamd_core::state::{State, to_row};
 
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
@@ -47,20 +48,15 @@ impl<S: Sink> SinkOperator<S> {
     }
 
     fn restored(&self, lists: &[ListState]) -> Result<Vec<S::Committable>, TaskError> {
-        let items = lists
-            .iter()
-            .filter(|list| list.name == COMMITTABLES)
-            .flat_map(|list| &list.items);
-        items
-            .map(|row| {
-                from_row(row).map_err(|error| {
-                    TaskError::external(
-                        format_args!("prepared output of sink `{}` cannot be read", self.label),
-                        &error,
-                    )
-                })
-            })
-            .collect()
+        let lists = lists.iter().filter(|list| list.name == COMMITTABLES);
+        let committables = lists.map(read_items::<S::Committable>).collect::<Result<Vec<_>, _>>();
+        let committables = committables.map_err(|error| {
+            TaskError::external(
+                format_args!("prepared output of sink `{}` cannot be read", self.label),
+                &error,
+            )
+        })?;
+        Ok(committables.concat())
     }
 
     fn commit(&mut self, committables: &[S::Committable]) -> Result<(), TaskError> {

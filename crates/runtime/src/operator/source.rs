@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use streamd_core::barrier::Barrier;
+use streamd_core::migration::read_items;
 use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
-use streamd_core::state::{State, from_row, to_row};
+use streamd_core::state::{State, to_row};
 
 use crate::chain::{ControlEvent, Fan, OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
@@ -43,11 +44,8 @@ where
 
     fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
         let lists = context.take_state(self.identity.id).lists;
-        let items = lists
-            .iter()
-            .filter(|list| list.name == SPLITS)
-            .flat_map(|list| &list.items);
-        let splits = items.map(|row| from_row(row)).collect::<Result<Vec<S::Split>, _>>();
+        let lists = lists.iter().filter(|list| list.name == SPLITS);
+        let splits = lists.map(read_items::<S::Split>).collect::<Result<Vec<_>, _>>();
         let splits = splits.map_err(|error| {
             TaskError::external(
                 format_args!("the splits of source `{}` cannot be read", self.identity.label),
@@ -55,7 +53,7 @@ where
             )
         })?;
         let mut reader = self.source.reader().map_err(|error| self.failed(&error))?;
-        reader.add_splits(splits).map_err(|error| self.failed(&error))?;
+        reader.add_splits(splits.concat()).map_err(|error| self.failed(&error))?;
         self.reader = Some(reader);
         Ok(())
     }

@@ -176,14 +176,14 @@ impl ColumnBuilder {
                 }
             }
             Self::List { ends, item, .. } => {
-                let count = row.count()?;
+                let count = row.elements()?;
                 for _ in 0..count {
                     item.append(row)?;
                 }
                 push_end(ends, count)?;
             }
             Self::Map { ends, key, value, .. } => {
-                let count = row.count()?;
+                let count = row.elements()?;
                 for _ in 0..count {
                     key.append(row)?;
                     value.append(row)?;
