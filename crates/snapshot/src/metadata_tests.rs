@@ -2,7 +2,7 @@ use streamd_core::barrier::SnapshotKind;
 use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId};
 use streamd_core::row::DataType;
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, NativeSegment};
 use streamd_core::time::WallTime;
 
 use super::*;
@@ -13,14 +13,15 @@ fn handle(key_groups: KeyGroupRange) -> KeyedStateHandle {
     KeyedStateHandle {
         state: "count".to_owned(),
         key: DataType::String,
+        namespace: None,
         value: DataType::UInt64,
         key_groups,
         format: KeyedStateFormat::Parquet,
-        object: ObjectHandle {
+        objects: vec![ObjectHandle {
             path: "a/b.parquet".to_owned(),
             length: 3,
             digest: "0".repeat(32),
-        },
+        }],
         rows: 1,
         bytes: 3,
     }
@@ -149,7 +150,7 @@ fn refused(change: impl FnOnce(&mut SnapshotMetadata)) -> SnapshotError {
 
 #[test]
 fn impossible_operators_are_refused_by_name() {
-    let changes: [fn(&mut SnapshotMetadata); 8] = [
+    let changes: [fn(&mut SnapshotMetadata); 13] = [
         |m| m.operators.push(m.operators[0].clone()),
         |m| m.operators[0].max_parallelism = 0,
         |m| m.operators[0].max_parallelism = UPPER_BOUND_MAX_PARALLELISM + 1,
@@ -159,9 +160,17 @@ fn impossible_operators_are_refused_by_name() {
                 .keyed
                 .push(handle(KeyGroupRange { start: 127, end: 128 }))
         },
-        |m| m.operators[0].keyed[0].object.path = "../../etc/passwd".to_owned(),
-        |m| m.operators[0].keyed[0].object.path = "file:///etc/passwd".to_owned(),
-        |m| m.operators[0].keyed[0].object.digest.clear(),
+        |m| m.operators[0].keyed[0].objects[0].path = "../../etc/passwd".to_owned(),
+        |m| m.operators[0].keyed[0].objects[0].path = "file:///etc/passwd".to_owned(),
+        |m| m.operators[0].keyed[0].objects[0].digest.clear(),
+        |m| m.operators[0].keyed[0].objects.clear(),
+        |m| m.operators[0].keyed[0].objects[0].path = "../chk-1/../../etc/passwd".to_owned(),
+        |m| {
+            m.kind = SnapshotKind::Savepoint;
+            m.operators[0].keyed[0].objects[0].path = "../chk-1/a.state".to_owned();
+        },
+        |m| m.operators[0].keyed[0].format = native([1, 0, 16, 40]),
+        |m| m.operators[0].keyed[0].format = native([0, 1, 16, 40]),
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let error = refused(change);
@@ -170,6 +179,28 @@ fn impossible_operators_are_refused_by_name() {
             "{index}: {error}"
         );
     }
+}
+
+fn native(block: [u64; 4]) -> KeyedStateFormat {
+    KeyedStateFormat::Native {
+        segments: vec![NativeSegment {
+            key_groups: KeyGroupRange::all(128),
+            blocks: vec![block.try_into().unwrap()],
+        }],
+    }
+}
+
+#[test]
+fn a_checkpoint_may_refer_to_an_earlier_one_beside_it() {
+    let mut changed = metadata();
+    changed.operators[0].keyed[0].objects[0] = ObjectHandle {
+        path: "../chk-1/a.state".to_owned(),
+        length: 100,
+        digest: "0".repeat(32),
+    };
+    changed.operators[0].keyed[0].format = native([0, 0, 16, 40]);
+    let bytes = encode(URI, &changed, &[]).unwrap();
+    assert_eq!(decode(URI, &bytes).unwrap(), (changed, vec![]));
 }
 
 #[test]

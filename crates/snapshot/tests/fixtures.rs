@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use streamd_core::barrier::{AfterBarrier, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
@@ -157,6 +157,8 @@ fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
         location: location.uri(),
         sources: AfterBarrier::Continue,
         aligned: true,
+        increment: Increment::Off,
+        compression: Compression::Zstd,
     };
     let mut metadata = metadata(kind);
     for subtask in 0..SUBTASKS {
@@ -175,6 +177,7 @@ fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
             label: UID.to_owned(),
             state: "airport".to_owned(),
             key: DataType::String,
+            namespace: None,
             value: value_type(),
             key_groups,
         };
@@ -192,7 +195,8 @@ fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
 
 fn check(kind: SnapshotKind, name: &str) {
     let (path, runtime) = (folder(name), Runtime::new().unwrap());
-    if std::env::var_os("STREAMD_WRITE_FIXTURES").is_some() {
+    let is_present = name.starts_with(&format!("v{METADATA_VERSION}/"));
+    if is_present && std::env::var_os("STREAMD_WRITE_FIXTURES").is_some() {
         write(kind, &path, &runtime);
     }
     let stored = runtime.block_on(read_snapshot(path.to_str().unwrap())).unwrap();
@@ -231,6 +235,16 @@ fn a_checkpoint_of_version_1_is_read() {
 }
 
 #[test]
+fn a_checkpoint_of_version_2_is_read() {
+    check(SnapshotKind::Checkpoint, "v2/chk-42");
+}
+
+#[test]
 fn a_savepoint_of_version_1_is_read() {
     check(SnapshotKind::Savepoint, "v1/savepoint");
+}
+
+#[test]
+fn a_savepoint_of_version_2_is_read() {
+    check(SnapshotKind::Savepoint, "v2/savepoint");
 }
