@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::barrier::Compression;
 use crate::evolution::Evolution;
 use crate::id::OperatorId;
 use crate::key_group::default_max_parallelism;
@@ -183,6 +184,12 @@ pub struct CheckpointSettings {
     pub tolerable_failed: Option<u32>,
     /// What becomes of the last checkpoint when the job ends.
     pub retention: Option<ExternalizedCheckpointRetention>,
+    /// Whether a checkpoint refers to the last one for what has not changed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<bool>,
+    /// How keyed state is compressed in checkpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 /// How strictly barriers are aligned.

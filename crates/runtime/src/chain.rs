@@ -17,7 +17,7 @@ use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_exchange::element::Element;
 use streamd_exchange::partition::{ResultPartition, SendError};
-use streamd_state::{FrozenState, KeyedStateBackend};
+use streamd_state::{FrozenState, KeyedStateBackend, SlotBackend};
 
 use crate::error::TaskError;
 use crate::record::Record;
@@ -87,6 +87,8 @@ pub struct OpenContext {
     pub nonce: String,
     /// The state to restore, by operator; each operator takes its own.
     pub state: std::collections::BTreeMap<OperatorId, OperatorSubtaskState>,
+    /// Where keyed state lives.
+    pub backend: SlotBackend,
     /// Where blocking reads of snapshots run their I/O.
     pub io: tokio::runtime::Handle,
 }
@@ -111,12 +113,16 @@ pub struct OperatorSnapshot {
 }
 
 impl OperatorSnapshot {
-    /// The keyed state of an operator, frozen now.
-    pub fn keyed<K: Key>(identity: &OperatorIdentity, backend: &mut KeyedStateBackend<K>) -> Self {
+    /// The keyed state of an operator, frozen now, as the barrier wants it.
+    pub fn keyed<K: Key>(
+        identity: &OperatorIdentity,
+        backend: &mut KeyedStateBackend<K>,
+        barrier: &Barrier,
+    ) -> Self {
         Self {
             operator: identity.id,
             label: Arc::clone(&identity.label),
-            keyed: backend.freeze(),
+            keyed: backend.freeze_at(barrier),
             lists: Vec::new(),
         }
     }

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use streamd_core::barrier::SnapshotKind;
-use streamd_core::barrier::{AfterBarrier, Barrier, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Increment, SnapshotOptions};
 use streamd_core::graph::CheckpointingMode;
 use streamd_core::id::{CheckpointId, SubtaskId};
 use streamd_core::snapshot::{SnapshotMetadata, SubtaskSnapshot};
@@ -114,20 +114,26 @@ impl CheckpointCoordinator {
         } = new;
         let id = self.next_id;
         self.next_id = CheckpointId(id.0.checked_add(1).expect("a job takes fewer than 2^64 snapshots"));
+        // What the snapshot may build upon stays for as long as it is under way (see `sweep`).
+        let base = self.store.latest().map(|(id, _)| id);
+        let increment = match (purpose.kind(), self.options.incremental) {
+            (SnapshotKind::Savepoint, _) | (SnapshotKind::Checkpoint, false) => Increment::Off,
+            (SnapshotKind::Checkpoint, true) => base.map_or(Increment::First, Increment::Since),
+        };
         let options = SnapshotOptions {
             kind: purpose.kind(),
             location: location.clone(),
             sources,
             aligned: self.options.mode == CheckpointingMode::ExactlyOnce,
-            increment: Default::default(),
-            compression: Default::default(),
+            increment,
+            compression: self.options.compression,
         };
         let pending = PendingSnapshot {
             purpose,
             location,
             triggered: now,
             triggered_at: wall,
-            base: self.store.latest().map(|(id, _)| id),
+            base,
             stage: Stage::Collecting {
                 deadline: now.plus(timeout_ms.unwrap_or(self.options.timeout_ms)),
                 awaiting: subtasks.collect(),

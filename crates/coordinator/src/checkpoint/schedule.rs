@@ -89,6 +89,8 @@ mod tests {
             tolerable_failed: 0,
             retention: ExternalizedCheckpointRetention::default(),
             num_retained: 1,
+            incremental: false,
+            compression: streamd_core::barrier::Compression::None,
         });
         schedule.start(MonotonicTime(0));
         schedule

@@ -11,7 +11,7 @@ use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::keyed::{AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore};
 use crate::record::Collector;
-use crate::snapshot::{descriptors, restore_keyed};
+use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
 
 /// The union list that is not empty once the function was told of the end of the input. What it emitted then is in front of
 /// the barrier, so that a job restored behind it must not emit it again.
@@ -70,7 +70,7 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
-        self.backend = KeyedStateBackend::new(context.key_groups, context.max_parallelism);
+        self.backend = open_backend(identity, context)?;
         let opened = self.function.open(&mut KeyedStateStore::new(&mut self.backend));
         opened.map_err(|error| TaskError::user(format_args!("`open` of operator `{}` failed", self.label), &*error))?;
         let restored = context.take_state(identity.id);
@@ -86,7 +86,7 @@ where
         let mut collector = Collector::new(output);
         let mut records = input.drain(..);
         for keys in self.keys.groups() {
-            self.backend.touch(keys);
+            self.backend.touch(keys).map_err(|error| state_failed(&self.label, &error))?;
             for ((hash, key), record) in keys.iter().zip(records.by_ref()) {
                 let mut context = KeyedContext::new(&mut self.backend, key, *hash);
                 let done = self.function.process_element(record, &mut context, &mut collector);
@@ -99,9 +99,9 @@ where
     fn snapshot(
         &mut self,
         identity: &OperatorIdentity,
-        _barrier: &Barrier,
+        barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.backend);
+        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.backend, barrier);
         if self.ended {
             let items = vec![to_row(&true)];
             snapshot.lists.push(ListState {
@@ -117,9 +117,11 @@ where
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        let done = self
-            .function
-            .end_of_input(&mut AllKeys::new(&mut self.backend), &mut Collector::new(output));
+        let mut all = AllKeys::new(&mut self.backend);
+        let done = self.function.end_of_input(&mut all, &mut Collector::new(output));
+        if let Some(error) = all.into_failure() {
+            return Err(state_failed(&self.label, &error));
+        }
         done.map_err(|error| {
             TaskError::user(
                 format_args!("`end_of_input` of operator `{}` failed", self.label),

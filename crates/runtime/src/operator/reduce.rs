@@ -7,13 +7,14 @@ use streamd_state::{KeyedStateBackend, StateId};
 use super::state_batch::KeyBatch;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
-use crate::snapshot::{descriptors, restore_keyed};
+use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
 
 /// The name of the state that a reduction keeps, as in Flink.
 const STATE_NAME: &str = "_op_state";
 
 /// A running reduction per key: each record is folded into the key's value, and the new value is emitted.
 pub struct Reduce<K: Key, T: State, F, S> {
+    label: String,
     function: F,
     key_of: S,
     backend: KeyedStateBackend<K>,
@@ -24,8 +25,9 @@ pub struct Reduce<K: Key, T: State, F, S> {
 impl<K: Key, T: State, F, S> Reduce<K, T, F, S> {
     /// The reduction by `function`, over records whose key `key_of` takes.
     pub fn new(function: F, key_of: S) -> Self {
-        let (backend, state) = Self::backend(KeyGroupRange::all(1), 1);
+        let (backend, state) = Self::registered(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
         Self {
+            label: String::new(),
             function,
             key_of,
             backend,
@@ -36,11 +38,10 @@ impl<K: Key, T: State, F, S> Reduce<K, T, F, S> {
 
     /// The state that a reduction keeps.
     pub fn states() -> Vec<StateDescriptor> {
-        descriptors(&Self::backend(KeyGroupRange::all(1), 1).0)
+        descriptors(&Self::registered(KeyedStateBackend::new(KeyGroupRange::all(1), 1)).0)
     }
 
-    fn backend(key_groups: KeyGroupRange, max_parallelism: u32) -> (KeyedStateBackend<K>, StateId<T>) {
-        let mut backend = KeyedStateBackend::new(key_groups, max_parallelism);
+    fn registered(mut backend: KeyedStateBackend<K>) -> (KeyedStateBackend<K>, StateId<T>) {
         let state = backend
             .register::<T>(STATE_NAME)
             .expect("the backend is new and holds no state of that name");
@@ -56,7 +57,8 @@ where
     S: FnMut(&T) -> K + Send + 'static,
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
-        (self.backend, self.state) = Self::backend(context.key_groups, context.max_parallelism);
+        self.label = identity.label.to_string();
+        (self.backend, self.state) = Self::registered(open_backend(identity, context)?);
         let restored = context.take_state(identity.id);
         restore_keyed(&mut self.backend, &restored.keyed, identity, context)
     }
@@ -66,7 +68,7 @@ where
         output.reserve(input.len());
         let mut records = input.drain(..);
         for keys in self.keys.groups() {
-            self.backend.touch(keys);
+            self.backend.touch(keys).map_err(|error| state_failed(&self.label, &error))?;
             let table = self.backend.table_mut(self.state);
             for ((hash, key), record) in keys.iter().zip(records.by_ref()) {
                 let mut record = Some(record);
@@ -83,8 +85,8 @@ where
     fn snapshot(
         &mut self,
         identity: &OperatorIdentity,
-        _barrier: &Barrier,
+        barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        Ok(Some(OperatorSnapshot::keyed(identity, &mut self.backend)))
+        Ok(Some(OperatorSnapshot::keyed(identity, &mut self.backend, barrier)))
     }
 }
