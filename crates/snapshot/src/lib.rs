@@ -25,6 +25,7 @@ pub mod layout;
 pub mod native;
 pub mod table;
 
+pub mod database;
 pub mod restore;
 pub mod subtask;
 
@@ -37,12 +38,33 @@ pub mod discard;
 
 pub mod artifact;
 
+pub mod disposal;
+pub mod edit;
+pub mod fsck;
+pub mod inspect;
+pub mod json;
+
+pub mod catalogue;
+pub mod promote;
+pub mod retained;
+
 pub use artifact::{ArtifactError, ArtifactStore, MAX_ARTIFACT_BYTES};
+pub use catalogue::{
+    OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
+};
 pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
-pub use discard::{discard, dispose};
+pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download, is_copy};
+pub use discard::{discard, discard_claimed, dispose};
+pub use disposal::{Sharing, dispose_unused};
+pub use edit::{Changes, Edited, edit_snapshot};
 pub use error::{SnapshotError, StoreError};
+pub use fsck::{FsckOptions, FsckReport, fsck, sweep};
+pub use promote::{Abandon, promote};
+pub use layout::checkpoint_of_object;
+pub use native::{SegmentSink, WrittenObject, WrittenSegment};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
 pub use restore::{absolute, read_keyed_state};
+pub use retained::{RetainedCheckpoint, list_retained};
 pub use store::{Created, Location};
 pub use subtask::{KeyedStateSink, KeyedTable, SubtaskContext, SubtaskSnapshotWriter};

@@ -13,6 +13,7 @@
 //! `keyed`, `reader`, `list`.
 
 mod build;
+mod export;
 mod file;
 mod keyed;
 mod list;
@@ -20,6 +21,7 @@ mod reader;
 mod rows;
 mod types;
 
+pub(crate) use export::{ExportTable, TableColumns};
 pub(crate) use keyed::SavepointWriter;
 pub(crate) use list::{read_list, write_list};
 pub(crate) use reader::read_table;

@@ -1,0 +1,49 @@
+//! `streamctl checkpoint`: which checkpoints there are, what is in them, whether they are whole, and getting rid of them.
+
+mod dispose;
+mod list;
+mod show;
+mod verify;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+use crate::offline::Offline;
+use crate::output::Output;
+
+pub use dispose::DisposeCommand;
+pub use list::ListCheckpointsCommand;
+pub use show::{ShowCommand, summary};
+pub use verify::VerifyCommand;
+
+/// List, inspect, verify or dispose of checkpoints; needs no cluster
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  streamctl checkpoint list
+  streamctl checkpoint verify /data/checkpoints/fd72014d4c864993a2e5a9287b4a9c5d/chk-17")]
+pub struct CheckpointCommand {
+    #[command(subcommand)]
+    command: CheckpointSubcommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CheckpointSubcommand {
+    List(ListCheckpointsCommand),
+    #[command(visible_alias = "inspect")]
+    Show(ShowCommand),
+    Verify(VerifyCommand),
+    Dispose(DisposeCommand),
+}
+
+impl CheckpointCommand {
+    /// Runs the command after the verb.
+    pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
+        match self.command {
+            CheckpointSubcommand::List(command) => command.execute(offline, output),
+            CheckpointSubcommand::Show(command) => command.execute(offline, output),
+            CheckpointSubcommand::Verify(command) => command.execute(offline, output),
+            CheckpointSubcommand::Dispose(command) => command.execute(offline, output),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `streamctl checkpoint verify`, `savepoint verify`: whether a snapshot is whole.
+
+use clap::Args;
+use serde::Serialize;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_snapshot::inspect::verify_snapshot;
+
+use crate::failure::Failure;
+use crate::location::absolute;
+use crate::offline::{Offline, counted};
+use crate::output::Output;
+
+/// Read all of a snapshot and check every byte of it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  streamctl checkpoint verify /data/checkpoints/fd72014d4c864993a2e5a9287b4a9c5d/chk-17
+
+Every object is read and its digest compared, every row decoded and found in its key group. Ends with exit code 7 where anything is \
+missing, truncated or altered, and names each such object.")]
+pub struct VerifyCommand {
+    /// The snapshot: its folder or its `_metadata` file
+    #[arg(value_name = "PATH")]
+    path: String,
+}
+
+#[derive(Serialize)]
+struct Verified<'a> {
+    path: &'a str,
+    whole: bool,
+    objects: u64,
+    bytes: u64,
+    rows: u64,
+    damages: Vec<Damaged<'a>>,
+}
+
+#[derive(Serialize)]
+struct Damaged<'a> {
+    object: &'a str,
+    problem: CodedError,
+}
+
+impl VerifyCommand {
+    /// Reads the snapshot and prints what is wrong with it.
+    pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
+        let verified = verify_snapshot(&absolute(&self.path)?, offline.handle())?;
+        for damage in &verified.damages {
+            output.line(&format!("damaged: {}: {}", damage.object, damage.error.to_coded().message))?;
+        }
+        let damages: Vec<Damaged<'_>> = verified
+            .damages
+            .iter()
+            .map(|damage| Damaged {
+                object: &damage.object,
+                problem: damage.error.to_coded(),
+            })
+            .collect();
+        let count = damages.len() as u64;
+        if count == 0 {
+            output.line(&format!(
+                "{} is whole: {}, {} bytes, {}.",
+                verified.folder,
+                counted(verified.objects, "object", "objects"),
+                verified.bytes,
+                counted(verified.rows, "row", "rows")
+            ))?;
+        }
+        output.object(&Verified {
+            path: &verified.folder,
+            whole: count == 0,
+            objects: verified.objects,
+            bytes: verified.bytes,
+            rows: verified.rows,
+            damages,
+        })?;
+        match count {
+            0 => Ok(()),
+            count => Err(CodedError::new(
+                ErrorCode::SnapshotCorrupt,
+                format!(
+                    "snapshot `{}` is not whole: {} found",
+                    verified.folder,
+                    counted(count, "damage was", "damages were")
+                ),
+            )
+            .with_hint("copy the snapshot again from where it is whole, or use another one")
+            .into()),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `streamctl state`: looking into the state of savepoints and checkpoints, and repairing it.
+
+mod edit;
+mod export;
+mod list;
+mod query;
+mod rows;
+mod show;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+use crate::offline::Offline;
+use crate::output::Output;
+
+/// List, print, export or repair the state in a savepoint or checkpoint; needs no cluster
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  streamctl state list /data/savepoints/savepoint-fd7201-0123456789ab
+  streamctl state query /data/savepoints/savepoint-fd7201-0123456789ab counts count --key ATL
+
+Keys and values are JSON. 64-bit numbers are written out in full, bytes as \"0x0a1b\", enums as \"Variant\" or {\"Variant\": …}.")]
+pub struct StateCommand {
+    #[command(subcommand)]
+    command: StateSubcommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StateSubcommand {
+    List(list::ListStatesCommand),
+    Show(show::ShowStateCommand),
+    Query(query::QueryStateCommand),
+    Export(export::ExportStateCommand),
+    Edit(edit::EditStateCommand),
+}
+
+impl StateCommand {
+    /// Runs the command after the verb.
+    pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
+        match self.command {
+            StateSubcommand::List(command) => command.execute(offline, output),
+            StateSubcommand::Show(command) => command.execute(offline, output),
+            StateSubcommand::Query(command) => command.execute(offline, output),
+            StateSubcommand::Export(command) => command.execute(offline, output),
+            StateSubcommand::Edit(command) => command.execute(offline, output),
+        }
+    }
+}
