@@ -98,7 +98,10 @@ impl SubtaskSnapshotWriter {
                 let path = layout::native_object(context.writer());
                 Form::Native(Box::new(NativeWriter::new(&folder, path, options.compression, runtime)?))
             }
-            SnapshotKind::Savepoint => Form::Savepoint(Box::new(SavepointWriter::new(folder, context, runtime))),
+            SnapshotKind::Savepoint => {
+                let writer = SavepointWriter::new(folder, context, runtime).compressed(options.compression);
+                Form::Savepoint(Box::new(writer))
+            }
         };
         Ok(Self { form, databases })
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
 use super::value::{ByteSize, Secret};
+use crate::backend::StateBackendKind;
+use crate::barrier::Compression;
 use crate::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention};
 use crate::key_group::UPPER_BOUND_MAX_PARALLELISM;
 
@@ -148,6 +150,17 @@ options! {
         kind: Kind::Integer { min: 1, max: 10_000 }, fallback: Value("1"), scope: Job,
         aliases: &["state.checkpoints.num-retained"],
     }
+    /// Whether a checkpoint refers to the one before for what has not changed since, and writes only the rest. Such a checkpoint needs
+    /// the folders of those before it: move or copy the folder of the job as a whole. Savepoints always hold everything.
+    INCREMENTAL_CHECKPOINTS: bool = "execution.checkpointing.incremental" {
+        kind: Kind::Choice(&["false", "true"]), fallback: Value("false"), scope: Job,
+        aliases: &["state.backend.incremental"],
+    }
+    /// How keyed state is compressed in checkpoints: `none`, `lz4` (cheap) or `zstd` (smaller). Flink's `true` means `lz4`, its
+    /// `false` `none`. Savepoints are tables that are always compressed: with `zstd` if it is chosen, else with `lz4`.
+    SNAPSHOT_COMPRESSION: Compression = "execution.checkpointing.snapshot-compression" {
+        kind: Kind::Choice(&["none", "lz4", "zstd", "false", "true"]), fallback: Value("none"), scope: Job
+    }
     /// The folder that checkpoints go to; a job's own are in `<dir>/<job id>`. All processes of the cluster need access.
     CHECKPOINTS_DIRECTORY: Option<String> = "execution.checkpointing.dir" {
         kind: Kind::Location, fallback: Unset("`checkpoints` in `process.working-dir`"), scope: Job,
@@ -225,6 +238,17 @@ options! {
     MAX_PARALLELISM: Option<u32> = "pipeline.max-parallelism" {
         kind: Kind::Integer { min: 1, max: UPPER_BOUND_MAX_PARALLELISM as u64 },
         fallback: Unset("128 times the parallelism, rounded up to a power of two"), scope: Job
+    }
+    /// Where the keyed state of a job lives. `hashmap`: on the heap; Flink's old name `filesystem` means the same. `rocksdb`: on the
+    /// local disk, for more than memory holds; the application must be built with streamd's feature `rocksdb`.
+    STATE_BACKEND: StateBackendKind = "state.backend.type" {
+        kind: Kind::Choice(&["hashmap", "rocksdb", "filesystem"]), fallback: Value("hashmap"),
+        scope: Job, aliases: &["state.backend"],
+    }
+    /// Backend `rocksdb`: the memory of one slot for state: half of it for decoded values, a quarter for write buffers, a quarter for
+    /// the block cache. Write buffers and cache are shared by all slots of a worker.
+    ROCKSDB_MEMORY_PER_SLOT: ByteSize = "state.backend.rocksdb.memory.fixed-per-slot" {
+        kind: Kind::Size { min: 1 << 20, max: 1 << 40 }, fallback: Value("256 mb"), scope: Job
     }
     /// What to do when a job that sets nothing in code fails.
     RESTART_STRATEGY: Option<String> = "restart-strategy.type" {

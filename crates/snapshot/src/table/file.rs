@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType as Arrow, Field as ArrowField, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -34,6 +34,13 @@ pub(super) enum Lead {
     KeyGroup,
     /// The position in the list.
     Position,
+}
+
+/// How the pages of a table are compressed. A table is always compressed: it is to be kept and carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    Lz4,
+    Zstd,
 }
 
 /// What the file says about itself.
@@ -91,8 +98,18 @@ pub(super) enum AddError {
 
 impl<W: Write + Send> TableFile<W> {
     pub(super) fn new(lead: Lead, description: &Description<'_>, out: W) -> Result<Self, ParquetError> {
+        Self::packed(Packing::Lz4, lead, description, out)
+    }
+
+    pub(super) fn packed(
+        packing: Packing,
+        lead: Lead,
+        description: &Description<'_>,
+        out: W,
+    ) -> Result<Self, ParquetError> {
         let schema = schema(lead, description.columns);
-        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties(lead, description)))?;
+        let properties = properties(lead, description, packing);
+        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))?;
         let columns = description
             .columns
             .iter()
@@ -150,7 +167,7 @@ impl<W: Write + Send> TableFile<W> {
     }
 }
 
-fn properties(lead: Lead, description: &Description<'_>) -> WriterProperties {
+fn properties(lead: Lead, description: &Description<'_>, packing: Packing) -> WriterProperties {
     let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
     let mut about = vec![
         entry("streamd.format_version", TABLE_VERSION.to_string()),
@@ -164,7 +181,10 @@ fn properties(lead: Lead, description: &Description<'_>) -> WriterProperties {
     }
     WriterProperties::builder()
         .set_created_by(format!("streamd version {}", env!("CARGO_PKG_VERSION")))
-        .set_compression(Compression::LZ4_RAW)
+        .set_compression(match packing {
+            Packing::Lz4 => Compression::LZ4_RAW,
+            Packing::Zstd => Compression::ZSTD(ZstdLevel::default()),
+        })
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use streamd_core::barrier::Compression;
 use streamd_core::id::OperatorId;
 use streamd_core::row::{DataType, RowReader};
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use tokio::runtime::Handle;
 
-use super::file::{AddError, Description, Lead, TableFile};
+use super::file::{AddError, Description, Lead, Packing, TableFile};
 use super::types::check_type;
 use crate::error::SnapshotError;
 use crate::layout;
@@ -33,6 +34,7 @@ pub(super) fn columns_of<'a>(
 /// Writes one Parquet file per table.
 pub(crate) struct SavepointWriter {
     folder: Location,
+    packing: Packing,
     context: SubtaskContext,
     runtime: Handle,
     open: Option<OpenTable>,
@@ -52,11 +54,21 @@ impl SavepointWriter {
     pub(crate) fn new(folder: Location, context: SubtaskContext, runtime: Handle) -> Self {
         Self {
             folder,
+            packing: Packing::Lz4,
             context,
             runtime,
             open: None,
             finished: BTreeMap::new(),
         }
+    }
+
+    /// With tables compressed as checkpoints are; where those are not compressed, with LZ4 all the same.
+    pub(crate) fn compressed(self, compression: Compression) -> Self {
+        let packing = match compression {
+            Compression::None | Compression::Lz4 => Packing::Lz4,
+            Compression::Zstd => Packing::Zstd,
+        };
+        Self { packing, ..self }
     }
 
     pub(crate) fn begin(&mut self, table: &KeyedTable) -> Result<(), SnapshotError> {
@@ -76,7 +88,7 @@ impl SavepointWriter {
             columns: &columns,
         };
         let out = BlockingUpload::new(&location, self.runtime.clone());
-        let file = TableFile::new(Lead::KeyGroup, &description, out).map_err(|source| failed(&uri, source))?;
+        let file = TableFile::packed(self.packing, Lead::KeyGroup, &description, out).map_err(|source| failed(&uri, source))?;
         let group = table.key_groups.start;
         self.open = Some(OpenTable {
             table: table.clone(),
