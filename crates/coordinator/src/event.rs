@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use streamd_core::backend::StateBackendOptions;
+use streamd_core::barrier::Compression;
 use streamd_core::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
 use streamd_core::id::{CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Failure, WorkerEvent};
@@ -40,6 +42,8 @@ pub struct RestorePoint {
 pub struct JobOptions {
     /// When and how checkpoints are taken.
     pub checkpointing: CheckpointOptions,
+    /// Where keyed state lives.
+    pub state_backend: StateBackendOptions,
     /// What to do when the job fails.
     pub restart_strategy: RestartStrategy,
     /// The URI under which this job's checkpoints go (`…/<job id>`); `None`: none is configured.
@@ -77,6 +81,10 @@ pub struct CheckpointOptions {
     pub retention: ExternalizedCheckpointRetention,
     /// How many completed checkpoints are kept.
     pub num_retained: u32,
+    /// Whether a checkpoint refers to the last one for what has not changed since.
+    pub incremental: bool,
+    /// How keyed state is compressed in checkpoints.
+    pub compression: Compression,
 }
 
 /// Something that happened.

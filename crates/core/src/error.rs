@@ -135,13 +135,13 @@ codes! {
     InvalidStateValue = 517, Usage, "a key or value does not fit the state";
     OrphansUnknown = 518, Snapshot, "orphans cannot be told while snapshots are unreadable";
     TargetExists = 519, Conflict, "something exists at the target";
+    StateWouldBeDropped = 520, Conflict, "starting the application would drop state of the snapshot";
     // 06xx: storage
     StorageUnavailable = 601, Unavailable, "the object store does not answer";
     InvalidStorageUri = 602, Usage, "the storage location is malformed";
     StorageDenied = 603, Denied, "the object store refuses access";
     BackendNotBuilt = 604, Usage, "the application was built without the state backend";
     LocalStateFailed = 605, Unavailable, "local state cannot be read or written";
-    StateTooLarge = 606, Failed, "the state is too large for the metadata of a snapshot";
     // 09xx: bugs
     Internal = 901, Internal, "a bug in streamd";
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Reading order: [`id`], [`time`], [`graph`], [`row`] and [`state`] (values on disk), [`evolution`] and
-//! [`migration`] (of older versions), [`key_group`], [`barrier`],
+//! [`migration`] (of older versions), [`key_group`], [`backend`], [`barrier`],
 //! [`snapshot`], [`source`], [`sink`], [`protocol`] (job master ⇄ worker), [`options`], [`error`].
 //!
 //! The concepts are Apache Flink's; where Flink has a noun, it is used.
@@ -29,6 +29,7 @@ pub mod key_group;
 
 pub mod graph;
 
+pub mod backend;
 pub mod barrier;
 pub mod snapshot;
 

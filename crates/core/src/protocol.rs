@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::StateBackendOptions;
 use crate::barrier::Barrier;
 use crate::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
 use crate::key_group::KeyGroupRange;
@@ -144,6 +145,8 @@ pub struct Deployment {
     pub max_parallelism: Vec<u32>,
     /// The checkpoint that is restored; `None` at a fresh start.
     pub restored: Option<CheckpointId>,
+    /// Where keyed state lives.
+    pub state_backend: StateBackendOptions,
 }
 
 /// The subtasks that share a slot: they run on one thread.

@@ -96,6 +96,10 @@ impl KeyedStateHandle {
     pub fn new_bytes(&self) -> u64 {
         match &self.format {
             KeyedStateFormat::Parquet => self.bytes,
+            KeyedStateFormat::RocksDb { .. } => {
+                let new = self.objects.iter().filter(|object| !object.is_elsewhere());
+                new.map(|object| object.length).sum()
+            }
             KeyedStateFormat::Native { segments } => {
                 let is_new = |object: u32| {
                     let object = usize::try_from(object).ok().and_then(|index| self.objects.get(index));
@@ -119,6 +123,13 @@ pub enum KeyedStateFormat {
     },
     /// A Parquet file of its own: the open form of savepoints.
     Parquet,
+    /// The files of a RocksDB database as they are: the form of checkpoints of the backend `rocksdb`.
+    #[serde(rename = "rocksdb")]
+    RocksDb {
+        /// For each object the name of the file within the database. The first is the manifest, which all states of the
+        /// database share; the others hold the rows of this one.
+        files: Vec<String>,
+    },
 }
 
 /// Some keys of a state with everything that is known of them: the rows as they once were, and what has changed since.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use streamd_core::backend::StateBackendSettings;
 use streamd_core::error::CodedError;
 use streamd_core::graph::{CheckpointSettings, RestartStrategy};
-use streamd_core::options::{Configuration, Directories, keys};
+use streamd_core::options::{ByteSize, Configuration, Directories, keys};
 use streamd_jobmanager::{JobDefaults, JobOptionsInputs};
 
 use crate::job_manager::millis;
@@ -20,8 +21,11 @@ pub fn job_defaults(configuration: &Configuration, directories: &Directories) ->
             max_concurrent: Some(configuration.get(keys::MAX_CONCURRENT_CHECKPOINTS)),
             tolerable_failed: Some(configuration.get(keys::TOLERABLE_FAILED_CHECKPOINTS)),
             retention: Some(configuration.get(keys::EXTERNALIZED_RETENTION)),
+            incremental: Some(configuration.get(keys::INCREMENTAL_CHECKPOINTS)),
+            compression: Some(configuration.get(keys::SNAPSHOT_COMPRESSION)),
         },
         num_retained: configuration.get(keys::NUM_RETAINED_CHECKPOINTS),
+        state_backend: state_backend(configuration),
         restart_strategy: restart_strategy(configuration),
         checkpoint_directory: Some(directories.checkpoints.clone()),
         savepoint_directory: configuration.get(keys::SAVEPOINTS_DIRECTORY),
@@ -56,8 +60,11 @@ pub fn job_settings(
             max_concurrent: job.explicit(keys::MAX_CONCURRENT_CHECKPOINTS),
             tolerable_failed: job.explicit(keys::TOLERABLE_FAILED_CHECKPOINTS),
             retention: job.explicit(keys::EXTERNALIZED_RETENTION),
+            incremental: job.explicit(keys::INCREMENTAL_CHECKPOINTS),
+            compression: job.explicit(keys::SNAPSHOT_COMPRESSION),
         },
         num_retained: job.explicit(keys::NUM_RETAINED_CHECKPOINTS),
+        state_backend: state_backend(&job),
         restart_strategy: if names_strategy { restart_strategy(&both) } else { None },
         checkpoint_directory: job.get(keys::CHECKPOINTS_DIRECTORY),
         savepoint_directory: job.get(keys::SAVEPOINTS_DIRECTORY),
@@ -65,6 +72,14 @@ pub fn job_settings(
         max_parallelism: job.get(keys::MAX_PARALLELISM),
         slot_request_timeout_ms: job.explicit(keys::SLOT_REQUEST_TIMEOUT).map(millis),
     })
+}
+
+/// What is set of the state backend.
+fn state_backend(configuration: &Configuration) -> StateBackendSettings {
+    StateBackendSettings {
+        kind: configuration.explicit(keys::STATE_BACKEND),
+        rocksdb_memory_per_slot: configuration.explicit(keys::ROCKSDB_MEMORY_PER_SLOT).map(|size: ByteSize| size.0),
+    }
 }
 
 fn restart_strategy(configuration: &Configuration) -> Option<RestartStrategy> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use streamd_coordinator::event::{CheckpointOptions, JobOptions};
+use streamd_core::backend::StateBackendSettings;
 use streamd_core::error::CodedError;
 use streamd_core::graph::{
     CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy,
@@ -73,6 +74,8 @@ pub struct JobDefaults {
     pub checkpointing: CheckpointSettings,
     /// How many completed checkpoints are kept. Default 1.
     pub num_retained: u32,
+    /// Where keyed state lives.
+    pub state_backend: StateBackendSettings,
     /// What to do when a job fails.
     pub restart_strategy: Option<RestartStrategy>,
     /// The URI of the folder under which each job makes its own for checkpoints.
@@ -96,6 +99,7 @@ impl Default for JobDefaults {
         Self {
             checkpointing: CheckpointSettings::default(),
             num_retained: 1,
+            state_backend: StateBackendSettings::default(),
             restart_strategy: None,
             checkpoint_directory: None,
             savepoint_directory: None,
@@ -115,6 +119,8 @@ pub struct JobOptionsInputs {
     pub checkpointing: CheckpointSettings,
     /// How many completed checkpoints are kept.
     pub num_retained: Option<u32>,
+    /// Where keyed state lives.
+    pub state_backend: StateBackendSettings,
     /// What to do when the job fails.
     pub restart_strategy: Option<RestartStrategy>,
     /// The URI of the folder under which the job makes its own for checkpoints.
@@ -154,6 +160,7 @@ pub fn job_options(
     .unwrap_or_else(|| default_restart_strategy(checkpointing.interval_ms.is_some()));
     JobOptions {
         checkpointing,
+        state_backend: inputs.state_backend.resolve(&defaults.state_backend),
         restart_strategy,
         checkpoint_directory: first(&inputs.checkpoint_directory, &defaults.checkpoint_directory),
         savepoint_directory: first(&inputs.savepoint_directory, &defaults.savepoint_directory),
@@ -186,6 +193,8 @@ fn checkpoint_options(settings: [&CheckpointSettings; 3], num_retained: u32) -> 
         retention: pick(settings, |s| s.retention)
             .unwrap_or(ExternalizedCheckpointRetention::NoExternalizedCheckpoints),
         num_retained,
+        incremental: pick(settings, |s| s.incremental).unwrap_or(false),
+        compression: pick(settings, |s| s.compression).unwrap_or_default(),
     }
 }
 

@@ -32,7 +32,7 @@
 use std::collections::BTreeMap;
 
 use streamd_core::state::{Key, State};
-use streamd_state::{KeyedStateBackend, StateId};
+use streamd_state::{KeyedStateBackend, StateError, StateId};
 
 use crate::error::BoxError;
 use crate::record::Collector;
@@ -107,16 +107,25 @@ impl<'a, K: Key> KeyedContext<'a, K> {
 /// The state of every key of a subtask, for the end of the input.
 pub struct AllKeys<'a, K: Key> {
     backend: &'a mut KeyedStateBackend<K>,
+    failure: Option<StateError>,
 }
 
 impl<'a, K: Key> AllKeys<'a, K> {
     pub(crate) fn new(backend: &'a mut KeyedStateBackend<K>) -> Self {
-        Self { backend }
+        Self { backend, failure: None }
     }
 
-    /// Calls `visit` with every key that has a value in this state, in order of key group.
-    pub fn for_each<V: State>(&self, state: &ValueState<V>, mut visit: impl FnMut(&K, &V)) {
-        self.backend.table(state.id()).for_each(&mut visit);
+    /// Calls `visit` with every key that has a value in this state, in order of key group. State on disk that cannot be read
+    /// fails the subtask when the function returns.
+    pub fn for_each<V: State>(&mut self, state: &ValueState<V>, mut visit: impl FnMut(&K, &V)) {
+        if let Err(error) = self.backend.table_mut(state.id()).for_each(&mut visit) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Why not every key was there, if so.
+    pub(crate) fn into_failure(self) -> Option<StateError> {
+        self.failure
     }
 }
 

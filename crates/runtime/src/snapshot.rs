@@ -9,7 +9,7 @@ use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::snapshot::{KeyedStateHandle, SubtaskSnapshot};
 use streamd_core::state::Key;
 use streamd_snapshot::{SnapshotError, SubtaskContext, SubtaskSnapshotWriter};
-use streamd_state::{KeyedStateBackend, restore, write_states};
+use streamd_state::{KeyedStateBackend, StateError, StatePlace, restore, write_states};
 use tokio::runtime::Handle;
 
 use crate::chain::{OpenContext, OperatorIdentity, OperatorSnapshot};
@@ -75,17 +75,35 @@ pub(crate) fn restore_keyed<K: Key>(
     identity: &OperatorIdentity,
     context: &OpenContext,
 ) -> Result<(), TaskError> {
-    if restored.is_empty() {
-        return Ok(());
-    }
     let rows = restore(backend, restored, &context.io).map_err(|error| {
         TaskError::external(
             format_args!("the state of operator `{}` cannot be restored", identity.label),
             &error,
         )
     })?;
-    tracing::info!(operator = %identity.label, subtask = %context.subtask, rows, "restored keyed state");
+    if !restored.is_empty() {
+        tracing::info!(operator = %identity.label, subtask = %context.subtask, rows, "restored keyed state");
+    }
     Ok(())
+}
+
+/// The backend of an operator, of the kind that the job has chosen.
+pub(crate) fn open_backend<K: Key>(
+    identity: &OperatorIdentity,
+    context: &OpenContext,
+) -> Result<KeyedStateBackend<K>, TaskError> {
+    let place = StatePlace {
+        operator: identity.id,
+        subtask: (context.subtask.vertex, context.subtask.index),
+        nonce: context.nonce.clone(),
+    };
+    KeyedStateBackend::open(&context.backend, &place, context.key_groups, context.max_parallelism)
+        .map_err(|error| state_failed(&identity.label, &error))
+}
+
+/// The state of an operator failed: its local database, or the program has none.
+pub(crate) fn state_failed(label: &str, error: &StateError) -> TaskError {
+    TaskError::external(format_args!("the state of operator `{label}` failed"), error)
 }
 
 /// The states of a backend, as the plan describes them.
@@ -94,6 +112,7 @@ pub(crate) fn descriptors<K: Key>(backend: &KeyedStateBackend<K>) -> Vec<StateDe
         name: state.name,
         kind: StateKind::Keyed { key: state.key },
         value: state.value,
+        evolution: state.evolution,
     };
     backend.descriptors().into_iter().map(describe).collect()
 }

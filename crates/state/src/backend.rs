@@ -5,15 +5,20 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
+use streamd_core::barrier::{Barrier, Increment, SnapshotKind};
+use streamd_core::evolution::Evolution;
+use streamd_core::id::CheckpointId;
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::row::{DataType, MAX_TYPE_DEPTH, RowError};
 use streamd_core::state::{Key, State, from_row};
+use streamd_snapshot::{SegmentSink, SnapshotError};
 
 use crate::error::StateError;
-use crate::heap::{FrozenTable, HeapTable, RowVisitor};
-
-/// Tables of fewer shards stay in the second-level cache by themselves: touching their keys first would cost more than it saves.
-const TOUCHED_SHARDS: usize = 16;
+use crate::choice::{SlotBackend, StatePlace, Store};
+use crate::heap::{FrozenIncrement, FrozenTable, RowVisitor};
+#[cfg(feature = "rocksdb")]
+use crate::rocksdb::CachedTable;
+use crate::table::Table;
 
 /// Names a state of a backend, with the type of its values. Valid only with the backend that gave it out.
 pub struct StateId<V> {
@@ -45,6 +50,8 @@ pub struct StateDescriptor {
     pub key: DataType,
     /// The schema of the values.
     pub value: DataType,
+    /// What the types within the value say of their older versions.
+    pub evolution: Evolution,
 }
 
 /// The rows of a state as they were at a barrier.
@@ -54,6 +61,27 @@ pub trait FrozenRows: Send {
 
     /// Calls `visit` with key group, encoded key and encoded value of every row, in order of key group, until it breaks.
     fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()>;
+
+    /// As [`try_for_each_row`](Self::try_for_each_row), letting go of the rows on the way.
+    fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        self.try_for_each_row(visit)
+    }
+
+    /// Writes what has changed since an earlier checkpoint, and refers to the rest there. Nothing where the rows are not kept so.
+    fn write_segments(&mut self, _sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
+        None
+    }
+
+    /// Why not every row was there, if so: rows on disk can fail.
+    fn failure(&self) -> Option<StateError> {
+        None
+    }
+
+    /// The rows as files of a database, if they are in one.
+    #[cfg(feature = "rocksdb")]
+    fn column(&self) -> Option<&crate::rocksdb::FrozenColumn> {
+        None
+    }
 }
 
 impl<K: Key, V: State> FrozenRows for FrozenTable<K, V> {
@@ -63,6 +91,24 @@ impl<K: Key, V: State> FrozenRows for FrozenTable<K, V> {
 
     fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         Self::try_for_each_row(self, visit)
+    }
+
+    fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        Self::drain_rows(self, visit)
+    }
+}
+
+impl<K: Key, V: State> FrozenRows for FrozenIncrement<K, V> {
+    fn rows(&self) -> u64 {
+        Self::rows(self)
+    }
+
+    fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        Self::try_for_each_row(self, visit)
+    }
+
+    fn write_segments(&mut self, sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
+        Some(self.write(sink))
     }
 }
 
@@ -90,11 +136,12 @@ impl fmt::Debug for FrozenState {
     }
 }
 
-/// The keyed states of one operator in one subtask, on the heap. All have the same keys: those of the subtask's key groups.
+/// The keyed states of one operator in one subtask. All have the same keys: those of the subtask's key groups.
 pub struct KeyedStateBackend<K: Key> {
     key_groups: KeyGroupRange,
     max_parallelism: u32,
     states: Vec<Registered<K>>,
+    store: Store,
 }
 
 struct Registered<K> {
@@ -103,12 +150,27 @@ struct Registered<K> {
 }
 
 impl<K: Key> KeyedStateBackend<K> {
-    /// A backend without states, for the keys of these groups out of `max_parallelism`.
+    /// A backend on the heap, without states, for the keys of these groups out of `max_parallelism`.
     pub fn new(key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
+        Self::with_store(Store::Heap, key_groups, max_parallelism)
+    }
+
+    /// A backend of the kind that was chosen, without states. Errors if its local files cannot be made.
+    pub fn open(
+        chosen: &SlotBackend,
+        place: &StatePlace,
+        key_groups: KeyGroupRange,
+        max_parallelism: u32,
+    ) -> Result<Self, StateError> {
+        Ok(Self::with_store(chosen.store(place)?, key_groups, max_parallelism))
+    }
+
+    fn with_store(store: Store, key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
         Self {
             key_groups,
             max_parallelism,
             states: Vec::new(),
+            store,
         }
     }
 
@@ -126,6 +188,7 @@ impl<K: Key> KeyedStateBackend<K> {
             name: name.to_owned(),
             key: K::data_type(),
             value: V::data_type(),
+            evolution: Evolution::of::<V>(),
         };
         let depth = descriptor.key.depth().max(descriptor.value.depth());
         if depth > MAX_TYPE_DEPTH {
@@ -135,7 +198,15 @@ impl<K: Key> KeyedStateBackend<K> {
             });
         }
         let index = self.states.len();
-        let table = HeapTable::<K, V>::new(self.key_groups, self.max_parallelism);
+        let table = match &self.store {
+            Store::Heap => Table::<K, V>::heap(self.key_groups, self.max_parallelism),
+            #[cfg(feature = "rocksdb")]
+            Store::RocksDb { memory, .. } => {
+                let column = crate::rocksdb::column_name(name);
+                let table = CachedTable::new(&column, self.key_groups, self.max_parallelism, memory.clone());
+                Table::RocksDb(Box::new(table))
+            }
+        };
         self.states.push(Registered {
             descriptor,
             table: Box::new(table),
@@ -151,7 +222,7 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Panics
     /// If the id is another backend's.
     #[inline]
-    pub fn table<V: State>(&self, id: StateId<V>) -> &HeapTable<K, V> {
+    pub fn table<V: State>(&self, id: StateId<V>) -> &Table<K, V> {
         let table: &dyn Any = &*self.states[id.index].table;
         table
             .downcast_ref()
@@ -163,20 +234,19 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Panics
     /// If the id is another backend's.
     #[inline]
-    pub fn table_mut<V: State>(&mut self, id: StateId<V>) -> &mut HeapTable<K, V> {
+    pub fn table_mut<V: State>(&mut self, id: StateId<V>) -> &mut Table<K, V> {
         let table: &mut dyn Any = &mut *self.states[id.index].table;
         table
             .downcast_mut()
             .expect("a state id is used with the backend that gave it out")
     }
 
-    /// Prepares the next accesses to a few dozen keys: the cache misses of all of them, in the tables that are too large for
-    /// the cache, happen at once. See [`HeapTable::touch`].
+    /// Prepares the next accesses to a few dozen keys. On the heap the cache misses of all of them, in the tables that are too
+    /// large for the cache, happen at once (see [`HeapTable::touch`](crate::HeapTable::touch)); from RocksDB their rows are fetched together. Call it
+    /// before the state of a key is read or written; errors if the local database fails.
     #[inline]
-    pub fn touch(&self, keys: &[(u64, K)]) {
-        for state in &self.states {
-            state.table.touch(keys);
-        }
+    pub fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
+        self.states.iter_mut().try_for_each(|state| state.table.touch(keys))
     }
 
     /// Prepares an empty state for about this many rows. A hint: unknown names are ignored.
@@ -250,18 +320,87 @@ impl<K: Key> KeyedStateBackend<K> {
 
     /// All states as they are now, in the order of their registration: what is written later does not show in them.
     /// Takes a pointer for each shard of each table.
+    ///
+    /// State in a database is cut, which the writing of it completes; what fails then, the rows tell.
     pub fn freeze(&mut self) -> Vec<FrozenState> {
+        let rows = self.freeze_rows();
+        self.described(rows)
+    }
+
+    /// As [`freeze`](Self::freeze), as this barrier wants it: for an incremental checkpoint, without what its base has. A savepoint
+    /// changes nothing for the checkpoints before and after it.
+    pub fn freeze_at(&mut self, barrier: &Barrier) -> Vec<FrozenState> {
+        let options = &barrier.options;
+        let base = match (options.kind, options.increment) {
+            (SnapshotKind::Savepoint, _) => return self.freeze(),
+            (SnapshotKind::Checkpoint, Increment::Off) => {
+                self.states.iter_mut().for_each(|state| state.table.stop_tracking());
+                return self.freeze();
+            }
+            (SnapshotKind::Checkpoint, Increment::First) => None,
+            (SnapshotKind::Checkpoint, Increment::Since(base)) => Some(base),
+        };
+        let place = options.location.rsplit_once('/').map_or("", |(place, _)| place);
+        let cut = |state: &mut Registered<K>| state.table.freeze_increment((barrier.checkpoint, base), place);
+        let rows: Vec<_> = self.states.iter_mut().filter_map(cut).collect();
+        if rows.len() == self.states.len() {
+            return self.described(rows);
+        }
+        // Tables that track no changes themselves: those of a database.
+        self.freeze()
+    }
+
+    fn described(&self, rows: Vec<Box<dyn FrozenRows>>) -> Vec<FrozenState> {
         let key_groups = self.key_groups;
+        let mut rows = rows.into_iter();
         self.states
-            .iter_mut()
-            .map(|Registered { descriptor, table }| FrozenState {
-                name: descriptor.name.clone(),
-                key: descriptor.key.clone(),
-                value: descriptor.value.clone(),
-                key_groups,
-                rows: table.freeze_rows(),
+            .iter()
+            .filter_map(|Registered { descriptor, .. }| {
+                Some(FrozenState {
+                    name: descriptor.name.clone(),
+                    key: descriptor.key.clone(),
+                    value: descriptor.value.clone(),
+                    key_groups,
+                    rows: rows.next()?,
+                })
             })
             .collect()
+    }
+
+    /// The rows of each state, in the order of their registration.
+    fn freeze_rows(&mut self) -> Vec<Box<dyn FrozenRows>> {
+        #[cfg(feature = "rocksdb")]
+        if let Some(mut columns) = self.columns() {
+            let states = columns.tables.len();
+            return match columns.cut() {
+                Ok(cut) => cut.into_iter().map(|column| frozen(Ok(column))).collect(),
+                Err(error) => (0..states).map(|_| frozen(Err(error.clone()))).collect(),
+            };
+        }
+        self.states.iter_mut().filter_map(|state| state.table.freeze_rows()).collect()
+    }
+
+    /// Adds a row of a restore to the files of a state, where the tables are in a database.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn load_row(&mut self, column: &str, row: (u32, &[u8], &[u8])) -> Result<(), StateError> {
+        match &mut self.store {
+            Store::Heap => Ok(()),
+            Store::RocksDb { instance, .. } => Ok(instance.load(column, row)?),
+        }
+    }
+
+    /// The tables with their database, where they are in one.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn columns(&mut self) -> Option<crate::rocksdb::Columns<'_>> {
+        let Store::RocksDb { instance, .. } = &mut self.store else {
+            return None;
+        };
+        let tables = self.states.iter_mut();
+        let tables = tables.filter_map(|state| Some((state.descriptor.name.clone(), state.table.column()?)));
+        Some(crate::rocksdb::Columns {
+            instance,
+            tables: tables.collect(),
+        })
     }
 
     /// The registered states, in the order of their registration.
@@ -283,6 +422,11 @@ impl<K: Key> fmt::Debug for KeyedStateBackend<K> {
     }
 }
 
+#[cfg(feature = "rocksdb")]
+fn frozen(column: Result<crate::rocksdb::FrozenColumn, crate::rocksdb::DatabaseError>) -> Box<dyn FrozenRows> {
+    Box::new(crate::rocksdb::FrozenDatabase::new(column))
+}
+
 /// What became of an inserted row.
 enum Inserted {
     New,
@@ -291,33 +435,84 @@ enum Inserted {
 
 /// A table whose values have any type.
 trait StateTable<K>: Any + Send {
-    fn touch(&self, keys: &[(u64, K)]);
+    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError>;
     fn reserve(&mut self, rows: u64);
     fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError>;
-    fn freeze_rows(&mut self) -> Box<dyn FrozenRows>;
+    /// Frozen rows of the heap.
+    fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>>;
+    /// Frozen rows of the heap, for a checkpoint that builds upon another.
+    fn freeze_increment(
+        &mut self,
+        checkpoint: (CheckpointId, Option<CheckpointId>),
+        place: &str,
+    ) -> Option<Box<dyn FrozenRows>>;
+    /// Checkpoints build upon no others any more.
+    fn stop_tracking(&mut self);
+    /// The table, if its rows are in a database.
+    #[cfg(feature = "rocksdb")]
+    fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column>;
 }
 
-impl<K: Key, V: State> StateTable<K> for HeapTable<K, V> {
-    fn touch(&self, keys: &[(u64, K)]) {
-        if self.shard_count() >= TOUCHED_SHARDS {
-            keys.iter().for_each(|(hash, key)| Self::touch(self, *hash, key));
-        }
+impl<K: Key, V: State> StateTable<K> for Table<K, V> {
+    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
+        Self::touch(self, keys)
     }
 
     fn reserve(&mut self, rows: u64) {
-        Self::reserve(self, rows);
+        match self {
+            Self::Heap(table) => table.reserve(rows),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => {}
+        }
     }
 
     fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError> {
-        let value = from_row(value)?;
-        Ok(match self.insert(hash, &key, value) {
-            None => Inserted::New,
-            Some(_) => Inserted::Replaced,
-        })
+        let value: V = from_row(value)?;
+        match self {
+            Self::Heap(table) => Ok(match table.insert(hash, &key, value) {
+                None => Inserted::New,
+                Some(_) => Inserted::Replaced,
+            }),
+            // Its rows are loaded by files; that they are values of the state was the question.
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => Ok(Inserted::New),
+        }
     }
 
-    fn freeze_rows(&mut self) -> Box<dyn FrozenRows> {
-        Box::new(self.freeze())
+    fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>> {
+        match self {
+            Self::Heap(table) => Some(Box::new(table.freeze())),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => None,
+        }
+    }
+
+    fn freeze_increment(
+        &mut self,
+        (checkpoint, base): (CheckpointId, Option<CheckpointId>),
+        place: &str,
+    ) -> Option<Box<dyn FrozenRows>> {
+        match self {
+            Self::Heap(table) => Some(Box::new(table.freeze_increment(checkpoint, base, place))),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => None,
+        }
+    }
+
+    fn stop_tracking(&mut self) {
+        match self {
+            Self::Heap(table) => table.stop_tracking(),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => {}
+        }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column> {
+        match self {
+            Self::Heap(_) => None,
+            Self::RocksDb(table) => Some(&mut **table),
+        }
     }
 }
 

@@ -12,15 +12,21 @@
 //!        └────────────────────────────────────────────────────────────────────────────────────▲
 //! ```
 //!
-//! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), [`backend`], [`schema`],
-//! [`write`], [`restore`], [`error`].
+//! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), `rocksdb` (the feature of that name),
+//! [`table`] (either), [`backend`], [`choice`], [`schema`], [`write`], [`restore`], [`error`].
 //!
 //! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
 //! hashing (Fagin et al., 1979).
 
 pub mod heap;
 
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb;
+
+pub mod table;
+
 pub mod backend;
+pub mod choice;
 pub mod schema;
 
 pub mod restore;
@@ -29,7 +35,10 @@ pub mod write;
 pub mod error;
 
 pub use backend::{FrozenRows, FrozenState, KeyedStateBackend, StateDescriptor, StateId};
+pub use choice::{BackendChoice, SlotBackend, StatePlace, check_built};
 pub use error::StateError;
-pub use heap::{EveryRowVisitor, FrozenTable, HeapTable, RowVisitor};
+pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};
 pub use restore::{RestoreError, restore};
+pub use schema::RowPlan;
+pub use table::Table;
 pub use write::write_states;

@@ -14,6 +14,7 @@ use streamd_runtime::error::TaskError;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
 use streamd_runtime::subtask::SubtaskCounters;
+use streamd_state::BackendChoice;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -91,8 +92,12 @@ impl RunningAttempt {
             writers,
         };
         let max_parallelism = deployment.max_parallelism;
+        let directory = around.identity.local_directory.clone();
+        let chosen = BackendChoice::new(deployment.state_backend, deployment.slots.len(), directory);
+        let chosen = chosen.map_err(|error| TaskError::user("the job cannot run", &error))?;
         for (position, SlotDeployment { slot, subtasks }) in deployment.slots.into_iter().enumerate() {
             let mut built = Vec::new();
+            let backend = chosen.slot();
             for SubtaskDeployment {
                 subtask,
                 key_groups,
@@ -111,6 +116,7 @@ impl RunningAttempt {
                         .unwrap_or_else(|| vertex.effective_max_parallelism()),
                     nonce: streamd_snapshot::random_nonce(),
                     state,
+                    backend: backend.clone(),
                     io: around.io.clone(),
                 };
                 let (gate, outputs) = channels.take(subtask);

@@ -55,6 +55,7 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
         job_id: options.job_id,
         worker: options.worker,
         task_manager: options.task_manager,
+        local_directory: options.local_directory,
     };
     let worker = Worker::new(identity, pipeline, Some(data_plane), clock);
     let (received, ()) = tokio::join!(receive, worker.run(WorkerLink { commands, events }));

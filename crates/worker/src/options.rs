@@ -20,6 +20,8 @@ pub struct WorkerOptions {
     pub job_manager: String,
     /// The address that the data plane binds and is reached at (`STREAMD_DATA_HOST`).
     pub data_host: String,
+    /// A directory of its own, which the task manager removes after it (`STREAMD_WORK_DIR`).
+    pub local_directory: PathBuf,
     /// How to reach object stores (the file `STREAMD_STORAGE_FILE`, gone once it is read); `None` to use the environment.
     pub storage: Option<StorageSettings>,
 }
@@ -33,6 +35,7 @@ impl WorkerOptions {
             task_manager: TaskManagerId(required("STREAMD_TASK_MANAGER_ID")?),
             job_manager: required("STREAMD_JOB_MANAGER")?,
             data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
+            local_directory: std::env::var_os("STREAMD_WORK_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
             storage: std::env::var_os("STREAMD_STORAGE_FILE").map(take_storage_settings).transpose()?,
         })
     }

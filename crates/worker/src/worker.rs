@@ -3,6 +3,7 @@
 //! Owns the pipeline and the running attempt. Drained means: the attempt is closed, its threads are joined, its snapshot
 //! writers have ended.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct WorkerIdentity {
     pub worker: WorkerId,
     /// The task manager that started it.
     pub task_manager: TaskManagerId,
+    /// Where the state of running jobs has its local files, if it has any. They go with their attempt.
+    pub local_directory: PathBuf,
 }
 
 /// The link to the job master, whatever carries it.

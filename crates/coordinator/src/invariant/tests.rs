@@ -42,7 +42,10 @@ fn spec() -> JobSpec {
                 tolerable_failed: 0,
                 retention: ExternalizedCheckpointRetention::default(),
                 num_retained: 1,
+                incremental: false,
+                compression: streamd_core::barrier::Compression::None,
             },
+            state_backend: streamd_core::backend::StateBackendOptions::default(),
             restart_strategy: RestartStrategy::None,
             checkpoint_directory: Some("s3://c".to_owned()),
             savepoint_directory: None,
@@ -337,6 +340,7 @@ fn a_restore_of_anything_but_the_latest_is_seen() {
         slots: Vec::new(),
         placement: Vec::new(),
         max_parallelism: Vec::new(),
+        state_backend: streamd_core::backend::StateBackendOptions::default(),
         restored: None,
     };
     Story::new()

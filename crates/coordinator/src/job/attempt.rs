@@ -174,6 +174,7 @@ impl JobMachine {
                 placement: addresses.clone(),
                 max_parallelism: self.spec.max_parallelism.clone(),
                 restored: self.restore.as_ref().map(|point| point.metadata.checkpoint_id),
+                state_backend: self.spec.options.state_backend.clone(),
             };
             self.out.push(Action::Send {
                 worker,

@@ -99,7 +99,10 @@ pub fn spec() -> JobSpec {
                 tolerable_failed: 0,
                 retention: ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
                 num_retained: 1,
+                incremental: false,
+                compression: streamd_core::barrier::Compression::None,
             },
+            state_backend: streamd_core::backend::StateBackendOptions::default(),
             restart_strategy: RestartStrategy::FixedDelay {
                 attempts: 3,
                 delay_ms: 500,

@@ -5,7 +5,7 @@
 use super::*;
 
 /// The parts of both documents: a title, and the beginnings of the keys that belong to it.
-const SECTIONS: [(&str, &[&str]); 8] = [
+const SECTIONS: [(&str, &[&str]); 9] = [
     (
         "Job manager",
         &["jobmanager.", "heartbeat.", "high-availability.", "jobstore."],
@@ -16,6 +16,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
         "Checkpoints and savepoints",
         &["execution.checkpointing.", "execution.state-recovery."],
     ),
+    ("State", &["state."]),
     ("Object storage", &["s3.", "gs.", "azure."]),
     ("Restarts", &["restart-strategy."]),
     ("Directories", &["process.", "env."]),
@@ -137,7 +138,7 @@ This page is written from the table in `crates/core/src/options/keys.rs`.
         "
 ## Keys of Flink that say what is so anyway
 
-`savepoints.state.backend: filesystem` and `state.backend.type: hashmap` (or `state.backend`) are accepted and change nothing.
+`savepoints.state.backend: filesystem` is accepted and changes nothing.
 `savepoints.state.backend: jobmanager` is refused: such savepoints died with the job manager's process.
 ",
     );

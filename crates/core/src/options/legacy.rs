@@ -16,9 +16,9 @@ pub(super) fn verdict(key: &str, value: &str) -> Option<Verdict> {
         ("savepoints.state.backend", "jobmanager") => Some(Verdict::Refused(
             "savepoints in the job manager's memory died with its process: set `state.savepoints.dir`",
         )),
-        ("state.backend.type" | "state.backend", "hashmap" | "filesystem") => Some(Verdict::AlwaysSo),
-        ("state.backend.type" | "state.backend", "rocksdb") => Some(Verdict::Refused(
-            "state lives in memory in this version: remove the line, or write `hashmap`",
+        ("state.backend.rocksdb.memory.managed", "true") => Some(Verdict::AlwaysSo),
+        ("state.backend.rocksdb.memory.managed", _) => Some(Verdict::Refused(
+            "the memory of RocksDB is always bounded: remove the line, and set `state.backend.rocksdb.memory.fixed-per-slot`",
         )),
         _ => PREFIXES
             .iter()

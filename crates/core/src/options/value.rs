@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::backend::StateBackendKind;
+use crate::barrier::Compression;
 use crate::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention};
 
 /// A Rust type that an option can have. Reads texts that the option's [`Kind`](super::Kind) has already accepted.
@@ -96,11 +98,32 @@ impl Setting for PathBuf {
     }
 }
 
+impl Setting for StateBackendKind {
+    fn read(text: Option<&str>) -> Option<Self> {
+        match text? {
+            "hashmap" | "filesystem" => Some(Self::HashMap),
+            "rocksdb" => Some(Self::RocksDb),
+            _ => None,
+        }
+    }
+}
+
 impl Setting for CheckpointingMode {
     fn read(text: Option<&str>) -> Option<Self> {
         match text? {
             "EXACTLY_ONCE" => Some(Self::ExactlyOnce),
             "AT_LEAST_ONCE" => Some(Self::AtLeastOnce),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for Compression {
+    fn read(text: Option<&str>) -> Option<Self> {
+        match text? {
+            "none" | "false" => Some(Self::None),
+            "lz4" | "true" => Some(Self::Lz4),
+            "zstd" => Some(Self::Zstd),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, SubtaskId, WorkerId};
 use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, WorkerCommand, WorkerPlacement};
@@ -151,6 +152,7 @@ impl From<Deployment> for proto::Deploy {
             placement: deployment.placement.into_iter().map(Into::into).collect(),
             max_parallelism: deployment.max_parallelism,
             restored_checkpoint_id: deployment.restored.map_or(0, |checkpoint| checkpoint.0),
+            state_backend: Some(state_backend_to_proto(deployment.state_backend)),
         }
     }
 }
@@ -169,8 +171,39 @@ impl TryFrom<proto::Deploy> for Deployment {
                 0 => None,
                 checkpoint => Some(CheckpointId(checkpoint)),
             },
+            state_backend: match deploy.state_backend {
+                None => StateBackendOptions::default(),
+                Some(backend) => state_backend(backend)?,
+            },
         })
     }
+}
+
+fn state_backend_to_proto(options: StateBackendOptions) -> proto::StateBackend {
+    let kind = match options.kind {
+        StateBackendKind::HashMap => proto::state_backend::Kind::Hashmap,
+        StateBackendKind::RocksDb => proto::state_backend::Kind::Rocksdb,
+    };
+    proto::StateBackend {
+        kind: kind.into(),
+        rocksdb_memory_per_slot: options.rocksdb_memory_per_slot,
+    }
+}
+
+fn state_backend(backend: proto::StateBackend) -> Result<StateBackendOptions, ConvertError> {
+    use proto::state_backend::Kind;
+    let kind = match Kind::try_from(backend.kind) {
+        Ok(Kind::Hashmap) => StateBackendKind::HashMap,
+        Ok(Kind::Rocksdb) => StateBackendKind::RocksDb,
+        Err(_) => {
+            let reason = format!("{} is no state backend", backend.kind);
+            return Err(ConvertError::invalid("StateBackend.kind", reason));
+        }
+    };
+    Ok(StateBackendOptions {
+        kind,
+        rocksdb_memory_per_slot: backend.rocksdb_memory_per_slot,
+    })
 }
 
 impl From<SlotDeployment> for proto::SlotDeployment {

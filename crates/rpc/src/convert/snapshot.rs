@@ -52,9 +52,10 @@ pub(super) fn operators(
 
 impl From<KeyedStateHandle> for proto::KeyedStateHandle {
     fn from(handle: KeyedStateHandle) -> Self {
-        let (format, segments) = match handle.format {
-            KeyedStateFormat::Native { segments } => (Format::Native, segments),
-            KeyedStateFormat::Parquet => (Format::Parquet, Vec::new()),
+        let (format, segments, files) = match handle.format {
+            KeyedStateFormat::Native { segments } => (Format::Native, segments, Vec::new()),
+            KeyedStateFormat::Parquet => (Format::Parquet, Vec::new(), Vec::new()),
+            KeyedStateFormat::RocksDb { files } => (Format::Rocksdb, Vec::new(), files),
         };
         Self {
             state: handle.state,
@@ -67,6 +68,7 @@ impl From<KeyedStateHandle> for proto::KeyedStateHandle {
             objects: handle.objects.into_iter().map(Into::into).collect(),
             rows: handle.rows,
             bytes: handle.bytes,
+            files,
         }
     }
 }
@@ -75,7 +77,7 @@ impl TryFrom<proto::KeyedStateHandle> for KeyedStateHandle {
     type Error = ConvertError;
 
     fn try_from(handle: proto::KeyedStateHandle) -> Result<Self, ConvertError> {
-        let format = keyed_format(handle.format, handle.segments)?;
+        let format = keyed_format(handle.format, handle.segments, handle.files)?;
         Ok(Self {
             state: text(handle.state, "KeyedStateHandle.state")?,
             key: schema(&handle.key_type, "KeyedStateHandle.key_type")?,
@@ -93,7 +95,11 @@ impl TryFrom<proto::KeyedStateHandle> for KeyedStateHandle {
     }
 }
 
-fn keyed_format(number: i32, segments: Vec<proto::NativeSegment>) -> Result<KeyedStateFormat, ConvertError> {
+fn keyed_format(
+    number: i32,
+    segments: Vec<proto::NativeSegment>,
+    files: Vec<String>,
+) -> Result<KeyedStateFormat, ConvertError> {
     const FIELD: &str = "KeyedStateHandle.format";
     match Format::try_from(number) {
         Ok(Format::Native) => Ok(KeyedStateFormat::Native {
@@ -104,6 +110,7 @@ fn keyed_format(number: i32, segments: Vec<proto::NativeSegment>) -> Result<Keye
             "KeyedStateHandle.segments",
             "a Parquet file has no native segments",
         )),
+        Ok(Format::Rocksdb) => Ok(KeyedStateFormat::RocksDb { files }),
         Ok(Format::Unspecified) => Err(ConvertError::Missing { field: FIELD }),
         Err(_) => Err(ConvertError::invalid(
             FIELD,

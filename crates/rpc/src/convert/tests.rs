@@ -105,6 +105,7 @@ fn deployment() -> Deployment {
             subtasks: vec![subtask()],
         }],
         max_parallelism: vec![128, 256],
+        state_backend: streamd_core::backend::StateBackendOptions::default(),
         restored: Some(CheckpointId(4)),
     }
 }
@@ -126,7 +127,8 @@ fn commands() -> Vec<WorkerCommand> {
     vec![
         WorkerCommand::Deploy(Box::new(deployment())),
         WorkerCommand::Deploy(Box::new(Deployment {
-            restored: None,
+            state_backend: streamd_core::backend::StateBackendOptions::default(),
+        restored: None,
             ..deployment()
         })),
         WorkerCommand::TriggerCheckpoint {

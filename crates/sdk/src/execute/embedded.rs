@@ -7,7 +7,7 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::WorkerId;
 use streamd_core::time::{Clock, SystemClock};
 use streamd_jobmanager::embedded::{InProcessWorkers, JobResult, WorkerConnection, random_job_id, run_job};
-use streamd_jobmanager::{JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
+use streamd_jobmanager::{Dropping, JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
 use streamd_runtime::pipeline::Pipeline;
 use streamd_worker::worker::{Worker, WorkerIdentity, WorkerLink};
 
@@ -37,7 +37,8 @@ pub(crate) fn embedded(mut pipeline: Pipeline) -> Result<JobExecutionResult> {
         job_id,
         graph,
         restore: None,
-        allow_non_restored_state: false,
+        dropping: Dropping::Nothing,
+        max_parallelism: None,
         options,
         first_worker: WorkerId(1),
     };
@@ -90,6 +91,7 @@ fn launcher(
                 job_id,
                 worker,
                 task_manager,
+                local_directory: std::env::temp_dir(),
             },
             pipeline,
             None,

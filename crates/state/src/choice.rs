@@ -1,0 +1,126 @@
+//! Which backend the state of a job is in, and what the backends of one process share.
+
+use std::path::PathBuf;
+
+use streamd_core::backend::{StateBackendKind, StateBackendOptions};
+use streamd_core::id::OperatorId;
+
+use crate::error::StateError;
+#[cfg(feature = "rocksdb")]
+use crate::rocksdb::{SharedMemory, SlotMemory};
+
+/// The backend of a job, in one worker. Made once for an attempt.
+#[derive(Debug, Clone, Default)]
+pub struct BackendChoice {
+    options: StateBackendOptions,
+    /// Where local files go.
+    directory: PathBuf,
+    #[cfg(feature = "rocksdb")]
+    rocksdb: Option<SharedMemory>,
+}
+
+/// The backend of a job, in one slot.
+#[derive(Debug, Clone, Default)]
+pub struct SlotBackend {
+    choice: BackendChoice,
+    #[cfg(feature = "rocksdb")]
+    memory: Option<SlotMemory>,
+}
+
+/// Whose state it is: the names that the local files of an operator go by.
+#[derive(Debug, Clone)]
+pub struct StatePlace {
+    /// The operator.
+    pub operator: OperatorId,
+    /// The vertex and the index of the subtask.
+    pub subtask: (u32, u32),
+    /// A random name of this execution.
+    pub nonce: String,
+}
+
+impl BackendChoice {
+    /// The choice for a worker of this many slots, which keeps local files in a directory of its own.
+    ///
+    /// Errors if the application was built without the backend.
+    pub fn new(options: StateBackendOptions, slots: usize, directory: PathBuf) -> Result<Self, StateError> {
+        check_built(options.kind)?;
+        #[cfg(not(feature = "rocksdb"))]
+        let _only_with_rocksdb = slots;
+        Ok(Self {
+            #[cfg(feature = "rocksdb")]
+            rocksdb: (options.kind == StateBackendKind::RocksDb)
+                .then(|| SharedMemory::new(options.rocksdb_memory_per_slot, slots)),
+            options,
+            directory,
+        })
+    }
+
+    /// What was chosen.
+    pub fn options(&self) -> &StateBackendOptions {
+        &self.options
+    }
+
+    /// The backend in one more slot.
+    pub fn slot(&self) -> SlotBackend {
+        SlotBackend {
+            #[cfg(feature = "rocksdb")]
+            memory: self.rocksdb.as_ref().map(SharedMemory::slot),
+            choice: self.clone(),
+        }
+    }
+}
+
+impl SlotBackend {
+    /// What was chosen.
+    pub fn options(&self) -> &StateBackendOptions {
+        &self.choice.options
+    }
+
+    /// Where the state of an operator lives.
+    pub(crate) fn store(&self, place: &StatePlace) -> Result<Store, StateError> {
+        match self.choice.options.kind {
+            StateBackendKind::HashMap => Ok(Store::Heap),
+            #[cfg(feature = "rocksdb")]
+            StateBackendKind::RocksDb => {
+                let (Some(shared), Some(memory)) = (&self.choice.rocksdb, &self.memory) else {
+                    return Err(not_built(StateBackendKind::RocksDb));
+                };
+                let (vertex, index) = place.subtask;
+                let name = format!("{}-{vertex}-{index}-{}", place.operator, place.nonce);
+                let directory = self.choice.directory.join("streamd-rocksdb").join(name);
+                let instance = crate::rocksdb::Instance::new(directory, shared.clone())?;
+                Ok(Store::RocksDb {
+                    instance: Box::new(instance),
+                    memory: memory.clone(),
+                })
+            }
+            #[cfg(not(feature = "rocksdb"))]
+            StateBackendKind::RocksDb => {
+                let _only_with_rocksdb = (place, &self.choice.directory);
+                Err(not_built(StateBackendKind::RocksDb))
+            }
+        }
+    }
+}
+
+/// Where the tables of an operator live.
+pub(crate) enum Store {
+    Heap,
+    #[cfg(feature = "rocksdb")]
+    RocksDb {
+        instance: Box<crate::rocksdb::Instance>,
+        memory: SlotMemory,
+    },
+}
+
+/// Whether this program has the backend.
+pub fn check_built(kind: StateBackendKind) -> Result<(), StateError> {
+    match kind {
+        StateBackendKind::RocksDb if !cfg!(feature = "rocksdb") => Err(not_built(kind)),
+        StateBackendKind::HashMap | StateBackendKind::RocksDb => Ok(()),
+    }
+}
+
+fn not_built(kind: StateBackendKind) -> StateError {
+    StateError::NotBuilt { backend: kind.name() }
+}

@@ -1,0 +1,221 @@
+//! A backend whose tables are in a database: its cut, and its restore.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::snapshot::KeyedStateHandle;
+use streamd_core::state::{Key, State};
+use streamd_snapshot::{SnapshotError, layout};
+use tokio::runtime::Handle;
+
+use super::cut::{Cut, FrozenColumn};
+use super::database::{Database, DatabaseError};
+use super::log::RowLog;
+use super::memory::SharedMemory;
+use super::open::{Instance, OpenError, is_one_database, visit_rows};
+use super::table::CachedTable;
+use crate::backend::FrozenRows;
+use crate::error::StateError;
+use crate::heap::RowVisitor;
+use crate::restore::RestoreError;
+
+/// The memory for reading the files of a database on behalf of another backend.
+const READING_MEMORY: u64 = 32 << 20;
+
+/// The column family of a state.
+pub fn column_name(state: &str) -> String {
+    format!("state-{}", layout::sanitize(state))
+}
+
+/// A table without its types, as its backend handles it.
+pub trait Column {
+    /// The rows that the database does not have yet, which count as written.
+    fn take_dirty(&mut self) -> (String, RowLog);
+
+    /// The state in a cut that was just taken.
+    fn frozen(&self, cut: Arc<Cut>) -> FrozenColumn;
+
+    /// The database that holds the rows, and how many these are.
+    fn attach(&mut self, database: Arc<Database>, rows: u64);
+
+    /// Whether it has a database.
+    fn is_attached(&self) -> bool;
+}
+
+impl<K: Key, V: State> Column for CachedTable<K, V> {
+    fn take_dirty(&mut self) -> (String, RowLog) {
+        Self::take_dirty(self)
+    }
+
+    fn frozen(&self, cut: Arc<Cut>) -> FrozenColumn {
+        Self::frozen(self, cut)
+    }
+
+    fn attach(&mut self, database: Arc<Database>, rows: u64) {
+        Self::attach(self, database, rows);
+    }
+
+    fn is_attached(&self) -> bool {
+        Self::is_attached(self)
+    }
+}
+
+/// The tables of a backend, by name, with their database.
+pub(crate) struct Columns<'a> {
+    pub(crate) instance: &'a mut Instance,
+    pub(crate) tables: Vec<(String, &'a mut dyn Column)>,
+}
+
+/// The parts of a state that is to be restored.
+pub(crate) struct StateParts<'a> {
+    pub(crate) state: &'a str,
+    /// The handles, and whether their rows stay as they are.
+    pub(crate) handles: Vec<(&'a KeyedStateHandle, bool)>,
+}
+
+impl Columns<'_> {
+    fn names(&self) -> Vec<String> {
+        self.tables.iter().map(|(state, _)| column_name(state)).collect()
+    }
+
+    /// Opens an empty database, if none is open.
+    pub(crate) fn open(&mut self) -> Result<Arc<Database>, DatabaseError> {
+        let names = self.names();
+        let database = self.instance.database(&names)?;
+        for (_, table) in &mut self.tables {
+            if !table.is_attached() {
+                table.attach(Arc::clone(&database), 0);
+            }
+        }
+        Ok(database)
+    }
+
+    /// Cuts all tables here.
+    pub(crate) fn cut(&mut self) -> Result<Vec<FrozenColumn>, DatabaseError> {
+        let database = self.open()?;
+        let logs = self.tables.iter_mut().map(|(_, table)| table.take_dirty()).collect();
+        let cut = database.cut(logs);
+        Ok(self.tables.iter().map(|(_, table)| table.frozen(Arc::clone(&cut))).collect())
+    }
+
+    /// Opens the files of a checkpoint as they are, if they are one database of these very key groups. Returns the number of rows.
+    pub(crate) fn take_over(
+        &mut self,
+        parts: &[StateParts<'_>],
+        key_groups: KeyGroupRange,
+        io: &Handle,
+    ) -> Result<Option<u64>, RestoreError> {
+        let all: Vec<(&KeyedStateHandle, bool)> = parts.iter().flat_map(|part| part.handles.clone()).collect();
+        let handles: Vec<&KeyedStateHandle> = all.iter().map(|(handle, _)| *handle).collect();
+        if !all.iter().all(|(_, unchanged)| *unchanged) || !is_one_database(&handles, key_groups) {
+            return Ok(None);
+        }
+        let names = self.names();
+        let database = self.instance.open_files(&handles, &names, io)?;
+        let mut total = 0;
+        for (state, table) in &mut self.tables {
+            let of_state = handles.iter().filter(|handle| handle.state == *state);
+            let rows = of_state.map(|handle| handle.rows).sum();
+            table.attach(Arc::clone(&database), rows);
+            total += rows;
+        }
+        Ok(Some(total))
+    }
+
+    /// Makes the loaded rows readable.
+    pub(crate) fn finish_loads(&mut self) -> Result<(), DatabaseError> {
+        let names = self.names();
+        let database = self.instance.database(&names)?;
+        for (state, table) in &mut self.tables {
+            let rows = self.instance.finish_load(&column_name(state))?;
+            table.attach(Arc::clone(&database), rows);
+        }
+        Ok(())
+    }
+}
+
+/// Calls `visit` with the rows of a handle in the files of a database, on behalf of any backend.
+pub(crate) fn read_column(
+    handle: &KeyedStateHandle,
+    range: KeyGroupRange,
+    io: &Handle,
+    visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError>,
+) -> Result<u64, RestoreError> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory: PathBuf = std::env::temp_dir().join(format!("streamd-read-{}-{number}", std::process::id()));
+    let memory = SharedMemory::new(READING_MEMORY, 1);
+    let (mut rows, mut refused) = (0, None);
+    visit_rows(handle, range, (directory, &memory), io, &mut |group, key, value| {
+        match visit(group, key, value) {
+            Ok(()) => rows += 1,
+            Err(error) => refused = Some(error),
+        }
+        refused.is_none()
+    })?;
+    refused.map_or(Ok(rows), |error| Err(error.into()))
+}
+
+/// A state in a cut, or why there is none.
+pub(crate) struct FrozenDatabase {
+    column: Result<FrozenColumn, DatabaseError>,
+    failure: Mutex<Option<DatabaseError>>,
+}
+
+impl FrozenDatabase {
+    pub(crate) fn new(column: Result<FrozenColumn, DatabaseError>) -> Self {
+        let failure = Mutex::new(column.as_ref().err().cloned());
+        Self { column, failure }
+    }
+}
+
+impl FrozenRows for FrozenDatabase {
+    fn rows(&self) -> u64 {
+        self.column.as_ref().map_or(0, FrozenColumn::rows)
+    }
+
+    fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        let Ok(column) = &self.column else {
+            return ControlFlow::Break(());
+        };
+        let mut flow = ControlFlow::Continue(());
+        let walked = column.for_each_row(&mut |group, key, value| {
+            flow = visit(group, key, value);
+            flow.is_continue()
+        });
+        match walked {
+            Ok(()) => flow,
+            Err(error) => {
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn failure(&self) -> Option<StateError> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone().map(StateError::from)
+    }
+
+    fn column(&self) -> Option<&FrozenColumn> {
+        self.column.as_ref().ok()
+    }
+}
+
+impl From<OpenError> for RestoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Database(error) => Self::State(error.into()),
+            OpenError::Snapshot(error) => Self::Snapshot(error),
+        }
+    }
+}
+
+impl From<DatabaseError> for RestoreError {
+    fn from(error: DatabaseError) -> Self {
+        Self::State(error.into())
+    }
+}

@@ -1,0 +1,365 @@
+//! One database: the states of one operator in one subtask.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions, WriteBatch, WriteOptions};
+use streamd_core::id::CheckpointId;
+use streamd_core::snapshot::ObjectHandle;
+
+use super::cut::Cut;
+use super::log::RowLog;
+use super::memory::SharedMemory;
+
+/// Checkpoints whose files are remembered as possible bases of later ones. The base is the newest complete one; those under way
+/// at the same time are few.
+const REMEMBERED_CHECKPOINTS: usize = 16;
+
+/// Why a database failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseError {
+    /// RocksDB said so.
+    #[error("cannot {operation} the database in `{}`: {message}", directory.display())]
+    RocksDb {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// Where the database is.
+        directory: PathBuf,
+        /// What it said.
+        message: String,
+    },
+    /// The local file system said so.
+    #[error("cannot {operation} `{}`: {message}", path.display())]
+    Disk {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What it said.
+        message: String,
+    },
+    /// A write was lost earlier, so that what is there is not the state.
+    #[error("the database in `{}` has lost a write: {reason}", directory.display())]
+    Lost {
+        /// Where the database is.
+        directory: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A directory that goes with its owner.
+#[derive(Debug)]
+pub struct OwnedDirectory(PathBuf);
+
+impl OwnedDirectory {
+    /// Makes the directory, with those above it.
+    pub fn create(path: PathBuf) -> Result<Self, DatabaseError> {
+        fs::create_dir_all(&path).map_err(|error| disk("create", &path, &error))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for OwnedDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %self.0.display(), %error, "a directory of local state cannot be removed");
+        }
+        if let Some(shared) = self.0.parent() {
+            // Its last user takes it along; before, it is not empty.
+            let _not_the_last = fs::remove_dir(shared);
+        }
+    }
+}
+
+/// The database of one operator in one subtask. Written by one thread; cuts of it are taken and read by others.
+pub struct Database {
+    // Closed before its directory is removed: fields are dropped in order.
+    db: DB,
+    columns: Vec<String>,
+    memory: SharedMemory,
+    writes: WriteOptions,
+    /// The cut whose rows are not written yet. Whatever is written below comes after them.
+    pending: Mutex<Option<Pending>>,
+    /// Whether there is one: looked at for every batch.
+    is_pending: AtomicBool,
+    /// Why what is there is not the state any more.
+    lost: OnceLock<String>,
+    /// By checkpoint, the object of each file that this database had in it.
+    uploaded: Mutex<BTreeMap<CheckpointId, Arc<BTreeMap<String, ObjectHandle>>>>,
+    next_cut: AtomicU64,
+    directory: Arc<OwnedDirectory>,
+}
+
+/// Rows of a barrier that are still to be written.
+struct Pending {
+    cut: Arc<Cut>,
+    logs: Vec<(String, RowLog)>,
+}
+
+impl Database {
+    /// Opens what is in `<directory>/db`, or makes an empty database there, with these states.
+    pub fn open(
+        directory: Arc<OwnedDirectory>,
+        columns: Vec<String>,
+        memory: SharedMemory,
+    ) -> Result<Self, DatabaseError> {
+        let place = database_path(directory.path());
+        let options = memory.database_options();
+        let failed = |error| rocks("open", &place, error);
+        let mut names = columns.clone();
+        if place.join("CURRENT").exists() {
+            let there = DB::list_cf(&options, &place).map_err(failed)?;
+            names.extend(there.into_iter().filter(|name| !columns.contains(name)));
+        }
+        let db = DB::open_cf_descriptors(&options, &place, descriptors(&names, &memory)).map_err(failed)?;
+        let mut writes = WriteOptions::default();
+        // What is here is thrown away after a failure: the last checkpoint is what lasts.
+        writes.disable_wal(true);
+        Ok(Self {
+            db,
+            columns,
+            memory,
+            writes,
+            pending: Mutex::new(None),
+            is_pending: AtomicBool::new(false),
+            lost: OnceLock::new(),
+            uploaded: Mutex::default(),
+            next_cut: AtomicU64::new(0),
+            directory,
+        })
+    }
+
+    /// The directory that everything of this database is in.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn memory(&self) -> &SharedMemory {
+        &self.memory
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Whether the rows of a cut are still to be written, so that nothing may be evicted.
+    #[inline]
+    pub fn is_cut_pending(&self) -> bool {
+        self.is_pending.load(Ordering::Acquire)
+    }
+
+    /// Calls `visit` for each of these keys, in order, with its value if it has one.
+    pub(super) fn get_all<'k>(
+        &self,
+        column: &str,
+        keys: impl Iterator<Item = &'k [u8]>,
+        mut visit: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), DatabaseError> {
+        self.check()?;
+        let column = self.column(column)?;
+        for (position, found) in self.db.batched_multi_get_cf(column, keys, false).into_iter().enumerate() {
+            let found = found.map_err(|error| self.failed("read", error))?;
+            visit(position, found.as_deref());
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with every key and value of a state, in order of key, until it returns false.
+    pub(super) fn for_each(
+        &self,
+        column: &str,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), DatabaseError> {
+        self.check()?;
+        visit_column(&self.db, self.column(column)?, ReadOptions::default(), visit)
+            .map_err(|error| self.failed("read", error))
+    }
+
+    /// Writes rows at once, behind those of a cut that waits.
+    pub(super) fn write(&self, column: &str, log: &RowLog) -> Result<(), DatabaseError> {
+        self.settle()?;
+        self.write_log(column, log)
+    }
+
+    /// Adds files of sorted rows to a state.
+    pub(super) fn ingest(&self, column: &str, files: Vec<PathBuf>) -> Result<(), DatabaseError> {
+        let mut options = rocksdb::IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        let column = self.column(column)?;
+        let done = self.db.ingest_external_file_cf_opts(column, &options, files);
+        done.map_err(|error| self.failed("add files to", error))
+    }
+
+    /// Cuts here: `logs` are the rows that are not below yet. They are written, and the files linked, by whoever first calls
+    /// [`settle`](Self::settle); until then nothing else is written.
+    pub(super) fn cut(self: &Arc<Self>, logs: Vec<(String, RowLog)>) -> Arc<Cut> {
+        // An earlier cut comes first. Its error is the database's, which the next access tells.
+        let _told_later = self.settle();
+        let number = self.next_cut.fetch_add(1, Ordering::Relaxed);
+        let cut = Arc::new(Cut::new(Arc::clone(self), self.directory().join(format!("cut-{number}"))));
+        *self.pending() = Some(Pending {
+            cut: Arc::clone(&cut),
+            logs,
+        });
+        self.is_pending.store(true, Ordering::Release);
+        cut
+    }
+
+    /// Writes the rows of the cut that waits, if one does, and links its files. May take as long as writing a few buffers.
+    pub fn settle(&self) -> Result<(), DatabaseError> {
+        if !self.is_cut_pending() {
+            return self.check();
+        }
+        let mut pending = self.pending();
+        if let Some(Pending { cut, logs }) = pending.take() {
+            let written = logs.iter().try_for_each(|(column, log)| self.write_log(column, log));
+            if let Err(error) = &written {
+                // The rows are nowhere else: from here on nothing that is read can be trusted.
+                let _first_reason_stays = self.lost.set(error.to_string());
+            }
+            cut.settled(written.and_then(|()| self.link_files(cut.directory())));
+            self.is_pending.store(false, Ordering::Release);
+        }
+        drop(pending);
+        self.check()
+    }
+
+    /// Gives up the cut that waits, if one does: nobody will read on.
+    pub(super) fn abandon(&self) {
+        let mut pending = self.pending();
+        if let Some(Pending { cut, .. }) = pending.take() {
+            cut.settled(Err(DatabaseError::Lost {
+                directory: self.directory().to_owned(),
+                reason: "it was closed before its cut was written".to_owned(),
+            }));
+        }
+        self.is_pending.store(false, Ordering::Release);
+    }
+
+    /// Remembers which objects hold files that were in a checkpoint.
+    pub(super) fn remember(&self, checkpoint: CheckpointId, files: impl IntoIterator<Item = (String, ObjectHandle)>) {
+        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = uploaded.entry(checkpoint).or_default();
+        Arc::make_mut(known).extend(files);
+        while uploaded.len() > REMEMBERED_CHECKPOINTS {
+            uploaded.pop_first();
+        }
+    }
+
+    /// The objects of the files that were in a checkpoint; earlier ones are forgotten.
+    pub(super) fn uploaded(&self, checkpoint: CheckpointId) -> Option<Arc<BTreeMap<String, ObjectHandle>>> {
+        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = uploaded.split_off(&checkpoint);
+        *uploaded = later;
+        uploaded.get(&checkpoint).cloned()
+    }
+
+    fn write_log(&self, column: &str, log: &RowLog) -> Result<(), DatabaseError> {
+        self.check()?;
+        if log.is_empty() {
+            return Ok(());
+        }
+        let handle = self.column(column)?;
+        let write = |batch: WriteBatch| self.db.write_opt(batch, &self.writes);
+        log.batches(handle, write).map_err(|error| self.failed("write", error))
+    }
+
+    /// Hard links to the files as they are now. Writes what is in memory into files first.
+    fn link_files(&self, directory: &Path) -> Result<(), DatabaseError> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(|error| self.failed("cut", error))?;
+        checkpoint.create_checkpoint(directory).map_err(|error| self.failed("cut", error))
+    }
+
+    fn check(&self) -> Result<(), DatabaseError> {
+        match self.lost.get() {
+            None => Ok(()),
+            Some(reason) => Err(DatabaseError::Lost {
+                directory: self.directory().to_owned(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Option<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn column(&self, name: &str) -> Result<&ColumnFamily, DatabaseError> {
+        self.db.cf_handle(name).ok_or_else(|| DatabaseError::Lost {
+            directory: self.directory().to_owned(),
+            reason: format!("it has no column family `{name}`"),
+        })
+    }
+
+    fn failed(&self, operation: &'static str, error: rocksdb::Error) -> DatabaseError {
+        rocks(operation, self.directory(), error)
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// Where the files of a database are within its directory.
+pub(super) fn database_path(directory: &Path) -> PathBuf {
+    directory.join("db")
+}
+
+/// The column families, with RocksDB's own, which is always there.
+pub(super) fn descriptors(names: &[String], memory: &SharedMemory) -> Vec<ColumnFamilyDescriptor> {
+    let default = std::iter::once(ColumnFamilyDescriptor::new("default", Options::default()));
+    let named = names.iter().filter(|name| *name != "default");
+    default.chain(named.map(|name| ColumnFamilyDescriptor::new(name, memory.column_options()))).collect()
+}
+
+/// Every row that the options let through, in order of key.
+pub(super) fn visit_column(
+    db: &DB,
+    column: &ColumnFamily,
+    mut options: ReadOptions,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+) -> Result<(), rocksdb::Error> {
+    // A walk over everything must not push out what records need.
+    options.fill_cache(false);
+    options.set_readahead_size(1 << 20);
+    let mut rows = db.raw_iterator_cf_opt(column, options);
+    rows.seek_to_first();
+    while let Some((key, value)) = rows.item() {
+        if !visit(key, value) {
+            return Ok(());
+        }
+        rows.next();
+    }
+    rows.status()
+}
+
+pub(super) fn rocks(operation: &'static str, directory: &Path, error: rocksdb::Error) -> DatabaseError {
+    DatabaseError::RocksDb {
+        operation,
+        directory: directory.to_owned(),
+        message: error.into_string(),
+    }
+}
+
+pub(super) fn disk(operation: &'static str, path: &Path, error: &io::Error) -> DatabaseError {
+    DatabaseError::Disk {
+        operation,
+        path: path.to_owned(),
+        message: error.to_string(),
+    }
+}

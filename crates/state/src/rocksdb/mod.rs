@@ -1,0 +1,39 @@
+//! State larger than memory: one RocksDB for each operator of a slot, behind a working set of decoded values.
+//!
+//! ```text
+//!   touch(keys of a batch) ─▶ working set: K ─▶ V, decoded, in bounded memory
+//!                               │ misses: one multi-get      ▲
+//!                               ▼                            │ evicted and dirty: one write batch
+//!                             RocksDB: a column family for each state, key = key group (2 bytes, BE) ++ encoded key
+//!                               │ barrier: dirty values, then a checkpoint by hard links
+//!                               ▼
+//!                             cut ──▶ new files only, or rows in order of key group ──▶ snapshot crate
+//! ```
+//!
+//! All databases of a worker share one block cache and one budget of write buffers; all working sets of a slot share one
+//! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored.
+//!
+//! Reading order: [`memory`], [`log`] (rows on their way down), [`database`], [`cut`], [`table`], [`open`],
+//! [`column`] (what a backend makes of them).
+
+pub mod memory;
+
+pub mod log;
+
+pub mod database;
+
+pub mod cut;
+
+pub mod table;
+
+pub mod open;
+
+pub mod column;
+
+pub(crate) use column::{Columns, FrozenDatabase, StateParts, read_column};
+pub use column::{Column, column_name};
+pub use cut::{Cut, FrozenColumn};
+pub use database::{Database, DatabaseError};
+pub use memory::{SharedMemory, SlotMemory};
+pub use open::{Instance, visit_rows};
+pub use table::{CachedTable, TableError};
