@@ -41,3 +41,31 @@ need_python_modules() {
     fi
     "$environment/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
 }
+
+# need_object_stores: the servers that the tests of object storage start, under ~/.cache/streamd/servers and in the environment of
+# need_python_modules, which goes before. MinIO takes minutes to build, and
+# is had with STREAMD_TEST_MINIO=1 only.
+need_object_stores() {
+    local servers="${XDG_CACHE_HOME:-$HOME/.cache}/streamd/servers"
+    mkdir -p "$servers"
+    if ! "$STREAMD_PYTHON" -c "import moto.server, moto.s3.responses" >/dev/null 2>&1; then
+        echo "installing moto from PyPI, to test S3" >&2
+        "$STREAMD_PYTHON" -m pip install --quiet --disable-pip-version-check 'moto[server]' >&2
+    fi
+    need_command npm npm
+    if [ ! -d "$servers/azurite/node_modules/azurite" ]; then
+        echo "installing azurite from npm, to test Azure's storage" >&2
+        npm install --prefix "$servers/azurite" --no-audit --no-fund --silent azurite@3.37.0 >&2
+    fi
+    need_command javac default-jdk-headless
+    need_command mvn maven
+    if [ ! -d "$servers/hdfs/jars" ]; then
+        echo "installing hadoop-client-minicluster from Maven Central, to test HDFS" >&2
+        mvn -q -B -f tests/servers/hdfs/pom.xml dependency:copy-dependencies -DoutputDirectory="$servers/hdfs/jars.partial" >&2
+        mv "$servers/hdfs/jars.partial" "$servers/hdfs/jars"
+    fi
+    if [ "${STREAMD_TEST_MINIO:-0}" = 1 ] && [ ! -x "$servers/bin/minio" ]; then
+        echo "building MinIO from its Go module, to test S3" >&2
+        GOBIN="$servers/bin" go install -trimpath -ldflags "-s -w" github.com/minio/minio@latest >&2
+    fi
+}

@@ -42,7 +42,9 @@ pub(super) fn open(root: &Root, settings: &StorageSettings) -> Result<Arc<dyn Ob
     let named = settings
         .variables("AZURE_")
         .find(|(name, _)| matches!(*name, "AZURE_STORAGE_ENDPOINT" | "AZURE_ENDPOINT"));
-    let mut endpoint = settings.get(keys::AZURE_ENDPOINT).or(named.map(|(_, url)| url.to_owned()));
+    let mut endpoint = settings
+        .get(keys::AZURE_ENDPOINT)
+        .or(named.map(|(_, url)| url.to_owned()));
     let container = match root.authority.split_once('@') {
         None => root.authority.as_ref(),
         Some((container, host)) => {

@@ -40,11 +40,22 @@ pub(super) fn store_of(root: &Root) -> Result<Arc<dyn ObjectStore>, StoreError> 
     }
     let settings = clients
         .settings
-        .get_or_insert_with(|| Arc::new(StorageSettings::of(&Default::default(), std::env::vars_os().filter_map(text))))
+        .get_or_insert_with(|| {
+            Arc::new(StorageSettings::of(
+                &Default::default(),
+                std::env::vars_os().filter_map(text),
+            ))
+        })
         .clone();
     let store = open(root, &settings)?;
     clients.by_root.insert(root.clone(), store.clone());
     Ok(store)
+}
+
+/// Has the locations of a store use this client.
+#[cfg(test)]
+pub(super) fn insert(root: &Root, store: Arc<dyn ObjectStore>) {
+    lock().get_or_insert_default().by_root.insert(root.clone(), store);
 }
 
 fn lock() -> MutexGuard<'static, Option<Clients>> {

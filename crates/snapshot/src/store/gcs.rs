@@ -32,11 +32,15 @@ pub(super) fn open(root: &Root, settings: &StorageSettings) -> Result<Arc<dyn Ob
         }
     }
     let has_credentials = key_file.is_some()
-        || settings.variables("GOOGLE_").any(|(name, _)| CHAIN_VARIABLES.contains(&name));
+        || settings
+            .variables("GOOGLE_")
+            .any(|(name, _)| CHAIN_VARIABLES.contains(&name));
     if let Some(file) = key_file {
         builder = builder.with_service_account_path(file.to_string_lossy());
     }
-    let named = settings.variables("GOOGLE_").find(|(name, _)| *name == "GOOGLE_BASE_URL");
+    let named = settings
+        .variables("GOOGLE_")
+        .find(|(name, _)| *name == "GOOGLE_BASE_URL");
     let endpoint = settings.get(keys::GS_ROOT_URL).or(named.map(|(_, url)| url.to_owned()));
     if let Some(endpoint) = &endpoint {
         builder = builder.with_base_url(endpoint);

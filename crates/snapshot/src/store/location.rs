@@ -262,9 +262,13 @@ impl Location {
 /// are part of their protocols.
 fn is_gone_as_a_whole(error: &(dyn std::error::Error + 'static)) -> bool {
     let text = error.to_string();
-    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]
-        .iter()
-        .any(|words| text.contains(words))
+    [
+        "NoSuchBucket",
+        "ContainerNotFound",
+        "The specified bucket does not exist",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 impl fmt::Display for Location {

@@ -28,7 +28,12 @@ const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
 
 /// The client of a bucket.
 pub(super) fn open(root: &Root, settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let variable = |wanted: &str| settings.variables("AWS_").find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    let variable = |wanted: &str| {
+        settings
+            .variables("AWS_")
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value)
+    };
     let own_key = own_key(root, settings)?;
     let mut builder = AmazonS3Builder::new();
     for (name, value) in settings.variables("AWS_") {
@@ -39,7 +44,10 @@ pub(super) fn open(root: &Root, settings: &StorageSettings) -> Result<Arc<dyn Ob
             builder = builder.with_config(key, value);
         }
     }
-    let named = ENDPOINT_VARIABLES.iter().find_map(|name| variable(name)).map(str::to_owned);
+    let named = ENDPOINT_VARIABLES
+        .iter()
+        .find_map(|name| variable(name))
+        .map(str::to_owned);
     let endpoint = settings.get(keys::S3_ENDPOINT).or(named);
     if let Some((id, secret)) = &own_key {
         builder = builder.with_access_key_id(id).with_secret_access_key(secret);
@@ -53,7 +61,11 @@ pub(super) fn open(root: &Root, settings: &StorageSettings) -> Result<Arc<dyn Ob
     }
     let in_path = settings.get(keys::S3_PATH_STYLE_ACCESS).unwrap_or(endpoint.is_some());
     if let Some(endpoint) = &endpoint {
-        let url = if in_path { endpoint.clone() } else { of_bucket(endpoint, &root.authority) };
+        let url = if in_path {
+            endpoint.clone()
+        } else {
+            of_bucket(endpoint, &root.authority)
+        };
         builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, url);
     }
     let built = builder

@@ -70,9 +70,16 @@ mod tests {
     fn a_profile_is_read_from_both_files_and_others_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let (config, credentials) = (folder.path().join("config"), folder.path().join("credentials"));
-        std::fs::write(&config, "[default]\nregion = us-east-2\n[profile etl]\n# ours\nregion = eu-west-1\n").unwrap();
-        std::fs::write(&credentials, "[etl]\naws_access_key_id=AK\naws_secret_access_key = S=\n[default]\naws_access_key_id=NO\n")
-            .unwrap();
+        std::fs::write(
+            &config,
+            "[default]\nregion = us-east-2\n[profile etl]\n# ours\nregion = eu-west-1\n",
+        )
+        .unwrap();
+        std::fs::write(
+            &credentials,
+            "[etl]\naws_access_key_id=AK\naws_secret_access_key = S=\n[default]\naws_access_key_id=NO\n",
+        )
+        .unwrap();
         let (config, credentials) = (config.to_str().unwrap(), credentials.to_str().unwrap());
         let variable = |name: &str| match name {
             "AWS_PROFILE" => Some("etl"),
@@ -80,10 +87,20 @@ mod tests {
             "AWS_SHARED_CREDENTIALS_FILE" => Some(credentials),
             _other => None,
         };
-        let expected = [("aws_access_key_id", "AK"), ("aws_secret_access_key", "S="), ("region", "eu-west-1")];
+        let expected = [
+            ("aws_access_key_id", "AK"),
+            ("aws_secret_access_key", "S="),
+            ("region", "eu-west-1"),
+        ];
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(read(variable), Some(Profile(expected.into())));
-        let nobody = |name: &str| if name == "AWS_PROFILE" { Some("nobody") } else { variable(name) };
+        let nobody = |name: &str| {
+            if name == "AWS_PROFILE" {
+                Some("nobody")
+            } else {
+                variable(name)
+            }
+        };
         assert_eq!(read(nobody), None);
     }
 }

@@ -96,7 +96,8 @@ pub(super) fn parse(uri: &str) -> Result<(Root, Path), StoreError> {
     let scheme = scheme.to_ascii_lowercase();
     let names_container = matches!(scheme.as_str(), "abfs" | "abfss" | "wasb" | "wasbs");
     let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') && !(names_container && authority.matches('@').count() == 1 && !authority.contains(':')) {
+    if authority.contains('@') && !(names_container && authority.matches('@').count() == 1 && !authority.contains(':'))
+    {
         return Err(invalid("it holds a user name or a password"));
     }
     if rest.contains(['?', '#']) {
@@ -135,8 +136,11 @@ fn authority_of(scheme: Scheme, names_container: bool, authority: &str) -> Resul
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let is_name = |text: &str| !text.is_empty() && text.chars().all(plain);
     if names_container {
-        let named = authority.split_once('@').filter(|(container, host)| is_name(container) && is_name(host));
-        let (container, host) = named.ok_or("it is not of the form `abfss://container@account.dfs.core.windows.net/path`")?;
+        let named = authority
+            .split_once('@')
+            .filter(|(container, host)| is_name(container) && is_name(host));
+        let (container, host) =
+            named.ok_or("it is not of the form `abfss://container@account.dfs.core.windows.net/path`")?;
         return Ok(format!("{container}@{}", host.replacen(".blob.", ".dfs.", 1)));
     }
     let name = match authority.split_once(':') {
@@ -298,7 +302,15 @@ mod tests {
         let error = parse("ftp://host/x").unwrap_err();
         assert!(matches!(&error, StoreError::UnknownScheme { scheme, .. } if scheme == "ftp"));
         assert!(error.to_string().contains("`s3`"), "{error}");
-        for bad in ["s3:///x", "s3://", "s3://a:1/x", "s3://a b/x", "hdfs://h:port/x", "abfss://account.dfs/x", "gs://ü/x"] {
+        for bad in [
+            "s3:///x",
+            "s3://",
+            "s3://a:1/x",
+            "s3://a b/x",
+            "hdfs://h:port/x",
+            "abfss://account.dfs/x",
+            "gs://ü/x",
+        ] {
             assert!(matches!(parse(bad), Err(StoreError::InvalidUri { .. })), "{bad}");
         }
     }

@@ -1,0 +1,27 @@
+//! moto, an S3 server in Python (PyPI `moto[server]`): light, with conditional writes and multipart uploads.
+
+use std::process::Command;
+
+use crate::http;
+use crate::server::{Server, required};
+
+/// The name of the bucket that it begins with.
+pub const BUCKET: &str = "snapshots";
+
+/// Starts it, with an empty bucket.
+pub fn start() -> Server {
+    let python = match std::env::var_os("STREAMD_PYTHON") {
+        Some(python) => python.into(),
+        None => required("python/bin/python"),
+    };
+    let server = Server::start("the S3 server moto", |port, directory| {
+        let mut command = Command::new(python);
+        command
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
+            .current_dir(directory);
+        command
+    });
+    let made = http::request(server.address(), "PUT", &format!("/{BUCKET}"), &[], b"").expect("moto answers");
+    assert_eq!(made.status, 200, "the bucket could not be made: {}", server.log());
+    server
+}
