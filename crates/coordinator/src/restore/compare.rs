@@ -233,7 +233,7 @@ fn old_kind<'a>(metadata: &'a SnapshotMetadata, operator: OperatorId, state: &st
 }
 
 /// Whether an operator takes over a state of this name.
-pub(super) fn claims(operator: &Operator, state: &str) -> bool {
+pub(crate) fn claims(operator: &Operator, state: &str) -> bool {
     claim_of(operator, state).is_some() || is_internal(state)
 }
 

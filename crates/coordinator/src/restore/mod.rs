@@ -12,6 +12,7 @@ mod assign;
 
 pub use assign::{StateAssignment, absolute, assign};
 pub use check::{Dropping, RestorePlan, check, check_dropping};
+pub(crate) use compare::claims;
 pub use compare::{Comparison, Finding, Verdict, compare};
 
 #[cfg(test)]

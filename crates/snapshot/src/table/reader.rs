@@ -291,19 +291,33 @@ fn failed(uri: &str, source: ParquetError) -> SnapshotError {
     }
 }
 
-/// The schema without annotations, which are no part of a column's type.
+/// The schema without annotations, and without the names that lists and maps have within: they are no part of a column's type,
+/// and every writer has its own.
 fn bare(schema: &Schema) -> Vec<ArrowField> {
-    schema.fields().iter().map(|field| bare_field(field)).collect()
+    schema.fields().iter().map(|field| bare_field(field.name(), field)).collect()
 }
 
-fn bare_field(field: &ArrowField) -> ArrowField {
+fn bare_field(name: &str, field: &ArrowField) -> ArrowField {
     let data_type = match field.data_type() {
-        Arrow::List(item) => Arrow::List(Arc::new(bare_field(item))),
-        Arrow::Map(entries, sorted) => Arrow::Map(Arc::new(bare_field(entries)), *sorted),
-        Arrow::Struct(fields) => Arrow::Struct(fields.iter().map(|field| bare_field(field)).collect()),
+        Arrow::List(item) => Arrow::List(Arc::new(bare_field("item", item))),
+        Arrow::Map(entries, _sorted) => Arrow::Map(Arc::new(bare_entries(entries)), false),
+        Arrow::Struct(fields) => {
+            Arrow::Struct(fields.iter().map(|field| bare_field(field.name(), field)).collect())
+        }
         plain => plain.clone(),
     };
-    ArrowField::new(field.name(), data_type, field.is_nullable())
+    ArrowField::new(name, data_type, field.is_nullable())
+}
+
+fn bare_entries(entries: &ArrowField) -> ArrowField {
+    let data_type = match entries.data_type() {
+        Arrow::Struct(fields) => {
+            let names = ["keys", "values"].iter().zip(fields);
+            Arrow::Struct(names.map(|(name, field)| bare_field(name, field)).collect())
+        }
+        other => other.clone(),
+    };
+    ArrowField::new("entries", data_type, entries.is_nullable())
 }
 
 /// A part of a file that stands for the whole while one row group is read.
