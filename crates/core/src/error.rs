@@ -129,7 +129,6 @@ codes! {
     StorageSchemeNotBuilt = 511, Usage, "the program was built without this kind of store";
     InsecureStorageEndpoint = 512, Denied, "the endpoint of the store is not encrypted";
     InvalidStorageSettings = 513, Usage, "the settings of the store do not fit together";
-    StorageClaimed = 514, Conflict, "the folder belongs to another cluster";
     SnapshotInUse = 515, Conflict, "the snapshot is in use";
     StateNotFound = 516, NotFound, "the snapshot holds no such state or key";
     InvalidStateValue = 517, Usage, "a key or value does not fit the state";

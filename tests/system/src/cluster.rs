@@ -1,6 +1,7 @@
 //! A cluster of a job manager and task managers, each a process.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -106,6 +107,8 @@ impl ClusterBuilder {
             yaml.push_str(&format!("{key}: {value}\n"));
         }
         fs::write(file, yaml).expect("a new file");
+        // It may hold a secret, and is refused then if everybody can read it.
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("a file of our own");
     }
 }
 

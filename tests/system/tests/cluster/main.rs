@@ -11,6 +11,7 @@ mod failures;
 mod isolation;
 mod latency;
 mod logs;
+mod object_storage;
 mod main_job;
 mod open_format;
 mod operations;
