@@ -33,4 +33,6 @@ pub mod embedded;
 
 pub use options::{JobDefaults, JobManagerOptions, JobOptionsInputs, ResolveJobOptions, job_options};
 pub use server::{JobManager, RunningJobManager};
+pub use streamd_coordinator::restore::Dropping;
+
 pub use spec::{JobRequest, job_spec, read_restore_point};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use streamd_coordinator::event::{JobOptions, JobSpec, RestorePoint};
-use streamd_coordinator::restore::check;
+use streamd_coordinator::restore::{Dropping, check_dropping};
 use streamd_coordinator::validate::validate;
 use streamd_core::error::CodedError;
 use streamd_core::graph::{JobGraph, JobVertex};
@@ -19,8 +19,10 @@ pub struct JobRequest {
     pub graph: JobGraph,
     /// What it starts from.
     pub restore: Option<RestorePoint>,
-    /// Whether state that no operator claims is dropped.
-    pub allow_non_restored_state: bool,
+    /// What becomes of state that no operator claims.
+    pub dropping: Dropping,
+    /// The number of key groups of vertices whose code sets none; `None`: by their parallelism, or the snapshot's.
+    pub max_parallelism: Option<u32>,
     /// Its settings. The checkpoint directory is the cluster's; the job's own folder in it is made here.
     pub options: JobOptions,
     /// The first number that its workers may have.
@@ -29,11 +31,11 @@ pub struct JobRequest {
 
 /// Checks a job. Returns it ready to start, and what the user should know about it.
 pub fn job_spec(request: JobRequest) -> Result<(JobSpec, Vec<String>), CodedError> {
-    let graph = &request.graph;
-    let mut warnings = validate(graph)?;
+    let graph = with_max_parallelism(&request.graph, request.max_parallelism);
+    let mut warnings = validate(&graph)?;
     let max_parallelism = match &request.restore {
         Some(restore) => {
-            let plan = check(graph, &restore.metadata, request.allow_non_restored_state)?;
+            let plan = check_dropping(&graph, &restore.metadata, &request.dropping)?;
             warnings.extend(plan.warnings);
             plan.max_parallelism
         }
@@ -49,7 +51,7 @@ pub fn job_spec(request: JobRequest) -> Result<(JobSpec, Vec<String>), CodedErro
     }
     let spec = JobSpec {
         job_id: request.job_id,
-        fingerprint: graph.fingerprint(),
+        fingerprint: request.graph.fingerprint(),
         graph: Arc::new(request.graph),
         max_parallelism,
         restore: request.restore,
@@ -57,6 +59,15 @@ pub fn job_spec(request: JobRequest) -> Result<(JobSpec, Vec<String>), CodedErro
         first_worker: request.first_worker,
     };
     Ok((spec, warnings))
+}
+
+/// The graph as the configuration completes it. Only for checks: what workers build is the graph of the code.
+pub(crate) fn with_max_parallelism(graph: &JobGraph, max_parallelism: Option<u32>) -> JobGraph {
+    let mut graph = graph.clone();
+    for vertex in &mut graph.vertices {
+        vertex.max_parallelism = vertex.max_parallelism.or(max_parallelism);
+    }
+    graph
 }
 
 /// Reads the snapshot that a job is to start from, and checks that all of its objects are there.

@@ -83,6 +83,12 @@ impl Dispatcher for FakeDispatcher {
         let plan = Bytes::from(vec![b' '; limits::PLAN_BYTES]);
         Ok(Response::new(DescribeApplicationResponse { plan }))
     }
+    async fn check_snapshot(
+        &self,
+        _: Request<CheckSnapshotRequest>,
+    ) -> Result<Response<CheckSnapshotResponse>, Status> {
+        Err(to_status(&no_such_job()))
+    }
     async fn get_job(&self, _: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         Err(to_status(&no_such_job()))
     }
@@ -124,6 +130,15 @@ impl Dispatcher for FakeDispatcher {
         &self,
         _: Request<WaitOperationRequest>,
     ) -> Result<Response<WaitOperationResponse>, Status> {
+        unused()
+    }
+    async fn get_operation(&self, _: Request<GetOperationRequest>) -> Result<Response<GetOperationResponse>, Status> {
+        unused()
+    }
+    async fn list_operations(
+        &self,
+        _: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
         unused()
     }
     async fn dispose_savepoint(

@@ -10,8 +10,8 @@ use streamd_core::options::parse_duration;
 use crate::failure::Failure;
 
 use crate::command::{
-    CancelCommand, ClusterCommand, CompletionsCommand, InfoCommand, ListCommand, LogsCommand, ManCommand, RunCommand,
-    SavepointCommand, StatusCommand, StopCommand,
+    CancelCommand, CheckpointCommand, ClusterCommand, CompletionsCommand, FsckCommand, InfoCommand, ListCommand, LogsCommand, ManCommand, RunCommand,
+    SavepointCommand, StateCommand, StatusCommand, StopCommand,
 };
 
 const EXIT_CODES: &str = "\
@@ -68,7 +68,7 @@ pub struct GlobalArguments {
     /// How results are printed
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", global = true)]
     pub output: OutputFormat,
-    /// Give up waiting after this time, like `10s`; what was started goes on
+    /// Give up after this time, like `10s`. A savepoint is then given up too, everything else that was started goes on
     #[arg(long, value_name = "DURATION", value_parser = duration, global = true)]
     pub timeout: Option<Duration>,
 }
@@ -92,6 +92,9 @@ pub enum Command {
     Savepoint(SavepointCommand),
     Cancel(CancelCommand),
     Stop(StopCommand),
+    Checkpoint(CheckpointCommand),
+    State(StateCommand),
+    Fsck(FsckCommand),
     Logs(LogsCommand),
     Cluster(ClusterCommand),
     Completions(CompletionsCommand),
@@ -104,6 +107,9 @@ pub struct OperationArguments {
     /// An id for this request, 32 hexadecimal digits: repeating it does not do it twice
     #[arg(long, value_name = "ID", value_parser = operation_id)]
     pub request_id: Option<OperationId>,
+    /// Return once it has begun; `streamctl savepoint status` tells what becomes of it
+    #[arg(long)]
+    pub detached: bool,
 }
 
 /// Parses a job id; for clap.
@@ -124,12 +130,14 @@ pub fn no_job(verb: &str) -> Failure {
 
 const LIST_THEM: &str = "list the jobs with `streamctl list -a`";
 
-fn operation_id(text: &str) -> Result<OperationId, String> {
+/// Parses the id of an operation; for clap.
+pub fn operation_id(text: &str) -> Result<OperationId, String> {
     text.parse()
         .map_err(|error: streamd_core::id::ParseIdError| error.to_string())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration that is not zero; for clap.
+pub fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "expected a duration with its unit, like `10s` or `5 min`".to_owned())

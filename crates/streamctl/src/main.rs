@@ -6,6 +6,8 @@
 //! ```text
 //!   arguments ──▶ command::<verb> ──▶ session ──gRPC──▶ job manager
 //!                      │
+//!                      ├──▶ offline ──▶ snapshots in the object store (checkpoint, state, fsck: no cluster needed)
+//!                      │
 //!                      └──▶ output (stdout: results) and failure (stderr: `error:`, `hint:`; exit code)
 //! ```
 //!
@@ -16,6 +18,7 @@ mod command;
 mod dispatch;
 
 mod configuration;
+mod offline;
 mod session;
 
 mod application;
@@ -25,6 +28,7 @@ mod operation;
 mod failure;
 mod interrupt;
 mod output;
+mod progress;
 mod text;
 
 fn main() -> std::process::ExitCode {

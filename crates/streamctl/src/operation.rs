@@ -1,4 +1,7 @@
 //! Savepoints and what follows them: started once, then asked after until they have ended.
+//!
+//! The id of an operation is chosen here and told first, so that whatever happens to this process or its connection, the
+//! outcome can be asked for from elsewhere: exit code 8 is left for an answer that cannot be had at all.
 
 use std::time::Duration;
 
@@ -9,12 +12,25 @@ use streamd_rpc::proto::wait_operation_response::Outcome;
 use streamd_rpc::proto::{OperationCompleted, OperationKind, StartOperationRequest, WaitOperationRequest};
 use streamd_rpc::status::from_proto;
 
+use crate::arguments::OperationArguments;
 use crate::failure::Failure;
-use crate::session::Session;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::progress::{Progress, REFRESH};
+use crate::session::{Session, shown};
 
 /// How long one call waits at the job manager before it is made anew: shorter than the time after which proxies cut a
 /// silent connection.
 const WAIT: Duration = Duration::from_secs(20);
+
+/// What the coordinator may take beyond the time of the operation until its answer is here.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// How often a lost job manager is called again, and with what pauses: one that is restarted is back by then.
+const RECONNECTS: u32 = 20;
+
+/// See [`RECONNECTS`].
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// A savepoint that the user wants.
 pub struct Operation {
@@ -24,45 +40,127 @@ pub struct Operation {
     pub kind: OperationKind,
     /// The URI of the folder it goes to; `None`: the configured one.
     pub target: Option<String>,
-    /// Chosen by the user to be able to repeat the request.
-    pub request_id: Option<OperationId>,
+    /// How it is asked for.
+    pub arguments: OperationArguments,
+}
+
+/// What the command has to tell.
+pub enum Ran {
+    /// The operation has ended as it should.
+    Completed(OperationCompleted),
+    /// It is begun, and the user does not wait.
+    Detached,
 }
 
 impl Operation {
-    /// Starts the operation and waits until it has ended, or for as long as the user wants.
-    pub async fn run(self, client: &DispatcherClient, session: &Session) -> Result<OperationCompleted, Failure> {
-        let operation_id = self
+    /// Starts the operation and waits until it has ended, unless the user leaves. Tells its id first.
+    pub async fn run(
+        self,
+        client: &DispatcherClient,
+        session: &Session,
+        output: &mut Output,
+    ) -> Result<(String, Ran), Failure> {
+        let id = self
+            .arguments
             .request_id
             .unwrap_or_else(|| OperationId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
+        let id = id.to_string();
+        output.note(&format!(
+            "Operation {id}: follow it with `streamctl savepoint status {id}`"
+        ));
+        let timeout = session.timeout();
         let request = StartOperationRequest {
             job_id: self.job_id.to_string(),
-            operation_id: operation_id.to_string(),
+            operation_id: id.clone(),
             kind: self.kind.into(),
             target_directory: self.target.unwrap_or_default(),
+            timeout_ms: timeout.map_or(0, millis),
         };
-        let operation_id = client.start_operation(request).await?.operation_id;
-        let waited = session
-            .within(
-                &format!("the savepoint of job `{}` is not complete", self.job_id),
-                async { wait(client, self.job_id, &operation_id).await.map_err(Failure::from) },
-            )
-            .await;
-        waited.map_err(|failure| outcome_of(failure, self.job_id))
+        let mut interrupt = Interrupt::listen()?;
+        tokio::select! {
+            started = start(client, request) => started.map_err(|error| outcome_of(error, &id))?,
+            () = interrupt.pressed() => return Err(left(&id, output)),
+        }
+        if self.arguments.detached {
+            return Ok((id, Ran::Detached));
+        }
+        let patience = timeout.map(|timeout| timeout.saturating_add(GRACE));
+        let completed = follow(client, &id, patience, (&mut interrupt, output)).await?;
+        Ok((id, Ran::Completed(completed)))
     }
 }
 
-async fn wait(client: &DispatcherClient, job_id: JobId, operation_id: &str) -> Result<OperationCompleted, CodedError> {
+/// Waits for the end of an operation, whoever began it, and tells how far it is. Ctrl-C leaves it.
+pub async fn follow(
+    client: &DispatcherClient,
+    id: &str,
+    patience: Option<Duration>,
+    (interrupt, output): (&mut Interrupt, &mut Output),
+) -> Result<OperationCompleted, Failure> {
+    let mut progress = Progress::new(output.format());
+    let ended = {
+        let waiting = wait(client, id, &mut progress);
+        tokio::select! {
+            ended = waiting => Some(ended),
+            () = interrupt.pressed() => None,
+            () = elapsed(patience) => {
+                let waited = patience.map(shown).unwrap_or_default();
+                Some(Err(CodedError::new(
+                    ErrorCode::DeadlineExceeded,
+                    format!("operation `{id}` has not ended within {waited}"),
+                )))
+            }
+        }
+    };
+    progress.clear();
+    match ended {
+        Some(ended) => ended.map_err(|error| outcome_of(error, id)),
+        None => Err(left(id, output)),
+    }
+}
+
+async fn elapsed(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Begins the operation. The request may be repeated: its id makes it one.
+async fn start(client: &DispatcherClient, request: StartOperationRequest) -> Result<(), CodedError> {
+    match client.start_operation(request.clone()).await {
+        Err(error) if is_lost(&error) => client.start_operation(request).await.map(drop),
+        other => other.map(drop),
+    }
+}
+
+async fn wait(client: &DispatcherClient, id: &str, progress: &mut Progress) -> Result<OperationCompleted, CodedError> {
+    let mut reconnects = 0;
     loop {
+        let timeout = if progress.is_shown() { REFRESH } else { WAIT };
         let request = WaitOperationRequest {
-            job_id: job_id.to_string(),
-            operation_id: operation_id.to_owned(),
-            timeout_ms: u64::try_from(WAIT.as_millis()).expect("a constant of seconds"),
+            job_id: String::new(),
+            operation_id: id.to_owned(),
+            timeout_ms: millis(timeout),
         };
-        match client.wait_operation(request).await?.outcome {
+        let outcome = match client.wait_operation(request).await {
+            Ok(answer) => answer.outcome,
+            Err(error) if is_lost(&error) && reconnects < RECONNECTS => {
+                reconnects += 1;
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        reconnects = 0;
+        match outcome {
             Some(Outcome::Completed(completed)) => return Ok(completed),
             Some(Outcome::Failed(error)) => return Err(from_proto(&error)),
-            // The server has waited; where it has not, a pause keeps this loop from spinning.
-            Some(Outcome::InProgress(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Some(Outcome::InProgress(now)) => {
+                progress.operation(&now);
+                // The server has waited; where it has not, a pause keeps this loop from spinning.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             None => {
                 let message = "the job manager's answer lacks the outcome of the operation";
                 return Err(CodedError::new(ErrorCode::ProtocolMismatch, message)
@@ -72,22 +170,36 @@ async fn wait(client: &DispatcherClient, job_id: JobId, operation_id: &str) -> R
     }
 }
 
-/// Once an operation is started, a lost connection says nothing about what became of it.
-fn outcome_of(failure: Failure, job_id: JobId) -> Failure {
-    match failure {
-        Failure::Error(error) if error.code == ErrorCode::JobManagerUnreachable => Failure::Error(
-            CodedError::new(
-                ErrorCode::OutcomeUnknown,
-                format!(
-                    "it is not known what became of the savepoint of job `{job_id}`: {}",
-                    error.message
-                ),
-            )
-            .with_hint("look with `streamctl list -a`, and into the savepoint directory"),
-        ),
-        Failure::Error(error) if error.code == ErrorCode::DeadlineExceeded => {
-            Failure::Error(error.with_hint("the savepoint goes on; give more time with --timeout, or leave it out"))
-        }
-        other @ (Failure::Error(_) | Failure::Interrupted | Failure::ReaderGone) => other,
+fn is_lost(error: &CodedError) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::JobManagerUnreachable | ErrorCode::ClusterShuttingDown
+    )
+}
+
+fn millis(duration: Duration) -> u64 {
+    // 0 would mean that no time is named.
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn left(id: &str, output: &mut Output) -> Failure {
+    output.note(&format!(
+        "Interrupted: operation {id} goes on. To see what becomes of it: streamctl savepoint status --wait {id}"
+    ));
+    Failure::Interrupted
+}
+
+/// Once an operation may have begun, a lost connection says nothing about what became of it. The job manager does.
+fn outcome_of(error: CodedError, id: &str) -> Failure {
+    let hint = format!("ask with `streamctl savepoint status {id}`, now or after the job manager was restarted");
+    if is_lost(&error) {
+        let message = format!("it is not known what became of operation `{id}`: {}", error.message);
+        return CodedError::new(ErrorCode::OutcomeUnknown, message)
+            .with_hint(hint)
+            .into();
+    }
+    match error.code {
+        ErrorCode::DeadlineExceeded => error.with_hint(hint).into(),
+        _ => error.into(),
     }
 }

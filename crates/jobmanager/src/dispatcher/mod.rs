@@ -7,13 +7,15 @@
 //! ```
 
 mod artifact;
+mod compatibility;
 mod logs;
 mod operation;
 mod registry;
+mod resume;
 mod submission;
 
 pub(crate) use artifact::artifact_error;
 pub(crate) use logs::stream_logs;
-pub(crate) use operation::{operation_request, wait_operation};
+pub(crate) use operation::{KnownOperation, OPERATIONS_KEPT, parse_operation_id};
 pub(crate) use registry::{RegistryHandle, RegistryOptions};
 pub(crate) use submission::{Dispatcher, DispatcherOptions};

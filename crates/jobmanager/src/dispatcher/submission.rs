@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use streamd_coordinator::event::{JobOptions, RestorePoint};
+use streamd_coordinator::job::RestoredFrom;
 use streamd_coordinator::lifecycle::JobState;
+use streamd_coordinator::restore::Dropping;
 use streamd_coordinator::validate::validate;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::graph::JobGraph;
+use streamd_core::graph::{ClaimMode, JobGraph};
 use streamd_core::id::{JobId, WorkerId};
-use streamd_core::time::Clock;
-use streamd_rpc::proto::{Application, SubmitJobRequest};
-use streamd_snapshot::ArtifactStore;
+use streamd_core::time::{Clock, WallTime};
+use streamd_rpc::proto::{self, Application, SubmitJobRequest};
+use streamd_snapshot::{ArtifactStore, OperationCatalogue};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -41,6 +44,8 @@ pub(crate) struct Submitted {
     pub(crate) job_id: JobId,
     pub(crate) job_name: String,
     pub(crate) warnings: Vec<String>,
+    /// What it starts from.
+    pub(crate) restored_from: Option<RestoredFrom>,
 }
 
 /// Describes applications and starts jobs. Cheap to clone.
@@ -48,7 +53,10 @@ pub(crate) struct Submitted {
 pub(crate) struct Dispatcher {
     pub(crate) options: Arc<DispatcherOptions>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// When this job manager started: operations that were begun before are an earlier one's.
+    pub(crate) started_at: WallTime,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) catalogue: OperationCatalogue,
     pub(crate) registry: RegistryHandle,
     pub(crate) resource_manager: ResourceManagerHandle,
     pub(crate) effects: Effects,
@@ -106,23 +114,33 @@ impl Dispatcher {
     async fn start(
         &self,
         job_id: JobId,
-        request: SubmitJobRequest,
+        submission: SubmitJobRequest,
         first_worker: WorkerId,
     ) -> Result<Submitted, CodedError> {
-        let application = request.application.unwrap_or_default();
+        let application = submission.application.clone().unwrap_or_default();
         let program = self.program(application).await?;
         let graph = parse_plan(&program, &self.resource_manager.describe(program.clone()).await?)?;
-        let inputs = (self.options.resolve)(&program.configuration, &graph)?;
-        let restore = match request.savepoint_path.as_str() {
-            "" => None,
-            path => Some(read_restore_point(path).await?),
+        let mut inputs = (self.options.resolve)(&program.configuration, &graph)?;
+        let named = named_claim_mode(&submission);
+        inputs.claim_mode = named.or(inputs.claim_mode);
+        let defaults = &self.options.job_defaults;
+        let options = job_options(&graph, &inputs, defaults, self.options.leader_epoch);
+        let restore = match self.restore_path(&submission, &options).await? {
+            None => None,
+            Some(path) => Some(read_restore_point(&path).await?),
         };
-        let options = job_options(&graph, &inputs, &self.options.job_defaults, self.options.leader_epoch);
+        match (&restore, options.claim_mode) {
+            (Some(point), ClaimMode::Claim) => self.check_unused(&point.uri).await?,
+            (None, ClaimMode::Claim) if named.is_some() => return Err(nothing_to_claim()),
+            (Some(_) | None, ClaimMode::NoClaim | ClaimMode::Claim) => {}
+        }
+        let restored_from = restore.as_ref().map(restored_from);
         let (spec, mut warnings) = job_spec(JobRequest {
             job_id,
+            max_parallelism: inputs.max_parallelism.or(defaults.max_parallelism),
             graph,
             restore,
-            allow_non_restored_state: request.allow_non_restored_state,
+            dropping: dropping(submission.allow_non_restored_state, &submission.drop_states),
             options,
             first_worker,
         })?;
@@ -136,7 +154,51 @@ impl Dispatcher {
             job_id,
             job_name,
             warnings,
+            restored_from,
         })
+    }
+
+    /// The snapshot that the job is to start from, as it was named.
+    async fn restore_path(
+        &self,
+        submission: &SubmitJobRequest,
+        options: &JobOptions,
+    ) -> Result<Option<String>, CodedError> {
+        match (submission.savepoint_path.as_str(), submission.resume_job.as_str()) {
+            ("", "") => Ok(None),
+            (path, "") => Ok(Some(path.to_owned())),
+            ("", job) => {
+                let folders = [
+                    &options.checkpoint_directory,
+                    &self.options.job_defaults.checkpoint_directory,
+                ];
+                let folders = folders.into_iter().flatten().cloned().collect();
+                self.latest_snapshot(job, folders).await.map(Some)
+            }
+            (_path, _job) => Err(CodedError::new(
+                ErrorCode::InvalidArgument,
+                "the submission names both a snapshot and a job to resume",
+            )
+            .with_hint("give either -s PATH or --resume NAME")),
+        }
+    }
+
+    /// Errors if a job that is not over may still read what lies at the place.
+    pub(crate) async fn check_unused(&self, uri: &str) -> Result<(), CodedError> {
+        for job in self.registry.list().await? {
+            if job.status().borrow().is_over() {
+                continue;
+            }
+            let details = job.details().await?;
+            let restored = details.restored_from.map(|restored| restored.uri);
+            let latest = details.checkpoints.last_completed.map(|completed| completed.uri);
+            if restored.into_iter().chain(latest).any(|used| used == uri) {
+                let message = format!("snapshot `{uri}` is in use by job `{}`", job.job_id());
+                return Err(CodedError::new(ErrorCode::SnapshotInUse, message)
+                    .with_hint("wait for the job's next checkpoint, or until the job has ended"));
+            }
+        }
+        Ok(())
     }
 
     fn environment(&self, program: Program) -> JobEnvironment {
@@ -150,7 +212,7 @@ impl Dispatcher {
     }
 
     /// How an application is started. Errors if its bytes are not here.
-    async fn program(&self, application: Application) -> Result<Program, CodedError> {
+    pub(super) async fn program(&self, application: Application) -> Result<Program, CodedError> {
         let parallelism = match application.parallelism {
             0 => match application.configuration.get(PARALLELISM_KEY) {
                 Some(text) => parse_parallelism(text)?,
@@ -183,6 +245,39 @@ impl Dispatcher {
         Ok((needed > total).then(|| {
             format!("the job needs {needed} slots, the cluster has {total}: it waits until task managers bring more")
         }))
+    }
+}
+
+fn restored_from(point: &RestorePoint) -> RestoredFrom {
+    RestoredFrom {
+        id: point.metadata.checkpoint_id,
+        uri: point.uri.clone(),
+        kind: point.metadata.kind,
+    }
+}
+
+fn named_claim_mode(submission: &SubmitJobRequest) -> Option<ClaimMode> {
+    match submission.claim_mode() {
+        proto::ClaimMode::Unspecified => None,
+        proto::ClaimMode::NoClaim => Some(ClaimMode::NoClaim),
+        proto::ClaimMode::Claim => Some(ClaimMode::Claim),
+    }
+}
+
+fn nothing_to_claim() -> CodedError {
+    CodedError::new(
+        ErrorCode::ClaimRefused,
+        "there is no snapshot to claim: the job starts afresh",
+    )
+    .with_hint("name the snapshot with -s PATH, or leave the claim mode out")
+}
+
+/// What a request allows to be dropped.
+pub(super) fn dropping(everything: bool, named: &[String]) -> Dropping {
+    match (everything, named) {
+        (true, _) => Dropping::Everything,
+        (false, []) => Dropping::Nothing,
+        (false, named) => Dropping::Only(named.iter().cloned().collect()),
     }
 }
 
@@ -219,7 +314,7 @@ fn parse_parallelism(text: &str) -> Result<u32, CodedError> {
     }
 }
 
-fn parse_plan(program: &Program, plan: &[u8]) -> Result<JobGraph, CodedError> {
+pub(super) fn parse_plan(program: &Program, plan: &[u8]) -> Result<JobGraph, CodedError> {
     serde_json::from_slice(plan).map_err(|error| {
         let context = format!("cannot parse the plan of application `{}`", program.file_name);
         CodedError::caused(ErrorCode::NotAnApplication, context, &error)

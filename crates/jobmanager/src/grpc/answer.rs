@@ -1,14 +1,20 @@
 //! What is known about jobs, as messages.
 
-use streamd_coordinator::job::{CheckpointStatistics, OperationStatus, RestoredFrom, WorkerView};
+use streamd_coordinator::action::CompletedOperation;
+use streamd_coordinator::job::{
+    CheckpointStatistics, OperationProgress, OperationStage, OperationStatus, RestoredFrom, WorkerView,
+};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::Guarantee;
 use streamd_rpc::proto;
+use streamd_rpc::proto::operation_details::Outcome as DetailsOutcome;
 use streamd_rpc::proto::wait_operation_response::Outcome;
 use streamd_rpc::status::to_proto;
+use streamd_snapshot::OperationVerb;
 
+use crate::dispatcher::KnownOperation;
 use crate::job_master::{JobDetails, JobStatus, SubtaskView};
 
 /// Parses an id of a request.
@@ -78,18 +84,63 @@ pub(super) fn job_details(details: JobDetails) -> proto::JobDetails {
 
 pub(super) fn operation_outcome(status: OperationStatus) -> proto::WaitOperationResponse {
     let outcome = match status {
-        OperationStatus::InProgress { acknowledged, subtasks } => Outcome::InProgress(proto::OperationProgress {
-            acknowledged_subtasks: acknowledged,
-            subtasks,
-        }),
-        OperationStatus::Ended(Ok(completed)) => Outcome::Completed(proto::OperationCompleted {
-            savepoint_path: completed.savepoint_path,
-            bytes: completed.bytes,
-            duration_ms: completed.duration_ms,
-        }),
+        OperationStatus::InProgress(progress) => Outcome::InProgress(operation_progress(progress)),
+        OperationStatus::Ended(Ok(completed)) => Outcome::Completed(operation_completed(completed)),
         OperationStatus::Ended(Err(error)) => Outcome::Failed(to_proto(&error)),
     };
     proto::WaitOperationResponse { outcome: Some(outcome) }
+}
+
+fn operation_progress(progress: OperationProgress) -> proto::OperationProgress {
+    let stage = match progress.stage {
+        OperationStage::Draining => proto::OperationStage::Draining,
+        OperationStage::Writing => proto::OperationStage::Writing,
+        OperationStage::Publishing => proto::OperationStage::Publishing,
+        OperationStage::Ending => proto::OperationStage::Ending,
+        OperationStage::Promoting => proto::OperationStage::Promoting,
+    };
+    proto::OperationProgress {
+        acknowledged_subtasks: progress.acknowledged,
+        subtasks: progress.subtasks,
+        stage: stage.into(),
+        bytes: progress.bytes,
+    }
+}
+
+fn operation_completed(completed: CompletedOperation) -> proto::OperationCompleted {
+    proto::OperationCompleted {
+        savepoint_path: completed.savepoint_path,
+        bytes: completed.bytes,
+        duration_ms: completed.duration_ms,
+        promoted_checkpoint: completed.promoted.map_or(0, |id| id.0),
+    }
+}
+
+/// An operation, wherever it is known from.
+pub(super) fn operation_details(operation: KnownOperation) -> proto::OperationDetails {
+    let begun = operation.begun;
+    let kind = match begun.kind {
+        OperationVerb::Savepoint => proto::OperationKind::Savepoint,
+        OperationVerb::Cancel => proto::OperationKind::CancelWithSavepoint,
+        OperationVerb::Stop => proto::OperationKind::Stop,
+        OperationVerb::Drain => proto::OperationKind::Drain,
+    };
+    let outcome = match operation.status {
+        OperationStatus::InProgress(progress) => DetailsOutcome::InProgress(operation_progress(progress)),
+        OperationStatus::Ended(Ok(completed)) => DetailsOutcome::Completed(operation_completed(completed)),
+        OperationStatus::Ended(Err(error)) => DetailsOutcome::Failed(to_proto(&error)),
+    };
+    proto::OperationDetails {
+        operation_id: begun.operation_id.to_string(),
+        job_id: begun.job_id.to_string(),
+        job_name: begun.job_name,
+        kind: kind.into(),
+        requested_at_ms: begun.requested_at.0,
+        ended_at_ms: operation.ended_at.map_or(0, |at| at.0),
+        location: begun.location,
+        outcome: Some(outcome),
+        missing: operation.missing,
+    }
 }
 
 fn job_state(state: JobState) -> proto::JobState {
@@ -117,7 +168,7 @@ fn subtask_details(index: u32, subtask: &SubtaskView) -> proto::SubtaskDetails {
     }
 }
 
-fn restored_from(restored: &RestoredFrom) -> proto::SnapshotReference {
+pub(super) fn restored_from(restored: &RestoredFrom) -> proto::SnapshotReference {
     proto::SnapshotReference {
         id: restored.id.0,
         uri: restored.uri.clone(),

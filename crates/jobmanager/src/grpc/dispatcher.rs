@@ -6,15 +6,15 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
 use streamd_rpc::proto;
 use streamd_rpc::status::to_status;
-use streamd_snapshot::{Location, dispose};
+use streamd_snapshot::{Location, Sharing, dispose_unused};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answer::{job_details, job_summary, operation_outcome, parse_id};
+use super::answer::{job_details, job_summary, operation_details, operation_outcome, parse_id, restored_from};
 use super::artifact;
-use crate::dispatcher::{Dispatcher, operation_request, stream_logs, wait_operation};
+use crate::dispatcher::{Dispatcher, parse_operation_id, stream_logs};
 use crate::job_master::JobMasterHandle;
 
 /// Answers that wait for a slow client of a stream. Each is at most a chunk or the details of one job.
@@ -45,32 +45,15 @@ impl DispatcherService {
             .boxed()
     }
 
-    /// Errors if a job that is not over may still read what lies at the place.
-    async fn check_unused(&self, uri: &str) -> Result<(), CodedError> {
-        for job in self.dispatcher.registry.list().await? {
-            if job.status().borrow().is_over() {
-                continue;
-            }
-            let details = job.details().await?;
-            let restored = details.restored_from.map(|restored| restored.uri);
-            let latest = details.checkpoints.last_completed.map(|completed| completed.uri);
-            if restored.into_iter().chain(latest).any(|used| used == uri) {
-                let message = format!("snapshot `{uri}` is in use by job `{}`", job.job_id());
-                return Err(CodedError::new(ErrorCode::AlreadyRunning, message)
-                    .with_hint("wait for the job's next checkpoint, or until the job has ended"));
-            }
-        }
-        Ok(())
-    }
-
     async fn dispose(&self, path: &str) -> Result<proto::DisposeSavepointResponse, CodedError> {
         let location = Location::open(path).map_err(|error| error.to_coded())?;
         let folder = match (location.name(), location.parent()) {
             (Some(streamd_snapshot::layout::METADATA), Some(folder)) => folder,
             (_, _) => location,
         };
-        self.check_unused(&folder.uri()).await?;
-        dispose(&folder.uri()).await.map_err(|error| error.to_coded())?;
+        self.dispatcher.check_unused(&folder.uri()).await?;
+        let disposed = dispose_unused(&folder.uri(), Sharing::Refuse).await;
+        disposed.map_err(|error| error.to_coded())?;
         Ok(proto::DisposeSavepointResponse {})
     }
 
@@ -89,10 +72,7 @@ impl DispatcherService {
         &self,
         request: &proto::StartOperationRequest,
     ) -> Result<proto::StartOperationResponse, CodedError> {
-        let job = self.job(&request.job_id).await?;
-        let operation = operation_request(job.job_id(), request)?;
-        let operation_id = operation.id.to_string();
-        job.start_operation(operation).await?;
+        let operation_id = self.dispatcher.start_operation(request).await?.to_string();
         Ok(proto::StartOperationResponse { operation_id })
     }
 }
@@ -151,6 +131,18 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         answer(described.await)
     }
 
+    async fn check_snapshot(
+        &self,
+        request: Request<proto::CheckSnapshotRequest>,
+    ) -> Answer<proto::CheckSnapshotResponse> {
+        let request = request.into_inner();
+        let checked = async {
+            named(request.application.clone())?;
+            self.dispatcher.check_snapshot(request).await
+        };
+        answer(checked.await)
+    }
+
     async fn submit_job(&self, request: Request<proto::SubmitJobRequest>) -> Answer<proto::SubmitJobResponse> {
         let submitted = async {
             let request = request.into_inner();
@@ -160,6 +152,7 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
                 job_id: submitted.job_id.to_string(),
                 job_name: submitted.job_name,
                 warnings: submitted.warnings,
+                restored_from: submitted.restored_from.as_ref().map(restored_from),
             })
         };
         answer(submitted.await)
@@ -227,11 +220,37 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         request: Request<proto::WaitOperationRequest>,
     ) -> Answer<proto::WaitOperationResponse> {
         let waited = async {
-            let request = request.into_inner();
-            let job = self.job(&request.job_id).await?;
-            Ok(operation_outcome(wait_operation(&job, &request).await?))
+            let status = self.dispatcher.wait_operation(&request.into_inner()).await?;
+            Ok(operation_outcome(status))
         };
         answer(waited.await)
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<proto::GetOperationRequest>,
+    ) -> Answer<proto::GetOperationResponse> {
+        let found = async {
+            let id = parse_operation_id(&request.into_inner().operation_id)?;
+            let operation = operation_details(self.dispatcher.operation(id).await?);
+            Ok(proto::GetOperationResponse {
+                operation: Some(operation),
+            })
+        };
+        answer(found.await)
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<proto::ListOperationsRequest>,
+    ) -> Answer<proto::ListOperationsResponse> {
+        let listed = async {
+            let operations = self.dispatcher.operations(&request.into_inner().job).await?;
+            Ok(proto::ListOperationsResponse {
+                operations: operations.into_iter().map(operation_details).collect(),
+            })
+        };
+        answer(listed.await)
     }
 
     async fn dispose_savepoint(

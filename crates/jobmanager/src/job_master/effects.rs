@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use streamd_coordinator::event::{PublishError, PublishedSnapshot};
-use streamd_core::id::CheckpointId;
+use streamd_coordinator::event::{PublishError, PublishedSnapshot, RestorePoint};
+use streamd_core::id::{CheckpointId, OperationId};
 use streamd_core::snapshot::SnapshotMetadata;
-use streamd_snapshot::{Location, SnapshotError};
+use streamd_snapshot::{Abandon, Location, SnapshotError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, warn};
@@ -69,17 +69,103 @@ impl Effects {
         self.tasks.spawn(report.in_current_span());
     }
 
+    /// Makes a savepoint of a complete snapshot, and reports to the mailbox what came of it.
+    pub(super) fn promote(&self, promotion: Promotion, mailbox: mpsc::WeakSender<JobMessage>) {
+        let operation = promotion.operation;
+        let report = async move {
+            let result = promotion.carry_out().await;
+            if let Some(mailbox) = mailbox.upgrade() {
+                // The receiver is there for as long as any sender.
+                let _ended = mailbox.send(JobMessage::Promoted(operation, result)).await;
+            }
+        };
+        self.tasks.spawn(report.in_current_span());
+    }
+
     /// Deletes a snapshot in the background, as well as it can.
     pub(super) fn discard(&self, checkpoint: CheckpointId, location: String) {
+        let deletion = {
+            let location = location.clone();
+            async move { discard(&location).await }
+        };
+        self.delete(checkpoint, location, deletion);
+    }
+
+    /// Deletes a snapshot that the user gave to the job.
+    pub(super) fn discard_claimed(&self, checkpoint: CheckpointId, location: String) {
+        let deletion = {
+            let location = location.clone();
+            async move { discard_claimed(&location).await }
+        };
+        self.delete(checkpoint, location, deletion);
+    }
+
+    fn delete(
+        &self,
+        checkpoint: CheckpointId,
+        location: String,
+        deletion: impl Future<Output = Result<(), SnapshotError>> + Send + 'static,
+    ) {
         let discards = self.discards.clone();
         let deletion = async move {
             let _permit = discards.acquire_owned().await.expect("the semaphore is never closed");
-            if let Err(error) = discard(&location).await {
+            if let Err(error) = deletion.await {
                 let error = streamd_core::error::chain(&error);
                 warn!(checkpoint_id = %checkpoint, location, error, "snapshot could not be discarded");
             }
         };
         self.tasks.spawn(deletion.in_current_span());
+    }
+}
+
+/// A savepoint to be made of a complete snapshot.
+pub(super) struct Promotion {
+    pub(super) operation: OperationId,
+    pub(super) source: RestorePoint,
+    pub(super) location: String,
+    pub(super) timeout: Duration,
+}
+
+impl Promotion {
+    async fn carry_out(self) -> Result<PublishedSnapshot, PublishError> {
+        let abandon = Abandon::default();
+        let target = Location::open(&self.location).map_err(|error| failed(error.to_string()))?;
+        let RestorePoint { metadata, uri } = self.source;
+        let nonce = random::nonce();
+        let work = {
+            let abandon = abandon.clone();
+            async move { streamd_snapshot::promote(metadata, uri, &target, nonce, abandon).await }
+        };
+        let mut work = tokio::spawn(work.in_current_span());
+        let done = match tokio::time::timeout(self.timeout, &mut work).await {
+            Ok(done) => done,
+            Err(_late) => {
+                // It ends at its next row. Whoever discards what it has written must come after it.
+                abandon.abandon();
+                match tokio::time::timeout(PUBLISH_TIMEOUT, work).await {
+                    Ok(done) => done,
+                    Err(_later) => return Err(unknown("it took too long, and does not end".to_owned())),
+                }
+            }
+        };
+        match done {
+            Ok(Ok(published)) => Ok(PublishedSnapshot {
+                uri: published.uri,
+                bytes: published.bytes,
+            }),
+            Ok(Err(error)) => Err(PublishError {
+                message: error.message(),
+                outcome_unknown: error.outcome_unknown(),
+            }),
+            Err(panic) => Err(unknown(format!("it ended early: {panic}"))),
+        }
+    }
+}
+
+fn failed(message: String) -> PublishError {
+    PublishError {
+        message,
+        outcome_unknown: false,
     }
 }
 
@@ -105,6 +191,16 @@ async fn publish(metadata: &SnapshotMetadata, location: &str) -> Result<Publishe
             outcome_unknown: error.outcome_unknown(),
         }),
     }
+}
+
+async fn discard_claimed(location: &str) -> Result<(), SnapshotError> {
+    for pause in DISCARD_PAUSES {
+        if streamd_snapshot::discard_claimed(location).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+    }
+    streamd_snapshot::discard_claimed(location).await
 }
 
 async fn discard(location: &str) -> Result<(), SnapshotError> {

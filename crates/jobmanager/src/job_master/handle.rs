@@ -30,6 +30,7 @@ pub(super) enum JobMessage {
     WorkerLost(WorkerId, Failure),
     TaskManagerLost(TaskManagerId),
     Published(CheckpointId, Result<PublishedSnapshot, PublishError>),
+    Promoted(OperationId, Result<PublishedSnapshot, PublishError>),
     Cancel(oneshot::Sender<Result<(), CodedError>>),
     StartOperation(OperationRequest, oneshot::Sender<Result<(), CodedError>>),
     FindOperation(OperationId, oneshot::Sender<Option<watch::Receiver<OperationStatus>>>),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use streamd_coordinator::action::CompletedOperation;
-use streamd_coordinator::job::OperationStatus;
+use streamd_coordinator::job::{OperationProgress, OperationStage, OperationStatus};
 use streamd_core::error::CodedError;
 use streamd_core::id::OperationId;
 use tokio::sync::watch;
@@ -25,10 +25,12 @@ impl Operations {
             return false;
         }
         self.forget_oldest();
-        let begun = OperationStatus::InProgress {
+        let begun = OperationStatus::InProgress(OperationProgress {
+            stage: OperationStage::Writing,
             acknowledged: 0,
             subtasks,
-        };
+            bytes: 0,
+        });
         self.by_id.insert(id, watch::Sender::new(begun));
         self.in_order.push(id);
         true
@@ -44,7 +46,7 @@ impl Operations {
     /// Asks `current` how far each operation is that is under way.
     pub(super) fn refresh(&mut self, current: impl Fn(OperationId) -> Option<OperationStatus>) {
         for (id, operation) in self.by_id.iter().filter(|(_, operation)| !is_over(operation)) {
-            if let Some(status @ OperationStatus::InProgress { .. }) = current(*id) {
+            if let Some(status @ OperationStatus::InProgress(_)) = current(*id) {
                 operation.send_if_modified(|known| {
                     let changed = *known != status;
                     *known = status;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use streamd_coordinator::action::{Action, CompletedOperation};
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::effects::Effects;
+use super::effects::{Effects, Promotion};
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
 use super::operations::Operations;
@@ -131,6 +132,7 @@ impl JobMaster {
                 self.on_event(Event::TaskManagerLost(task_manager));
             }
             JobMessage::Published(checkpoint, result) => self.on_event(Event::Published(checkpoint, result)),
+            JobMessage::Promoted(operation, result) => self.on_event(Event::Promoted(operation, result)),
             JobMessage::Cancel(reply) => {
                 let _gone = reply.send(self.on_cancel());
             }
@@ -202,7 +204,7 @@ impl JobMaster {
         }
         match self.operations.find(id).map(|status| status.borrow().clone()) {
             Some(OperationStatus::Ended(Err(error))) => Err(error),
-            Some(OperationStatus::Ended(Ok(_)) | OperationStatus::InProgress { .. }) | None => Ok(()),
+            Some(OperationStatus::Ended(Ok(_)) | OperationStatus::InProgress(_)) | None => Ok(()),
         }
     }
 
@@ -291,6 +293,21 @@ impl JobMaster {
                 .effects
                 .publish(checkpoint, *metadata, location, self.mailbox.clone()),
             Action::Discard { checkpoint, location } => self.effects.discard(checkpoint, location),
+            Action::DiscardClaimed { checkpoint, location } => self.effects.discard_claimed(checkpoint, location),
+            Action::Promote {
+                operation,
+                source,
+                location,
+                timeout_ms,
+            } => {
+                let promotion = Promotion {
+                    operation,
+                    source,
+                    location,
+                    timeout: Duration::from_millis(timeout_ms),
+                };
+                self.effects.promote(promotion, self.mailbox.clone());
+            }
             Action::CompleteOperation { id, result } => self.complete_operation(id, result),
             Action::StateChanged { from, to, failure } => self.change_state(from, to, failure),
         }

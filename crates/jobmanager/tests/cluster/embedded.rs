@@ -10,7 +10,7 @@ use streamd_core::id::WorkerId;
 use streamd_core::protocol::{ExecutionState, WorkerCommand, WorkerEvent, WorkerRegistration};
 use streamd_core::time::SystemClock;
 use streamd_jobmanager::embedded::{EmbeddedJob, InProcessWorkers, WorkerConnection, random_job_id, run_job};
-use streamd_jobmanager::{JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
+use streamd_jobmanager::{Dropping, JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
 
 use crate::fake::{FakeWorker, Manners};
 use crate::fixture::{DEADLINE, graph};
@@ -22,7 +22,8 @@ fn spec(parallelism: u32) -> JobSpec {
         job_id: random_job_id(),
         graph,
         restore: None,
-        allow_non_restored_state: false,
+        dropping: Dropping::Nothing,
+        max_parallelism: None,
         options,
         first_worker: WorkerId(1),
     };

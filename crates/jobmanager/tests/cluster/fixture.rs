@@ -69,7 +69,7 @@ impl Cluster {
             application: Some(self.application.clone()),
             job_id: job_id.to_owned(),
             savepoint_path: String::new(),
-            allow_non_restored_state: false,
+            ..proto::SubmitJobRequest::default()
         }
     }
 
@@ -133,6 +133,7 @@ impl Cluster {
                 operation_id: operation_id.to_owned(),
                 kind: kind.into(),
                 target_directory: self.path("savepoints"),
+                timeout_ms: 0,
             })
             .await
     }

@@ -46,6 +46,8 @@ unary! {
     has_artifact(HasArtifactRequest) -> HasArtifactResponse within DEFAULT_DEADLINE;
     /// The plan of an application; starts nothing.
     describe_application(DescribeApplicationRequest) -> DescribeApplicationResponse within SUBMIT_DEADLINE;
+    /// What becomes of the state of a snapshot in an application; starts nothing.
+    check_snapshot(CheckSnapshotRequest) -> CheckSnapshotResponse within SUBMIT_DEADLINE;
     /// Starts a job. Returns once it is accepted, or refused.
     submit_job(SubmitJobRequest) -> SubmitJobResponse within SUBMIT_DEADLINE;
     /// All jobs that the job manager knows.
@@ -56,6 +58,10 @@ unary! {
     cancel_job(CancelJobRequest) -> CancelJobResponse within DEFAULT_DEADLINE;
     /// Starts a savepoint, a cancel-with-savepoint or a stop. Safe to repeat with the same operation id.
     start_operation(StartOperationRequest) -> StartOperationResponse within DEFAULT_DEADLINE;
+    /// An operation under way or ended, also one that an earlier job manager began.
+    get_operation(GetOperationRequest) -> GetOperationResponse within DEFAULT_DEADLINE;
+    /// The operations that are recorded.
+    list_operations(ListOperationsRequest) -> ListOperationsResponse within DEFAULT_DEADLINE;
     /// Deletes a savepoint or retained checkpoint.
     dispose_savepoint(DisposeSavepointRequest) -> DisposeSavepointResponse within DEFAULT_DEADLINE;
     /// The cluster's task managers and slots.

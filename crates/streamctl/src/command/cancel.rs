@@ -6,9 +6,10 @@ use streamd_core::id::JobId;
 use streamd_rpc::proto::{CancelJobRequest, OperationKind};
 
 use crate::arguments::{OperationArguments, no_job, parsed_job_id};
+use crate::command::savepoint::begun;
 use crate::failure::Failure;
 use crate::location::absolute;
-use crate::operation::Operation;
+use crate::operation::{Operation, Ran};
 use crate::output::Output;
 use crate::session::Session;
 
@@ -53,12 +54,11 @@ impl CancelCommand {
             None => cancel(job_id, session, output).await,
             Some(directory) => {
                 let target = directory.as_deref().map(absolute).transpose()?;
-                let request_id = self.operation.request_id;
                 let operation = Operation {
                     job_id,
                     kind: OperationKind::CancelWithSavepoint,
                     target,
-                    request_id,
+                    arguments: self.operation,
                 };
                 cancel_with_savepoint(operation, directory.as_deref(), session, output).await
             }
@@ -94,7 +94,10 @@ async fn cancel_with_savepoint(
     let client = session.connect().await?;
     let place = directory.unwrap_or("default savepoint directory");
     output.line(&format!("Cancelling job {job_id} with savepoint to {place}."))?;
-    let done = operation.run(&client, session).await?;
+    let done = match operation.run(&client, session, output).await? {
+        (_id, Ran::Completed(done)) => done,
+        (id, Ran::Detached) => return begun(&job_id, &id, output),
+    };
     output.line(&format!(
         "Cancelled job {job_id}. Savepoint stored in {}.",
         done.savepoint_path

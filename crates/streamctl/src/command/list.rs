@@ -132,7 +132,7 @@ fn print(section: Section, jobs: &[&JobSummary], output: &mut Output) -> Result<
 }
 
 /// `dd.MM.yyyy HH:mm:ss` in the time zone of this machine.
-fn local_time(millis: i64) -> String {
+pub fn local_time(millis: i64) -> String {
     let moment = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
     moment
         .to_zoned(TimeZone::system())

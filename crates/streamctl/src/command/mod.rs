@@ -1,8 +1,10 @@
 //! The commands, one file each: what can be written after the verb, and what it does.
 
 mod cancel;
+mod checkpoint;
 mod cluster;
 mod completions;
+mod fsck;
 mod info;
 mod list;
 mod logs;
@@ -10,17 +12,23 @@ mod man;
 mod program;
 mod run;
 mod savepoint;
+mod savepoint_check;
+mod savepoint_query;
+mod state;
 mod status;
 mod stop;
 
 pub use cancel::CancelCommand;
+pub use checkpoint::CheckpointCommand;
 pub use cluster::ClusterCommand;
 pub use completions::CompletionsCommand;
+pub use fsck::FsckCommand;
 pub use info::InfoCommand;
 pub use list::ListCommand;
 pub use logs::LogsCommand;
 pub use man::ManCommand;
 pub use run::RunCommand;
 pub use savepoint::SavepointCommand;
+pub use state::StateCommand;
 pub use status::StatusCommand;
 pub use stop::StopCommand;

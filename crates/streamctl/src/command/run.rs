@@ -6,7 +6,10 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
 use streamd_rpc::client::DispatcherClient;
 use streamd_rpc::convert::job_state_name;
-use streamd_rpc::proto::{GetJobRequest, JobState, JobSummary, SubmitJobRequest, SubmitJobResponse, WatchJobRequest};
+use streamd_rpc::proto::{
+    ClaimMode, ExecutionState, GetJobRequest, JobState, JobSummary, SnapshotReference, SubmitJobRequest,
+    SubmitJobResponse, WatchJobRequest,
+};
 
 use super::program::ProgramArguments;
 use crate::arguments::{OutputFormat, job_id};
@@ -14,6 +17,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::location::absolute;
 use crate::output::Output;
+use crate::progress::{Progress, REFRESH};
 use crate::session::Session;
 
 /// Run an application on the cluster
@@ -21,6 +25,8 @@ use crate::session::Session;
 #[command(after_help = "\
 Example:
   streamctl run -d -p 4 -s /data/savepoints/savepoint-fd7201-0123456789ab target/release/flights --input flights.csv
+
+  streamctl run -d --resume flights target/release/flights --input flights.csv
 
 Options before APP are streamctl's, everything after it is the application's. Ctrl-C detaches: the job goes on.")]
 pub struct RunCommand {
@@ -42,6 +48,22 @@ pub struct RunCommand {
         visible_alias = "allow-non-restored-state"
     )]
     allow_non_restored_state: bool,
+    /// Drop state of this operator of the savepoint, by its uid; may be given again
+    #[arg(long, value_name = "UID", conflicts_with = "allow_non_restored_state")]
+    drop_state: Vec<String>,
+    /// Go on from the latest snapshot of the job with this name or id: a retained checkpoint or savepoint
+    #[arg(long, value_name = "JOB", conflicts_with = "from_savepoint")]
+    resume: Option<String>,
+    /// Whose the snapshot is from now on: NO_CLAIM leaves it to you, CLAIM has streamd delete it once it is not needed
+    #[arg(
+        long = "claimMode",
+        visible_alias = "claim-mode",
+        alias = "restoreMode",
+        value_name = "MODE",
+        value_parser = claim_mode,
+        ignore_case = true
+    )]
+    claim_mode: Option<ClaimMode>,
     /// The id that the job gets, 32 hexadecimal digits: repeating the call does not run it twice
     #[arg(long, value_name = "ID", value_parser = job_id)]
     job_id: Option<JobId>,
@@ -54,6 +76,7 @@ struct Submitted<'a> {
     job_id: &'a str,
     job_name: &'a str,
     warnings: &'a [String],
+    restored_from: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -68,12 +91,14 @@ struct Ended<'a> {
 impl RunCommand {
     /// Submits; unless detached, waits for the end of the job.
     pub async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
+        self.check()?;
         let savepoint_path = self
             .from_savepoint
             .as_deref()
             .map(absolute)
             .transpose()?
             .unwrap_or_default();
+        let resumes = self.resume.is_some();
         let program = self.program.check(session).await?;
         let client = session.connect().await?;
         let mut interrupt = Interrupt::listen()?;
@@ -94,22 +119,101 @@ impl RunCommand {
             job_id: id.to_string(),
             savepoint_path,
             allow_non_restored_state: self.allow_non_restored_state,
+            drop_states: self.drop_state,
+            claim_mode: self.claim_mode.unwrap_or(ClaimMode::Unspecified).into(),
+            resume_job: self.resume.unwrap_or_default(),
         };
         let (submitted, interrupted) = submit(&client, session, request, &mut interrupt, output).await?;
         for warning in &submitted.warnings {
             output.note(&format!("warning: {warning}"));
+        }
+        let restored = submitted.restored_from.as_ref();
+        if let Some(snapshot) = restored.filter(|_| resumes) {
+            output.note(&resumed(snapshot));
         }
         output.line(&format!("Job has been submitted with JobID {}", submitted.job_id))?;
         output.object(&Submitted {
             job_id: &submitted.job_id,
             job_name: &submitted.job_name,
             warnings: &submitted.warnings,
+            restored_from: restored.map(|snapshot| snapshot.uri.as_str()),
         })?;
         match (self.detached, interrupted) {
             (true, _) => Ok(()),
             (false, true) => Err(detach(&submitted.job_id, output)),
-            (false, false) => attach(&client, session, &submitted.job_id, &mut interrupt, output).await,
+            (false, false) => {
+                if restored.is_some() {
+                    tokio::select! {
+                        () = show_restore(&client, &submitted.job_id, output.format()) => {}
+                        () = interrupt.pressed() => return Err(detach(&submitted.job_id, output)),
+                    }
+                }
+                attach(&client, session, &submitted.job_id, &mut interrupt, output).await
+            }
         }
+    }
+
+    /// What only makes sense with a snapshot is refused without one.
+    fn check(&self) -> Result<(), Failure> {
+        if self.from_savepoint.is_some() || self.resume.is_some() {
+            return Ok(());
+        }
+        let hint = "name the snapshot with -s PATH, or the job with --resume NAME";
+        if self.claim_mode == Some(ClaimMode::Claim) {
+            let message = "there is no snapshot to claim: the job starts afresh";
+            return Err(CodedError::new(ErrorCode::ClaimRefused, message).with_hint(hint).into());
+        }
+        match self.drop_state.first() {
+            Some(uid) => Err(Failure::usage(
+                format!("there is no snapshot whose state of `{uid}` could be dropped"),
+                hint,
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Flink's words, and why one of them is not possible.
+fn claim_mode(text: &str) -> Result<ClaimMode, String> {
+    match text.to_ascii_uppercase().replace('-', "_").as_str() {
+        "NO_CLAIM" => Ok(ClaimMode::NoClaim),
+        "CLAIM" => Ok(ClaimMode::Claim),
+        "LEGACY" => Err(
+            "in LEGACY nobody owns the snapshot, so nobody knows when it may be deleted: \
+                         NO_CLAIM leaves it to you, CLAIM to streamd"
+                .to_owned(),
+        ),
+        _other => Err("expected NO_CLAIM or CLAIM".to_owned()),
+    }
+}
+
+fn resumed(snapshot: &SnapshotReference) -> String {
+    let kind = if snapshot.savepoint { "savepoint" } else { "checkpoint" };
+    format!("Resuming from {kind} {} at {}", snapshot.id, snapshot.uri)
+}
+
+/// Shows how many subtasks have their state, until all run or something else becomes of the job. Only on a terminal.
+async fn show_restore(client: &DispatcherClient, job_id: &str, format: OutputFormat) {
+    let mut progress = Progress::new(format);
+    while progress.is_shown() {
+        let request = GetJobRequest {
+            job_id: job_id.to_owned(),
+        };
+        // Whatever is wrong is told by whoever follows the job after this.
+        let Ok(Some(job)) = client.get_job(request).await.map(|answer| answer.job) else {
+            return;
+        };
+        let state = job.summary.as_ref().map(JobSummary::state);
+        let subtasks: Vec<_> = job.vertices.iter().flat_map(|vertex| &vertex.subtasks).collect();
+        let running = subtasks
+            .iter()
+            .filter(|subtask| subtask.state() == ExecutionState::Running)
+            .count();
+        if state != Some(JobState::Running) || running == subtasks.len() {
+            return;
+        }
+        progress.restore(running, subtasks.len());
+        tokio::time::sleep(REFRESH).await;
     }
 }
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 use streamd_rpc::proto::OperationKind;
 
 use crate::arguments::{OperationArguments, no_job, parsed_job_id};
+use crate::command::savepoint::begun;
 use crate::failure::Failure;
 use crate::location::absolute;
-use crate::operation::Operation;
+use crate::operation::{Operation, Ran};
 use crate::output::Output;
 use crate::session::Session;
 
@@ -60,7 +61,7 @@ impl StopCommand {
                 OperationKind::Stop
             },
             target: directory.as_deref().map(absolute).transpose()?,
-            request_id: self.operation.request_id,
+            arguments: self.operation,
         };
         let job_id = operation.job_id.to_string();
         let client = session.connect().await?;
@@ -68,7 +69,10 @@ impl StopCommand {
         output.line(&format!("{verb} job \"{job_id}\" with a savepoint."))?;
         output.line(&format!("Triggering stop-with-savepoint for job {job_id}."))?;
         output.line("Waiting for response...")?;
-        let done = operation.run(&client, session).await?;
+        let done = match operation.run(&client, session, output).await? {
+            (_id, Ran::Completed(done)) => done,
+            (id, Ran::Detached) => return begun(&job_id, &id, output),
+        };
         output.line(&format!("Savepoint completed. Path: {}", done.savepoint_path))?;
         output.object(&Stopped {
             job_id: &job_id,

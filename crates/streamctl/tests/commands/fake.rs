@@ -26,9 +26,15 @@ pub struct Script {
     /// What there is to know of the job.
     pub details: Option<JobDetails>,
     pub outcome: Option<wait_operation_response::Outcome>,
+    /// The operations that are recorded.
+    pub operations: Vec<OperationDetails>,
+    /// What a submitted job starts from.
+    pub restored_from: Option<SnapshotReference>,
     pub warnings: Vec<String>,
     pub submit_error: Option<CodedError>,
     pub plan: Vec<u8>,
+    /// What becomes of the state of a snapshot.
+    pub comparison: Option<CheckSnapshotResponse>,
     pub logs: Vec<(String, Vec<u8>)>,
     pub cluster: GetClusterResponse,
     /// Calls that cancel a job succeed.
@@ -208,6 +214,17 @@ impl Dispatcher for Service {
         }))
     }
 
+    async fn check_snapshot(
+        &self,
+        request: Request<CheckSnapshotRequest>,
+    ) -> Result<Response<CheckSnapshotResponse>, Status> {
+        self.heard(request.into_inner());
+        match &self.script.comparison {
+            Some(comparison) => Ok(Response::new(comparison.clone())),
+            None => Err(self.no_such_job()),
+        }
+    }
+
     async fn submit_job(&self, request: Request<SubmitJobRequest>) -> Result<Response<SubmitJobResponse>, Status> {
         self.heard(request.into_inner());
         match &self.script.submit_error {
@@ -216,6 +233,7 @@ impl Dispatcher for Service {
                 job_id: JOB.to_owned(),
                 job_name: "flights".to_owned(),
                 warnings: self.script.warnings.clone(),
+                restored_from: self.script.restored_from.clone(),
             })),
         }
     }
@@ -289,6 +307,29 @@ impl Dispatcher for Service {
     ) -> Result<Response<WaitOperationResponse>, Status> {
         Ok(Response::new(WaitOperationResponse {
             outcome: self.script.outcome.clone(),
+        }))
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
+        self.heard(request.into_inner());
+        match self.script.operations.first().cloned() {
+            Some(operation) => Ok(Response::new(GetOperationResponse {
+                operation: Some(operation),
+            })),
+            None => Err(self.no_such_job()),
+        }
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        self.heard(request.into_inner());
+        Ok(Response::new(ListOperationsResponse {
+            operations: self.script.operations.clone(),
         }))
     }
 

@@ -101,7 +101,7 @@ Job Runtime: 390 ms
     assert_eq!(
         fake.run(&["run", "--output", "json", APPLICATION]),
         done(format!(
-            "{{\"job_id\":\"{JOB}\",\"job_name\":\"flights\",\"warnings\":[]}}\n\
+            "{{\"job_id\":\"{JOB}\",\"job_name\":\"flights\",\"warnings\":[],\"restored_from\":null}}\n\
              {{\"job_id\":\"{JOB}\",\"state\":\"FINISHED\",\"runtime_ms\":390,\"restarts\":0,\"failure\":null}}\n"
         ))
     );

@@ -1,9 +1,13 @@
 //! `savepoint`, `cancel -s` and `stop`.
 
-use streamd_rpc::proto::wait_operation_response::Outcome;
-use streamd_rpc::proto::{Error, OperationCompleted, OperationProgress};
+use std::process::Command;
 
-use crate::fake::{Fake, JOB, Ran, Script, done};
+use streamd_rpc::proto::wait_operation_response::Outcome;
+use streamd_rpc::proto::{
+    Error, OperationCompleted, OperationDetails, OperationKind, OperationProgress, operation_details,
+};
+
+use crate::fake::{Fake, JOB, Ran, Script, command, done};
 
 const PATH: &str = "file:///data/sp/savepoint-fd7201-5103fe515a4d";
 
@@ -12,6 +16,7 @@ fn completing() -> Fake {
         savepoint_path: PATH.to_owned(),
         bytes: 1234,
         duration_ms: 56,
+        promoted_checkpoint: 0,
     };
     Fake::start(Script {
         outcome: Some(Outcome::Completed(completed)),
@@ -19,9 +24,19 @@ fn completing() -> Fake {
     })
 }
 
+/// The id that the command told first, and what it told else.
+fn told(ran: Ran) -> (String, Ran) {
+    let (first, rest) = ran.stderr.split_once('\n').expect("the id is told first");
+    let id = first.strip_prefix("Operation ").and_then(|rest| rest.split_once(':'));
+    let id = id.unwrap_or_else(|| panic!("{ran:?}")).0.to_owned();
+    assert!(id.len() == 32 && first.ends_with(&format!("`streamctl savepoint status {id}`")), "{first}");
+    let stderr = rest.to_owned();
+    (id, Ran { stderr, ..ran })
+}
+
 fn asked(fake: &Fake, kind: &str, target: &str) -> bool {
     let request = fake.requests().concat();
-    request.contains(&format!("kind: {kind},")) && request.ends_with(&format!("target_directory: \"{target}\" }}"))
+    request.contains(&format!("kind: {kind},")) && request.contains(&format!("target_directory: \"{target}\","))
 }
 
 #[test]
@@ -35,12 +50,14 @@ Savepoint completed. Path: {PATH}
 You can resume your program from this savepoint with the run command.
 "
     );
-    assert_eq!(fake.run(&["savepoint", JOB]), done(expected));
+    assert_eq!(told(fake.run(&["savepoint", JOB])).1, done(expected));
     assert!(asked(&fake, "Savepoint", ""), "{:?}", fake.requests());
+    let (id, ran) = told(fake.run(&["--output", "json", "savepoint", JOB]));
     assert_eq!(
-        fake.run(&["--output", "json", "savepoint", JOB]),
+        ran,
         done(format!(
-            "{{\"job_id\":\"{JOB}\",\"savepoint_path\":\"{PATH}\",\"bytes\":1234,\"duration_ms\":56}}\n"
+            "{{\"job_id\":\"{JOB}\",\"savepoint_path\":\"{PATH}\",\"bytes\":1234,\"duration_ms\":56,\"operation_id\":\"{id}\",\
+             \"promoted_checkpoint\":null}}\n"
         ))
     );
 }
@@ -72,7 +89,7 @@ fn a_request_id_makes_the_request_repeatable() {
 fn cancel_with_savepoint_goes_to_the_directory_or_to_the_default_one() {
     let fake = completing();
     assert_eq!(
-        fake.run(&["cancel", "-s", "/data/sp", JOB]),
+        told(fake.run(&["cancel", "-s", "/data/sp", JOB])).1,
         done(format!(
             "Cancelling job {JOB} with savepoint to /data/sp.\nCancelled job {JOB}. Savepoint stored in {PATH}.\n"
         ))
@@ -86,7 +103,7 @@ fn cancel_with_savepoint_goes_to_the_directory_or_to_the_default_one() {
     for arguments in [["cancel", "-s", JOB], ["cancel", JOB, "-s"]] {
         let fake = completing();
         assert_eq!(
-            fake.run(&arguments),
+            told(fake.run(&arguments)).1,
             done(format!(
                 "Cancelling job {JOB} with savepoint to default savepoint directory.\n\
                  Cancelled job {JOB}. Savepoint stored in {PATH}.\n"
@@ -100,7 +117,7 @@ fn cancel_with_savepoint_goes_to_the_directory_or_to_the_default_one() {
 fn stopping_suspends_or_drains() {
     let fake = completing();
     assert_eq!(
-        fake.run(&["stop", JOB]),
+        told(fake.run(&["stop", JOB])).1,
         done(format!(
             "\
 Suspending job \"{JOB}\" with a savepoint.
@@ -133,7 +150,7 @@ fn a_savepoint_that_fails_ends_with_its_own_code() {
         outcome: Some(Outcome::Failed(error)),
         ..Script::default()
     });
-    let ran = fake.run(&["cancel", "-s", JOB]);
+    let ran = told(fake.run(&["cancel", "-s", JOB])).1;
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
         (1, "error: savepoint `4` failed: disk full [SD-0509]\n")
@@ -141,25 +158,143 @@ fn a_savepoint_that_fails_ends_with_its_own_code() {
 }
 
 #[test]
-fn a_savepoint_that_takes_longer_than_the_user_waits_goes_on() {
-    let progress = OperationProgress {
-        acknowledged_subtasks: 1,
-        subtasks: 2,
-    };
+fn the_time_that_the_user_gives_is_the_savepoints() {
+    let fake = completing();
+    fake.run(&["savepoint", JOB, "--timeout", "90s"]);
+    assert!(fake.requests().concat().contains("timeout_ms: 90000"), "{:?}", fake.requests());
+}
+
+#[test]
+fn who_does_not_wait_is_told_how_to_follow() {
+    let fake = completing();
+    let (id, ran) = told(fake.run(&["stop", "--detached", JOB]));
+    let last = format!("Operation {id} of job {JOB} has begun.\n");
+    assert!(ran.code == 0 && ran.stdout.ends_with(&last), "{ran:?}");
+    let (id, ran) = told(fake.run(&["savepoint", JOB, "--detached", "--output", "json"]));
+    assert_eq!(ran, done(format!("{{\"job_id\":\"{JOB}\",\"operation_id\":\"{id}\"}}\n")));
+}
+
+#[test]
+fn who_presses_ctrl_c_is_told_how_to_follow() {
     let fake = Fake::start(Script {
-        outcome: Some(Outcome::InProgress(progress)),
+        outcome: Some(Outcome::InProgress(OperationProgress::default())),
         ..Script::default()
     });
-    let ran = fake.run(&["savepoint", JOB, "--timeout", "50ms"]);
+    let mut command = command(&[("STREAMD_JOBMANAGER", &fake.address())], &["savepoint", JOB]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The id is told once Ctrl-C is about to be listened for; what is asked, after that.
+    while !fake.requests().concat().contains("StartOperationRequest") {
+        std::thread::yield_now();
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let _status = child.wait().unwrap();
+    let (id, ran) = told(child.wait_with_output().unwrap().into());
     assert_eq!(
         (ran.code, ran.stderr),
         (
-            6,
+            130,
             format!(
-                "error: the savepoint of job `{JOB}` is not complete within 50 ms [SD-0408]\n\
-                 hint: the savepoint goes on; give more time with --timeout, or leave it out\n"
+                "Interrupted: operation {id} goes on. To see what becomes of it: streamctl savepoint status --wait {id}\n"
             )
         )
+    );
+}
+
+const OPERATION: &str = "0123456789abcdef0123456789abcdef";
+
+fn recorded(outcome: operation_details::Outcome) -> OperationDetails {
+    OperationDetails {
+        operation_id: OPERATION.to_owned(),
+        job_id: JOB.to_owned(),
+        job_name: "flights".to_owned(),
+        kind: OperationKind::Stop.into(),
+        requested_at_ms: 1_795_208_537_000,
+        ended_at_ms: 1_795_208_538_000,
+        location: PATH.to_owned(),
+        outcome: Some(outcome),
+        missing: false,
+    }
+}
+
+fn recording(operations: Vec<OperationDetails>) -> Fake {
+    Fake::start(Script {
+        operations,
+        ..Script::default()
+    })
+}
+
+fn completed() -> operation_details::Outcome {
+    operation_details::Outcome::Completed(OperationCompleted {
+        savepoint_path: PATH.to_owned(),
+        bytes: 1234,
+        duration_ms: 56,
+        promoted_checkpoint: 7,
+    })
+}
+
+fn failed() -> operation_details::Outcome {
+    operation_details::Outcome::Failed(Error {
+        code: 509,
+        message: "savepoint `4` failed: disk full".to_owned(),
+        hint: String::new(),
+    })
+}
+
+#[test]
+fn what_became_of_an_operation_is_told_from_any_shell() {
+    let fake = recording(vec![recorded(completed())]);
+    assert_eq!(
+        fake.run(&["savepoint", "status", OPERATION]),
+        done(format!(
+            "\
+Operation {OPERATION}: stop of job {JOB} (flights), requested 20.11.2026 21:02:17
+The job did not run: the savepoint is a copy of its last completed checkpoint, 7. What it did after that is not in it.
+Savepoint completed. Path: {PATH}
+"
+        ))
+    );
+    let fake = recording(vec![recorded(failed())]);
+    let ran = fake.run(&["savepoint", "status", OPERATION]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (1, "error: savepoint `4` failed: disk full [SD-0509]\n")
+    );
+}
+
+#[test]
+fn savepoints_are_listed_with_what_became_of_them() {
+    let moved = OperationDetails {
+        missing: true,
+        ..recorded(completed())
+    };
+    let under_way = operation_details::Outcome::InProgress(OperationProgress::default());
+    let fake = recording(vec![
+        recorded(completed()),
+        moved,
+        recorded(failed()),
+        recorded(under_way),
+    ]);
+    let head = format!("20.11.2026 21:02:17 : {JOB} : flights");
+    assert_eq!(
+        fake.run(&["savepoint", "list", "flights"]),
+        done(format!(
+            "\
+{head} : COMPLETED (stop) 1.2 KiB {PATH}
+{head} : MISSING (stop) 1.2 KiB {PATH}
+{head} : FAILED (stop) - savepoint `4` failed: disk full [SD-0509]
+{head} : IN_PROGRESS (stop) 0 B {PATH}
+"
+        ))
+    );
+    assert!(fake.requests().concat().contains("job: \"flights\""));
+    assert_eq!(
+        recording(Vec::new()).run(&["savepoint", "list"]),
+        done("No savepoints are recorded.\n")
     );
 }
 

@@ -352,6 +352,12 @@ impl Dispatcher for Services {
     ) -> Result<Response<DescribeApplicationResponse>, Status> {
         unused()
     }
+    async fn check_snapshot(
+        &self,
+        _: Request<CheckSnapshotRequest>,
+    ) -> Result<Response<CheckSnapshotResponse>, Status> {
+        unused()
+    }
     async fn submit_job(&self, _: Request<SubmitJobRequest>) -> Result<Response<SubmitJobResponse>, Status> {
         unused()
     }
@@ -380,6 +386,15 @@ impl Dispatcher for Services {
         &self,
         _: Request<WaitOperationRequest>,
     ) -> Result<Response<WaitOperationResponse>, Status> {
+        unused()
+    }
+    async fn get_operation(&self, _: Request<GetOperationRequest>) -> Result<Response<GetOperationResponse>, Status> {
+        unused()
+    }
+    async fn list_operations(
+        &self,
+        _: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
         unused()
     }
     async fn dispose_savepoint(
