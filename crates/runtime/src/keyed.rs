@@ -115,7 +115,7 @@ impl<'a, K: Key> AllKeys<'a, K> {
         Self { backend, failure: None }
     }
 
-    /// Calls `visit` with every key that has a value in this state, in order of key group. State on disk that cannot be read
+    /// Calls `visit` with every key that has a value in this state, in no particular order. State on disk that cannot be read
     /// fails the subtask when the function returns.
     pub fn for_each<V: State>(&mut self, state: &ValueState<V>, mut visit: impl FnMut(&K, &V)) {
         if let Err(error) = self.backend.table_mut(state.id()).for_each(&mut visit) {

@@ -84,7 +84,7 @@ impl<K: Key, V: State> Table<K, V> {
         each!(self, table => table.is_empty())
     }
 
-    /// Calls `visit` with every key and value, in order of key group.
+    /// Calls `visit` with every key and value, in no particular order.
     pub fn for_each(&mut self, visit: &mut dyn FnMut(&K, &V)) -> Result<(), StateError> {
         match self {
             Self::Heap(table) => {

@@ -98,7 +98,11 @@ impl Columns<'_> {
         let database = self.open()?;
         let logs = self.tables.iter_mut().map(|(_, table)| table.take_dirty()).collect();
         let cut = database.cut(logs);
-        Ok(self.tables.iter().map(|(_, table)| table.frozen(Arc::clone(&cut))).collect())
+        Ok(self
+            .tables
+            .iter()
+            .map(|(_, table)| table.frozen(Arc::clone(&cut)))
+            .collect())
     }
 
     /// Opens the files of a checkpoint as they are, if they are one database of these very key groups. Returns the number of rows.

@@ -64,7 +64,9 @@ impl Cut {
 
     fn files(&self) -> Result<CutFiles, DatabaseError> {
         self.wait()?;
-        self.files.get_or_init(|| list_files(&self.directory, self.database.memory())).clone()
+        self.files
+            .get_or_init(|| list_files(&self.directory, self.database.memory()))
+            .clone()
     }
 }
 
@@ -99,7 +101,9 @@ impl FrozenColumn {
     /// The files of the state. Those that `base` holds already say so.
     pub fn table(&self, base: Option<CheckpointId>) -> Result<DatabaseTable, DatabaseError> {
         let CutFiles { manifest, tables } = self.cut.files()?;
-        let known = base.and_then(|base| self.cut.database.uploaded(base)).unwrap_or_default();
+        let known = base
+            .and_then(|base| self.cut.database.uploaded(base))
+            .unwrap_or_default();
         let local = |name: &String, known: Option<&ObjectHandle>| LocalFile {
             name: name.clone(),
             path: self.cut.directory.join(name),
@@ -128,7 +132,12 @@ impl FrozenColumn {
             start: 0,
             end: u32::from(u16::MAX) + 1,
         };
-        read_rows(&self.cut.directory, (&self.column, all), self.cut.database.memory(), visit)
+        read_rows(
+            &self.cut.directory,
+            (&self.column, all),
+            self.cut.database.memory(),
+            visit,
+        )
     }
 }
 
@@ -159,13 +168,18 @@ pub(super) fn read_rows(
         options.set_iterate_upper_bound(end.to_be_bytes());
     }
     let mut malformed = false;
-    let read = visit_column(&db, handle, options, &mut |key, value| match key.split_first_chunk::<2>() {
-        Some((group, key)) => visit(u32::from(u16::from_be_bytes(*group)), key, value),
-        None => {
-            malformed = true;
-            false
-        }
-    });
+    let read = visit_column(
+        &db,
+        handle,
+        options,
+        &mut |key, value| match key.split_first_chunk::<2>() {
+            Some((group, key)) => visit(u32::from(u16::from_be_bytes(*group)), key, value),
+            None => {
+                malformed = true;
+                false
+            }
+        },
+    );
     read.map_err(|error| rocks("read", directory, error))?;
     if malformed {
         return Err(DatabaseError::Lost {
@@ -182,7 +196,10 @@ fn list_files(directory: &Path, memory: &SharedMemory) -> Result<CutFiles, Datab
     // Opening writes into the directory: what is there is listed by the database, not by the file system.
     let db = open_read_only(directory, memory)?;
     let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for file in db.live_files().map_err(|error| rocks("list the files of", directory, error))? {
+    for file in db
+        .live_files()
+        .map_err(|error| rocks("list the files of", directory, error))?
+    {
         let name = file.name.trim_start_matches('/').to_owned();
         tables.entry(file.column_family_name).or_default().push(name);
     }

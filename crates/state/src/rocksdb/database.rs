@@ -170,7 +170,12 @@ impl Database {
     ) -> Result<(), DatabaseError> {
         self.check()?;
         let column = self.column(column)?;
-        for (position, found) in self.db.batched_multi_get_cf(column, keys, false).into_iter().enumerate() {
+        for (position, found) in self
+            .db
+            .batched_multi_get_cf(column, keys, false)
+            .into_iter()
+            .enumerate()
+        {
             let found = found.map_err(|error| self.failed("read", error))?;
             visit(position, found.as_deref());
         }
@@ -209,7 +214,10 @@ impl Database {
         // An earlier cut comes first. Its error is the database's, which the next access tells.
         let _told_later = self.settle();
         let number = self.next_cut.fetch_add(1, Ordering::Relaxed);
-        let cut = Arc::new(Cut::new(Arc::clone(self), self.directory().join(format!("cut-{number}"))));
+        let cut = Arc::new(Cut::new(
+            Arc::clone(self),
+            self.directory().join(format!("cut-{number}")),
+        ));
         *self.pending() = Some(Pending {
             cut: Arc::clone(&cut),
             logs,
@@ -280,7 +288,9 @@ impl Database {
     /// Hard links to the files as they are now. Writes what is in memory into files first.
     fn link_files(&self, directory: &Path) -> Result<(), DatabaseError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(|error| self.failed("cut", error))?;
-        checkpoint.create_checkpoint(directory).map_err(|error| self.failed("cut", error))
+        checkpoint
+            .create_checkpoint(directory)
+            .map_err(|error| self.failed("cut", error))
     }
 
     fn check(&self) -> Result<(), DatabaseError> {
@@ -311,7 +321,9 @@ impl Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("Database")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -324,7 +336,9 @@ pub(super) fn database_path(directory: &Path) -> PathBuf {
 pub(super) fn descriptors(names: &[String], memory: &SharedMemory) -> Vec<ColumnFamilyDescriptor> {
     let default = std::iter::once(ColumnFamilyDescriptor::new("default", Options::default()));
     let named = names.iter().filter(|name| *name != "default");
-    default.chain(named.map(|name| ColumnFamilyDescriptor::new(name, memory.column_options()))).collect()
+    default
+        .chain(named.map(|name| ColumnFamilyDescriptor::new(name, memory.column_options())))
+        .collect()
 }
 
 /// Every row that the options let through, in order of key.

@@ -48,7 +48,11 @@ impl RowLog {
     }
 
     /// The rows as batches for a column family, oldest first.
-    pub(super) fn batches(&self, column: &ColumnFamily, mut write: impl FnMut(WriteBatch) -> Result<(), rocksdb::Error>) -> Result<(), rocksdb::Error> {
+    pub(super) fn batches(
+        &self,
+        column: &ColumnFamily,
+        mut write: impl FnMut(WriteBatch) -> Result<(), rocksdb::Error>,
+    ) -> Result<(), rocksdb::Error> {
         let mut batch = WriteBatch::default();
         let mut rest = self.bytes.as_slice();
         while let Some((key, value, tail)) = next(rest) {
@@ -80,7 +84,10 @@ impl RowLog {
 /// # Panics
 /// On a row of 4 GiB, which no encoding of a state can reach: its own counts are of 32 bits.
 fn length_of(length: usize) -> u32 {
-    u32::try_from(length).ok().filter(|&length| length != DELETED).expect("a row is below 4 GiB")
+    u32::try_from(length)
+        .ok()
+        .filter(|&length| length != DELETED)
+        .expect("a row is below 4 GiB")
 }
 
 /// The first row and what follows it.
@@ -104,7 +111,10 @@ mod tests {
     #[test]
     fn rows_come_out_as_they_went_in() {
         let mut log = RowLog::default();
-        assert_eq!(log.put(|row| row.extend_from_slice(b"a"), |row| row.extend_from_slice(b"one")), 3);
+        assert_eq!(
+            log.put(|row| row.extend_from_slice(b"a"), |row| row.extend_from_slice(b"one")),
+            3
+        );
         log.delete(|row| row.extend_from_slice(b"b"));
         log.put(|_| {}, |_| {});
         let mut rows = Vec::new();
@@ -114,7 +124,10 @@ mod tests {
             rest = tail;
         }
         let expected: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"one")), (b"b", None), (b"", Some(b""))];
-        let expected: Vec<_> = expected.into_iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
+            .collect();
         assert_eq!(rows, expected);
     }
 }

@@ -30,8 +30,8 @@ pub mod open;
 
 pub mod column;
 
-pub(crate) use column::{Columns, FrozenDatabase, StateParts, read_column};
 pub use column::{Column, column_name};
+pub(crate) use column::{Columns, FrozenDatabase, StateParts, read_column};
 pub use cut::{Cut, FrozenColumn};
 pub use database::{Database, DatabaseError};
 pub use memory::{SharedMemory, SlotMemory};

@@ -100,7 +100,6 @@ impl Instance {
         );
         Ok(rows)
     }
-
 }
 
 impl Drop for Instance {

@@ -149,7 +149,9 @@ impl<K: Key, V: State> CachedTable<K, V> {
     #[inline]
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
         let slot = self.slots.find(hash, |slot| slot.key == *key);
-        slot.expect("the key of a record is touched before its state is read").value.as_ref()
+        slot.expect("the key of a record is touched before its state is read")
+            .value
+            .as_ref()
     }
 
     /// The value of a key that was touched, to change.
@@ -189,7 +191,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
         before
     }
 
-    /// Calls `visit` with every key and value, in order of key group.
+    /// Calls `visit` with every key and value.
     pub fn for_each(&mut self, visit: &mut dyn FnMut(&K, &V)) -> Result<(), TableError> {
         self.write_down()?;
         let Some(database) = &self.database else {

@@ -1,0 +1,83 @@
+//! Reading and writing, key by key.
+
+use crate::fixture::*;
+
+#[test]
+fn a_backend_is_a_map_however_little_memory_it_has() {
+    for options in backends() {
+        let world = World::new();
+        let range = ranges(2)[1];
+        let mut task = Task::open(&options, &world, range, &[]).unwrap();
+        let mut model = Model::default();
+        for round in 0..12 {
+            let keys: Vec<u64> = (0..6_000).map(|n| mix(n + round * 1_000) % 20_000).collect();
+            model.change(&mut task, &keys, round);
+        }
+        assert_eq!(task.all(), model, "{options:?}");
+        // Walking over everything leaves it as it was.
+        model.change(&mut task, &(0..20_000).collect::<Vec<_>>(), 99);
+        assert_eq!(task.all(), model, "{options:?}");
+    }
+}
+
+#[test]
+fn a_key_that_is_twice_in_a_batch_has_one_value() {
+    for options in backends() {
+        let world = World::new();
+        let mut task = Task::open(&options, &world, ranges(1)[0], &[]).unwrap();
+        let counts = task.counts;
+        task.each(&[7, 8, 7, 7], |task, hash, key| {
+            *task.backend.table_mut(counts).get_or_insert_with(hash, &key, || 0) += 1;
+        });
+        let all = task.all().counts;
+        assert_eq!((all[&7], all[&8], all.len()), (3, 1, 2), "{options:?}");
+    }
+}
+
+#[test]
+fn values_of_megabytes_and_empty_ones_are_values() {
+    for options in backends() {
+        let world = World::new();
+        let mut task = Task::open(&options, &world, ranges(1)[0], &[]).unwrap();
+        let lists = task.lists;
+        let mut model = Model::default();
+        for key in 0..6u64 {
+            let value = match key {
+                0 => Vec::new(),
+                1 => vec![String::new()],
+                _ => vec!["x".repeat(2 << 20); 2],
+            };
+            task.each(&[key], |task, hash, key| {
+                task.backend.table_mut(lists).insert(hash, &key, value.clone());
+            });
+            model.lists.insert(key, value);
+        }
+        assert_eq!(task.all(), model, "{options:?}");
+        let handles = checkpoint(&world, 1, std::slice::from_mut(&mut task));
+        assert_eq!(restored(&options, &world, 3, &handles), model, "{options:?}");
+    }
+}
+
+#[test]
+fn nothing_local_is_left_behind() {
+    for options in backends() {
+        let world = World::new();
+        let mut tasks: Vec<Task> = ranges(2)
+            .into_iter()
+            .map(|range| Task::open(&options, &world, range, &[]).unwrap())
+            .collect();
+        let mut model = Model::default();
+        for task in &mut tasks {
+            model.change(task, &(0..5_000).collect::<Vec<_>>(), 1);
+        }
+        let handles = checkpoint(&world, 1, &mut tasks);
+        // A cut that nobody wrote, and one that is still held when its subtask has ended.
+        drop(tasks[0].backend.freeze());
+        let held = tasks[1].backend.freeze();
+        drop(tasks);
+        drop(held);
+        drop(Task::open(&options, &world, ranges(1)[0], &handles).unwrap());
+        let left: Vec<_> = std::fs::read_dir(world.local()).into_iter().flatten().collect();
+        assert!(left.is_empty(), "{options:?}: {left:?}");
+    }
+}

@@ -1,0 +1,277 @@
+//! Subtasks on a backend of any kind, each beside the maps that it must be equal to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use streamd_core::backend::{StateBackendKind, StateBackendOptions};
+use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
+use streamd_core::key_group::{KeyGroupRange, key_group_of};
+use streamd_core::snapshot::KeyedStateHandle;
+use streamd_core::state::State;
+use streamd_snapshot::{Location, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce};
+use streamd_state::{
+    BackendChoice, FrozenState, KeyedStateBackend, RestoreError, StateId, StatePlace, restore, write_states,
+};
+use tokio::runtime::Runtime;
+
+pub const MAX_PARALLELISM: u32 = 128;
+
+/// What an application keeps: a value, a list and a map for each key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Model {
+    pub counts: BTreeMap<u64, u64>,
+    pub lists: BTreeMap<u64, Vec<String>>,
+    pub maps: BTreeMap<u64, BTreeMap<String, u64>>,
+}
+
+/// Every backend that this build has; RocksDB with room for everything, and with so little that most of it is on disk.
+pub fn backends() -> Vec<StateBackendOptions> {
+    let mut all = vec![StateBackendOptions::default()];
+    if cfg!(feature = "rocksdb") {
+        for memory in [64 << 20, 1 << 20] {
+            all.push(StateBackendOptions {
+                kind: StateBackendKind::RocksDb,
+                rocksdb_memory_per_slot: memory,
+            });
+        }
+    }
+    all
+}
+
+/// A place for local files and snapshots, which goes with the test.
+pub struct World {
+    pub io: Runtime,
+    pub folder: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            io: Runtime::new().unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn local(&self) -> std::path::PathBuf {
+        self.folder.path().join("local")
+    }
+
+    /// The folder of a checkpoint.
+    pub fn checkpoint(&self, id: u64) -> std::path::PathBuf {
+        self.folder.path().join(format!("job/chk-{id}"))
+    }
+}
+
+/// A subtask that runs.
+pub struct Task {
+    pub backend: KeyedStateBackend<u64>,
+    pub range: KeyGroupRange,
+    pub counts: StateId<u64>,
+    pub lists: StateId<Vec<String>>,
+    pub maps: StateId<BTreeMap<String, u64>>,
+}
+
+pub fn operator() -> OperatorId {
+    OperatorId::from_uid("conformance")
+}
+
+pub fn ranges(parallelism: u32) -> Vec<KeyGroupRange> {
+    let range = |index| KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM);
+    (0..parallelism).map(range).collect()
+}
+
+pub fn group(key: u64) -> u32 {
+    key_group_of(key.stable_hash(), MAX_PARALLELISM)
+}
+
+impl Task {
+    /// A subtask that restores these handles.
+    pub fn open(
+        options: &StateBackendOptions,
+        world: &World,
+        range: KeyGroupRange,
+        handles: &[KeyedStateHandle],
+    ) -> Result<Self, RestoreError> {
+        let chosen = BackendChoice::new(options.clone(), 1, world.local()).unwrap();
+        let place = StatePlace {
+            operator: operator(),
+            subtask: (1, range.start),
+            nonce: random_nonce(),
+        };
+        let mut backend = KeyedStateBackend::open(&chosen.slot(), &place, range, MAX_PARALLELISM).unwrap();
+        let counts = backend.register("counts").unwrap();
+        let lists = backend.register("lists").unwrap();
+        let maps = backend.register("maps").unwrap();
+        restore(&mut backend, handles, world.io.handle())?;
+        Ok(Self {
+            backend,
+            range,
+            counts,
+            lists,
+            maps,
+        })
+    }
+
+    /// Works on these keys as an operator does: touched together, then one after the other. Keys of other subtasks are left out.
+    pub fn each(&mut self, keys: &[u64], mut work: impl FnMut(&mut Self, u64, u64)) {
+        let own: Vec<(u64, u64)> = keys
+            .iter()
+            .filter(|key| self.range.contains(group(**key)))
+            .map(|key| (key.stable_hash(), *key))
+            .collect();
+        for batch in own.chunks(64) {
+            self.backend.touch(batch).unwrap();
+            batch.iter().for_each(|(hash, key)| work(self, *hash, *key));
+        }
+    }
+
+    /// Everything that is in it.
+    pub fn all(&mut self) -> Model {
+        let mut model = Model::default();
+        let (counts, lists, maps) = (self.counts, self.lists, self.maps);
+        let walk = self.backend.table_mut(counts).for_each(&mut |key, value| {
+            assert!(model.counts.insert(*key, *value).is_none());
+        });
+        walk.unwrap();
+        let walk = self.backend.table_mut(lists).for_each(&mut |key, value| {
+            assert!(model.lists.insert(*key, value.clone()).is_none());
+        });
+        walk.unwrap();
+        let walk = self.backend.table_mut(maps).for_each(&mut |key, value| {
+            assert!(model.maps.insert(*key, value.clone()).is_none());
+        });
+        walk.unwrap();
+        assert_eq!(self.backend.table(counts).len(), model.counts.len());
+        model
+    }
+}
+
+impl Model {
+    /// Does to a subtask and to the model what `seed` says, key by key.
+    pub fn change(&mut self, task: &mut Task, keys: &[u64], seed: u64) {
+        let (counts, lists, maps) = (task.counts, task.lists, task.maps);
+        task.each(keys, |task, hash, key| {
+            let dice = mix(key ^ seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let before = task.backend.table(counts).get(hash, &key).copied();
+            assert_eq!(before, self.counts.get(&key).copied(), "key {key}");
+            match dice % 8 {
+                0 => {
+                    let removed = task.backend.table_mut(counts).remove(hash, &key);
+                    assert_eq!(removed, self.counts.remove(&key));
+                    let removed = task.backend.table_mut(maps).remove(hash, &key);
+                    assert_eq!(removed, self.maps.remove(&key));
+                }
+                1 => {
+                    let replaced = task.backend.table_mut(counts).insert(hash, &key, dice);
+                    assert_eq!(replaced, self.counts.insert(key, dice));
+                }
+                2 => {
+                    let changed = task.backend.table_mut(lists).get_mut(hash, &key);
+                    let expected = self.lists.get_mut(&key);
+                    assert_eq!(changed, expected);
+                    if let (Some(changed), Some(expected)) = (changed, expected) {
+                        changed.push(dice.to_string());
+                        expected.push(dice.to_string());
+                    }
+                }
+                3 => {
+                    let name = format!("entry {}", dice % 97);
+                    let map = task
+                        .backend
+                        .table_mut(maps)
+                        .get_or_insert_with(hash, &key, BTreeMap::new);
+                    map.insert(name.clone(), dice);
+                    self.maps.entry(key).or_default().insert(name, dice);
+                }
+                _ => {
+                    *task.backend.table_mut(counts).get_or_insert_with(hash, &key, || 5) += 1;
+                    *self.counts.entry(key).or_insert(5) += 1;
+                    let list = task.backend.table_mut(lists).get_or_insert_with(hash, &key, Vec::new);
+                    list.truncate(3);
+                    list.push(format!("{dice} of key {key}"));
+                    let list = self.lists.entry(key).or_default();
+                    list.truncate(3);
+                    list.push(format!("{dice} of key {key}"));
+                }
+            }
+        });
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.counts.extend(other.counts);
+        self.lists.extend(other.lists);
+        self.maps.extend(other.maps);
+    }
+}
+
+/// Well mixed bits.
+pub fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+/// Writes what subtasks have frozen, and returns the handles with absolute URIs.
+pub fn write(
+    world: &World,
+    folder: &Path,
+    kind: SnapshotKind,
+    increment: Increment,
+    parts: Vec<Vec<FrozenState>>,
+) -> Vec<KeyedStateHandle> {
+    let location = Location::open(folder.to_str().unwrap()).unwrap().uri();
+    let options = SnapshotOptions {
+        kind,
+        location: location.clone(),
+        sources: AfterBarrier::Continue,
+        aligned: true,
+        increment,
+        compression: Compression::None,
+    };
+    let mut handles = Vec::new();
+    for (subtask, states) in (0..).zip(parts) {
+        let context = SubtaskContext {
+            job: JobId::from_bytes([7; 16]),
+            vertex: 1,
+            subtask,
+            attempt: Attempt(1),
+            nonce: random_nonce(),
+        };
+        let mut writer = SubtaskSnapshotWriter::new(&options, context, world.io.handle().clone()).unwrap();
+        write_states(&mut writer, operator(), "conformance", states).unwrap();
+        handles.extend(writer.finish().unwrap().remove(&operator()).unwrap());
+    }
+    handles
+        .iter()
+        .map(|handle| absolute(handle, &location).unwrap())
+        .collect()
+}
+
+/// A full checkpoint of these subtasks.
+pub fn checkpoint(world: &World, id: u64, tasks: &mut [Task]) -> Vec<KeyedStateHandle> {
+    let parts = tasks.iter_mut().map(|task| task.backend.freeze()).collect();
+    write(
+        world,
+        &world.checkpoint(id),
+        SnapshotKind::Checkpoint,
+        Increment::First,
+        parts,
+    )
+}
+
+pub fn since(id: u64) -> Increment {
+    Increment::Since(CheckpointId(id))
+}
+
+/// What is restored from these handles at a parallelism.
+pub fn restored(options: &StateBackendOptions, world: &World, parallelism: u32, handles: &[KeyedStateHandle]) -> Model {
+    let mut all = Model::default();
+    for range in ranges(parallelism) {
+        let part = Task::open(options, world, range, handles).unwrap().all();
+        let keys: BTreeSet<&u64> = part.counts.keys().chain(part.lists.keys()).collect();
+        assert!(keys.iter().all(|key| range.contains(group(**key))));
+        all.extend(part);
+    }
+    all
+}

@@ -1,0 +1,9 @@
+//! What every state backend does alike: one suite over all of them, and each against a plain map.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+#[cfg(feature = "rocksdb")]
+mod files;
+mod fixture;
+mod increments;
+mod snapshots;
