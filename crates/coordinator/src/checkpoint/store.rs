@@ -153,6 +153,15 @@ impl End {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use streamd_core::barrier::SnapshotKind;
+    use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+    use streamd_core::id::{Attempt, JobId, OperatorId};
+    use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
+    use streamd_core::row::DataType;
+    use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, METADATA_VERSION, ObjectHandle, OperatorState};
+    use streamd_core::time::WallTime;
+
     use super::*;
 
     const NONE: [u64; 0] = [];
@@ -211,6 +220,109 @@ mod tests {
         // 4 was triggered when 2 was the latest: it may refer to 2, and to 1 through it.
         assert_eq!(add(&mut store, 3, &[], &[2]), NONE);
         assert_eq!(add(&mut store, 4, &[], &[]), [1, 2, 3]);
+    }
+
+    fn metadata(paths: &[&str]) -> SnapshotMetadata {
+        let object = |path: &&str| ObjectHandle {
+            path: (*path).to_owned(),
+            length: 1,
+            digest: String::new(),
+        };
+        let keyed = KeyedStateHandle {
+            state: "count".to_owned(),
+            key: DataType::UInt64,
+            namespace: None,
+            value: DataType::UInt64,
+            key_groups: KeyGroupRange::all(1),
+            format: KeyedStateFormat::Native { segments: Vec::new() },
+            objects: paths.iter().map(object).collect(),
+            rows: 0,
+            bytes: 0,
+        };
+        SnapshotMetadata {
+            version: METADATA_VERSION,
+            key_hash_version: KEY_HASH_VERSION,
+            kind: SnapshotKind::Checkpoint,
+            job_id: JobId::from_bytes([1; 16]),
+            checkpoint_id: CheckpointId(9),
+            triggered_at: WallTime(0),
+            leader_epoch: 1,
+            attempt: Attempt(1),
+            nonce: "n".to_owned(),
+            graph: JobGraph {
+                version: PLAN_VERSION,
+                name: "counts".to_owned(),
+                vertices: Vec::new(),
+                edges: Vec::new(),
+                checkpointing: CheckpointSettings::default(),
+                restart_strategy: None,
+            },
+            operators: vec![OperatorState {
+                id: OperatorId::from_uid("u"),
+                uid: None,
+                name: "count".to_owned(),
+                parallelism: 1,
+                max_parallelism: 1,
+                keyed: vec![keyed],
+                lists: Vec::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_refers_into_the_folders_beside_its_own_and_into_absolute_ones() {
+        let metadata = metadata(&["a.state", "../chk-7/b.state", "../chk-7/c.state", "s3://b/j/chk-8/d.state"]);
+        let folders: Vec<String> = folders_referred_to(&metadata, "s3://b/j/chk-9").into_iter().collect();
+        assert_eq!(folders, ["s3://b/j/chk-7", "s3://b/j/chk-8"]);
+    }
+
+    proptest! {
+        /// Each checkpoint refers to some of those that its base may refer to, or is full; some complete late, some never.
+        #[test]
+        fn what_a_kept_checkpoint_refers_to_is_never_swept_and_everything_else_is(
+            retained in 1u32..4,
+            steps in prop::collection::vec((any::<bool>(), 0usize..3, any::<u8>()), 1..60),
+        ) {
+            let mut store = CompletedStore::new(retained);
+            let mut refers: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+            let mut pending: Vec<(u64, Option<u64>, BTreeSet<u64>)> = Vec::new();
+            let (mut completed, mut swept) = (BTreeSet::new(), BTreeSet::new());
+            let mut next = 1u64;
+            for (begins, which, choice) in steps {
+                if begins || pending.is_empty() {
+                    let base = store.latest().map(|(id, _)| id.0);
+                    let reachable = base.map(|base| {
+                        let mut all = refers[&base].clone();
+                        all.insert(base);
+                        all
+                    });
+                    let chosen = reachable.into_iter().flatten().enumerate();
+                    let chosen = chosen.filter(|(index, _)| choice >> (index % 8) & 1 == 1).map(|(_, id)| id);
+                    pending.push((next, base, chosen.collect()));
+                    next += 1;
+                } else {
+                    let (id, _, chosen) = pending.remove(which % pending.len());
+                    // One in eight is given up.
+                    if choice % 8 > 0 {
+                        let references: Vec<u64> = chosen.iter().copied().collect();
+                        store.add(CheckpointId(id), checkpoint(id, &references));
+                        refers.insert(id, chosen);
+                        completed.insert(id);
+                    }
+                }
+                let bases: BTreeSet<CheckpointId> =
+                    pending.iter().filter_map(|(_, base, _)| base.map(CheckpointId)).collect();
+                swept.extend(store.sweep(&bases).into_iter().map(|(id, _)| id.0));
+
+                let latest = completed.iter().rev().take(retained as usize).copied();
+                let roots: BTreeSet<u64> = latest.chain(bases.iter().map(|id| id.0)).collect();
+                let needed: BTreeSet<u64> =
+                    roots.iter().flat_map(|root| refers[root].iter().copied()).chain(roots.iter().copied()).collect();
+                prop_assert!(needed.is_disjoint(&swept), "{:?} are needed, {:?} are gone", needed, swept);
+                let left: BTreeSet<u64> = completed.difference(&swept).copied().collect();
+                prop_assert_eq!(left, needed);
+            }
+        }
     }
 
     #[test]
