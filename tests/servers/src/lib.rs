@@ -19,5 +19,5 @@ pub mod moto;
 pub mod http;
 pub mod proxy;
 
-pub use proxy::{Fault, Proxy, Request};
+pub use proxy::{Dialect, Fault, Proxy, Request};
 pub use server::Server;

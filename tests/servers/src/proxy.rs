@@ -45,6 +45,16 @@ pub struct Request {
     pub path: String,
 }
 
+/// The language of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// The server's.
+    Same,
+    /// Google's XML interface, before a server that speaks S3: the two differ in the header that makes a write a create, and in the one
+    /// that names a version.
+    Google,
+}
+
 type Plan = Box<dyn Fn(&Request) -> Fault + Send>;
 
 #[derive(Default)]
@@ -63,6 +73,11 @@ pub struct Proxy {
 impl Proxy {
     /// Stands before a server. All is well at first.
     pub fn before(server: SocketAddr) -> Self {
+        Self::translating(server, Dialect::Same)
+    }
+
+    /// Stands before a server, for clients that speak so. All is well at first.
+    pub fn translating(server: SocketAddr, dialect: Dialect) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this machine has free ports");
         let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(Mutex::new(State::default()));
@@ -75,7 +90,7 @@ impl Proxy {
                 }
                 let state = shared.clone();
                 // A connection that breaks is what this is all about.
-                std::thread::spawn(move || drop(serve(client, server, &state)));
+                std::thread::spawn(move || drop(serve(client, (server, dialect), &state)));
             }
         });
         Self { address, state, ended }
@@ -113,7 +128,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(client: TcpStream, server: SocketAddr, state: &Mutex<State>) -> io::Result<()> {
+fn serve(client: TcpStream, server: (SocketAddr, Dialect), state: &Mutex<State>) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     while let Some(head) = Head::read(&mut reader)? {
         let length = head
@@ -143,7 +158,13 @@ fn fate(state: &Mutex<State>, head: &Head) -> Fault {
 }
 
 /// Answers one request; whether the connection may go on.
-fn answer(mut client: &TcpStream, server: SocketAddr, head: &Head, body: &[u8], fault: Fault) -> io::Result<bool> {
+fn answer(
+    mut client: &TcpStream,
+    (server, dialect): (SocketAddr, Dialect),
+    head: &Head,
+    body: &[u8],
+    fault: Fault,
+) -> io::Result<bool> {
     let short = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
     let refusal = match fault {
         Fault::Unavailable => Some("503 Service Unavailable"),
@@ -164,7 +185,14 @@ fn answer(mut client: &TcpStream, server: SocketAddr, head: &Head, body: &[u8], 
         let name = header.split(':').next().unwrap_or_default().to_ascii_lowercase();
         !["content-length", "connection", "expect"].contains(&name.as_str())
     };
-    let headers: Vec<&str> = head.headers.iter().filter(passed_on).map(String::as_str).collect();
+    let translated = |header: &String| match dialect {
+        Dialect::Google if header.eq_ignore_ascii_case("x-goog-if-generation-match: 0") => {
+            "If-None-Match: *".to_owned()
+        }
+        Dialect::Same | Dialect::Google => header.clone(),
+    };
+    let headers: Vec<String> = head.headers.iter().filter(passed_on).map(translated).collect();
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     let answer = http::request(server, method, path, &headers, body)?.bytes;
     match fault {
         Fault::AppliedThen500 => {
