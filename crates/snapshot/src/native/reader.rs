@@ -37,7 +37,7 @@ const GAP_BYTES: u64 = 128 << 10;
 const REQUESTS_IN_FLIGHT: usize = 8;
 
 /// Bytes that the blocks of a batch may take unpacked; what would take more is unpacked when it is delivered, block by block.
-const UNPACKED_BYTES: usize = 64 << 20;
+const UNPACKED_BYTES: usize = 32 << 20;
 
 /// Calls `visit` for every row of the wanted key groups. `objects` are those of the handle.
 pub(crate) fn read_native(

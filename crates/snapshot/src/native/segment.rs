@@ -110,9 +110,9 @@ impl WrittenObject {
         })
     }
 
-    /// Its length; nothing as long as it is not complete.
-    pub fn length(&self) -> Option<u64> {
-        self.finished.get().map(|handle| handle.length)
+    /// Whether later checkpoints of the job can refer to it: it is complete, and in the folder of a checkpoint.
+    pub fn is_within_reach(&self) -> bool {
+        self.place.is_some() && self.finished.get().is_some()
     }
 
     pub(super) fn finish(&self, handle: ObjectHandle) {

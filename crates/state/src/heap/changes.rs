@@ -135,14 +135,18 @@ impl<K> Tracking<K> {
         self.confirm(base);
         self.merge_oldest();
         let written = match (&self.base, base) {
-            (Some((known, written)), Some(base)) if *known == base && written.place() == place => {
+            (Some((known, written)), Some(base)) if *known == base && written.is_within_reach(place) => {
                 Some(Arc::clone(written))
             }
             _unknown => None,
         };
         Basis {
             changes: match written {
-                Some(_) => self.generations.iter().map(|(_, changes)| Arc::clone(changes)).collect(),
+                Some(_) => self
+                    .generations
+                    .iter()
+                    .map(|(_, changes)| Arc::clone(changes))
+                    .collect(),
                 None => Vec::new(),
             },
             written,
@@ -163,7 +167,11 @@ impl<K> Tracking<K> {
             return;
         };
         self.base = Some((base, written));
-        while self.generations.front().is_some_and(|(checkpoint, _)| *checkpoint <= base) {
+        while self
+            .generations
+            .front()
+            .is_some_and(|(checkpoint, _)| *checkpoint <= base)
+        {
             self.generations.pop_front();
         }
     }

@@ -102,12 +102,7 @@ impl RowBuffers {
         (&self.key, &self.value)
     }
 
-    fn visit<K: State, V: State>(
-        &mut self,
-        group: u32,
-        entry: &(K, V),
-        visit: &mut RowVisitor<'_>,
-    ) -> ControlFlow<()> {
+    fn visit<K: State, V: State>(&mut self, group: u32, entry: &(K, V), visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         let (key, value) = self.encode(entry);
         visit(group, key, value)
     }

@@ -94,7 +94,11 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
         row: &mut RowBuffers,
         sink: &mut dyn SegmentSink,
     ) -> Result<WrittenSegment, SnapshotError> {
-        let base = self.basis.written.as_ref().and_then(|written| written.segment(shard.number));
+        let base = self
+            .basis
+            .written
+            .as_ref()
+            .and_then(|written| written.segment(shard.number));
         match (shard.entries, base) {
             (None, Some(segment)) => {
                 sink.refer(segment)?;
@@ -106,8 +110,11 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
             }),
             (Some(entries), base) => {
                 let upon = base.filter(|base| base.key_groups() == shard.key_groups && sink.reaches(base));
-                match upon.and_then(|upon| Some((upon, self.changed(shard.number, shard.key_groups, &entries, upon)?))) {
-                    Some((upon, changed)) => write_changes((upon, shard.key_groups, entries.len()), &changed, row, sink),
+                match upon.and_then(|upon| Some((upon, self.changed(shard.number, shard.key_groups, &entries, upon)?)))
+                {
+                    Some((upon, changed)) => {
+                        write_changes((upon, shard.key_groups, entries.len()), &changed, row, sink)
+                    }
                     None => self.write_whole(shard.key_groups, &entries, row, sink),
                 }
             }
@@ -123,15 +130,18 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
     ) -> Result<WrittenSegment, SnapshotError> {
         sink.begin_segment(key_groups, None)?;
         let mut failure = None;
-        let visited = visit_shard((key_groups, self.max_parallelism), entries, row, &mut |group, key, value| {
-            match sink.put(group, key, value) {
+        let visited = visit_shard(
+            (key_groups, self.max_parallelism),
+            entries,
+            row,
+            &mut |group, key, value| match sink.put(group, key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failure = Some(error);
                     ControlFlow::Break(())
                 }
-            }
-        });
+            },
+        );
         match (visited, failure) {
             (ControlFlow::Break(()), Some(error)) => Err(error),
             (ControlFlow::Break(()) | ControlFlow::Continue(()), _) => sink.end_segment(entries.len() as u64),
@@ -146,7 +156,12 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
         entries: &'a Entries<K, V>,
         upon: &WrittenSegment,
     ) -> Option<Changed<'a, K, V>> {
-        if self.basis.written.as_ref().is_some_and(|written| written.is_outdated(number)) {
+        if self
+            .basis
+            .written
+            .as_ref()
+            .is_some_and(|written| written.is_outdated(number))
+        {
             return None;
         }
         // The remainder is smaller than the spread, which is small.
@@ -160,7 +175,10 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
                 ShardChanges::All => return None,
                 ShardChanges::Rows(rows) => {
                     buckets.resize(buckets.len().max(rows.buckets.len()), 0);
-                    buckets.iter_mut().zip(&rows.buckets).for_each(|(all, these)| *all |= these);
+                    buckets
+                        .iter_mut()
+                        .zip(&rows.buckets)
+                        .for_each(|(all, these)| *all |= these);
                     removed.extend(&rows.removed);
                 }
             }

@@ -9,10 +9,10 @@ use streamd_snapshot::{WrittenObject, WrittenSegment};
 /// Checkpoints that are remembered. More than can be under way at once; the oldest go, and those before the base anyway.
 const MAX_REMEMBERED: usize = 128;
 
-/// Of what the table has ever written into the objects that a checkpoint refers to, this many hundredths of its present size may be
-/// there before the deadest objects are rewritten, bit by bit;
+/// What the table has ever written into the objects that a checkpoint refers to, in hundredths of its present size: beyond this, the
+/// emptiest objects are rewritten, bit by bit;
 const GARBAGE_BEGINS: u64 = 150;
-/// and with this many at once. So what is stored stays below twice the state.
+/// beyond this, at once. So what is stored stays below twice the state.
 const GARBAGE_ENDS: u64 = 180;
 
 /// The part of the state that is rewritten at once to be rid of old objects, unless there are too many.
@@ -111,8 +111,9 @@ impl Written {
         written
     }
 
-    pub(crate) fn place(&self) -> &str {
-        &self.place
+    /// Whether a checkpoint whose folder is in `place` can refer to all of it.
+    pub(crate) fn is_within_reach(&self, place: &str) -> bool {
+        self.place == place && self.shares.iter().all(|share| share.object.is_within_reach())
     }
 
     pub(crate) fn segment(&self, shard: usize) -> Option<&WrittenSegment> {
@@ -121,12 +122,6 @@ impl Written {
 
     pub(crate) fn is_outdated(&self, shard: usize) -> bool {
         self.outdated.get(shard).copied().unwrap_or_default()
-    }
-
-    /// Bytes that the table has in all objects that the checkpoint refers to, garbage included.
-    #[cfg(test)]
-    pub(crate) fn stored_bytes(&self) -> u64 {
-        self.shares.iter().map(|share| share.written).sum()
     }
 
     /// Bytes of the state as it was last written whole.

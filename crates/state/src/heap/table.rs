@@ -223,7 +223,10 @@ impl<K: Key, V: State> HeapTable<K, V> {
             basis.written.as_ref().is_some_and(|written| {
                 written.segment(number).is_some()
                     && !written.is_outdated(number)
-                    && basis.changes.iter().all(|changes| changes.get(number).is_none_or(ShardChanges::is_nothing))
+                    && basis
+                        .changes
+                        .iter()
+                        .all(|changes| changes.get(number).is_none_or(ShardChanges::is_nothing))
             })
         };
         let (mut shards, mut rows) = (Vec::with_capacity(count), 0);
@@ -237,7 +240,11 @@ impl<K: Key, V: State> HeapTable<K, V> {
             shards.push(FrozenShard {
                 number,
                 key_groups,
-                entries: if is_unchanged(number) { None } else { Some(shard.freeze()) },
+                entries: if is_unchanged(number) {
+                    None
+                } else {
+                    Some(shard.freeze())
+                },
             });
         }
         FrozenIncrement {

@@ -6,7 +6,7 @@ use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::state::{Key, State, from_row};
 
 use super::super::{FrozenTable, HeapTable};
-use super::Shard;
+use super::{Entries, Shard, rehash, shard_hash};
 
 /// A value so large that shards are small: tables split after 224 entries.
 type Wide = [u64; 128];
@@ -301,4 +301,26 @@ fn a_key_of_another_subtask_is_not_accepted() {
     let other = owned_keys(KeyGroupRange { start: 64, end: 128 }, 128, 1)[0];
     let mut table = HeapTable::<u64, u64>::new(KeyGroupRange { start: 0, end: 64 }, 128);
     table.insert(other.stable_hash(), &other, 0);
+}
+
+#[test]
+fn a_copy_of_a_shard_has_its_rows_in_the_same_places() {
+    // What is known of changed rows is the places that they are in: a copy must not move them.
+    let mut shard = Shard::<u64, Wide>::new();
+    for key in 0..200u64 {
+        let entries = shard.entries_mut();
+        entries.insert_unique(shard_hash(key.stable_hash()), (key, wide(key)), rehash);
+    }
+    for key in (0..200u64).step_by(3) {
+        let present = shard.entries_mut().find_entry(shard_hash(key.stable_hash()), |entry| entry.0 == key);
+        present.unwrap().remove();
+    }
+    let places = |entries: &Entries<u64, Wide>| -> Vec<(usize, u64)> {
+        let buckets = 0..entries.num_buckets();
+        buckets.filter_map(|bucket| Some((bucket, entries.get_bucket(bucket)?.0))).collect()
+    };
+    let held = shard.freeze();
+    let copied = shard.entries_mut();
+    assert!(!std::ptr::eq(copied, &*held));
+    assert_eq!(places(copied), places(&held));
 }
