@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use streamd_connectors::{CollectionSource, FileSource, GeneratorSource};
+use streamd_core::barrier::Compression;
 use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{
@@ -264,6 +265,17 @@ impl CheckpointConfig {
     /// it is cancelled.
     pub fn enable_externalized_checkpoints(&self, retention: ExternalizedCheckpointRetention) -> &Self {
         self.set(|checkpointing| checkpointing.retention = Some(retention))
+    }
+
+    /// Lets a checkpoint refer to the one before for what has not changed since, and write only the rest. Savepoints always hold
+    /// everything.
+    pub fn enable_incremental_checkpoints(&self) -> &Self {
+        self.set(|checkpointing| checkpointing.incremental = Some(true))
+    }
+
+    /// How keyed state is compressed in checkpoints.
+    pub fn set_snapshot_compression(&self, compression: Compression) -> &Self {
+        self.set(|checkpointing| checkpointing.compression = Some(compression))
     }
 
     fn set(&self, change: impl FnOnce(&mut streamd_core::graph::CheckpointSettings)) -> &Self {

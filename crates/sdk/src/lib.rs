@@ -45,6 +45,7 @@ pub use execute::JobExecutionResult;
 pub use keyed_stream::KeyedStream;
 
 pub use streamd_connectors as connectors;
+pub use streamd_core::barrier::Compression;
 pub use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention, Guarantee, RestartStrategy};
 pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
 pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};

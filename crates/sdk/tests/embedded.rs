@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use streamd::prelude::*;
-use streamd::{ConnectorError, Guarantee, NoCommit, Record, Sink, SinkContext, SinkWriter};
+use streamd::{Compression, ConnectorError, Guarantee, NoCommit, Record, Sink, SinkContext, SinkWriter};
 
 /// Gathers records in memory: at-least-once, for jobs that do not fail.
 #[derive(Clone)]
@@ -266,26 +266,55 @@ fn lines_of(folder: &Path) -> Vec<String> {
     lines
 }
 
+/// What a job that fails once remembers of it.
+struct Once {
+    failed: AtomicBool,
+    seen: AtomicU64,
+}
+
+impl Once {
+    const fn new() -> Self {
+        Self {
+            failed: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+        }
+    }
+}
+
 #[test]
 fn a_job_that_fails_goes_back_to_its_checkpoint_and_its_output_stays_exact() {
-    static FAILED: AtomicBool = AtomicBool::new(false);
-    static SEEN: AtomicU64 = AtomicU64::new(0);
+    static ONCE: Once = Once::new();
+    recovers(&ONCE, 7, |_| {});
+}
+
+#[test]
+fn so_does_one_whose_checkpoints_build_upon_each_other() {
+    static ONCE: Once = Once::new();
+    recovers(&ONCE, 1_009, |checkpoints| {
+        checkpoints
+            .enable_incremental_checkpoints()
+            .set_snapshot_compression(Compression::Zstd)
+            .set_max_concurrent_checkpoints(2);
+    });
+}
+
+fn recovers(once: &'static Once, keys: u64, configure: impl FnOnce(&streamd::CheckpointConfig)) {
     let folder = tempfile::tempdir().unwrap();
     let env = StreamExecutionEnvironment::new();
     env.set_parallelism(2);
-    env.enable_checkpointing(Duration::from_millis(20));
+    configure(&env.enable_checkpointing(Duration::from_millis(20)));
     env.set_restart_strategy(RestartStrategy::FixedDelay {
         attempts: 3,
         delay_ms: 10,
     });
     env.from_source(
-        GeneratorSource::new(Some(4_000), |index| format!("key{}", index % 7)).rate(4_000),
+        GeneratorSource::new(Some(4_000), move |index| format!("key{}", index % keys)).rate(4_000),
         "keys",
     )
     .uid("keys")
-    .map(|key| {
+    .map(move |key| {
         // Late enough that a checkpoint holds earlier records.
-        if SEEN.fetch_add(1, Ordering::SeqCst) == 2_000 && !FAILED.swap(true, Ordering::SeqCst) {
+        if once.seen.fetch_add(1, Ordering::SeqCst) == 2_000 && !once.failed.swap(true, Ordering::SeqCst) {
             panic!("a poisoned record");
         }
         (key, 1u64)
@@ -297,14 +326,14 @@ fn a_job_that_fails_goes_back_to_its_checkpoint_and_its_output_stays_exact() {
     .sink_to(FileSink::text(folder.path()))
     .uid("files");
     env.execute("recovers").unwrap();
-    assert!(FAILED.load(Ordering::SeqCst));
+    assert!(once.failed.load(Ordering::SeqCst));
     let updates = lines_of(folder.path()).into_iter().map(|line| {
         let (key, count) = line.split_once(',').unwrap();
         (key.to_owned(), count.parse().unwrap())
     });
     let totals = totals(updates.collect());
     assert_eq!(totals.values().sum::<u64>(), 4_000);
-    assert_eq!(totals.len(), 7);
+    assert_eq!(totals.len() as u64, keys);
 }
 
 #[test]
