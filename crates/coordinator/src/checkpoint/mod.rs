@@ -17,6 +17,9 @@ mod schedule;
 mod store;
 mod tolerance;
 
+#[cfg(test)]
+mod tests;
+
 pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded, NewSnapshot};
 pub use metadata::Origin;
 pub use pending::{PendingSnapshot, Purpose};
