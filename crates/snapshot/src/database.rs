@@ -98,7 +98,10 @@ impl DatabaseWriter {
         let all: Vec<&LocalFile> = std::iter::once(&files.manifest).chain(&files.files).collect();
         let objects = self.runtime.block_on(async {
             let objects = futures::stream::iter(all.iter().map(|file| self.object(table, file)));
-            objects.buffered(FILES_IN_FLIGHT).try_collect::<Vec<ObjectHandle>>().await
+            objects
+                .buffered(FILES_IN_FLIGHT)
+                .try_collect::<Vec<ObjectHandle>>()
+                .await
         })?;
         for (file, object) in all.iter().zip(&objects) {
             self.written.insert(file.path.clone(), object.clone());
@@ -165,11 +168,17 @@ fn handle(table: &KeyedTable, files: &DatabaseTable, objects: Vec<ObjectHandle>)
 pub(crate) fn check_files(handle: &KeyedStateHandle, files: &[String]) -> Result<(), String> {
     if files.len() != handle.objects.len() || files.is_empty() {
         let (state, objects) = (&handle.state, handle.objects.len());
-        return Err(format!("state `{state}` names {} files of {objects} objects", files.len()));
+        return Err(format!(
+            "state `{state}` names {} files of {objects} objects",
+            files.len()
+        ));
     }
     let manifests = files.iter().filter(|name| name.starts_with("MANIFEST-")).count();
     match files.iter().find(|name| !layout::is_database_file(name)) {
-        Some(name) => Err(format!("state `{}` names a file `{name}`, which no database has", handle.state)),
+        Some(name) => Err(format!(
+            "state `{}` names a file `{name}`, which no database has",
+            handle.state
+        )),
         None if manifests == 1 && files[0].starts_with("MANIFEST-") => Ok(()),
         None => Err(format!("state `{}` has {manifests} manifests", handle.state)),
     }
@@ -210,30 +219,13 @@ async fn fetch(object: &ObjectHandle, to: &Path) -> Result<(), SnapshotError> {
         let piece = piece?;
         hasher.update(&piece);
         taken += piece.len() as u64;
-        file.write_all(&piece).await.map_err(|source| local("write", to, source))?;
+        file.write_all(&piece)
+            .await
+            .map_err(|source| local("write", to, source))?;
     }
     file.flush().await.map_err(|source| local("write", to, source))?;
     check_length(&place, object.length, taken)?;
     check_digest(object, digest_text(hasher.digest128()))
-}
-
-/// Whether a local file holds the bytes of an object.
-pub fn is_copy(object: &ObjectHandle, file: &Path) -> bool {
-    let hash = || -> std::io::Result<String> {
-        use std::io::Read;
-        let mut source = std::fs::File::open(file)?;
-        if source.metadata()?.len() != object.length {
-            return Ok(String::new());
-        }
-        let (mut hasher, mut buffer) = (Xxh3::new(), vec![0; READ_BYTES]);
-        loop {
-            match source.read(&mut buffer)? {
-                0 => return Ok(digest_text(hasher.digest128())),
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-    };
-    hash().is_ok_and(|digest| digest == object.digest)
 }
 
 fn check_digest(object: &ObjectHandle, actual: String) -> Result<(), SnapshotError> {

@@ -53,7 +53,7 @@ pub use catalogue::{
     OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
 };
 pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
-pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download, is_copy};
+pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download};
 pub use discard::{discard, discard_claimed, dispose};
 pub use disposal::{Sharing, dispose_unused};
 pub use edit::{Changes, Edited, edit_snapshot};

@@ -13,8 +13,8 @@ use streamd_core::row::{DataType, MAX_TYPE_DEPTH, RowError};
 use streamd_core::state::{Key, State, from_row};
 use streamd_snapshot::{SegmentSink, SnapshotError};
 
-use crate::error::StateError;
 use crate::choice::{SlotBackend, StatePlace, Store};
+use crate::error::StateError;
 use crate::heap::{FrozenIncrement, FrozenTable, RowVisitor};
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
@@ -377,7 +377,19 @@ impl<K: Key> KeyedStateBackend<K> {
                 Err(error) => (0..states).map(|_| frozen(Err(error.clone()))).collect(),
             };
         }
-        self.states.iter_mut().filter_map(|state| state.table.freeze_rows()).collect()
+        self.states
+            .iter_mut()
+            .filter_map(|state| state.table.freeze_rows())
+            .collect()
+    }
+
+    /// Where its local files are, if it has any.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn local_directory(&self) -> Option<std::path::PathBuf> {
+        match &self.store {
+            Store::Heap => None,
+            Store::RocksDb { instance, .. } => Some(instance.directory().to_owned()),
+        }
     }
 
     /// Adds a row of a restore to the files of a state, where the tables are in a database.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use streamd_core::error::ErrorCode;
 use streamd_core::key_group::KeyGroupRange;
+#[cfg(feature = "rocksdb")]
+use streamd_core::snapshot::KeyedStateFormat;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::Key;
 use streamd_snapshot::{SnapshotError, read_keyed_state};
@@ -67,14 +69,19 @@ pub fn restore<K: Key>(
             .sum();
         backend.reserve(state, rows);
     }
+    let mut reader = Reader {
+        io,
+        #[cfg(feature = "rocksdb")]
+        databases: crate::rocksdb::Databases::new(handles, backend.local_directory()),
+    };
     #[cfg(feature = "rocksdb")]
-    if let Some(rows) = restore_database(backend, &states, io)? {
+    if let Some(rows) = restore_database(backend, &states, &mut reader)? {
         return Ok(rows);
     }
     let mut rows = 0;
     for parts in states.values() {
         for (handle, plan) in parts.handles.iter().zip(&parts.plans) {
-            rows += restore_part(backend, parts.index, (handle, plan), io)?;
+            rows += restore_part(backend, parts.index, (handle, plan), &mut reader)?;
         }
     }
     Ok(rows)
@@ -146,11 +153,11 @@ fn restore_part<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     index: usize,
     (handle, plan): (&KeyedStateHandle, &RowPlan),
-    io: &Handle,
+    reader: &mut Reader<'_>,
 ) -> Result<u64, RestoreError> {
     let mut refused = None;
     let mut scratch = Vec::new();
-    let read = read_rows(handle, backend.key_groups(), io, &mut |key_group, key, value| {
+    let read = reader.rows(handle, backend.key_groups(), &mut |key_group, key, value| {
         plan.value(value, &mut scratch)
             .map_err(|source| StateError::MalformedRow {
                 state: handle.state.clone(),
@@ -172,19 +179,30 @@ fn restore_part<K: Key>(
     }
 }
 
-/// The rows of a handle, however they are stored.
-fn read_rows(
-    handle: &KeyedStateHandle,
-    range: KeyGroupRange,
-    io: &Handle,
-    visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError>,
-) -> Result<u64, RestoreError> {
+/// Reads the rows of handles, however they are stored.
+struct Reader<'a> {
+    io: &'a Handle,
     #[cfg(feature = "rocksdb")]
-    if matches!(handle.format, streamd_core::snapshot::KeyedStateFormat::RocksDb { .. }) {
-        return crate::rocksdb::read_column(handle, range, io, visit);
+    databases: crate::rocksdb::Databases<'a>,
+}
+
+impl Reader<'_> {
+    fn rows(
+        &mut self,
+        handle: &KeyedStateHandle,
+        range: KeyGroupRange,
+        visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError>,
+    ) -> Result<u64, RestoreError> {
+        #[cfg(feature = "rocksdb")]
+        if matches!(handle.format, KeyedStateFormat::RocksDb { .. }) {
+            if range.intersection(handle.key_groups).is_empty() {
+                return Ok(0);
+            }
+            return Ok(self.databases.read(handle, range, self.io, visit)?);
+        }
+        // The objects are named by absolute URIs: the folder plays no part.
+        Ok(read_keyed_state(handle, "", range, self.io, visit)?)
     }
-    // The objects are named by absolute URIs: the folder plays no part.
-    Ok(read_keyed_state(handle, "", range, io, visit)?)
 }
 
 /// Fills the database of a backend: with the very files of a checkpoint where they fit, else row by row. `None` if it has none.
@@ -192,29 +210,25 @@ fn read_rows(
 fn restore_database<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     states: &BTreeMap<&str, Parts<'_>>,
-    io: &Handle,
+    reader: &mut Reader<'_>,
 ) -> Result<Option<u64>, RestoreError> {
     let key_groups = backend.key_groups();
     let Some(mut columns) = backend.columns() else {
         return Ok(None);
     };
-    let parts = states.values().map(|parts| {
-        let unchanged = parts.plans.iter().map(RowPlan::is_identity);
-        parts.handles.iter().copied().zip(unchanged).collect()
-    });
-    let parts: Vec<_> = states
-        .keys()
-        .zip(parts)
-        .map(|(state, handles)| crate::rocksdb::StateParts { state, handles })
+    let parts = states.values().flat_map(|parts| parts.handles.iter().zip(&parts.plans));
+    let parts: Vec<(&KeyedStateHandle, bool)> = parts
+        .filter(|(handle, _)| !handle.key_groups.intersection(key_groups).is_empty())
+        .map(|(handle, plan)| (*handle, plan.is_identity()))
         .collect();
-    if let Some(rows) = columns.take_over(&parts, key_groups, io)? {
+    if let Some(rows) = columns.take_over(&parts, key_groups, reader.io)? {
         return Ok(Some(rows));
     }
     columns.open()?;
     let mut rows = 0;
     for (state, parts) in states {
         for (handle, plan) in parts.handles.iter().zip(&parts.plans) {
-            rows += load_part(backend, (state, parts.index), (handle, plan), io)?;
+            rows += load_part(backend, (state, parts.index), (handle, plan), reader)?;
         }
     }
     if let Some(mut columns) = backend.columns() {
@@ -229,13 +243,13 @@ fn load_part<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     (state, index): (&str, usize),
     (handle, plan): (&KeyedStateHandle, &RowPlan),
-    io: &Handle,
+    reader: &mut Reader<'_>,
 ) -> Result<u64, RestoreError> {
     let column = crate::rocksdb::column_name(state);
     let mut refused = None;
     let mut scratch = Vec::new();
-    let read = read_rows(handle, backend.key_groups(), io, &mut |key_group, key, value| {
-        let mut load = |value: &[u8]| {
+    let read = reader.rows(handle, backend.key_groups(), &mut |key_group, key, value| {
+        let load = |value: &[u8]| {
             backend.restore_row_at(index, Some(key_group), key, value)?;
             backend.load_row(&column, (key_group, key, value))
         };

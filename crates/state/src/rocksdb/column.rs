@@ -1,29 +1,23 @@
 //! A backend whose tables are in a database: its cut, and its restore.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::{Key, State};
-use streamd_snapshot::{SnapshotError, layout};
+use streamd_snapshot::layout;
 use tokio::runtime::Handle;
 
 use super::cut::{Cut, FrozenColumn};
 use super::database::{Database, DatabaseError};
 use super::log::RowLog;
-use super::memory::SharedMemory;
-use super::open::{Instance, OpenError, is_one_database, visit_rows};
+use super::open::{Instance, OpenError, is_one_database};
 use super::table::CachedTable;
 use crate::backend::FrozenRows;
 use crate::error::StateError;
 use crate::heap::RowVisitor;
 use crate::restore::RestoreError;
-
-/// The memory for reading the files of a database on behalf of another backend.
-const READING_MEMORY: u64 = 32 << 20;
 
 /// The column family of a state.
 pub fn column_name(state: &str) -> String {
@@ -69,13 +63,6 @@ pub(crate) struct Columns<'a> {
     pub(crate) tables: Vec<(String, &'a mut dyn Column)>,
 }
 
-/// The parts of a state that is to be restored.
-pub(crate) struct StateParts<'a> {
-    pub(crate) state: &'a str,
-    /// The handles, and whether their rows stay as they are.
-    pub(crate) handles: Vec<(&'a KeyedStateHandle, bool)>,
-}
-
 impl Columns<'_> {
     fn names(&self) -> Vec<String> {
         self.tables.iter().map(|(state, _)| column_name(state)).collect()
@@ -105,16 +92,16 @@ impl Columns<'_> {
             .collect())
     }
 
-    /// Opens the files of a checkpoint as they are, if they are one database of these very key groups. Returns the number of rows.
+    /// Opens the files of a checkpoint as they are, if they are one database of these very key groups, and all of its rows stay
+    /// as they are. Returns how many these are.
     pub(crate) fn take_over(
         &mut self,
-        parts: &[StateParts<'_>],
+        parts: &[(&KeyedStateHandle, bool)],
         key_groups: KeyGroupRange,
         io: &Handle,
     ) -> Result<Option<u64>, RestoreError> {
-        let all: Vec<(&KeyedStateHandle, bool)> = parts.iter().flat_map(|part| part.handles.clone()).collect();
-        let handles: Vec<&KeyedStateHandle> = all.iter().map(|(handle, _)| *handle).collect();
-        if !all.iter().all(|(_, unchanged)| *unchanged) || !is_one_database(&handles, key_groups) {
+        let handles: Vec<&KeyedStateHandle> = parts.iter().map(|(handle, _)| *handle).collect();
+        if !parts.iter().all(|(_, unchanged)| *unchanged) || !is_one_database(&handles, key_groups) {
             return Ok(None);
         }
         let names = self.names();
@@ -139,28 +126,6 @@ impl Columns<'_> {
         }
         Ok(())
     }
-}
-
-/// Calls `visit` with the rows of a handle in the files of a database, on behalf of any backend.
-pub(crate) fn read_column(
-    handle: &KeyedStateHandle,
-    range: KeyGroupRange,
-    io: &Handle,
-    visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError>,
-) -> Result<u64, RestoreError> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let directory: PathBuf = std::env::temp_dir().join(format!("streamd-read-{}-{number}", std::process::id()));
-    let memory = SharedMemory::new(READING_MEMORY, 1);
-    let (mut rows, mut refused) = (0, None);
-    visit_rows(handle, range, (directory, &memory), io, &mut |group, key, value| {
-        match visit(group, key, value) {
-            Ok(()) => rows += 1,
-            Err(error) => refused = Some(error),
-        }
-        refused.is_none()
-    })?;
-    refused.map_or(Ok(rows), |error| Err(error.into()))
 }
 
 /// A state in a cut, or why there is none.

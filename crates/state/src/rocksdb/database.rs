@@ -88,7 +88,6 @@ impl Drop for OwnedDirectory {
 pub struct Database {
     // Closed before its directory is removed: fields are dropped in order.
     db: DB,
-    columns: Vec<String>,
     memory: SharedMemory,
     writes: WriteOptions,
     /// The cut whose rows are not written yet. Whatever is written below comes after them.
@@ -130,7 +129,6 @@ impl Database {
         writes.disable_wal(true);
         Ok(Self {
             db,
-            columns,
             memory,
             writes,
             pending: Mutex::new(None),
@@ -149,10 +147,6 @@ impl Database {
 
     pub(super) fn memory(&self) -> &SharedMemory {
         &self.memory
-    }
-
-    pub(super) fn columns(&self) -> &[String] {
-        &self.columns
     }
 
     /// Whether the rows of a cut are still to be written, so that nothing may be evicted.

@@ -31,9 +31,10 @@ pub mod open;
 pub mod column;
 
 pub use column::{Column, column_name};
-pub(crate) use column::{Columns, FrozenDatabase, StateParts, read_column};
+pub(crate) use column::{Columns, FrozenDatabase};
 pub use cut::{Cut, FrozenColumn};
 pub use database::{Database, DatabaseError};
 pub use memory::{SharedMemory, SlotMemory};
-pub use open::{Instance, visit_rows};
+pub(crate) use open::Databases;
+pub use open::Instance;
 pub use table::{CachedTable, TableError};

