@@ -41,7 +41,10 @@ pub async fn dispose_unused(pointer: &str, sharing: Sharing) -> Result<String, S
 
 /// The folder of a job that has no checkpoint left must not stay behind.
 async fn remove_emptied_job(checkpoint: &Location) -> Result<(), SnapshotError> {
-    if let Some(job) = checkpoint.parent().filter(|_job| layout::is_checkpoint_folder(checkpoint)) {
+    if let Some(job) = checkpoint
+        .parent()
+        .filter(|_job| layout::is_checkpoint_folder(checkpoint))
+    {
         job.child(layout::COMPLETED)?.remove_if_empty().await?;
         job.remove_if_empty().await?;
     }

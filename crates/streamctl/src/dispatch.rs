@@ -7,12 +7,14 @@ use streamd_core::error::{CodedError, ErrorCode};
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
+use crate::offline;
 use crate::output::Output;
 use crate::session::Session;
+use crate::spelling::normalized;
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(normalized(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
@@ -42,6 +44,18 @@ fn execute(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Savepoint(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Cancel(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Stop(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Checkpoint(command) => {
+            let effect = command.effect();
+            offline::run(Session::open(global)?, output, effect, |offline, output| command.execute(offline, output))
+        }
+        Command::State(command) => {
+            let effect = command.effect();
+            offline::run(Session::open(global)?, output, effect, |offline, output| command.execute(offline, output))
+        }
+        Command::Fsck(command) => {
+            let effect = command.effect();
+            offline::run(Session::open(global)?, output, effect, |offline, output| command.execute(offline, output))
+        }
         Command::Logs(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Cluster(command) => with_session(global, async |session| command.execute(&session, output).await),
     }

@@ -11,6 +11,7 @@ use crate::configuration::{job_manager_address, load};
 use crate::failure::Failure;
 
 /// The surroundings of one command.
+#[derive(Clone)]
 pub struct Session {
     configuration: Configuration,
     job_manager: Option<String>,

@@ -38,7 +38,9 @@ impl Changes {
         let mut first_error = None;
         for (at, _equals) in assignment.match_indices('=') {
             let (key, value) = (&assignment[..at], &assignment[at + 1..]);
-            let parsed = state.parse_key(key).and_then(|key| Ok((key, state.parse_value(value)?)));
+            let parsed = state
+                .parse_key(key)
+                .and_then(|key| Ok((key, state.parse_value(value)?)));
             match parsed {
                 Ok((key, value)) => return self.add(state, key, Some(value)),
                 Err(error) => drop(first_error.get_or_insert(error)),
@@ -66,11 +68,13 @@ impl Changes {
         for number in 1.. {
             line.clear();
             let mut limited = std::io::Read::take(&mut lines, MAX_LINE_BYTES as u64 + 1);
-            let read = limited.read_until(b'\n', &mut line).map_err(|source| InspectError::File {
-                operation: "read",
-                path: path.to_owned(),
-                source,
-            })?;
+            let read = limited
+                .read_until(b'\n', &mut line)
+                .map_err(|source| InspectError::File {
+                    operation: "read",
+                    path: path.to_owned(),
+                    source,
+                })?;
             let refuse = |reason: String| InspectError::Change { number, reason };
             if read == 0 {
                 return Ok(());
@@ -88,18 +92,17 @@ impl Changes {
         Ok(())
     }
 
-    fn take_line(
-        &mut self,
-        state: &KeyedContents<'_>,
-        change: &Document,
-        number: usize,
-    ) -> Result<(), InspectError> {
+    fn take_line(&mut self, state: &KeyedContents<'_>, change: &Document, number: usize) -> Result<(), InspectError> {
         let refuse = |reason: String| InspectError::Change { number, reason };
-        let fields = change.fields().ok_or_else(|| refuse("it is no JSON object".to_owned()))?;
+        let fields = change
+            .fields()
+            .ok_or_else(|| refuse("it is no JSON object".to_owned()))?;
         if let Some((unknown, _value)) = fields.iter().find(|(name, _value)| !FIELDS.contains(&name.as_str())) {
             return Err(refuse(format!("it has the unknown field `{unknown}`")));
         }
-        let key = change.field("key").ok_or_else(|| refuse("it has no `key`".to_owned()))?;
+        let key = change
+            .field("key")
+            .ok_or_else(|| refuse("it has no `key`".to_owned()))?;
         let mut row = parse_value(state.key_type(), key).map_err(|source| misfit(state, "key", key, source))?;
         match (state.namespace_type(), change.field("namespace")) {
             (None, None) => {}

@@ -67,7 +67,10 @@ pub fn edit_snapshot(
     match rewriting.write() {
         Ok(()) => Ok(rewriting.edited),
         Err(error) => {
-            if !matches!(error, InspectError::OutcomeUnknown { .. } | InspectError::TargetExists { .. }) {
+            if !matches!(
+                error,
+                InspectError::OutcomeUnknown { .. } | InspectError::TargetExists { .. }
+            ) {
                 // The first error is what the user must know; what stays behind has no metadata and is no savepoint.
                 if let Err(error) = runtime.block_on(discard(&folder)) {
                     tracing::warn!(savepoint = %folder, %error, "the unfinished savepoint cannot be removed");
@@ -124,7 +127,11 @@ impl Rewriting<'_> {
         match self.runtime.block_on(publish(&self.folder, &metadata)) {
             Ok(published) => self.edited.bytes = published.bytes,
             Err(PublishError::Failed(error)) => return Err(error.into()),
-            Err(PublishError::Lost { .. }) => return Err(InspectError::TargetExists { target: self.folder.uri() }),
+            Err(PublishError::Lost { .. }) => {
+                return Err(InspectError::TargetExists {
+                    target: self.folder.uri(),
+                });
+            }
             Err(source @ PublishError::OutcomeUnknown { .. }) => {
                 let target = self.folder.uri();
                 return Err(InspectError::OutcomeUnknown { target, source });

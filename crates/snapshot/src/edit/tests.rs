@@ -41,7 +41,10 @@ fn edit(sample: &Sample, stored: &StoredSnapshot, target: &str, lines: &str) -> 
 #[test]
 fn the_new_savepoint_is_the_old_one_but_for_the_changes() {
     let sample = Sample::new();
-    for (target, folder) in [("a", sample.savepoint("sp")), ("b", sample.checkpoint(Sample::job(), 1))] {
+    for (target, folder) in [
+        ("a", sample.savepoint("sp")),
+        ("b", sample.checkpoint(Sample::job(), 1)),
+    ] {
         let before = rows(&sample, &folder.uri());
         let stored = sample.read(&folder);
         let mut lines = String::new();
@@ -50,7 +53,9 @@ fn the_new_savepoint_is_the_old_one_but_for_the_changes() {
             lines.push_str(&format!("{{\"key\": \"new {number}\", \"value\": {number}}}\n"));
             expected.insert(format!("new {number}"), number);
         }
-        lines.push_str("\n{\"key_group\": 5, \"key\": \"key 7\", \"value\": 700}\n{\"key\": \"key 9\", \"remove\": true}");
+        lines.push_str(
+            "\n{\"key_group\": 5, \"key\": \"key 7\", \"value\": 700}\n{\"key\": \"key 9\", \"remove\": true}",
+        );
         expected.insert("key 7".to_owned(), 700);
         expected.remove("key 9");
         let edited = edit(&sample, &stored, target, &lines).unwrap();
@@ -80,7 +85,9 @@ fn a_key_of_a_key_group_that_no_subtask_wrote_is_added_all_the_same() {
         &sample,
         &stored,
         "a",
-        &(0..40).map(|n| format!("{{\"key\": \"new {n}\", \"value\": 1}}\n")).collect::<String>(),
+        &(0..40)
+            .map(|n| format!("{{\"key\": \"new {n}\", \"value\": 1}}\n"))
+            .collect::<String>(),
     );
     let edited = edited.unwrap();
     assert_eq!(edited.added, 40);
@@ -94,7 +101,10 @@ fn removing_what_is_not_there_is_an_error_and_leaves_nothing_behind() {
     let sample = Sample::new();
     let stored = sample.read(&sample.savepoint("sp"));
     let error = edit(&sample, &stored, "a", "{\"key\": \"key 100\", \"remove\": true}").unwrap_err();
-    assert_eq!(error.to_string(), "state `count` of operator `counts` has no key \"key 100\"");
+    assert_eq!(
+        error.to_string(),
+        "state `count` of operator `counts` has no key \"key 100\""
+    );
     assert!(!sample.path("a").exists());
 }
 
@@ -134,7 +144,10 @@ fn an_assignment_may_have_equals_signs_in_its_key() {
     changes.set(&state, "\"key 1\"=8").unwrap();
     changes.remove(&state, "key 2").unwrap();
     assert_eq!(changes.len(), 3);
-    assert!(matches!(changes.set(&state, "nothing"), Err(InspectError::Change { .. })));
+    assert!(matches!(
+        changes.set(&state, "nothing"),
+        Err(InspectError::Change { .. })
+    ));
     assert!(matches!(changes.set(&state, "key=x"), Err(InspectError::Value { .. })));
     let target = sample.base.child("a").unwrap().uri();
     let edited = edit_snapshot(&stored, &state, changes, &target, sample.runtime.handle()).unwrap();

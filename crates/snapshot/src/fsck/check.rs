@@ -199,7 +199,11 @@ fn below(base: &Location, name: &str) -> Result<Location, SnapshotError> {
 }
 
 fn is_record(base: &Location, folder: &str, name: &str) -> bool {
-    let folder_name = folder.rsplit('/').next().filter(|name| !name.is_empty()).or(base.name());
+    let folder_name = folder
+        .rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty())
+        .or(base.name());
     folder_name == Some(layout::COMPLETED) && name.ends_with(".json")
 }
 
@@ -279,7 +283,9 @@ async fn classify(
         if is_here {
             report.snapshots.push((found.metadata.kind, uri.clone()));
             for (object, handle) in &names {
-                report.missing.extend(missing(uri, object, handle.length, &lengths).await?);
+                report
+                    .missing
+                    .extend(missing(uri, object, handle.length, &lengths).await?);
             }
         }
         reachable.insert(found.folder.child(layout::METADATA)?.uri());

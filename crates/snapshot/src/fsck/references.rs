@@ -58,16 +58,17 @@ pub(crate) async fn referrers(found: &Found) -> Result<Vec<Referrer>, SnapshotEr
         neighbours.extend(checkpoints_of(&job).await?);
     }
     neighbours.retain(|folder| *folder != found.folder);
-    let mut others = futures::stream::iter(&neighbours)
-        .map(|folder| async move { (folder, find(&folder.uri()).await) })
+    let mut others = futures::stream::iter(neighbours)
+        .map(|folder| async move {
+            let found = find(&folder.uri()).await;
+            (folder, found)
+        })
         .buffered(READS_IN_FLIGHT);
     while let Some((folder, other)) = others.next().await {
         let other = match other {
             Ok(other) => other,
             // Given up, or just deleted by its job: what is not complete refers to nothing.
-            Err(SnapshotError::NotFound { .. } | SnapshotError::NoMetadata { .. })
-                if !has_record(folder).await? =>
-            {
+            Err(SnapshotError::NotFound { .. } | SnapshotError::NoMetadata { .. }) if !has_record(&folder).await? => {
                 continue;
             }
             Err(error) => return Err(error),

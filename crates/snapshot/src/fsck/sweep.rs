@@ -83,5 +83,7 @@ fn emptied(report: &FsckReport) -> Vec<Location> {
     }
     // A folder's name is a prefix of those within it, so it sorts before them.
     let innermost_first = folders.into_iter().rev();
-    innermost_first.filter_map(|name| report.base.child(name).ok()).collect()
+    innermost_first
+        .filter_map(|name| report.base.child(name).ok())
+        .collect()
 }

@@ -44,7 +44,10 @@ fn what_nothing_refers_to_is_an_orphan_and_goes_with_its_folder() {
     let job = path(&kept.parent().unwrap());
     write(&job, "chk-2/0-0-a1-x.state");
     write(&job, "chk-3/0-9-a1-y.state#1");
-    write(&sample.path(""), "savepoint-070707-ba9876543210/counts-1/count/0-x.parquet");
+    write(
+        &sample.path(""),
+        "savepoint-070707-ba9876543210/counts-1/count/0-x.parquet",
+    );
     write(&sample.path(""), "README");
     write(&job, "notes/chk.txt");
 
@@ -59,7 +62,10 @@ fn what_nothing_refers_to_is_an_orphan_and_goes_with_its_folder() {
     found.sort_unstable();
     assert_eq!(found, expected);
     assert_eq!((report.foreign.objects, report.pending.objects), (2, 0));
-    assert_eq!((report.snapshots.len(), report.missing.len(), report.unreadable.len()), (2, 0, 0));
+    assert_eq!(
+        (report.snapshots.len(), report.missing.len(), report.unreadable.len()),
+        (2, 0, 0)
+    );
 
     let swept = sample.run(sweep(&report)).unwrap();
     assert_eq!((swept.deleted.objects, swept.deleted.bytes), (3, 15));
@@ -126,7 +132,11 @@ fn what_is_missing_or_of_another_length_is_told_and_deleted_is_nothing() {
     let sample = Sample::new();
     let folder = sample.checkpoint(Sample::job(), 3);
     let stored = sample.read(&folder);
-    let objects: Vec<_> = stored.metadata.operators[0].keyed.iter().flat_map(|handle| &handle.objects).collect();
+    let objects: Vec<_> = stored.metadata.operators[0]
+        .keyed
+        .iter()
+        .flat_map(|handle| &handle.objects)
+        .collect();
     std::fs::remove_file(path(&folder).join(&objects[0].path)).unwrap();
     std::fs::write(path(&folder).join(&objects[1].path), "short").unwrap();
     let report = check(&sample, &sample.base);
@@ -159,7 +169,11 @@ fn a_snapshot_elsewhere_may_be_named_as_a_referrer() {
     let copy = sample.base.child("elsewhere/copy").unwrap();
     let mut metadata = sample.read(&mine).metadata;
     metadata.nonce = crate::random_nonce();
-    for object in metadata.operators[0].keyed.iter_mut().flat_map(|handle| &mut handle.objects) {
+    for object in metadata.operators[0]
+        .keyed
+        .iter_mut()
+        .flat_map(|handle| &mut handle.objects)
+    {
         object.path = mine.child(&object.path).unwrap().uri();
     }
     metadata.kind = streamd_core::barrier::SnapshotKind::Savepoint;
@@ -185,7 +199,10 @@ fn a_checkpoint_that_another_refers_to_is_not_disposed_of() {
     let first = sample.checkpoint(Sample::job(), 1);
     let second = sample.checkpoint_on(&first, 2);
     let refused = sample.run(dispose_unused(&first.uri(), Sharing::Refuse));
-    assert!(matches!(&refused, Err(SnapshotError::InUse { by, .. }) if *by == [second.uri()]), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(SnapshotError::InUse { by, .. }) if *by == [second.uri()]),
+        "{refused:?}"
+    );
     assert!(path(&first).join("_metadata").exists());
 
     sample.run(dispose_unused(&first.uri(), Sharing::Keep)).unwrap();

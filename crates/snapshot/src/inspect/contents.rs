@@ -154,7 +154,11 @@ pub fn find_state<'a>(
     };
     let handles: Vec<&KeyedStateHandle> = operator.keyed.iter().filter(|handle| handle.state == name).collect();
     if !handles.is_empty() {
-        return Ok(StateContents::Keyed(KeyedContents::new(operator, handles, &stored.folder)));
+        return Ok(StateContents::Keyed(KeyedContents::new(
+            operator,
+            handles,
+            &stored.folder,
+        )));
     }
     match operator.lists.iter().find(|list| list.name == name) {
         Some(list) => Ok(StateContents::List { operator, list }),

@@ -161,8 +161,12 @@ impl InspectError {
             Self::StateNotNamed { .. } => "name the state after the operator",
             Self::NoSuchKey { .. } => "look at some keys with `streamctl state show PATH UID STATE`",
             Self::NotKeyed { .. } => "print the list with `streamctl state show PATH UID STATE`",
-            Self::Value { .. } => "types are listed by `streamctl state list PATH`; values are written as it prints them",
-            Self::Change { .. } => "write one object a line: {\"key\": …, \"value\": …} or {\"key\": …, \"remove\": true}",
+            Self::Value { .. } => {
+                "types are listed by `streamctl state list PATH`; values are written as it prints them"
+            }
+            Self::Change { .. } => {
+                "write one object a line: {\"key\": …, \"value\": …} or {\"key\": …, \"remove\": true}"
+            }
             Self::TargetExists { .. } => "name a place where nothing is yet: nothing is ever overwritten",
             Self::BadTarget { .. } => "name a new folder, like `/data/savepoints/repaired`",
             Self::File { .. } => "check that the place exists, is writable and has room",

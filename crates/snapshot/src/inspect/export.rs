@@ -58,7 +58,9 @@ pub fn export_file(contents: &StateContents<'_>, format: ExportFormat, directory
         StateContents::List { operator, list } => (*operator, list.name.as_str()),
     };
     let file = format!("{}.{}", layout::sanitize(state), format.extension());
-    directory.join(layout::operator_folder(operator.id, &operator.label())).join(file)
+    directory
+        .join(layout::operator_folder(operator.id, &operator.label()))
+        .join(file)
 }
 
 /// Writes a state to a new file, which appears under its name when it is whole. Nothing is overwritten. Blocks: call it on a thread

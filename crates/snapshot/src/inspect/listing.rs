@@ -75,7 +75,13 @@ pub async fn list_snapshots(place: &Location) -> Result<Vec<Listed>, SnapshotErr
         .collect()
         .await;
     let mut listed: Vec<Listed> = listed.into_iter().flatten().collect();
-    listed.sort_by_cached_key(|one| (one.job_id.map(|id| id.to_string()), one.checkpoint_id, one.folder.clone()));
+    listed.sort_by_cached_key(|one| {
+        (
+            one.job_id.map(|id| id.to_string()),
+            one.checkpoint_id,
+            one.folder.clone(),
+        )
+    });
     Ok(listed)
 }
 
@@ -102,7 +108,9 @@ async fn collect_folders(place: Location, depth: usize, groups: &mut Vec<Group>)
         return Ok(());
     }
     let mut group = Group {
-        has_records: names.iter().any(|name| name.strip_suffix('/') == Some(layout::COMPLETED)),
+        has_records: names
+            .iter()
+            .any(|name| name.strip_suffix('/') == Some(layout::COMPLETED)),
         parent: Some(place.clone()),
         snapshots: Vec::new(),
         is_single: false,
@@ -143,7 +151,10 @@ impl Group {
             _no_records => Ok(Vec::new()),
         };
         let by_folder: Result<BTreeMap<String, CompletionRecord>, String> = match records {
-            Ok(records) => Ok(records.into_iter().map(|record| (record.folder.clone(), record)).collect()),
+            Ok(records) => Ok(records
+                .into_iter()
+                .map(|record| (record.folder.clone(), record))
+                .collect()),
             Err(error) => Err(streamd_core::error::chain(&error)),
         };
         let mut listed: Vec<Listed> = futures::stream::iter(&self.snapshots)

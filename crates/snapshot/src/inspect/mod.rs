@@ -11,17 +11,17 @@
 //!
 //! Reading order: [`listing`], [`contents`], [`rows`], [`export`], [`verify`], [`error`].
 
-pub mod listing;
 pub mod contents;
 pub mod error;
 pub mod export;
+pub mod listing;
 pub mod rows;
 pub mod verify;
 
-pub use listing::{Listed, Standing, Summary, list_snapshots};
 pub use contents::{StateContents, StateSummary, find_operator, find_state, outside, states_of};
 pub use error::InspectError;
 pub use export::{ExportFormat, Exported, export_file, export_state};
+pub use listing::{Listed, Standing, Summary, list_snapshots};
 pub use rows::{KeyedContents, Row};
 pub use verify::{Damage, Verified, verify_snapshot};
 

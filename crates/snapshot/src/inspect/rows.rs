@@ -81,7 +81,10 @@ impl<'a> KeyedContents<'a> {
 
     /// How many rows it has.
     pub fn rows(&self) -> u64 {
-        self.handles.iter().map(|handle| handle.rows).fold(0, u64::saturating_add)
+        self.handles
+            .iter()
+            .map(|handle| handle.rows)
+            .fold(0, u64::saturating_add)
     }
 
     /// Calls `visit` for every row by rising key group, until it breaks off. Memory is bounded whatever the size of the state. Blocks:

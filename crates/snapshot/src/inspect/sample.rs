@@ -81,7 +81,10 @@ impl Sample {
     /// A complete savepoint.
     pub(crate) fn savepoint(&self, name: &str) -> Location {
         let folder = self.base.child(name).unwrap();
-        self.publish(&folder, &self.metadata(SnapshotKind::Savepoint, &folder, (Self::job(), 17)));
+        self.publish(
+            &folder,
+            &self.metadata(SnapshotKind::Savepoint, &folder, (Self::job(), 17)),
+        );
         folder
     }
 

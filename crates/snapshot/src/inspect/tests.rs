@@ -84,14 +84,21 @@ fn a_record_without_its_checkpoint_is_listed_as_unreadable() {
     std::fs::remove_dir_all(folder.local_path().unwrap()).unwrap();
     let listed = sample.run(list_snapshots(&sample.base)).unwrap();
     assert_eq!(listed.len(), 1);
-    assert!(matches!(listed[0].standing, Standing::Unreadable(SnapshotError::NoMetadata { .. })));
+    assert!(matches!(
+        listed[0].standing,
+        Standing::Unreadable(SnapshotError::NoMetadata { .. })
+    ));
 }
 
 #[test]
 fn states_are_found_by_the_names_that_people_use() {
     let sample = Sample::new();
     let stored = sample.read(&sample.savepoint("sp"));
-    for name in ["counts", "Count", &streamd_core::id::OperatorId::from_uid("counts").to_string()] {
+    for name in [
+        "counts",
+        "Count",
+        &streamd_core::id::OperatorId::from_uid("counts").to_string(),
+    ] {
         assert_eq!(find_operator(&stored, name).unwrap().name, "Count", "{name}");
     }
     let operator = find_operator(&stored, "counts").unwrap();
@@ -101,7 +108,10 @@ fn states_are_found_by_the_names_that_people_use() {
         format!("snapshot `{}` holds no operator `count`, but `counts`", stored.folder)
     );
     let error = find_state(&stored, operator, Some("x")).unwrap_err();
-    assert_eq!(error.to_string(), "operator `counts` has no state `x`, but `count`, `splits`");
+    assert_eq!(
+        error.to_string(),
+        "operator `counts` has no state `x`, but `count`, `splits`"
+    );
     let error = find_state(&stored, operator, None).unwrap_err();
     assert!(matches!(error, InspectError::StateNotNamed { .. }));
     let states = states_of(&stored, operator);
@@ -148,7 +158,10 @@ fn a_whole_snapshot_verifies_and_what_it_refers_to_elsewhere_is_told() {
 #[test]
 fn every_altered_truncated_or_missing_object_is_named() {
     let sample = Sample::new();
-    for (name, folder) in [("sp", sample.savepoint("sp")), ("chk", sample.checkpoint(Sample::job(), 1))] {
+    for (name, folder) in [
+        ("sp", sample.savepoint("sp")),
+        ("chk", sample.checkpoint(Sample::job(), 1)),
+    ] {
         let root = folder.local_path().unwrap();
         for file in files_below(&root) {
             let intact = std::fs::read(&file).unwrap();
@@ -191,7 +204,13 @@ fn a_key_in_a_foreign_key_group_is_noticed() {
     metadata.operators[0].lists.clear();
     sample.run(crate::publish(&target, &metadata)).unwrap();
     let verified = verify_snapshot(&target.uri(), sample.runtime.handle()).unwrap();
-    assert!(verified.damages.iter().any(|damage| damage.error.to_string().contains("key group")), "{verified:?}");
+    assert!(
+        verified
+            .damages
+            .iter()
+            .any(|damage| damage.error.to_string().contains("key group")),
+        "{verified:?}"
+    );
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -205,7 +224,10 @@ fn copy_folder(from: &Path, to: &Path) {
 #[test]
 fn states_are_exported_as_lines_columns_and_tables_and_nothing_is_overwritten() {
     let sample = Sample::new();
-    for (name, folder) in [("sp", sample.savepoint("sp")), ("chk", sample.checkpoint(Sample::job(), 1))] {
+    for (name, folder) in [
+        ("sp", sample.savepoint("sp")),
+        ("chk", sample.checkpoint(Sample::job(), 1)),
+    ] {
         let stored = sample.read(&folder);
         let operator = find_operator(&stored, "counts").unwrap();
         for (state, lead, rows) in [("count", "key_group", KEYS), ("splits", "position", 3)] {
@@ -226,7 +248,10 @@ fn states_are_exported_as_lines_columns_and_tables_and_nothing_is_overwritten() 
                     ExportFormat::Csv => {
                         let text = String::from_utf8(bytes).unwrap();
                         assert_eq!(text.lines().count() as u64, rows + 1);
-                        assert!(text.starts_with(lead) && text.lines().next().unwrap().ends_with(",value"), "{text}");
+                        assert!(
+                            text.starts_with(lead) && text.lines().next().unwrap().ends_with(",value"),
+                            "{text}"
+                        );
                     }
                     ExportFormat::Parquet => assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")),
                 }

@@ -72,7 +72,10 @@ impl Document {
     /// A field of an object.
     pub fn field(&self, name: &str) -> Option<&Document> {
         let fields = self.fields()?;
-        fields.iter().find(|(known, _value)| known == name).map(|(_name, value)| value)
+        fields
+            .iter()
+            .find(|(known, _value)| known == name)
+            .map(|(_name, value)| value)
     }
 }
 
@@ -191,7 +194,10 @@ impl<'a> Parser<'a> {
         while end < bytes.len() && bytes[end] != b'"' {
             end += if bytes[end] == b'\\' { 2 } else { 1 };
         }
-        let text = self.rest().get(..end + 1).ok_or_else(|| self.wrong("a string does not end"))?;
+        let text = self
+            .rest()
+            .get(..end + 1)
+            .ok_or_else(|| self.wrong("a string does not end"))?;
         let value = serde_json::from_str(text).map_err(|_error| self.wrong("a string has an impossible character"))?;
         self.at += text.len();
         Ok(value)

@@ -5,7 +5,11 @@ use std::cmp::Ordering;
 use streamd_core::row::{DataType, Field, RowError, RowReader};
 
 /// Compares the next value of two rows of one type. Both are read past it, unless they differ.
-pub(super) fn compare(data_type: &DataType, a: &mut RowReader<'_>, b: &mut RowReader<'_>) -> Result<Ordering, RowError> {
+pub(super) fn compare(
+    data_type: &DataType,
+    a: &mut RowReader<'_>,
+    b: &mut RowReader<'_>,
+) -> Result<Ordering, RowError> {
     macro_rules! fixed {
         ($rust:ty) => {
             <$rust>::from_le_bytes(a.array()?).cmp(&<$rust>::from_le_bytes(b.array()?))

@@ -141,7 +141,10 @@ fn put_option(whole: &DataType, inner: &DataType, value: &Document, (path, row):
     if !may_be_null(inner) {
         return put(inner, value, path, row);
     }
-    match value.field(SOME).filter(|_some| value.fields().is_some_and(|fields| fields.len() == 1)) {
+    match value
+        .field(SOME)
+        .filter(|_some| value.fields().is_some_and(|fields| fields.len() == 1))
+    {
         Some(value) => below(path, ".some", |path| put(inner, value, path, row)),
         None => Err(mismatch(path, whole, value)),
     }
@@ -207,7 +210,9 @@ fn put_fields(fields: &[Field], value: &Document, whole: &DataType, (path, row):
         let values = value.elements().filter(|values| values.len() == fields.len());
         let values = values.ok_or_else(|| mismatch(path, whole, value))?;
         for (index, (field, value)) in fields.iter().zip(values).enumerate() {
-            below(path, &format!("[{index}]"), |path| put(&field.data_type, value, path, row))?;
+            below(path, &format!("[{index}]"), |path| {
+                put(&field.data_type, value, path, row)
+            })?;
         }
         return Ok(());
     }
@@ -218,13 +223,18 @@ fn put_fields(fields: &[Field], value: &Document, whole: &DataType, (path, row):
             path: path.clone(),
             field: field.name.clone(),
         })?;
-        below(path, &format!(".{}", field.name), |path| put(&field.data_type, value, path, row))?;
+        below(path, &format!(".{}", field.name), |path| {
+            put(&field.data_type, value, path, row)
+        })?;
     }
     Ok(())
 }
 
 fn refuse_unknown(fields: &[Field], object: &[(String, Document)], path: &str) -> Result<(), ValueError> {
-    match object.iter().find(|(name, _value)| fields.iter().all(|field| field.name != *name)) {
+    match object
+        .iter()
+        .find(|(name, _value)| fields.iter().all(|field| field.name != *name))
+    {
         None => Ok(()),
         Some((unknown, _value)) => Err(ValueError::UnknownField {
             path: path.to_owned(),
@@ -234,7 +244,12 @@ fn refuse_unknown(fields: &[Field], object: &[(String, Document)], path: &str) -
     }
 }
 
-fn put_variant(variants: &[Variant], value: &Document, whole: &DataType, (path, row): Place<'_>) -> Result<(), ValueError> {
+fn put_variant(
+    variants: &[Variant],
+    value: &Document,
+    whole: &DataType,
+    (path, row): Place<'_>,
+) -> Result<(), ValueError> {
     let (name, body) = match value {
         Document::String(name) => (name, None),
         Document::Object(fields) if fields.len() == 1 => (&fields[0].0, Some(&fields[0].1)),

@@ -58,9 +58,15 @@ fn values_look_as_the_table_says() {
         round(&delay(), json!({"minutes": -5, "cause": "fog \u{1b}"})),
         r#"{"minutes":-5,"cause":"fog \u001b"}"#
     );
-    assert_eq!(round(&delay(), json!({"minutes": i64::MAX, "cause": null})), r#"{"minutes":9223372036854775807,"cause":null}"#);
+    assert_eq!(
+        round(&delay(), json!({"minutes": i64::MAX, "cause": null})),
+        r#"{"minutes":9223372036854775807,"cause":null}"#
+    );
     assert_eq!(round(&shape(), json!("Point")), r#""Point""#);
-    assert_eq!(round(&shape(), json!({"Circle": {"radius": 1.5}})), r#"{"Circle":{"radius":1.5}}"#);
+    assert_eq!(
+        round(&shape(), json!({"Circle": {"radius": 1.5}})),
+        r#"{"Circle":{"radius":1.5}}"#
+    );
     assert_eq!(round(&shape(), json!({"Box": [1, -2]})), r#"{"Box":[1,-2]}"#);
     assert_eq!(round(&DataType::Bytes, json!("0x0aff")), r#""0x0aff""#);
     let nested = DataType::Option(Box::new(DataType::Option(Box::new(DataType::Bool))));
@@ -77,18 +83,36 @@ fn maps_are_encoded_in_the_order_of_their_keys() {
         &document(&json!([{"key": 2, "value": true}, {"key": -1, "value": false}])),
     )
     .unwrap();
-    assert_eq!(row, to_row(&std::collections::BTreeMap::from([(2i32, true), (-1, false)])));
+    assert_eq!(
+        row,
+        to_row(&std::collections::BTreeMap::from([(2i32, true), (-1, false)]))
+    );
     let twice = json!([{"key": 2, "value": true}, {"key": 2, "value": false}]);
-    assert!(matches!(parse_value(&by_number, &document(&twice)), Err(ValueError::RepeatedKey { .. })));
+    assert!(matches!(
+        parse_value(&by_number, &document(&twice)),
+        Err(ValueError::RepeatedKey { .. })
+    ));
 }
 
 #[test]
 fn what_does_not_fit_is_refused_with_its_place() {
     let error = |data_type: &DataType, value| parse_value(data_type, &document(&value)).unwrap_err().to_string();
-    assert_eq!(error(&DataType::UInt8, json!(256)), "`$` is 256 where uint8 is expected");
-    assert_eq!(error(&DataType::UInt8, json!(1.0)), "`$` is 1.0 where uint8 is expected");
-    assert_eq!(error(&DataType::Float32, json!(1e39)), "`$` is 1e+39 where float32 is expected");
-    assert_eq!(error(&delay(), json!({"minutes": "5", "cause": null})), "`$.minutes` is \"5\" where int64 is expected");
+    assert_eq!(
+        error(&DataType::UInt8, json!(256)),
+        "`$` is 256 where uint8 is expected"
+    );
+    assert_eq!(
+        error(&DataType::UInt8, json!(1.0)),
+        "`$` is 1.0 where uint8 is expected"
+    );
+    assert_eq!(
+        error(&DataType::Float32, json!(1e39)),
+        "`$` is 1e+39 where float32 is expected"
+    );
+    assert_eq!(
+        error(&delay(), json!({"minutes": "5", "cause": null})),
+        "`$.minutes` is \"5\" where int64 is expected"
+    );
     assert_eq!(error(&delay(), json!({"minutes": 5})), "`$` has no field `cause`");
     assert_eq!(
         error(&delay(), json!({"minutes": 5, "cause": null, "more": 1})),
@@ -98,17 +122,26 @@ fn what_does_not_fit_is_refused_with_its_place() {
         error(&shape(), json!("Circle")),
         "`$` is \"Circle\" where Shape [Point | Circle { radius: float32 } | Box { 0: int8, 1: int8 }] is expected"
     );
-    assert_eq!(error(&DataType::List(Box::new(DataType::Bytes)), json!(["0x0"])), "`$[0]` is \"0x0\" where bytes is expected");
+    assert_eq!(
+        error(&DataType::List(Box::new(DataType::Bytes)), json!(["0x0"])),
+        "`$[0]` is \"0x0\" where bytes is expected"
+    );
 }
 
 #[test]
 fn a_person_may_leave_out_the_quotes() {
     assert_eq!(parse_text(&DataType::String, "ATL").unwrap(), to_row(&"ATL".to_owned()));
-    assert_eq!(parse_text(&DataType::String, "\"ATL\"").unwrap(), to_row(&"ATL".to_owned()));
+    assert_eq!(
+        parse_text(&DataType::String, "\"ATL\"").unwrap(),
+        to_row(&"ATL".to_owned())
+    );
     assert_eq!(parse_text(&DataType::String, "42").unwrap(), to_row(&"42".to_owned()));
     assert_eq!(parse_text(&shape(), "Point").unwrap(), 0u32.to_le_bytes());
     assert_eq!(parse_text(&DataType::UInt64, "42").unwrap(), to_row(&42u64));
-    assert!(matches!(parse_text(&DataType::UInt64, "ATL"), Err(ValueError::NotJson { .. })));
+    assert!(matches!(
+        parse_text(&DataType::UInt64, "ATL"),
+        Err(ValueError::NotJson { .. })
+    ));
 }
 
 #[test]
@@ -118,7 +151,10 @@ fn a_forged_count_of_nothings_does_not_fill_the_memory() {
         fields: vec![],
     };
     let rows = Renderer::new(&DataType::List(Box::new(unit)));
-    assert!(matches!(rows.render(&u32::MAX.to_le_bytes()), Err(RowError::Invalid { .. })));
+    assert!(matches!(
+        rows.render(&u32::MAX.to_le_bytes()),
+        Err(RowError::Invalid { .. })
+    ));
 }
 
 #[test]

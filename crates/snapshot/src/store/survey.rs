@@ -134,7 +134,10 @@ fn surveyed(name: String, meta: &Metadata, path: &FilePath) -> Surveyed {
     } else {
         SurveyedKind::Other
     };
-    let since_1970 = meta.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let since_1970 = meta
+        .modified()
+        .ok()
+        .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let millis = since_1970.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
     Surveyed {
         name,

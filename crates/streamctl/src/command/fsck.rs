@@ -12,7 +12,7 @@ use streamd_snapshot::{FsckOptions, FsckReport, Location};
 use crate::arguments::duration;
 use crate::failure::Failure;
 use crate::location::absolute;
-use crate::offline::{Offline, counted};
+use crate::offline::{Effect, Offline, counted};
 use crate::output::Output;
 
 /// Find orphans and missing objects below a folder of checkpoints or savepoints; needs no cluster
@@ -86,6 +86,14 @@ impl From<Tally> for Counts {
 }
 
 impl FsckCommand {
+    /// What is left where it is given up.
+    pub fn effect(&self) -> Effect {
+        match self.delete_orphans && self.yes {
+            true => Effect::Perhaps,
+            false => Effect::None,
+        }
+    }
+
     /// Looks, prints, and deletes if it is told to.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
         let base = Location::open(&absolute(&self.place)?)?;
@@ -191,7 +199,10 @@ fn print_counts(report: &FsckReport, output: &mut Output) -> Result<(), Failure>
             tally.bytes
         ))?;
     }
-    for (class, count) in [("missing", report.missing.len()), ("unreadable", report.unreadable.len())] {
+    for (class, count) in [
+        ("missing", report.missing.len()),
+        ("unreadable", report.unreadable.len()),
+    ] {
         output.line(&format!("  {class:<10}: {count}"))?;
     }
     Ok(())

@@ -23,15 +23,32 @@ As in Flink, `cancel -s X` and `stop -p X` with nothing else mean job `X` and th
 This page is written from the program's own help.
 ";
 
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: &[&[&str]] = &[
     &[],
     &["run"],
     &["info"],
     &["list"],
     &["status"],
     &["savepoint"],
+    &["savepoint", "status"],
+    &["savepoint", "list"],
+    &["savepoint", "check"],
+    &["savepoint", "show"],
+    &["savepoint", "verify"],
     &["cancel"],
     &["stop"],
+    &["checkpoint"],
+    &["checkpoint", "list"],
+    &["checkpoint", "show"],
+    &["checkpoint", "verify"],
+    &["checkpoint", "dispose"],
+    &["state"],
+    &["state", "list"],
+    &["state", "show"],
+    &["state", "query"],
+    &["state", "export"],
+    &["state", "edit"],
+    &["fsck"],
     &["logs"],
     &["cluster"],
     &["cluster", "wait"],
@@ -47,8 +64,8 @@ fn document(path: &str) -> PathBuf {
 fn the_reference_of_commands_is_the_help_of_the_program() {
     let mut text = PREFACE.to_owned();
     for command in COMMANDS {
-        let title = [&["streamctl"], command].concat().join(" ");
-        let help = run_with(&[], &[command, &["--help"]].concat()).stdout;
+        let title = [&["streamctl"][..], *command].concat().join(" ");
+        let help = run_with(&[], &[*command, &["--help"][..]].concat()).stdout;
         let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
         text.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", help.trim_end()));
     }

@@ -9,3 +9,4 @@ mod jobs;
 mod refusals;
 mod run;
 mod savepoints;
+mod snapshots;

@@ -6,7 +6,9 @@
 mod back_pressure;
 mod bad_applications;
 mod cancel;
+mod durable;
 mod edges;
+mod evolution;
 mod failures;
 mod isolation;
 mod latency;
@@ -15,6 +17,7 @@ mod object_storage;
 mod main_job;
 mod open_format;
 mod operations;
+mod repair;
 mod resources;
 mod retained;
 mod running;

@@ -9,9 +9,10 @@ use streamd_snapshot::Location;
 use streamd_snapshot::inspect::{Listed, Standing, list_snapshots};
 use streamd_snapshot::layout::job_folder;
 
+use crate::command::list::local_time;
 use crate::failure::Failure;
 use crate::location::absolute;
-use crate::offline::{Offline, local_time};
+use crate::offline::Offline;
 use crate::output::Output;
 
 /// List checkpoints, complete ones and others
@@ -22,7 +23,7 @@ Examples:
   streamctl checkpoint list s3://bucket/checkpoints --output json
 
 A checkpoint is `complete` if a record says so and its metadata can be read. `incomplete` ones have no metadata: they are being \
-written, or were given up. Of `unrecorded` ones nobody knows whether they were completed; jobs never recover from them by themselves. \
+written, were given up, or hold files that later checkpoints use. Of `unrecorded` ones nobody knows whether they were completed; jobs never recover from them by themselves. \
 `unreadable` ones are damaged.")]
 pub struct ListCheckpointsCommand {
     /// A job, or a folder of checkpoints or savepoints [default: all in execution.checkpointing.dir]
@@ -64,7 +65,10 @@ impl ListCheckpointsCommand {
 }
 
 fn line(listed: &Listed) -> String {
-    let triggered = listed.summary.as_ref().map(|summary| local_time(summary.triggered_at));
+    let triggered = listed
+        .summary
+        .as_ref()
+        .map(|summary| local_time(summary.triggered_at.0));
     let mut line = format!("{} : {}", triggered.as_deref().unwrap_or("-"), listed.folder);
     if let Some(summary) = &listed.summary {
         line.push_str(&format!(" : {} : {} bytes", summary.job_name, summary.bytes));

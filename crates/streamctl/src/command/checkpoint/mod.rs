@@ -8,13 +8,31 @@ mod verify;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use crate::offline::Offline;
+use crate::offline::{Effect, Offline};
 use crate::output::Output;
 
 pub use dispose::DisposeCommand;
 pub use list::ListCheckpointsCommand;
 pub use show::{ShowCommand, summary};
 pub use verify::VerifyCommand;
+
+/// What `savepoint` has in common with `checkpoint`.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotQuery {
+    #[command(visible_alias = "inspect")]
+    Show(ShowCommand),
+    Verify(VerifyCommand),
+}
+
+impl SnapshotQuery {
+    /// Runs the command.
+    pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
+        match self {
+            Self::Show(command) => command.execute(offline, output),
+            Self::Verify(command) => command.execute(offline, output),
+        }
+    }
+}
 
 /// List, inspect, verify or dispose of checkpoints; needs no cluster
 #[derive(Debug, Args)]
@@ -37,6 +55,16 @@ enum CheckpointSubcommand {
 }
 
 impl CheckpointCommand {
+    /// What is left where it is given up.
+    pub fn effect(&self) -> Effect {
+        match self.command {
+            CheckpointSubcommand::Dispose(_) => Effect::Perhaps,
+            CheckpointSubcommand::List(_) | CheckpointSubcommand::Show(_) | CheckpointSubcommand::Verify(_) => {
+                Effect::None
+            }
+        }
+    }
+
     /// Runs the command after the verb.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
         match self.command {

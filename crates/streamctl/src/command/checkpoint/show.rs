@@ -8,9 +8,10 @@ use streamd_snapshot::inspect::{StateSummary, outside, states_of};
 use streamd_snapshot::json::Renderer;
 use streamd_snapshot::{SnapshotError, StoredSnapshot, read_snapshot};
 
+use crate::command::list::local_time;
 use crate::failure::Failure;
 use crate::location::absolute;
-use crate::offline::{Offline, counted, local_time};
+use crate::offline::{Offline, counted};
 use crate::output::Output;
 
 /// Elements of a list that are shown: positions of sources are few, prepared commits may be many.
@@ -88,8 +89,11 @@ fn print(stored: &StoredSnapshot, outside: &[String], output: &mut Output) -> Re
         metadata.checkpoint_id, metadata.job_id, metadata.graph.name
     ))?;
     output.line(&format!("  Path: {}", stored.folder))?;
-    output.line(&format!("  Triggered: {}", local_time(metadata.triggered_at)))?;
-    output.line(&format!("  Size: {} bytes, format version {}", stored.bytes, metadata.version))?;
+    output.line(&format!("  Triggered: {}", local_time(metadata.triggered_at.0)))?;
+    output.line(&format!(
+        "  Size: {} bytes, format version {}",
+        stored.bytes, metadata.version
+    ))?;
     match outside.len() as u64 {
         0 => output.line("  Self-contained: it refers to nothing outside its folder")?,
         count => output.line(&format!(
@@ -138,12 +142,19 @@ pub fn summary(state: &StateSummary<'_>) -> String {
         Some(_) => counted(state.rows, "row", "rows"),
         None => counted(state.rows, "element", "elements"),
     };
-    format!("{} `{}`: {types}, {rows}, {} bytes", state.kind, state.name, state.bytes)
+    format!(
+        "{} `{}`: {types}, {rows}, {} bytes",
+        state.kind, state.name, state.bytes
+    )
 }
 
 /// The first elements of a list, as JSON.
 fn elements(operator: &OperatorState, state: &StateSummary<'_>) -> Result<Vec<String>, Failure> {
-    let Some(list) = operator.lists.iter().find(|list| state.key.is_none() && list.name == state.name) else {
+    let Some(list) = operator
+        .lists
+        .iter()
+        .find(|list| state.key.is_none() && list.name == state.name)
+    else {
         return Ok(Vec::new());
     };
     let renderer = Renderer::new(&list.data_type);
@@ -163,7 +174,9 @@ fn object(stored: &StoredSnapshot, outside: Vec<String>) -> Result<Snapshot<'_>,
     let operators = metadata.operators.iter().map(|operator| {
         let states = states_of(stored, operator).into_iter().map(|state| {
             let elements = elements(operator, &state)?;
-            let values = elements.iter().map(|text| serde_json::from_str(text).unwrap_or_default());
+            let values = elements
+                .iter()
+                .map(|text| serde_json::from_str(text).unwrap_or_default());
             Ok(State {
                 name: state.name,
                 kind: state.kind,

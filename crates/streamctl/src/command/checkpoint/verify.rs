@@ -31,6 +31,7 @@ struct Verified<'a> {
     objects: u64,
     bytes: u64,
     rows: u64,
+    undecoded_states: &'a [String],
     damages: Vec<Damaged<'a>>,
 }
 
@@ -45,7 +46,11 @@ impl VerifyCommand {
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
         let verified = verify_snapshot(&absolute(&self.path)?, offline.handle())?;
         for damage in &verified.damages {
-            output.line(&format!("damaged: {}: {}", damage.object, damage.error.to_coded().message))?;
+            output.line(&format!(
+                "damaged: {}: {}",
+                damage.object,
+                damage.error.to_coded().message
+            ))?;
         }
         let damages: Vec<Damaged<'_>> = verified
             .damages
@@ -56,6 +61,12 @@ impl VerifyCommand {
             })
             .collect();
         let count = damages.len() as u64;
+        if !verified.undecoded.is_empty() {
+            output.note(&format!(
+                "the rows of these states are in files of RocksDB: their bytes were checked, but not decoded: {}",
+                verified.undecoded.join(", ")
+            ));
+        }
         if count == 0 {
             output.line(&format!(
                 "{} is whole: {}, {} bytes, {}.",
@@ -71,6 +82,7 @@ impl VerifyCommand {
             objects: verified.objects,
             bytes: verified.bytes,
             rows: verified.rows,
+            undecoded_states: &verified.undecoded,
             damages,
         })?;
         match count {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use streamd_core::snapshot::OperatorState;
-use streamd_snapshot::inspect::{ExportFormat, StateContents, export_file, export_state, find_operator, find_state, states_of};
+use streamd_snapshot::inspect::{
+    ExportFormat, StateContents, export_file, export_state, find_operator, find_state, states_of,
+};
 use streamd_snapshot::{StoredSnapshot, read_snapshot};
 
 use crate::failure::Failure;

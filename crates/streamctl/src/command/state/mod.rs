@@ -10,7 +10,7 @@ mod show;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
-use crate::offline::Offline;
+use crate::offline::{Effect, Offline};
 use crate::output::Output;
 
 /// List, print, export or repair the state in a savepoint or checkpoint; needs no cluster
@@ -36,6 +36,14 @@ enum StateSubcommand {
 }
 
 impl StateCommand {
+    /// What is left where it is given up.
+    pub fn effect(&self) -> Effect {
+        match self.command {
+            StateSubcommand::Export(_) | StateSubcommand::Edit(_) => Effect::Perhaps,
+            StateSubcommand::List(_) | StateSubcommand::Show(_) | StateSubcommand::Query(_) => Effect::None,
+        }
+    }
+
     /// Runs the command after the verb.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
         match self.command {
