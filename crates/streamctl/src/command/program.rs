@@ -18,13 +18,13 @@ use crate::session::Session;
 pub struct ProgramArguments {
     /// The parallelism of the job [default: the configuration's parallelism.default]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32768))]
-    parallelism: Option<u32>,
+    pub(super) parallelism: Option<u32>,
     /// A setting of the job; may be given more than once
     #[arg(short = 'D', value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    pub(super) settings: Vec<String>,
     /// The application binary, and its arguments: everything after it is handed to it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, num_args = 1.., value_names = ["APP", "ARGS"])]
-    program: Vec<OsString>,
+    pub(super) program: Vec<OsString>,
 }
 
 /// An application that was found fit to be sent.
