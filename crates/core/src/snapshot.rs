@@ -106,7 +106,10 @@ impl KeyedStateHandle {
                     object.is_some_and(|object| !object.is_elsewhere())
                 };
                 let blocks = segments.iter().flat_map(|segment| &segment.blocks);
-                blocks.filter(|block| is_new(block.object)).map(|block| block.length).sum()
+                blocks
+                    .filter(|block| is_new(block.object))
+                    .map(|block| block.length)
+                    .sum()
             }
         }
     }

@@ -86,7 +86,10 @@ async fn needed_by_others(folder: &Location) -> Result<BTreeSet<String>, Snapsho
         };
         let objects = objects_of(&other.metadata);
         let ours = objects.iter().filter_map(|object| layout::split_beside(&object.path));
-        needed.extend(ours.filter(|(beside, _)| *beside == name).map(|(_, object)| object.to_owned()));
+        needed.extend(
+            ours.filter(|(beside, _)| *beside == name)
+                .map(|(_, object)| object.to_owned()),
+        );
     }
     Ok(needed)
 }

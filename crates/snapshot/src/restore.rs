@@ -48,8 +48,11 @@ pub fn read_keyed_state(
 
 /// Where the objects of a handle are. A table is one object.
 fn objects(handle: &KeyedStateHandle, folder: &str) -> Result<Vec<Location>, SnapshotError> {
-    let objects: Result<Vec<Location>, SnapshotError> =
-        handle.objects.iter().map(|object| resolve(folder, &object.path)).collect();
+    let objects: Result<Vec<Location>, SnapshotError> = handle
+        .objects
+        .iter()
+        .map(|object| resolve(folder, &object.path))
+        .collect();
     let objects = objects?;
     let is_table = matches!(handle.format, KeyedStateFormat::Parquet);
     if objects.is_empty() || is_table && objects.len() != 1 {

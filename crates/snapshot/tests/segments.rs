@@ -37,7 +37,10 @@ fn operator() -> OperatorId {
 
 /// Two segments: of the key groups below and above the middle.
 fn halves() -> [KeyGroupRange; 2] {
-    [KeyGroupRange { start: 0, end: 4 }, KeyGroupRange { start: 4, end: GROUPS }]
+    [
+        KeyGroupRange { start: 0, end: 4 },
+        KeyGroupRange { start: 4, end: GROUPS },
+    ]
 }
 
 impl Job {
@@ -174,14 +177,22 @@ impl Job {
     }
 }
 
-fn read_from(runtime: &Runtime, folder: &Path, handle: &KeyedStateHandle, range: KeyGroupRange) -> Result<Rows, SnapshotError> {
+fn read_from(
+    runtime: &Runtime,
+    folder: &Path,
+    handle: &KeyedStateHandle,
+    range: KeyGroupRange,
+) -> Result<Rows, SnapshotError> {
     let (mut rows, mut last) = (Rows::new(), 0);
     let folder = Location::open(folder.to_str().unwrap()).unwrap().uri();
     read_keyed_state(handle, &folder, range, runtime.handle(), &mut |group, key, value| {
         assert!(group >= last, "rows come by rising key group");
         last = group;
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-        assert!(rows.insert(number(key), (group, number(value))).is_none(), "no key comes twice");
+        assert!(
+            rows.insert(number(key), (group, number(value))).is_none(),
+            "no key comes twice"
+        );
         Ok(())
     })?;
     Ok(rows)
@@ -303,7 +314,9 @@ fn the_folder_of_a_job_can_be_moved_as_a_whole() {
     std::fs::rename(job.folder.path(), &elsewhere).unwrap();
     let moved = elsewhere.join("chk-3");
     let stored = job.runtime.block_on(read_snapshot(moved.to_str().unwrap())).unwrap();
-    job.runtime.block_on(check_objects(&stored.metadata, &stored.folder)).unwrap();
+    job.runtime
+        .block_on(check_objects(&stored.metadata, &stored.folder))
+        .unwrap();
     let all = KeyGroupRange::all(GROUPS);
     let keyed = &stored.metadata.operators[0].keyed[0];
     assert_eq!(read_from(&job.runtime, &moved, keyed, all).unwrap(), job.expected(all));

@@ -75,7 +75,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn checkpoint(&mut self, subtask: &mut Subtask, increment: Increment, compression: Compression) -> (CheckpointId, Taken) {
+    fn checkpoint(
+        &mut self,
+        subtask: &mut Subtask,
+        increment: Increment,
+        compression: Compression,
+    ) -> (CheckpointId, Taken) {
         let checkpoint = CheckpointId(self.next);
         self.next += 1;
         let location = format!("{}/chk-{checkpoint}", self.place);
@@ -108,7 +113,10 @@ impl Bench {
         let handles = writer.finish().unwrap().remove(&operator).unwrap();
         let taken = Taken {
             new_bytes: handles.iter().map(KeyedStateHandle::new_bytes).sum(),
-            handles: handles.iter().map(|handle| absolute(handle, &location).unwrap()).collect(),
+            handles: handles
+                .iter()
+                .map(|handle| absolute(handle, &location).unwrap())
+                .collect(),
             pause,
             written: start.elapsed(),
         };
@@ -147,7 +155,9 @@ fn cpu_seconds() -> f64 {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let keys: u64 = arguments.next().map_or(10_000_000, |keys| keys.parse().unwrap());
-    let folder = arguments.next().unwrap_or_else(|| std::env::temp_dir().join("checkpoint_bench").display().to_string());
+    let folder = arguments
+        .next()
+        .unwrap_or_else(|| std::env::temp_dir().join("checkpoint_bench").display().to_string());
     let place = Location::open(&folder).unwrap().uri();
     let mut bench = Bench {
         runtime: Runtime::new().unwrap(),

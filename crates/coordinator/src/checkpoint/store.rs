@@ -271,7 +271,12 @@ mod tests {
 
     #[test]
     fn a_checkpoint_refers_into_the_folders_beside_its_own_and_into_absolute_ones() {
-        let metadata = metadata(&["a.state", "../chk-7/b.state", "../chk-7/c.state", "s3://b/j/chk-8/d.state"]);
+        let metadata = metadata(&[
+            "a.state",
+            "../chk-7/b.state",
+            "../chk-7/c.state",
+            "s3://b/j/chk-8/d.state",
+        ]);
         let folders: Vec<String> = folders_referred_to(&metadata, "s3://b/j/chk-9").into_iter().collect();
         assert_eq!(folders, ["s3://b/j/chk-7", "s3://b/j/chk-8"]);
     }

@@ -55,7 +55,10 @@ fn swept(coordinator: &mut CheckpointCoordinator) -> Vec<u64> {
 fn the_barrier_says_what_is_complete_and_that_stays_while_the_checkpoint_is_under_way() {
     let mut coordinator = coordinator(true);
     let first = trigger(&mut coordinator, Purpose::Periodic);
-    assert_eq!((first.options.increment, first.options.compression), (Increment::First, Compression::Lz4));
+    assert_eq!(
+        (first.options.increment, first.options.compression),
+        (Increment::First, Compression::Lz4)
+    );
     complete(&mut coordinator, 1, &[]);
     // Two that build upon the first, of which the later completes first and refers to nothing of it.
     for id in [2, 3] {

@@ -56,7 +56,11 @@ fn keyed_conserved<'a>(
     shares: &[(KeyGroupRange, &OperatorSubtaskState)],
 ) -> Result<(), String> {
     for handle in handles {
-        let paths: Vec<String> = handle.objects.iter().map(|object| absolute(uri, &object.path)).collect();
+        let paths: Vec<String> = handle
+            .objects
+            .iter()
+            .map(|object| absolute(uri, &object.path))
+            .collect();
         let read: u32 = shares
             .iter()
             .flat_map(|(range, share)| share.keyed.iter().map(move |it| (range, it)))

@@ -9,7 +9,7 @@ use streamd_core::snapshot::{
 };
 
 use super::ConvertError;
-use super::field::{all, id, required, schema, schema_to_json, text};
+use super::field::{all, id, schema, schema_to_json, text};
 use super::state::key_groups;
 use crate::proto;
 use crate::proto::keyed_state_handle::Format;

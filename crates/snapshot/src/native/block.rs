@@ -180,11 +180,7 @@ impl OpenBlock {
     }
 
     /// The rows of the block, given its unpacked payload where it has one. With the groups and number that they must have.
-    pub(super) fn rows<'a>(
-        &self,
-        block: &'a [u8],
-        unpacked: Option<&'a [u8]>,
-    ) -> (Payload<'a>, (KeyGroupRange, u32)) {
+    pub(super) fn rows<'a>(&self, block: &'a [u8], unpacked: Option<&'a [u8]>) -> (Payload<'a>, (KeyGroupRange, u32)) {
         let payload = unpacked.unwrap_or(&block[self.payload_at..]);
         (Payload::new(payload, self.kind), (self.key_groups, self.rows))
     }

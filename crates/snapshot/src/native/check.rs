@@ -44,7 +44,10 @@ fn check_blocks(handle: &KeyedStateHandle, segment: &NativeSegment) -> Result<()
         layer = block.layer;
     }
     if segment.blocks.first().is_none_or(|block| block.layer > 0) {
-        return Err(format!("a segment of state `{}` has no rows to begin with", handle.state));
+        return Err(format!(
+            "a segment of state `{}` has no rows to begin with",
+            handle.state
+        ));
     }
     Ok(())
 }

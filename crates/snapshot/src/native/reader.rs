@@ -69,7 +69,9 @@ pub(crate) fn read_native(
             ahead.push_back(runtime.spawn(load(Arc::clone(&source), needed[span].to_vec())));
         }
         let Some(next) = ahead.pop_front() else { break };
-        let batch = runtime.block_on(next).unwrap_or_else(|error| Err(interrupted(handle, &error)))?;
+        let batch = runtime
+            .block_on(next)
+            .unwrap_or_else(|error| Err(interrupted(handle, &error)))?;
         for segment in &batch {
             delivered += source.deliver(segment, range, visit)?;
         }
@@ -229,7 +231,9 @@ fn open_all(
 /// The bytes of a block, out of those that were fetched.
 fn piece_of(source: &Source, at: &NativeBlock, fetches: &[Fetch], pieces: &[Bytes]) -> Result<Bytes, SnapshotError> {
     let position = fetches.partition_point(|fetch| (fetch.object, fetch.bytes.start) <= (at.object, at.offset));
-    let index = position.checked_sub(1).expect("every block lies in one of the ranges made from the blocks");
+    let index = position
+        .checked_sub(1)
+        .expect("every block lies in one of the ranges made from the blocks");
     let (fetch, piece) = (&fetches[index], &pieces[index]);
     let start = at.offset - fetch.bytes.start;
     let end = start + at.length;
@@ -263,7 +267,12 @@ impl Source {
             .iter()
             .map(|block| block.unpacked_late(self))
             .collect::<Result<Vec<_>, _>>()?;
-        let blocks: Vec<Rows<'_>> = segment.blocks.iter().zip(&unpacked).map(|(b, late)| b.rows(late)).collect();
+        let blocks: Vec<Rows<'_>> = segment
+            .blocks
+            .iter()
+            .zip(&unpacked)
+            .map(|(b, late)| b.rows(late))
+            .collect();
         let mut delivered = 0;
         let mut deliver = |group: u32, key: &[u8], value: &[u8]| {
             if range.contains(group) {
@@ -346,7 +355,10 @@ async fn check_objects(
     needed: &[NativeSegment],
     folder: &str,
 ) -> Result<(), SnapshotError> {
-    let used = needed.iter().flat_map(|segment| &segment.blocks).map(|block| block.object as usize);
+    let used = needed
+        .iter()
+        .flat_map(|segment| &segment.blocks)
+        .map(|block| block.object as usize);
     let used: BTreeMap<usize, ()> = used.map(|object| (object, ())).collect();
     let checks: Vec<_> = used
         .into_keys()

@@ -19,11 +19,7 @@ pub trait SegmentSink {
     fn refer(&mut self, segment: &WrittenSegment) -> Result<(), SnapshotError>;
 
     /// Begins a segment: with all its rows, or with what has changed upon an earlier one.
-    fn begin_segment(
-        &mut self,
-        key_groups: KeyGroupRange,
-        upon: Option<&WrittenSegment>,
-    ) -> Result<(), SnapshotError>;
+    fn begin_segment(&mut self, key_groups: KeyGroupRange, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError>;
 
     /// Adds a row, new or changed. Rows of one key group should come together.
     fn put(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError>;
@@ -98,9 +94,7 @@ pub struct WrittenObject {
 impl WrittenObject {
     pub(super) fn new(folder: &Location, name: String) -> Arc<Self> {
         let place = match (folder.parent(), folder.name()) {
-            (Some(parent), Some(name)) if layout::is_checkpoint_folder(folder) => {
-                Some((parent.uri(), name.to_owned()))
-            }
+            (Some(parent), Some(name)) if layout::is_checkpoint_folder(folder) => Some((parent.uri(), name.to_owned())),
             _elsewhere => None,
         };
         Arc::new(Self {

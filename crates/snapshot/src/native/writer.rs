@@ -263,10 +263,16 @@ impl NativeWriter {
         match &open.segment {
             OpenSegment::PerBlock(_) if fits => Ok(open),
             OpenSegment::PerBlock(_) => {
-                let reason = format!("a segment of {key_groups} comes after {}, or is not in {all}", open.floor);
+                let reason = format!(
+                    "a segment of {key_groups} comes after {}, or is not in {all}",
+                    open.floor
+                );
                 Err(misuse(&open.table.state, reason))
             }
-            OpenSegment::Begun { .. } => Err(misuse(&open.table.state, "a segment begins before the last one has ended")),
+            OpenSegment::Begun { .. } => Err(misuse(
+                &open.table.state,
+                "a segment begins before the last one has ended",
+            )),
         }
     }
 }
@@ -309,14 +315,13 @@ impl SegmentSink for NativeWriter {
         Ok(())
     }
 
-    fn begin_segment(
-        &mut self,
-        key_groups: KeyGroupRange,
-        upon: Option<&WrittenSegment>,
-    ) -> Result<(), SnapshotError> {
+    fn begin_segment(&mut self, key_groups: KeyGroupRange, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError> {
         let open = self.between_segments(key_groups)?;
         if upon.is_some_and(|segment| segment.key_groups != key_groups) {
-            return Err(misuse(&open.table.state, "changes of other key groups are put upon a segment"));
+            return Err(misuse(
+                &open.table.state,
+                "changes of other key groups are put upon a segment",
+            ));
         }
         open.segment = OpenSegment::Begun {
             key_groups,
@@ -370,7 +375,9 @@ fn handle(
     for segment in segments {
         let mut blocks = Vec::with_capacity(segment.blocks.len());
         for block in &*segment.blocks {
-            let known = objects.iter().rposition(|(object, _)| Arc::ptr_eq(object, &block.object));
+            let known = objects
+                .iter()
+                .rposition(|(object, _)| Arc::ptr_eq(object, &block.object));
             let position = match known {
                 Some(position) => position,
                 None => {

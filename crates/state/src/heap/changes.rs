@@ -126,6 +126,12 @@ impl<K> Tracking<K> {
         self.current[shard] = ShardChanges::All;
     }
 
+    /// Whether all of a shard counts as changed.
+    #[cfg(test)]
+    pub(crate) fn is_rearranged(&self, shard: usize) -> bool {
+        matches!(self.current[shard], ShardChanges::All)
+    }
+
     /// A barrier: closes the generation, and says what the checkpoint builds upon. `base` is a complete checkpoint; where this
     /// table did not write it, or elsewhere than in `place`, everything is to be written.
     pub(crate) fn cut(&mut self, checkpoint: CheckpointId, base: Option<CheckpointId>, place: &str) -> Basis<K> {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use streamd_core::id::CheckpointId;
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::state::{Key, State, from_row};
 
@@ -312,15 +313,47 @@ fn a_copy_of_a_shard_has_its_rows_in_the_same_places() {
         entries.insert_unique(shard_hash(key.stable_hash()), (key, wide(key)), rehash);
     }
     for key in (0..200u64).step_by(3) {
-        let present = shard.entries_mut().find_entry(shard_hash(key.stable_hash()), |entry| entry.0 == key);
+        let present = shard
+            .entries_mut()
+            .find_entry(shard_hash(key.stable_hash()), |entry| entry.0 == key);
         present.unwrap().remove();
     }
     let places = |entries: &Entries<u64, Wide>| -> Vec<(usize, u64)> {
         let buckets = 0..entries.num_buckets();
-        buckets.filter_map(|bucket| Some((bucket, entries.get_bucket(bucket)?.0))).collect()
+        buckets
+            .filter_map(|bucket| Some((bucket, entries.get_bucket(bucket)?.0)))
+            .collect()
     };
     let held = shard.freeze();
     let copied = shard.entries_mut();
     assert!(!std::ptr::eq(copied, &*held));
     assert_eq!(places(copied), places(&held));
+}
+
+#[test]
+fn a_shard_that_grows_or_is_cut_counts_as_changed_with_all_its_rows() {
+    let mut table = HeapTable::<u64, Wide>::new(KeyGroupRange::all(128), 128);
+    table.insert(0u64.stable_hash(), &0, wide(0));
+    table.freeze_increment(CheckpointId(1), None, "");
+    let is_rearranged = |table: &HeapTable<u64, Wide>, shard| table.tracking.as_ref().unwrap().is_rearranged(shard);
+    assert!(!is_rearranged(&table, 0));
+    let mut checkpoint = 2;
+    for key in 1..1_000u64 {
+        let before: Vec<usize> = table.shards.iter().map(|shard| shard.entries().num_buckets()).collect();
+        table.insert(key.stable_hash(), &key, wide(key));
+        for (number, shard) in table.shards.iter().enumerate() {
+            let moved = before.get(number) != Some(&shard.entries().num_buckets());
+            assert!(
+                !moved || is_rearranged(&table, number),
+                "shard {number} after {key} keys"
+            );
+        }
+        if before.len() != table.shards.len() {
+            let largest = (0..before.len()).find(|number| is_rearranged(&table, *number));
+            assert!(largest.is_some(), "the shard that was cut has changed as well");
+        }
+        table.freeze_increment(CheckpointId(checkpoint), None, "");
+        checkpoint += 1;
+    }
+    assert!(table.shards.len() > 4);
 }
