@@ -297,11 +297,7 @@ impl Source {
     }
 
     /// The rows of a segment as its latest layers have them, by rising key group.
-    fn latest<'a>(
-        &self,
-        segment: &LoadedSegment,
-        blocks: Vec<Rows<'a>>,
-    ) -> Result<Vec<(u32, &'a [u8], &'a [u8])>, SnapshotError> {
+    fn latest<'a>(&self, segment: &LoadedSegment, blocks: Vec<Rows<'a>>) -> Result<Vec<Row<'a>>, SnapshotError> {
         let mut latest = Vec::new();
         let mut decided: HashSet<&[u8], Xxh3DefaultBuilder> = HashSet::default();
         for (rows, announced, at) in blocks.into_iter().rev() {
@@ -322,6 +318,9 @@ impl Source {
         Ok(latest)
     }
 }
+
+/// Key group, key and value.
+type Row<'a> = (u32, &'a [u8], &'a [u8]);
 
 /// The rows of a block, what they must be, and where they are stored.
 type Rows<'a> = (Payload<'a>, (KeyGroupRange, u32), &'a NativeBlock);
