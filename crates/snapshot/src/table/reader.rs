@@ -1,6 +1,7 @@
 //! Reading a Parquet table of a savepoint: digest first, then the footer, then the row groups that are wanted.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -121,11 +122,11 @@ impl<'a> TableReader<'a> {
 
     /// Reads the footer out of the last bytes of a file.
     pub(super) fn of_footer(tail: &Bytes, length: u64, expected: Expected<'a>) -> Result<Self, SnapshotError> {
-        let failed = |source| failed(&expected.uri, source);
-        let mut parser = ParquetMetaDataReader::new();
-        parser.try_parse_sized(tail, length).map_err(failed)?;
-        let metadata = Arc::new(parser.finish().map_err(failed)?);
-        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(failed)?;
+        let metadata = guarded(&expected.uri, || {
+            let mut parser = ParquetMetaDataReader::new();
+            parser.try_parse_sized(tail, length)?;
+            ArrowReaderMetadata::try_new(Arc::new(parser.finish()?), ArrowReaderOptions::new())
+        })?;
         let types = expected
             .columns
             .iter()
@@ -201,20 +202,20 @@ impl<'a> TableReader<'a> {
         bytes: Bytes,
         visit: &mut TableVisitor<'_>,
     ) -> Result<(), SnapshotError> {
-        let failed = |source| failed(&self.expected.uri, source);
+        let uri = &self.expected.uri;
         let file = Window {
             start: self.span(group)?.start,
             bytes,
             length: self.length,
         };
-        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(failed)?;
+        let mut batches = guarded(uri, || {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_row_groups(vec![group])
+                .with_batch_size(BATCH_ROWS)
+                .build()
+        })?;
         let mut rows = 0;
-        for batch in batches {
-            let batch = batch.map_err(|source| failed(source.into()))?;
+        while let Some(batch) = guarded(uri, || batches.next().transpose().map_err(ParquetError::from))? {
             rows += batch.num_rows() as u64;
             self.deliver(&batch, visit)?;
         }
@@ -280,6 +281,18 @@ fn footer_bytes(tail: &[u8]) -> u64 {
     match tail.len().checked_sub(8).map(|at| &tail[at..at + 4]) {
         Some(length) => 8 + u64::from(u32::from_le_bytes(length.try_into().expect("four bytes"))),
         None => 0,
+    }
+}
+
+/// Runs the Parquet library, which trusts what it parses here and there, and panics where it should not have. What that leaves half
+/// done is dropped with the reader.
+fn guarded<T>(uri: &str, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, SnapshotError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|source| failed(uri, source)),
+        Err(_panic) => Err(SnapshotError::Malformed {
+            uri: uri.to_owned(),
+            reason: "the Parquet library cannot make sense of it".to_owned(),
+        }),
     }
 }
 
