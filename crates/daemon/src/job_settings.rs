@@ -200,6 +200,10 @@ mod tests {
         ("restart-strategy.exponential-delay.backoff-multiplier", "7"),
         ("restart-strategy.exponential-delay.reset-backoff-threshold", "7 s"),
         ("slot.request.timeout", "7 s"),
+        ("execution.checkpointing.incremental", "true"),
+        ("execution.checkpointing.snapshot-compression", "lz4"),
+        ("state.backend.type", "rocksdb"),
+        ("state.backend.rocksdb.memory.fixed-per-slot", "7 mb"),
     ];
 
     /// Keys of jobs that do not reach the job master but the application: the dispatcher and the workers read them, and

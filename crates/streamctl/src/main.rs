@@ -16,6 +16,7 @@
 mod arguments;
 mod command;
 mod dispatch;
+mod spelling;
 
 mod configuration;
 mod offline;

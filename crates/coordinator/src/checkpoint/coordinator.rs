@@ -67,6 +67,8 @@ pub struct CheckpointCoordinator {
     pending: BTreeMap<CheckpointId, PendingSnapshot>,
     store: CompletedStore,
     given_up: VecDeque<Discarded>,
+    /// The snapshot that the job started from, where it is the job's own now.
+    claimed: Option<CheckpointId>,
     /// Checkpoints that savepoints are being made of, as often as they are.
     promoting: Vec<CheckpointId>,
     completed: u64,
@@ -85,6 +87,7 @@ impl CheckpointCoordinator {
             pending: BTreeMap::new(),
             store: CompletedStore::new(options.num_retained),
             given_up: VecDeque::new(),
+            claimed: None,
             promoting: Vec::new(),
             completed: 0,
             failed: 0,
@@ -118,7 +121,10 @@ impl CheckpointCoordinator {
         let base = self.store.latest().map(|(id, _)| id);
         let increment = match (purpose.kind(), self.options.incremental) {
             (SnapshotKind::Savepoint, _) | (SnapshotKind::Checkpoint, false) => Increment::Off,
-            (SnapshotKind::Checkpoint, true) => base.map_or(Increment::First, Increment::Since),
+            // What another job wrote lies in that job's folder: this one's checkpoints never refer into it.
+            (SnapshotKind::Checkpoint, true) => base
+                .filter(|base| self.claimed != Some(*base))
+                .map_or(Increment::First, Increment::Since),
         };
         let options = SnapshotOptions {
             kind: purpose.kind(),
@@ -286,6 +292,7 @@ impl CheckpointCoordinator {
 
     /// Takes a snapshot over that the job started from: it is the job's oldest checkpoint now.
     pub fn claim(&mut self, id: CheckpointId, location: String, metadata: &SnapshotMetadata) {
+        self.claimed = Some(id);
         let bytes = metadata.operators.iter().flat_map(|operator| &operator.keyed);
         self.store.add(
             id,

@@ -93,7 +93,10 @@ impl JobMachine {
                     .states()
                     .filter(|(_, state)| *state == ExecutionState::Running)
                     .count();
-                let state = format!("RUNNING, but only {running} of its {} subtasks are", self.execution.len());
+                let state = format!(
+                    "RUNNING, but only {running} of its {} subtasks are",
+                    self.execution.len()
+                );
                 match self.restarts() {
                     0 => Err(refusal(
                         format!("job {job_id} is {state}"),
@@ -144,12 +147,7 @@ impl JobMachine {
     }
 
     /// What became of a promotion, whatever has become of the job meanwhile.
-    pub(super) fn on_promoted(
-        &mut self,
-        at: Moment,
-        id: OperationId,
-        result: Result<PublishedSnapshot, PublishError>,
-    ) {
+    pub(super) fn on_promoted(&mut self, at: Moment, id: OperationId, result: Result<PublishedSnapshot, PublishError>) {
         let Some(running) = self.operations.running(id).cloned() else {
             return;
         };

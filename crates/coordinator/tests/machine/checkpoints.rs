@@ -348,3 +348,42 @@ fn a_failed_job_keeps_its_last_checkpoint_if_it_is_externalized() {
         );
     }
 }
+
+#[test]
+fn checkpoints_are_taken_after_some_subtasks_have_read_everything() {
+    play(
+        "
+        >> up; end 0/0; end 1/0
+        > wait 1000
+        to 1 2: checkpoint 1 at s3://c/chk-1
+        > done 1
+        publish 1 at s3://c/chk-1
+        to 1 2: complete 1
+        >> wait 1000; done 2; lost 1; canceled; wait 500; slots b:0 b:1
+        assert restored = 2
+        ",
+    );
+}
+
+#[test]
+fn what_ends_a_checkpoint_without_saying_anything_of_it_counts_towards_nothing() {
+    // Subsumed by a newer one; ended with its attempt; older than the last success: none is a failure of checkpointing.
+    play_with(
+        |spec| {
+            spec.options.checkpointing.max_concurrent = 9;
+            spec.options.checkpointing.tolerable_failed = 1;
+        },
+        "
+        >> up; wait 1000; wait 1000; done 2
+        assert checkpoints = 1 completed, 1 failed, 0 in progress
+        >> wait 1000; wait 1000; ack 3; done 4; unpublished 3
+        assert state = RUNNING
+        >> wait 1000; lost 1; canceled; wait 500; slots b:0 b:1; registered 3; running
+        # one failure is tolerated, whatever happened to the attempt before
+        >> wait 1000; decline 6 0/0
+        assert state = RUNNING
+        >> wait 1000; decline 7 0/0
+        assert state = RESTARTING
+        ",
+    );
+}

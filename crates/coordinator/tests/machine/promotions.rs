@@ -263,3 +263,31 @@ fn barriers_of_a_job_that_counts_at_least_once_hold_nothing_back() {
         assert_eq!(found, Some(aligned), "{mode:?}");
     }
 }
+
+#[test]
+fn no_checkpoint_builds_upon_a_snapshot_that_another_job_wrote() {
+    let claim = |spec: &mut streamd_coordinator::event::JobSpec| {
+        spec.restore = Some(restore_point(7, [3, 4]));
+        spec.options.claim_mode = ClaimMode::Claim;
+        spec.options.checkpointing.incremental = true;
+    };
+    for (events, expected) in [
+        ("up", streamd_core::barrier::Increment::First),
+        (
+            "up; wait 1000; done 8",
+            streamd_core::barrier::Increment::Since(streamd_core::id::CheckpointId(8)),
+        ),
+    ] {
+        let mut bench = crate::script::reach(claim, events);
+        bench.now += 1_000;
+        let actions = bench.event(streamd_coordinator::event::Event::Tick);
+        let found = actions.iter().find_map(|action| match action {
+            streamd_coordinator::action::Action::Send {
+                command: streamd_core::protocol::WorkerCommand::TriggerCheckpoint { barrier, .. },
+                ..
+            } => Some(barrier.options.increment),
+            _ => None,
+        });
+        assert_eq!(found, Some(expected), "{events}");
+    }
+}

@@ -195,7 +195,7 @@ impl Dispatcher {
         }
     }
 
-    async fn known(&self, recorded: RecordedOperation) -> Result<KnownOperation, CodedError> {
+    pub(super) async fn known(&self, recorded: RecordedOperation) -> Result<KnownOperation, CodedError> {
         let RecordedOperation { begun, ended } = recorded;
         let known = |begun, status, ended_at| KnownOperation {
             begun,

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use streamd_coordinator::job::OperationStatus;
 use streamd_coordinator::resume::{Candidate, Selection, select_latest};
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
-use streamd_snapshot::{Location, OperationOutcome, SnapshotError, list_retained, read_snapshot};
+use streamd_snapshot::{Location, SnapshotError, list_retained, read_snapshot};
 
 use super::submission::Dispatcher;
 
-/// Savepoints of a job that are read at most, the newest: an older one cannot be the latest of its job.
+/// Operations of a job that are looked at, the newest: an older savepoint cannot be the latest of its job.
 const SAVEPOINTS_READ: usize = 20;
 
 impl Dispatcher {
@@ -60,15 +61,15 @@ impl Dispatcher {
     async fn savepoints(&self, job: &str) -> Result<Vec<Candidate>, CodedError> {
         let mut found = Vec::new();
         let recorded = self.catalogue.list().await.map_err(|error| error.to_coded())?;
-        let completed = recorded.into_iter().filter_map(|operation| {
-            let outcome = operation.ended?.outcome;
-            let meant = is_meant(job, operation.begun.job_id, &operation.begun.job_name);
-            let OperationOutcome::Completed { savepoint_path, .. } = outcome else {
-                return None;
+        let meant = recorded
+            .into_iter()
+            .filter(|it| is_meant(job, it.begun.job_id, &it.begun.job_name));
+        let meant: Vec<_> = meant.take(SAVEPOINTS_READ).collect();
+        for recorded in meant {
+            let OperationStatus::Ended(Ok(completed)) = self.known(recorded).await?.status else {
+                continue;
             };
-            meant.then_some(savepoint_path)
-        });
-        for path in completed.take(SAVEPOINTS_READ) {
+            let path = completed.savepoint_path;
             match read_snapshot(&path).await {
                 Ok(snapshot) => found.push(Candidate {
                     job_id: snapshot.metadata.job_id,

@@ -11,4 +11,5 @@ mod fixture;
 mod artifacts;
 mod jobs;
 mod links;
+mod operations;
 mod submissions;

@@ -243,3 +243,38 @@ fn graph() -> JobGraph {
         restart_strategy: None,
     }
 }
+
+#[test]
+fn what_a_resumed_job_starts_from_is_told() {
+    let snapshot = streamd_rpc::proto::SnapshotReference {
+        id: 17,
+        uri: "file:///c/chk-17".to_owned(),
+        ..streamd_rpc::proto::SnapshotReference::default()
+    };
+    let fake = Fake::start(Script {
+        restored_from: Some(snapshot),
+        ..Script::default()
+    });
+    let ran = fake.run(&["run", "-d", "--resume", "flights", "-claim", "CLAIM", env!("CARGO_BIN_EXE_streamctl")]);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (0, "Resuming from checkpoint 17 at file:///c/chk-17\n"),
+        "{ran:?}"
+    );
+    let asked = fake.requests().concat();
+    assert!(asked.contains("resume_job: \"flights\"") && asked.contains("claim_mode: Claim"), "{asked}");
+}
+
+#[test]
+fn what_needs_a_snapshot_is_refused_without_one() {
+    let app = env!("CARGO_BIN_EXE_streamctl");
+    for arguments in [
+        ["run", "--claimMode", "CLAIM", app],
+        ["run", "--claim-mode", "LEGACY", app],
+        ["run", "--drop-state", "statistics", app],
+    ] {
+        let fake = Fake::start(Script::default());
+        let ran = fake.run(&arguments);
+        assert!(ran.code == 2 && fake.requests().is_empty(), "{ran:?}");
+    }
+}

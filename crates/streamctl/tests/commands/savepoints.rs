@@ -336,3 +336,86 @@ fn a_place_that_is_none_is_refused_before_anything_is_asked() {
     );
     assert!(fake.requests().is_empty());
 }
+
+mod check {
+    use streamd_core::error::{CodedError, ErrorCode};
+    use streamd_rpc::proto::state_finding::Verdict;
+    use streamd_rpc::proto::{CheckSnapshotResponse, StateFinding};
+    use streamd_rpc::status::to_proto;
+
+    use crate::fake::{Fake, Ran, Script};
+
+    const APPLICATION: &str = env!("CARGO_BIN_EXE_streamctl");
+
+    fn finding(operator: &str, state: &str, rows: u64, verdict: Verdict, details: &[&str]) -> StateFinding {
+        StateFinding {
+            operator_id: "00".repeat(16),
+            operator: operator.to_owned(),
+            state: state.to_owned(),
+            rows,
+            bytes: rows * 10,
+            verdict: verdict.into(),
+            details: details.iter().map(|detail| (*detail).to_owned()).collect(),
+            hint: String::new(),
+        }
+    }
+
+    fn answering(refusal: Option<CodedError>) -> Fake {
+        Fake::start(Script {
+            comparison: Some(CheckSnapshotResponse {
+                job_name: "flights".to_owned(),
+                snapshot: "file:///sp".to_owned(),
+                findings: vec![
+                    finding("flights", "splits", 6, Verdict::Matches, &[]),
+                    finding("statistics", "count", 1_690, Verdict::Migrates, &["adds `late`"]),
+                ],
+                refusal: refusal.as_ref().map(to_proto),
+            }),
+            ..Script::default()
+        })
+    }
+
+    #[test]
+    fn a_check_prints_a_verdict_for_each_state_and_starts_nothing() {
+        let fake = answering(None);
+        let ran = fake.run(&["savepoint", "check", "-p", "3", APPLICATION, "/sp", "--input", "x"]);
+        assert_eq!(
+            ran,
+            Ran {
+                code: 0,
+                stdout: "Snapshot: file:///sp\nJob: flights\n\n\
+                         OPERATOR    STATE   ROWS  BYTES  VERDICT\n\
+                         flights     splits     6     60  matches\n\
+                         statistics  count   1690  16900  migrates\n\n\
+                         statistics / count: migrates\n  adds `late`\n\n\
+                         The application can start from it.\n"
+                    .to_owned(),
+                stderr: String::new(),
+            }
+        );
+        let request = fake.requests().pop().unwrap();
+        for part in ["arguments: [\"--input\", \"x\"]", "parallelism: 3", "savepoint_path: \"file:///sp\""] {
+            assert!(request.contains(part), "{part} in {request}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_dropped_ends_with_4_and_what_does_not_fit_with_7() {
+        let refused = |code| {
+            let fake = answering(Some(CodedError::new(code, "it is refused")));
+            let ran = fake.run(&["savepoint", "check", "--output", "json", APPLICATION, "/sp"]);
+            assert!(ran.stdout.contains("\"fits\":false"), "{ran:?}");
+            (ran.code, ran.stderr)
+        };
+        let (code, stderr) = refused(ErrorCode::UnclaimedState);
+        assert!(code == 4 && stderr.contains("SD-0520"), "{stderr}");
+        let (code, stderr) = refused(ErrorCode::IncompatibleState);
+        assert!(code == 7 && stderr.contains("SD-0505"), "{stderr}");
+    }
+
+    #[test]
+    fn a_check_without_a_path_is_a_usage_error() {
+        let fake = answering(None);
+        assert_eq!(fake.run(&["savepoint", "check", APPLICATION]).code, 2);
+    }
+}
