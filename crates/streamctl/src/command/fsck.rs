@@ -15,7 +15,7 @@ use crate::location::absolute;
 use crate::offline::{Effect, Offline, counted};
 use crate::output::Output;
 
-/// Find orphans and missing objects below a folder of checkpoints or savepoints; needs no cluster
+/// Find orphans and missing objects among snapshots
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

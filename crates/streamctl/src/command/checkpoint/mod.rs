@@ -34,7 +34,7 @@ impl SnapshotQuery {
     }
 }
 
-/// List, inspect, verify or dispose of checkpoints; needs no cluster
+/// List, inspect, verify or dispose of checkpoints
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

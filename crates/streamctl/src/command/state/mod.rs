@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::offline::{Effect, Offline};
 use crate::output::Output;
 
-/// List, print, export or repair the state in a savepoint or checkpoint; needs no cluster
+/// List, print, export or repair the state in a snapshot
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
