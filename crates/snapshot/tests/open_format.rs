@@ -27,7 +27,10 @@ fn code(cell: &str) -> &str {
 #[test]
 fn the_vectors_of_the_document_are_those_of_streamd() {
     let document = document();
-    let table = document.split("### Test vectors").nth(1).expect("the document has test vectors");
+    let table = document
+        .split("### Test vectors")
+        .nth(1)
+        .expect("the document has test vectors");
     let mut vectors = BTreeMap::new();
     for line in table.lines().skip_while(|line| !line.starts_with("|---")).skip(1) {
         let Some(cells) = line.strip_prefix('|') else { break };
@@ -35,11 +38,22 @@ fn the_vectors_of_the_document_are_those_of_streamd() {
         let [data_type, value, bytes, hash, of_128, of_32768] = cells[..6] else {
             panic!("{line} has six cells");
         };
-        let bytes: Vec<u8> = code(bytes).split_whitespace().map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect();
+        let bytes: Vec<u8> = code(bytes)
+            .split_whitespace()
+            .map(|hex| u8::from_str_radix(hex, 16).unwrap())
+            .collect();
         let computed = xxh3_64(&bytes);
         assert_eq!(format!("{computed:016x}"), code(hash), "{line}");
-        assert_eq!(key_group_of(computed, 128), of_128.trim().parse::<u32>().unwrap(), "{line}");
-        assert_eq!(key_group_of(computed, 32_768), of_32768.trim().parse::<u32>().unwrap(), "{line}");
+        assert_eq!(
+            key_group_of(computed, 128),
+            of_128.trim().parse::<u32>().unwrap(),
+            "{line}"
+        );
+        assert_eq!(
+            key_group_of(computed, 32_768),
+            of_32768.trim().parse::<u32>().unwrap(),
+            "{line}"
+        );
         vectors.insert((code(data_type).to_owned(), code(value).to_owned()), bytes);
     }
     let vector = |data_type: &str, value: &str| vectors[&(data_type.to_owned(), value.to_owned())].clone();
@@ -59,19 +73,29 @@ fn a_savepoint_that_a_python_program_wrote_is_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v2-python");
     let runtime = Runtime::new().unwrap();
     let stored = runtime.block_on(read_snapshot(folder.to_str().unwrap())).unwrap();
-    runtime.block_on(check_objects(&stored.metadata, &stored.folder)).unwrap();
-    runtime.block_on(verify_objects(&stored.metadata, &stored.folder)).unwrap();
+    runtime
+        .block_on(check_objects(&stored.metadata, &stored.folder))
+        .unwrap();
+    runtime
+        .block_on(verify_objects(&stored.metadata, &stored.folder))
+        .unwrap();
     let operator = &stored.metadata.operators[0];
     assert_eq!(operator.label(), "flights per airport");
     let splits: Vec<Vec<u8>> = vec![to_row(&("a.csv".to_owned(), 7u64)), to_row(&("b.csv".to_owned(), 0u64))];
     assert_eq!(operator.lists[0].items, splits);
     let mut restored = BTreeMap::new();
     let all = KeyGroupRange::all(operator.max_parallelism);
-    read_keyed_state(&operator.keyed[0], &stored.folder, all, runtime.handle(), &mut |group, key, value| {
-        assert_eq!(group, key_group_of(xxh3_64(key), operator.max_parallelism));
-        restored.insert(key.to_vec(), value.to_vec());
-        Ok(())
-    })
+    read_keyed_state(
+        &operator.keyed[0],
+        &stored.folder,
+        all,
+        runtime.handle(),
+        &mut |group, key, value| {
+            assert_eq!(group, key_group_of(xxh3_64(key), operator.max_parallelism));
+            restored.insert(key.to_vec(), value.to_vec());
+            Ok(())
+        },
+    )
     .unwrap();
     let expected: BTreeMap<_, _> = (0..10u32).map(|n| (to_row(&format!("AP{n}")), value(n))).collect();
     assert_eq!(restored, expected);

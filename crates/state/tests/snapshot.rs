@@ -218,7 +218,11 @@ fn values_of_an_older_type_are_migrated_from_savepoints_and_checkpoints() {
         }
         let airports: BTreeMap<u64, Airports> = migrated(&handles, runtime.handle());
         assert_eq!(airports.len(), 1_000);
-        assert!(airports.iter().all(|(key, value)| value.0 == delay(*key).airports.join("+")));
+        assert!(
+            airports
+                .iter()
+                .all(|(key, value)| value.0 == delay(*key).airports.join("+"))
+        );
     }
 }
 
@@ -245,7 +249,11 @@ fn a_type_may_change_its_name() {
     let fixture = Fixture::new();
     let renamed: BTreeMap<u64, later::AirportDelay> = migrated(&fixture.handles, fixture.runtime.handle());
     assert_eq!(renamed.len(), 1_000);
-    assert!(renamed.iter().all(|(key, value)| value.airports == delay(*key).airports));
+    assert!(
+        renamed
+            .iter()
+            .all(|(key, value)| value.airports == delay(*key).airports)
+    );
 }
 
 #[test]

@@ -43,7 +43,11 @@ fn finding(finding: Finding) -> StateFinding {
         Verdict::Unclaimed { operator_gone, nearest } => {
             let what = if operator_gone { "operator" } else { "state" };
             let hint = nearest.map(|uid| format!("the application has an operator `{uid}`"));
-            (Judged::Dropped, vec![format!("no such {what} in the application")], hint.unwrap_or_default())
+            (
+                Judged::Dropped,
+                vec![format!("no such {what} in the application")],
+                hint.unwrap_or_default(),
+            )
         }
         Verdict::Empty => (Judged::Empty, Vec::new(), String::new()),
         Verdict::Incompatible { reason, hint } => (Judged::Incompatible, vec![reason], hint),

@@ -28,7 +28,11 @@ pub(super) fn columns_of<'a>(
     value: &'a DataType,
 ) -> Vec<(&'static str, &'a DataType)> {
     let namespace = namespace.map(|namespace| (NAMESPACE, namespace));
-    [("key", key)].into_iter().chain(namespace).chain([("value", value)]).collect()
+    [("key", key)]
+        .into_iter()
+        .chain(namespace)
+        .chain([("value", value)])
+        .collect()
 }
 
 /// Writes one Parquet file per table.
@@ -88,7 +92,8 @@ impl SavepointWriter {
             columns: &columns,
         };
         let out = BlockingUpload::new(&location, self.runtime.clone());
-        let file = TableFile::packed(self.packing, Lead::KeyGroup, &description, out).map_err(|source| failed(&uri, source))?;
+        let file = TableFile::packed(self.packing, Lead::KeyGroup, &description, out)
+            .map_err(|source| failed(&uri, source))?;
         let group = table.key_groups.start;
         self.open = Some(OpenTable {
             table: table.clone(),

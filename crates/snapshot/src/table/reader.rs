@@ -307,16 +307,18 @@ fn failed(uri: &str, source: ParquetError) -> SnapshotError {
 /// The schema without annotations, and without the names that lists and maps have within: they are no part of a column's type,
 /// and every writer has its own.
 fn bare(schema: &Schema) -> Vec<ArrowField> {
-    schema.fields().iter().map(|field| bare_field(field.name(), field)).collect()
+    schema
+        .fields()
+        .iter()
+        .map(|field| bare_field(field.name(), field))
+        .collect()
 }
 
 fn bare_field(name: &str, field: &ArrowField) -> ArrowField {
     let data_type = match field.data_type() {
         Arrow::List(item) => Arrow::List(Arc::new(bare_field("item", item))),
         Arrow::Map(entries, _sorted) => Arrow::Map(Arc::new(bare_entries(entries)), false),
-        Arrow::Struct(fields) => {
-            Arrow::Struct(fields.iter().map(|field| bare_field(field.name(), field)).collect())
-        }
+        Arrow::Struct(fields) => Arrow::Struct(fields.iter().map(|field| bare_field(field.name(), field)).collect()),
         plain => plain.clone(),
     };
     ArrowField::new(name, data_type, field.is_nullable())

@@ -74,7 +74,10 @@ impl CheckQuery {
         let mut program = self.program;
         // The parser demands both.
         let path = program.remove(1).into_string().map_err(|path| {
-            Failure::usage(format!("the path `{}` is not UTF-8", path.display()), "rename the folder")
+            Failure::usage(
+                format!("the path `{}` is not UTF-8", path.display()),
+                "rename the folder",
+            )
         })?;
         let savepoint_path = absolute(&path)?;
         let program = ProgramArguments {
