@@ -134,6 +134,7 @@ impl Rewriting<'_> {
             }
             Err(source @ PublishError::OutcomeUnknown { .. }) => {
                 let target = self.folder.uri();
+                let source = Box::new(source);
                 return Err(InspectError::OutcomeUnknown { target, source });
             }
         }

@@ -83,7 +83,7 @@ pub enum InspectError {
         state: String,
         /// What does not fit.
         #[source]
-        source: ValueError,
+        source: Box<ValueError>,
     },
     /// A change that cannot be understood, or that contradicts another.
     #[error("change {number} is malformed: {reason}")]
@@ -125,7 +125,7 @@ pub enum InspectError {
         target: String,
         /// What happened.
         #[source]
-        source: crate::publish::PublishError,
+        source: Box<crate::publish::PublishError>,
     },
 }
 

@@ -191,7 +191,7 @@ impl<'a> KeyedContents<'a> {
             what,
             text,
             state: self.name().to_owned(),
-            source,
+            source: Box::new(source),
         }
     }
 
