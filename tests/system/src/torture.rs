@@ -71,6 +71,19 @@ impl Torture {
         assert!(in_order, "the records are not 0 to {records}");
     }
 
+    /// Every record must be in the output at least once. Returns how many are there more often.
+    pub fn assert_nothing_lost(&self, records: u64) -> u64 {
+        let mut numbers: Vec<u64> = committed(self.output_folder())
+            .iter()
+            .map(|line| number(line, "number"))
+            .collect();
+        let all = numbers.len() as u64;
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert!(numbers.iter().copied().eq(0..records), "records are lost: {} are there", numbers.len());
+        all - records
+    }
+
     /// No record may be in the output twice, nor a key's numbers have a gap. Returns the records, sorted.
     pub fn numbers(&self) -> Vec<u64> {
         let mut numbers = Vec::new();
