@@ -206,7 +206,7 @@ fn answer(
             client.write_all(&answer[..end])?;
             client.set_read_timeout(Some(HANG))?;
             // Until the client gives up.
-            drop((&*client).read(&mut [0]));
+            drop(client.read(&mut [0]));
         }
         _well => client.write_all(&answer)?,
     }

@@ -7,6 +7,9 @@ use system::{Cluster, Torture, until};
 
 use crate::CHECKPOINTS;
 
+/// So many that the job does not end by itself before it is cancelled, however slow the machine is.
+const RECORDS: u64 = 100_000;
+
 /// It may be in `streamd.yaml` and nowhere else.
 const SECRET: &str = "hunter2-of-this-test";
 
@@ -40,7 +43,7 @@ fn a_job_on_s3_survives_a_worker_moves_and_ends_exact() {
     let server = moto::start();
     let cluster = cluster_on(&server);
     let output = cluster.path("output");
-    let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
+    let paced = Torture::new().records(RECORDS).rate(1_500).output(output.clone());
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
     until("records are committed", || (paced.committed() > 0).then_some(()));
 
@@ -71,13 +74,13 @@ fn a_job_on_s3_survives_a_worker_moves_and_ends_exact() {
         "{savepoint}"
     );
     cluster.wait_for(&id, "CANCELED");
-    assert!(paced.numbers().len() < 20_000, "the job was too fast");
+    assert!((paced.numbers().len() as u64) < RECORDS, "the job was too fast");
 
-    let unpaced = Torture::new().records(20_000).output(output);
+    let unpaced = Torture::new().records(RECORDS).output(output);
     cluster
         .run(&["-p", "3", "-s", &savepoint], &unpaced.command())
         .succeeded();
-    unpaced.assert_complete(20_000);
+    unpaced.assert_complete(RECORDS);
     assert_eq!(files_with_the_secret(&cluster), [""; 0]);
 }
 
