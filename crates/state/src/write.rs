@@ -33,7 +33,9 @@ pub fn write_states(
         }
         #[cfg(feature = "rocksdb")]
         if let (Some(column), Some(database)) = (state.rows.column(), sink.database()) {
-            let files = column.table(database.base()).map_err(|error| failed(&table, error.into()))?;
+            let files = column
+                .table(database.base())
+                .map_err(|error| failed(&table, error.into()))?;
             let written = database.write(&table, &files)?;
             column.remember(written);
             continue;
