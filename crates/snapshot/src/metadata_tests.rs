@@ -141,6 +141,30 @@ fn an_intact_envelope_around_nonsense_is_malformed() {
     ));
 }
 
+/// Whoever changes a body can give it a digest that fits.
+#[test]
+fn a_forged_body_is_read_or_refused_and_never_more() {
+    let whole = bytes();
+    let body = &whole[HEADER_BYTES..whole.len() - DIGEST_BYTES];
+    let numbers = ["0", "-1", "2147483647", "4294967295", "18446744073709551615", "1e309", "[]", "null", "\"../x\""];
+    for version in [1, METADATA_VERSION] {
+        for at in 0..body.len() {
+            for byte in *b"\0\"[{9-\xff" {
+                let mut forged = body.to_vec();
+                forged[at] = byte;
+                let _ = decode(URI, &sealed(version, &forged));
+            }
+            // In the place of a number, any other.
+            let is_first = body[at].is_ascii_digit() && (at == 0 || !body[at - 1].is_ascii_digit());
+            let digits = body[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            for number in numbers.iter().filter(|_number| is_first) {
+                let forged = [&body[..at], number.as_bytes(), &body[at + digits..]].concat();
+                let _ = decode(URI, &sealed(version, &forged));
+            }
+        }
+    }
+}
+
 fn refused(change: impl FnOnce(&mut SnapshotMetadata)) -> SnapshotError {
     let mut changed = metadata();
     change(&mut changed);
