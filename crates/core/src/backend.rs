@@ -83,8 +83,14 @@ mod tests {
             ..StateBackendSettings::default()
         };
         let resolved = job.resolve(&cluster);
-        assert_eq!((resolved.kind, resolved.rocksdb_memory_per_slot), (StateBackendKind::RocksDb, 7));
+        assert_eq!(
+            (resolved.kind, resolved.rocksdb_memory_per_slot),
+            (StateBackendKind::RocksDb, 7)
+        );
         let nothing = StateBackendSettings::default();
-        assert_eq!(nothing.resolve(&nothing).rocksdb_memory_per_slot, DEFAULT_ROCKSDB_MEMORY_PER_SLOT);
+        assert_eq!(
+            nothing.resolve(&nothing).rocksdb_memory_per_slot,
+            DEFAULT_ROCKSDB_MEMORY_PER_SLOT
+        );
     }
 }

@@ -129,7 +129,11 @@ impl Bench {
         let table = self.backend.table_mut(self.sums);
         for (hash, key) in batch.drain(..) {
             // A hundred bytes, of which most never change.
-            let fresh = || (0..12).map(|part| if part == 0 { 0 } else { mix(key + part) }).collect();
+            let fresh = || {
+                (0..12)
+                    .map(|part| if part == 0 { 0 } else { mix(key + part) })
+                    .collect()
+            };
             table.get_or_insert_with(hash, &key, fresh)[0] += key;
         }
     }
