@@ -68,7 +68,11 @@ fn is_loopback(host: &str) -> bool {
 
 /// What may be shown of a URL that was not understood.
 fn without_authority(url: &str) -> String {
-    if url.contains('@') { "…".to_owned() } else { url.to_owned() }
+    if url.contains('@') {
+        "…".to_owned()
+    } else {
+        url.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -77,23 +81,45 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_this_machine_only() {
-        for url in ["http://127.0.0.1:9000", "http://localhost", "http://[::1]:9000/base", "HTTP://127.9.9.9"] {
+        for url in [
+            "http://127.0.0.1:9000",
+            "http://localhost",
+            "http://[::1]:9000/base",
+            "HTTP://127.9.9.9",
+        ] {
             assert_eq!(check_endpoint(url), Ok(Transport::Loopback), "{url}");
         }
         for url in ["https://s3.example.org", "https://10.0.0.1:9000"] {
             assert_eq!(check_endpoint(url), Ok(Transport::Encrypted), "{url}");
         }
-        for url in ["http://10.0.0.1:9000", "http://localhost.example.org", "http://127.0.0.1.nip.io"] {
+        for url in [
+            "http://10.0.0.1:9000",
+            "http://localhost.example.org",
+            "http://127.0.0.1.nip.io",
+        ] {
             assert!(matches!(check_endpoint(url), Err(EndpointError::Insecure(_))), "{url}");
         }
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused_and_a_password_is_not_repeated() {
-        for url in ["", "host", "ftp://host", "https://", "https://host:port", "https://host?x=1", "https://[::1", "https://a b"] {
+        for url in [
+            "",
+            "host",
+            "ftp://host",
+            "https://",
+            "https://host:port",
+            "https://host?x=1",
+            "https://[::1",
+            "https://a b",
+        ] {
             assert!(matches!(check_endpoint(url), Err(EndpointError::Malformed(_))), "{url}");
         }
-        for url in ["https://me:hunter2@host", "http://me:hunter2@127.0.0.1", "me:hunter2@host"] {
+        for url in [
+            "https://me:hunter2@host",
+            "http://me:hunter2@127.0.0.1",
+            "me:hunter2@host",
+        ] {
             let error = check_endpoint(url).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }

@@ -35,8 +35,7 @@ impl StorageSettings {
             let text = configuration.text(definition)?;
             Some((definition.key.to_owned(), text.to_owned()))
         });
-        let of_a_provider =
-            |(name, _): &(String, String)| PROVIDERS.iter().any(|prefix| name.starts_with(prefix));
+        let of_a_provider = |(name, _): &(String, String)| PROVIDERS.iter().any(|prefix| name.starts_with(prefix));
         Self {
             keys: keys.collect(),
             variables: environment.into_iter().filter(of_a_provider).collect(),
@@ -84,16 +83,25 @@ mod tests {
     #[test]
     fn the_settings_of_stores_survive_their_file_and_are_never_printed() {
         let file = "s3.endpoint: http://127.0.0.1:9000\ns3.secret-key: hunter2\nparallelism.default: 3\n";
-        let configuration = Configuration::default().with_file("streamd.yaml", file.as_bytes()).unwrap();
-        let environment = [("AWS_REGION", "eu-west-1"), ("AWS_SESSION_TOKEN", "hunter3"), ("PATH", "/bin")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let configuration = Configuration::default()
+            .with_file("streamd.yaml", file.as_bytes())
+            .unwrap();
+        let environment = [
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_SESSION_TOKEN", "hunter3"),
+            ("PATH", "/bin"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let settings = StorageSettings::of(&configuration, environment);
         let read = StorageSettings::from_json(&settings.expose_as_json()).unwrap();
         assert_eq!(read, settings);
         assert_eq!(read.get(keys::S3_SECRET_KEY).unwrap().expose(), "hunter2");
         assert_eq!(read.get(keys::S3_ENDPOINT).as_deref(), Some("http://127.0.0.1:9000"));
         let variables: Vec<_> = read.variables("AWS_").collect();
-        assert_eq!(variables, [("AWS_REGION", "eu-west-1"), ("AWS_SESSION_TOKEN", "hunter3")]);
+        assert_eq!(
+            variables,
+            [("AWS_REGION", "eu-west-1"), ("AWS_SESSION_TOKEN", "hunter3")]
+        );
         let printed = format!("{settings:?} {configuration:?}");
         assert!(!printed.contains("hunter"), "{printed}");
         assert!(StorageSettings::from_json("{}").is_none());
