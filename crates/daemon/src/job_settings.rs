@@ -78,7 +78,9 @@ pub fn job_settings(
 fn state_backend(configuration: &Configuration) -> StateBackendSettings {
     StateBackendSettings {
         kind: configuration.explicit(keys::STATE_BACKEND),
-        rocksdb_memory_per_slot: configuration.explicit(keys::ROCKSDB_MEMORY_PER_SLOT).map(|size: ByteSize| size.0),
+        rocksdb_memory_per_slot: configuration
+            .explicit(keys::ROCKSDB_MEMORY_PER_SLOT)
+            .map(|size: ByteSize| size.0),
     }
 }
 
@@ -230,15 +232,27 @@ mod tests {
                 .iter()
                 .find(|(known, _)| *known == key)
                 .unwrap_or_else(|| panic!("nobody has shown that a job's `{key}` takes effect"));
-            assert_ne!(effect(key, Some(value)), effect(key, None), "a job's `{key}` is ignored");
+            assert_ne!(
+                effect(key, Some(value)),
+                effect(key, None),
+                "a job's `{key}` is ignored"
+            );
         }
     }
 
     #[test]
     fn the_old_spellings_take_effect_as_well() {
         for (old, value, new) in [
-            ("execution.savepoint-restore-mode", "CLAIM", "execution.state-recovery.claim-mode"),
-            ("state.checkpoints.num-retained", "7", "execution.checkpointing.num-retained"),
+            (
+                "execution.savepoint-restore-mode",
+                "CLAIM",
+                "execution.state-recovery.claim-mode",
+            ),
+            (
+                "state.checkpoints.num-retained",
+                "7",
+                "execution.checkpointing.num-retained",
+            ),
             ("state.savepoints.dir", "/s", "execution.checkpointing.savepoint-dir"),
         ] {
             assert_eq!(effect(old, Some(value)), effect(new, Some(value)), "{old}");

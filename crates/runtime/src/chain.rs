@@ -114,11 +114,7 @@ pub struct OperatorSnapshot {
 
 impl OperatorSnapshot {
     /// The keyed state of an operator, frozen now, as the barrier wants it.
-    pub fn keyed<K: Key>(
-        identity: &OperatorIdentity,
-        backend: &mut KeyedStateBackend<K>,
-        barrier: &Barrier,
-    ) -> Self {
+    pub fn keyed<K: Key>(identity: &OperatorIdentity, backend: &mut KeyedStateBackend<K>, barrier: &Barrier) -> Self {
         Self {
             operator: identity.id,
             label: Arc::clone(&identity.label),

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use streamd_connectors::PrintSink;
-use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::evolution::Evolution;
 use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateKind};
 use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};

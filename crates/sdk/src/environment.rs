@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use streamd_connectors::{CollectionSource, FileSource, GeneratorSource};
 use streamd_core::barrier::Compression;
-use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::evolution::Evolution;
 use streamd_core::graph::{
     CheckpointingMode, ExternalizedCheckpointRetention, OperatorKind, RestartStrategy, StateDescriptor, StateKind,
 };

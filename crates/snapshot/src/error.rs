@@ -363,14 +363,16 @@ impl SnapshotError {
             | Self::Malformed { .. }
             | Self::CorruptBlock { .. }
             | Self::ImpossibleOperator { .. } => Some("copy the snapshot again from where it came, or use another one"),
-            Self::InUse { .. } => {
-                Some("dispose of those first, or keep what they share with `streamctl checkpoint dispose --keep-shared`")
-            }
+            Self::InUse { .. } => Some(
+                "dispose of those first, or keep what they share with `streamctl checkpoint dispose --keep-shared`",
+            ),
             Self::MissingObject { .. } => Some("move or copy a snapshot as a whole folder"),
-            Self::Local { .. } => Some("check the directory `io.tmp.dirs` of the task manager: its rights and its free room"),
-            Self::NeedsRocksDb { .. } => {
-                Some("build the application with streamd's feature `rocksdb`, or take a savepoint: every backend reads those")
+            Self::Local { .. } => {
+                Some("check the directory `io.tmp.dirs` of the task manager: its rights and its free room")
             }
+            Self::NeedsRocksDb { .. } => Some(
+                "build the application with streamd's feature `rocksdb`, or take a savepoint: every backend reads those",
+            ),
             Self::UnsupportedType { .. }
             | Self::Row { .. }
             | Self::Misuse { .. }
@@ -426,7 +428,9 @@ impl StoreError {
             Self::Settings { .. } => Some("docs/how-to/use-object-storage.md says what each store needs"),
             Self::Insecure { .. } => Some("write `https://`: plain HTTP is for servers on this machine"),
             Self::TimedOut { .. } | Self::Incomplete { .. } => Some("check the network, and that the store is up"),
-            Self::Failed { .. } | Self::Unlisted { .. } | Self::Tidy { .. } => Some("check that the place exists, is writable and has room"),
+            Self::Failed { .. } | Self::Unlisted { .. } | Self::Tidy { .. } => {
+                Some("check that the place exists, is writable and has room")
+            }
             Self::InvalidName { .. } | Self::NotFound { .. } | Self::TooLarge { .. } => None,
         }
     }

@@ -70,7 +70,8 @@ pub fn savepoint_name(job: JobId, random: &str) -> String {
 
 /// Whether a folder has the name of a savepoint's.
 pub fn is_savepoint_name(name: &str) -> bool {
-    let is_hexadecimal = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_hexadecimal =
+        |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
     let parts = name.strip_prefix("savepoint-").and_then(|rest| rest.split_once('-'));
     parts.is_some_and(|(job, random)| is_hexadecimal(job, 6) && is_hexadecimal(random, 12))
 }
@@ -150,7 +151,11 @@ pub(crate) fn database_file(writer: Writer<'_>, operator: OperatorId, name: &str
         nonce,
     } = writer;
     let operator = operator.to_string();
-    format!("{vertex}-{subtask}-a{attempt}-{}-{}-{name}", sanitize(nonce), &operator[..8])
+    format!(
+        "{vertex}-{subtask}-a{attempt}-{}-{}-{name}",
+        sanitize(nonce),
+        &operator[..8]
+    )
 }
 
 /// Whether a file can have this name within a database: its table files, and its manifest.

@@ -18,8 +18,8 @@ use streamd_core::snapshot::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::error::SnapshotError;
 use crate::database::check_files;
+use crate::error::SnapshotError;
 use crate::layout;
 use crate::native::check_segments;
 use crate::store::digest_text;
@@ -252,12 +252,7 @@ fn check_parts(handle: &KeyedStateHandle) -> Result<(), String> {
 
 /// A savepoint refers only to what is in its own folder: that is what makes it movable. A checkpoint refers to earlier ones of its
 /// job as well, which lie beside it: they move together.
-fn check_path(
-    uri: &str,
-    operator: OperatorId,
-    object: &ObjectHandle,
-    kind: SnapshotKind,
-) -> Result<(), SnapshotError> {
+fn check_path(uri: &str, operator: OperatorId, object: &ObjectHandle, kind: SnapshotKind) -> Result<(), SnapshotError> {
     let is_digest = object.digest.len() == 32 && object.digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_digest {
         return Err(impossible(

@@ -146,7 +146,17 @@ fn an_intact_envelope_around_nonsense_is_malformed() {
 fn a_forged_body_is_read_or_refused_and_never_more() {
     let whole = bytes();
     let body = &whole[HEADER_BYTES..whole.len() - DIGEST_BYTES];
-    let numbers = ["0", "-1", "2147483647", "4294967295", "18446744073709551615", "1e309", "[]", "null", "\"../x\""];
+    let numbers = [
+        "0",
+        "-1",
+        "2147483647",
+        "4294967295",
+        "18446744073709551615",
+        "1e309",
+        "[]",
+        "null",
+        "\"../x\"",
+    ];
     for version in [1, METADATA_VERSION] {
         for at in 0..body.len() {
             for byte in *b"\0\"[{9-\xff" {

@@ -323,7 +323,13 @@ async fn an_uncertain_create_is_resolved_by_reading_back() {
         assert!(outcome(applied).await.is_ok(), "{applied:?}");
     }
     // It was refused, or nobody knows: what was on its way may still arrive.
-    for unknown in [Fault::NotApplied, Fault::Refused, Fault::Phantom, Fault::AppliedThenError, Fault::Denied] {
+    for unknown in [
+        Fault::NotApplied,
+        Fault::Refused,
+        Fault::Phantom,
+        Fault::AppliedThenError,
+        Fault::Denied,
+    ] {
         let error = outcome(unknown).await.unwrap_err();
         assert!(error.outcome_unknown(), "{unknown:?}: {error:?}");
     }

@@ -96,7 +96,12 @@ impl SubtaskSnapshotWriter {
         let form = match options.kind {
             SnapshotKind::Checkpoint => {
                 let path = layout::native_object(context.writer());
-                Form::Native(Box::new(NativeWriter::new(&folder, path, options.compression, runtime)?))
+                Form::Native(Box::new(NativeWriter::new(
+                    &folder,
+                    path,
+                    options.compression,
+                    runtime,
+                )?))
             }
             SnapshotKind::Savepoint => {
                 let writer = SavepointWriter::new(folder, context, runtime).compressed(options.compression);

@@ -13,8 +13,8 @@ use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, 
 use streamd_core::id::{Attempt, JobId, OperatorId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::DataType;
-use streamd_core::state::{State, to_row};
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
+use streamd_core::state::{State, to_row};
 use streamd_snapshot::{
     KeyedStateSink, KeyedTable, SnapshotError, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce,
     read_keyed_state,
@@ -134,9 +134,8 @@ fn rows_of_one_key_in_several_namespaces_stay_apart() {
     for kind in [SnapshotKind::Checkpoint, SnapshotKind::Savepoint] {
         let (folder, all) = (memory(), KeyGroupRange::all(GROUPS));
         let window = |start: i64| to_row(&(start, start + 60_000));
-        let row = |key: &str, start: i64, count: u64| {
-            (3, [to_row(&key.to_owned()), window(start)].concat(), to_row(&count))
-        };
+        let row =
+            |key: &str, start: i64, count: u64| (3, [to_row(&key.to_owned()), window(start)].concat(), to_row(&count));
         let rows = vec![row("ATL", 0, 1), row("ATL", 60_000, 2), row("ORD", 0, 3)];
         let table = KeyedTable {
             namespace: Some(<(i64, i64)>::data_type()),
@@ -144,7 +143,11 @@ fn rows_of_one_key_in_several_namespaces_stay_apart() {
         };
         let mut writer = writer(&folder, kind, 0);
         put(&mut writer, &table, &rows);
-        let handles = writer.finish().unwrap().remove(&OperatorId::from_uid("counts")).unwrap();
+        let handles = writer
+            .finish()
+            .unwrap()
+            .remove(&OperatorId::from_uid("counts"))
+            .unwrap();
         assert_eq!(handles[0].namespace, table.namespace);
         assert_eq!(read(&handles[0], &folder, all).unwrap(), rows);
     }

@@ -10,8 +10,8 @@ use streamd_core::options::parse_duration;
 use crate::failure::Failure;
 
 use crate::command::{
-    CancelCommand, CheckpointCommand, ClusterCommand, CompletionsCommand, FsckCommand, InfoCommand, ListCommand, LogsCommand, ManCommand, RunCommand,
-    SavepointCommand, StateCommand, StatusCommand, StopCommand,
+    CancelCommand, CheckpointCommand, ClusterCommand, CompletionsCommand, FsckCommand, InfoCommand, ListCommand,
+    LogsCommand, ManCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand,
 };
 
 const EXIT_CODES: &str = "\

@@ -46,15 +46,21 @@ fn execute(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Stop(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Checkpoint(command) => {
             let effect = command.effect();
-            offline::run(Session::open(global)?, output, effect, |offline, output| command.execute(offline, output))
+            offline::run(Session::open(global)?, output, effect, |offline, output| {
+                command.execute(offline, output)
+            })
         }
         Command::State(command) => {
             let effect = command.effect();
-            offline::run(Session::open(global)?, output, effect, |offline, output| command.execute(offline, output))
+            offline::run(Session::open(global)?, output, effect, |offline, output| {
+                command.execute(offline, output)
+            })
         }
         Command::Fsck(command) => {
             let effect = command.effect();
-            offline::run(Session::open(global)?, output, effect, |offline, output| command.execute(offline, output))
+            offline::run(Session::open(global)?, output, effect, |offline, output| {
+                command.execute(offline, output)
+            })
         }
         Command::Logs(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Cluster(command) => with_session(global, async |session| command.execute(&session, output).await),

@@ -39,11 +39,16 @@ pub fn normalized(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString
 fn options_with_value() -> Vec<String> {
     let command = Arguments::command();
     let run = command.find_subcommand("run").into_iter();
-    let options = command.get_arguments().chain(run.flat_map(clap::Command::get_arguments));
+    let options = command
+        .get_arguments()
+        .chain(run.flat_map(clap::Command::get_arguments));
     options
         .filter(|option| option.get_action().takes_values() && !option.is_positional())
         .flat_map(|option| {
-            let long = option.get_long().into_iter().chain(option.get_all_aliases().unwrap_or_default());
+            let long = option
+                .get_long()
+                .into_iter()
+                .chain(option.get_all_aliases().unwrap_or_default());
             let long = long.map(|name| format!("--{name}"));
             let short = option.get_short().map(|letter| format!("-{letter}"));
             long.chain(short).collect::<Vec<_>>()
@@ -71,7 +76,11 @@ mod tests {
             spelt("streamctl -m h:1 run -D a=b -restoreMode NO_CLAIM app"),
             "streamctl -m h:1 run -D a=b --claimMode NO_CLAIM app"
         );
-        for same in ["streamctl list -claim", "streamctl run app -claim", "streamctl run -s -claim app"] {
+        for same in [
+            "streamctl list -claim",
+            "streamctl run app -claim",
+            "streamctl run -s -claim app",
+        ] {
             assert_eq!(spelt(same), same);
         }
     }

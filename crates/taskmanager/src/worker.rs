@@ -74,7 +74,12 @@ impl WorkerTask {
         examine(&executable, &name)?;
         let directory = self.shared.directory.worker(self.job, self.worker);
         create_private(&directory)
-            .and_then(|()| write_private(&directory.join(STORAGE_FILE), &self.shared.options.storage.expose_as_json()))
+            .and_then(|()| {
+                write_private(
+                    &directory.join(STORAGE_FILE),
+                    &self.shared.options.storage.expose_as_json(),
+                )
+            })
             .map_err(|error| not_writable("working directory", &directory, &error))?;
         let log = WorkerLog::open(self.log.clone(), self.shared.options.worker_log_bytes)
             .await

@@ -36,7 +36,9 @@ impl WorkerOptions {
             job_manager: required("STREAMD_JOB_MANAGER")?,
             data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
             local_directory: std::env::var_os("STREAMD_WORK_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
-            storage: std::env::var_os("STREAMD_STORAGE_FILE").map(take_storage_settings).transpose()?,
+            storage: std::env::var_os("STREAMD_STORAGE_FILE")
+                .map(take_storage_settings)
+                .transpose()?,
         })
     }
 }

@@ -36,15 +36,17 @@ pub fn payload(key: u64, bytes: usize) -> Vec<u8> {
 pub struct LoadThenTrickle {
     /// How many keys.
     pub keys: u64,
-    /// Events per second of each subtask once every key was seen.
+    /// Events per second of each subtask once every key was seen; 0 is without limit.
     pub rate: u64,
+    /// Whether they then are any of the keys, instead of the same 1 % of them.
+    pub at_random: bool,
 }
 
 /// Reads a stride of the events.
 pub struct Reader {
     source: LoadThenTrickle,
     splits: Vec<(u64, u64)>,
-    trickle_began: Option<(std::time::Instant, u64)>,
+    trickle_began: Option<std::time::Instant>,
     trickled: u64,
 }
 
@@ -96,10 +98,17 @@ impl SourceReader for Reader {
         if *next < keys {
             return Ok(SourceStatus::More);
         }
-        let (began, _) = *self.trickle_began.get_or_insert_with(|| (std::time::Instant::now(), 0));
-        let due = (began.elapsed().as_secs_f64() * self.source.rate as f64) as u64;
+        let began = *self.trickle_began.get_or_insert_with(std::time::Instant::now);
+        let due = match self.source.rate {
+            0 => u64::MAX,
+            rate => (began.elapsed().as_secs_f64() * rate as f64) as u64,
+        };
         while self.trickled < due && out.len() < limit {
-            out.push(mix(*next % (keys / 100).max(1) + 1));
+            let key = match self.source.at_random {
+                true => ((mix(next.wrapping_mul(GOLDEN)) >> 32) * keys) >> 32,
+                false => *next % (keys / 100).max(1),
+            };
+            out.push(mix(key + 1));
             *next += *stride;
             self.trickled += 1;
         }

@@ -4,7 +4,7 @@
 //! bench keyed-sum keys=1000000 events=100000000 parallelism=1
 //! bench stateless events=200000000
 //! bench wordcount file=words.txt
-//! bench state keys=1000000 bytes=100      # then goes on at 20,000 events/s: for savepoints and kills
+//! bench bigstate keys=10000000 bytes=100   # then goes on at 20,000 events/s: for savepoints and kills
 //! ```
 //!
 //! `checkpoint_ms=10000` (the default for by-hand runs is no checkpoints) takes checkpoints meanwhile. The rate and the CPU
@@ -36,7 +36,7 @@ fn main() -> streamd::Result<()> {
         "keyed-sum" => keyed_sum(&env, &arguments),
         "stateless" => stateless(&env, &arguments),
         "wordcount" => wordcount(&env, &arguments),
-        "state" => state(&env, &arguments),
+        "bigstate" => bigstate(&env, &arguments),
         other => usage(&format!("unknown case `{other}`")),
     }
     env.execute(arguments.case)?;
@@ -99,8 +99,9 @@ fn wordcount(env: &StreamExecutionEnvironment, arguments: &Arguments) {
         }));
 }
 
-/// Loads `keys` keys of `bytes` bytes each, then goes on touching them at 20,000 events a second, without end.
-fn state(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+/// Loads `keys` keys of `bytes` bytes each, then goes on touching 1 % of them at `rate` (20,000) events a second, without end:
+/// with `random=1` keys at random out of all, with `rate=0` as fast as can be. `timeline=FILE` says how it goes meanwhile.
+fn bigstate(env: &StreamExecutionEnvironment, arguments: &Arguments) {
     let (keys, bytes) = (
         arguments.number("keys", 1_000_000),
         arguments.number("bytes", 100) as usize,
@@ -109,6 +110,7 @@ fn state(env: &StreamExecutionEnvironment, arguments: &Arguments) {
         events::LoadThenTrickle {
             keys,
             rate: arguments.number("rate", 20_000),
+            at_random: arguments.number("random", 0) != 0,
         },
         "events",
     )
@@ -119,7 +121,9 @@ fn state(env: &StreamExecutionEnvironment, arguments: &Arguments) {
         value: ValueState::new("value"),
     })
     .uid("values")
-    .sink_to(StatsSink::new(format!("state-k{keys}"), keys, |touched: &u64| *touched));
+    .sink_to(
+        StatsSink::new(format!("bigstate-k{keys}"), 0, |touched: &u64| *touched).timeline(arguments.text("timeline")),
+    );
 }
 
 /// Keeps `bytes` bytes for each key, and changes the first of them with each event.
@@ -188,7 +192,7 @@ impl Arguments {
 }
 
 fn usage<T>(error: &str) -> T {
-    eprintln!("error: {error}\nhint: bench keyed-sum|stateless|wordcount|state [key=value …]");
+    eprintln!("error: {error}\nhint: bench keyed-sum|stateless|wordcount|bigstate [key=value …]");
     std::process::exit(2)
 }
 

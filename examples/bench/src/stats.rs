@@ -1,10 +1,12 @@
 //! The sink of every case: counts, sums up, and says how fast it went.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use streamd::{Guarantee, NoCommit, Record, Sink, SinkContext, SinkWriter};
+use streamd::{ConnectorError, Guarantee, NoCommit, Record, Sink, SinkContext, SinkWriter};
 
 use crate::Connect;
 
@@ -18,12 +20,28 @@ pub struct StatsSink<T> {
     /// Events that went in, where that is not the number that comes out; 0: the same.
     events: u64,
     checksum: fn(&T) -> u64,
+    /// Where the time line goes while the job runs: a line for each sample of each writer, with milliseconds since 1970, records so
+    /// far, CPU seconds, and the longest time in microseconds between two batches since the last line.
+    timeline: Option<String>,
 }
 
 impl<T> StatsSink<T> {
     /// A sink for a case of so many events.
     pub fn new(case: String, events: u64, checksum: fn(&T) -> u64) -> Self {
-        Self { case, events, checksum }
+        Self {
+            case,
+            events,
+            checksum,
+            timeline: None,
+        }
+    }
+
+    /// Writes the time line to this file while the job runs.
+    pub fn timeline(self, file: Option<&str>) -> Self {
+        Self {
+            timeline: file.map(str::to_owned),
+            ..self
+        }
     }
 }
 
@@ -53,6 +71,9 @@ static SHARED: Shared = Shared {
 pub struct Writer<T> {
     sink: StatsSink<T>,
     sampled: Instant,
+    written: Instant,
+    longest_gap: Duration,
+    file: Option<File>,
 }
 
 impl<T: Record> Sink for StatsSink<T> {
@@ -66,10 +87,17 @@ impl<T: Record> Sink for StatsSink<T> {
 
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
     fn writer(&self, _context: &SinkContext) -> Connect<Writer<T>> {
+        let now = Instant::now();
+        let open = |file| OpenOptions::new().append(true).create(true).open(file);
+        let file = self.timeline.as_ref().map(open).transpose();
+        let file = file.map_err(|cause| ConnectorError::caused("cannot open the file of the time line", cause))?;
         SHARED.writers.fetch_add(1, Ordering::SeqCst);
         Ok(Writer {
             sink: self.clone(),
-            sampled: Instant::now(),
+            sampled: now,
+            written: now,
+            longest_gap: Duration::ZERO,
+            file,
         })
     }
 
@@ -90,6 +118,8 @@ impl<T: Record> SinkWriter for Writer<T> {
         SHARED.checksum.fetch_add(sum, Ordering::Relaxed);
         batch.clear();
         let now = Instant::now();
+        self.longest_gap = self.longest_gap.max(now - self.written);
+        self.written = now;
         if now - self.sampled >= SAMPLE {
             self.sampled = now;
             let point = Point {
@@ -102,6 +132,7 @@ impl<T: Record> SinkWriter for Writer<T> {
                 .lock()
                 .expect("no writer panics while it holds the time line")
                 .push(point);
+            self.write_down(point)?;
         }
         Ok(())
     }
@@ -109,6 +140,25 @@ impl<T: Record> SinkWriter for Writer<T> {
     fn prepare_commit(&mut self) -> Connect<Vec<NoCommit>> {
         Ok(Vec::new())
     }
+}
+
+impl<T> Writer<T> {
+    fn write_down(&mut self, point: Point) -> Connect<()> {
+        let gap = std::mem::take(&mut self.longest_gap).as_micros();
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let line = format!("{} {} {:.2} {gap}\n", unix_millis(), point.records, point.cpu);
+        // One system call: lines of several writers do not mix.
+        file.write_all(line.as_bytes())
+            .map_err(|cause| ConnectorError::caused("cannot write the time line", cause))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
+fn unix_millis() -> u128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map(|since| since.as_millis()).unwrap_or_default()
 }
 
 impl<T> Drop for Writer<T> {

@@ -80,7 +80,11 @@ impl Torture {
         let all = numbers.len() as u64;
         numbers.sort_unstable();
         numbers.dedup();
-        assert!(numbers.iter().copied().eq(0..records), "records are lost: {} are there", numbers.len());
+        assert!(
+            numbers.iter().copied().eq(0..records),
+            "records are lost: {} are there",
+            numbers.len()
+        );
         all - records
     }
 

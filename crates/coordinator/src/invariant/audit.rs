@@ -323,7 +323,9 @@ impl Audit {
             fate: Fate::Publishing,
         };
         let known = self.promotions.insert(operation, promotion);
-        ensure(known.is_none(), "I14", || format!("operation {operation} is carried out twice"))
+        ensure(known.is_none(), "I14", || {
+            format!("operation {operation} is carried out twice")
+        })
     }
 
     fn check_unused(&self, id: CheckpointId, location: &str) -> Checked {

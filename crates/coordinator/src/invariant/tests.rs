@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{
-    CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, PLAN_VERSION, RestartStrategy,
+    CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, PLAN_VERSION,
+    RestartStrategy,
 };
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::WorkerCommand;

@@ -19,5 +19,6 @@ mod views;
 
 pub use machine::JobMachine;
 pub use views::{
-    CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom, WorkerView,
+    CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom,
+    WorkerView,
 };

@@ -7,7 +7,8 @@ use crate::checkpoint::PendingSnapshot;
 use crate::event::JobSpec;
 use crate::job::machine::JobMachine;
 use crate::job::views::{
-    CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom, WorkerView,
+    CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom,
+    WorkerView,
 };
 
 impl JobMachine {

@@ -9,8 +9,8 @@ use streamd_coordinator::invariant::Audit;
 use streamd_coordinator::job::JobMachine;
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::graph::{
-    CheckpointSettings, ClaimMode, CheckpointingMode, ExternalizedCheckpointRetention, JobEdge, JobGraph, JobVertex, Operator,
-    OperatorKind, PLAN_VERSION, PartitionerKind, RestartStrategy,
+    CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobEdge, JobGraph, JobVertex,
+    Operator, OperatorKind, PLAN_VERSION, PartitionerKind, RestartStrategy,
 };
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::key_group::KEY_HASH_VERSION;

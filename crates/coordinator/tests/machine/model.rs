@@ -422,7 +422,12 @@ impl Model {
             .into_iter()
             .filter_map(|next| match next {
                 Move::Acknowledge(worker, subtask, checkpoint) => Some((worker, subtask, checkpoint)),
-                Move::Mailbox | Move::Publish(_) | Move::Promote(_) | Move::Obey(_) | Move::Report(_) | Move::Work(..) => None,
+                Move::Mailbox
+                | Move::Publish(_)
+                | Move::Promote(_)
+                | Move::Obey(_)
+                | Move::Report(_)
+                | Move::Work(..) => None,
             })
             .collect();
         if writing.is_empty() {
@@ -497,7 +502,10 @@ impl Model {
             )
         });
         // What is told of a snapshot that is over may come twice, and after what is told later.
-        if let Some(command) = again.filter(|_| lies.is_some_and(|pick| pick.is_multiple_of(3))).cloned() {
+        if let Some(command) = again
+            .filter(|_| lies.is_some_and(|pick| pick.is_multiple_of(3)))
+            .cloned()
+        {
             worker.inbox.push_back(command);
             self.count("a notification came twice");
         }

@@ -159,9 +159,12 @@ impl Player {
                 self.event(Event::Promoted(operation_id(id), Err(error)))
             }
             // A savepoint that may take this many milliseconds.
-            [kind @ ("savepoint" | "stop" | "drain" | "cancel-savepoint"), id, "within", millis] => {
-                self.operation(kind, id, None, Some(number(millis)))
-            }
+            [
+                kind @ ("savepoint" | "stop" | "drain" | "cancel-savepoint"),
+                id,
+                "within",
+                millis,
+            ] => self.operation(kind, id, None, Some(number(millis))),
             ["lost", worker] => {
                 let failure = Failure {
                     domain: FaultDomain::External,

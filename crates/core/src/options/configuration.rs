@@ -67,7 +67,9 @@ const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "key", "credenti
 
 impl fmt::Debug for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.settings().map(|(key, text, origin)| (key, (text, origin)))).finish()
+        f.debug_map()
+            .entries(self.settings().map(|(key, text, origin)| (key, (text, origin))))
+            .finish()
     }
 }
 
@@ -180,11 +182,15 @@ impl Configuration {
 
     /// The first secret that a file set, by key, with the path of the file.
     pub fn secret_from_file(&self) -> Option<(&'static str, &str)> {
-        let secrets = keys::ALL.iter().filter(|definition| matches!(definition.kind, Kind::Secret));
-        secrets.into_iter().find_map(|definition| match self.values.get(definition.key) {
-            Some((_, Origin::File(path))) => Some((definition.key, path.as_str())),
-            Some(_) | None => None,
-        })
+        let secrets = keys::ALL
+            .iter()
+            .filter(|definition| matches!(definition.kind, Kind::Secret));
+        secrets
+            .into_iter()
+            .find_map(|definition| match self.values.get(definition.key) {
+                Some((_, Origin::File(path))) => Some((definition.key, path.as_str())),
+                Some(_) | None => None,
+            })
     }
 
     /// What the user should know: old spellings that were used.

@@ -41,11 +41,23 @@ const PREFIXES: &[(&str, &str)] = &[
         "blob.",
         "applications are kept under `high-availability.storageDir`: remove the line",
     ),
-    ("fs.azure.", "name the account in the location, and set `azure.account-key`"),
-    ("fs.hdfs.", "HDFS takes its settings from `HADOOP_CONF_DIR`: remove the line"),
-    ("env.hadoop.conf.dir", "set the environment variable `HADOOP_CONF_DIR` instead"),
+    (
+        "fs.azure.",
+        "name the account in the location, and set `azure.account-key`",
+    ),
+    (
+        "fs.hdfs.",
+        "HDFS takes its settings from `HADOOP_CONF_DIR`: remove the line",
+    ),
+    (
+        "env.hadoop.conf.dir",
+        "set the environment variable `HADOOP_CONF_DIR` instead",
+    ),
     ("presto.s3.", "write `s3.` for `presto.s3.`"),
-    ("s3.entropy.", "names of objects are spread by job and nonce: remove the line"),
+    (
+        "s3.entropy.",
+        "names of objects are spread by job and nonce: remove the line",
+    ),
     ("rest.", "this version has no REST endpoint: remove the line"),
     ("web.", "this version has no web console: remove the line"),
 ];

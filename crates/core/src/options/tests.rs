@@ -48,7 +48,11 @@ fn every_value_that_a_key_accepts_can_be_read() {
             Kind::Host => vec!["::1".to_owned(), "node-1.example.org".to_owned()],
             Kind::Address => vec!["::1".to_owned(), "10.0.0.1".to_owned()],
             Kind::Directory => vec!["/data/".to_owned()],
-            Kind::Location => vec!["file:///data/".to_owned(), "/data".to_owned(), "s3://bucket/data".to_owned()],
+            Kind::Location => vec![
+                "file:///data/".to_owned(),
+                "/data".to_owned(),
+                "s3://bucket/data".to_owned(),
+            ],
             Kind::Endpoint => vec!["https://s3.example.org".to_owned(), "http://127.0.0.1:9000/".to_owned()],
             Kind::Text => vec!["a word".to_owned()],
             // Not from a command line.

@@ -112,7 +112,10 @@ fn a_configuration_that_makes_no_sense_is_refused() {
         ("security.allow-insecure-bind: yes please\n", "one of `false`, `true`"),
         ("application.max-size: 1\n", "expected a size with its unit"),
         ("taskmanager.memory.process.size: 1g\n", "this key is not supported"),
-        ("state.backend.rocksdb.memory.managed: false\n", "this key is not supported"),
+        (
+            "state.backend.rocksdb.memory.managed: false\n",
+            "this key is not supported",
+        ),
         (
             "heartbeat.interval: 10 s\nheartbeat.timeout: 5 s\n",
             "is less than twice",

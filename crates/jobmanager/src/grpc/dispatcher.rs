@@ -226,10 +226,7 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         answer(waited.await)
     }
 
-    async fn get_operation(
-        &self,
-        request: Request<proto::GetOperationRequest>,
-    ) -> Answer<proto::GetOperationResponse> {
+    async fn get_operation(&self, request: Request<proto::GetOperationRequest>) -> Answer<proto::GetOperationResponse> {
         let found = async {
             let id = parse_operation_id(&request.into_inner().operation_id)?;
             let operation = operation_details(self.dispatcher.operation(id).await?);

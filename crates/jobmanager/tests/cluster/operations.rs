@@ -200,7 +200,9 @@ async fn the_last_checkpoint_of_a_restarting_job_becomes_a_savepoint_that_the_ne
     let job = cluster.job_in_state(JOB, proto::JobState::Restarting).await;
     let savepoint = completed(&cluster, proto::OperationKind::Savepoint).await;
     assert_eq!(savepoint.promoted_checkpoint, job.last_checkpoint.unwrap().id);
-    let snapshot = streamd_snapshot::read_snapshot(&savepoint.savepoint_path).await.unwrap();
+    let snapshot = streamd_snapshot::read_snapshot(&savepoint.savepoint_path)
+        .await
+        .unwrap();
     assert_eq!(snapshot.metadata.kind, streamd_core::barrier::SnapshotKind::Savepoint);
     cluster.cancel(JOB).await.unwrap();
     cluster.job_in_state(JOB, proto::JobState::Canceled).await;

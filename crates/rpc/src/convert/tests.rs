@@ -128,7 +128,7 @@ fn commands() -> Vec<WorkerCommand> {
         WorkerCommand::Deploy(Box::new(deployment())),
         WorkerCommand::Deploy(Box::new(Deployment {
             state_backend: streamd_core::backend::StateBackendOptions::default(),
-        restored: None,
+            restored: None,
             ..deployment()
         })),
         WorkerCommand::TriggerCheckpoint {

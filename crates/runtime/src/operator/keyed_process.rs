@@ -1,5 +1,5 @@
-use streamd_core::evolution::Evolution;
 use streamd_core::barrier::Barrier;
+use streamd_core::evolution::Evolution;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::ListState;
@@ -86,7 +86,9 @@ where
         let mut collector = Collector::new(output);
         let mut records = input.drain(..);
         for keys in self.keys.groups() {
-            self.backend.touch(keys).map_err(|error| state_failed(&self.label, &error))?;
+            self.backend
+                .touch(keys)
+                .map_err(|error| state_failed(&self.label, &error))?;
             for ((hash, key), record) in keys.iter().zip(records.by_ref()) {
                 let mut context = KeyedContext::new(&mut self.backend, key, *hash);
                 let done = self.function.process_element(record, &mut context, &mut collector);

@@ -68,7 +68,9 @@ where
         output.reserve(input.len());
         let mut records = input.drain(..);
         for keys in self.keys.groups() {
-            self.backend.touch(keys).map_err(|error| state_failed(&self.label, &error))?;
+            self.backend
+                .touch(keys)
+                .map_err(|error| state_failed(&self.label, &error))?;
             let table = self.backend.table_mut(self.state);
             for ((hash, key), record) in keys.iter().zip(records.by_ref()) {
                 let mut record = Some(record);

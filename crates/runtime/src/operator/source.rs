@@ -53,7 +53,9 @@ where
             )
         })?;
         let mut reader = self.source.reader().map_err(|error| self.failed(&error))?;
-        reader.add_splits(splits.concat()).map_err(|error| self.failed(&error))?;
+        reader
+            .add_splits(splits.concat())
+            .map_err(|error| self.failed(&error))?;
         self.reader = Some(reader);
         Ok(())
     }

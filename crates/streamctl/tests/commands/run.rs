@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use streamd_core::evolution::Evolution;
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::evolution::Evolution;
 use streamd_core::graph::{
     CheckpointSettings, Guarantee, JobGraph, JobVertex, Operator, OperatorKind, PLAN_VERSION, StateDescriptor,
     StateKind,
@@ -255,14 +255,25 @@ fn what_a_resumed_job_starts_from_is_told() {
         restored_from: Some(snapshot),
         ..Script::default()
     });
-    let ran = fake.run(&["run", "-d", "--resume", "flights", "-claim", "CLAIM", env!("CARGO_BIN_EXE_streamctl")]);
+    let ran = fake.run(&[
+        "run",
+        "-d",
+        "--resume",
+        "flights",
+        "-claim",
+        "CLAIM",
+        env!("CARGO_BIN_EXE_streamctl"),
+    ]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
         (0, "Resuming from checkpoint 17 at file:///c/chk-17\n"),
         "{ran:?}"
     );
     let asked = fake.requests().concat();
-    assert!(asked.contains("resume_job: \"flights\"") && asked.contains("claim_mode: Claim"), "{asked}");
+    assert!(
+        asked.contains("resume_job: \"flights\"") && asked.contains("claim_mode: Claim"),
+        "{asked}"
+    );
 }
 
 #[test]

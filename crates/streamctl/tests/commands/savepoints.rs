@@ -29,7 +29,10 @@ fn told(ran: Ran) -> (String, Ran) {
     let (first, rest) = ran.stderr.split_once('\n').expect("the id is told first");
     let id = first.strip_prefix("Operation ").and_then(|rest| rest.split_once(':'));
     let id = id.unwrap_or_else(|| panic!("{ran:?}")).0.to_owned();
-    assert!(id.len() == 32 && first.ends_with(&format!("`streamctl savepoint status {id}`")), "{first}");
+    assert!(
+        id.len() == 32 && first.ends_with(&format!("`streamctl savepoint status {id}`")),
+        "{first}"
+    );
     let stderr = rest.to_owned();
     (id, Ran { stderr, ..ran })
 }
@@ -161,7 +164,11 @@ fn a_savepoint_that_fails_ends_with_its_own_code() {
 fn the_time_that_the_user_gives_is_the_savepoints() {
     let fake = completing();
     fake.run(&["savepoint", JOB, "--timeout", "90s"]);
-    assert!(fake.requests().concat().contains("timeout_ms: 90000"), "{:?}", fake.requests());
+    assert!(
+        fake.requests().concat().contains("timeout_ms: 90000"),
+        "{:?}",
+        fake.requests()
+    );
 }
 
 #[test]
@@ -171,7 +178,10 @@ fn who_does_not_wait_is_told_how_to_follow() {
     let last = format!("Operation {id} of job {JOB} has begun.\n");
     assert!(ran.code == 0 && ran.stdout.ends_with(&last), "{ran:?}");
     let (id, ran) = told(fake.run(&["savepoint", JOB, "--detached", "--output", "json"]));
-    assert_eq!(ran, done(format!("{{\"job_id\":\"{JOB}\",\"operation_id\":\"{id}\"}}\n")));
+    assert_eq!(
+        ran,
+        done(format!("{{\"job_id\":\"{JOB}\",\"operation_id\":\"{id}\"}}\n"))
+    );
 }
 
 #[test]
@@ -394,7 +404,11 @@ mod check {
             }
         );
         let request = fake.requests().pop().unwrap();
-        for part in ["arguments: [\"--input\", \"x\"]", "parallelism: 3", "savepoint_path: \"file:///sp\""] {
+        for part in [
+            "arguments: [\"--input\", \"x\"]",
+            "parallelism: 3",
+            "savepoint_path: \"file:///sp\"",
+        ] {
             assert!(request.contains(part), "{part} in {request}");
         }
     }

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""The figures of large state: load, checkpoint, savepoint, restore, increments, pauses, memory.
+
+    cargo build --release -p streamctl -p streamd-daemon -p bench
+    examples/bench/bigstate.py [keys=10000000] [bytes=100] [parallelism=1] [backend=hashmap]
+
+Starts a cluster of its own under a temporary directory, and prints a line for each figure. Everything is measured from outside:
+sizes are those of files, times those of commands and of the first record behind the state.
+"""
+
+import json, os, pathlib, shutil, subprocess, sys, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
+OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[1:])
+KEYS, BYTES = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("bytes", 100))
+PARALLELISM, BACKEND = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "hashmap")
+RAW = KEYS * (8 + BYTES)
+PLACE = pathlib.Path(tempfile.mkdtemp(prefix="bigstate-", dir=OPTIONS.get("dir")))
+TIMELINE = PLACE / "timeline"
+
+
+def environment():
+    configuration = PLACE / "conf"
+    configuration.mkdir()
+    (configuration / "streamd.yaml").write_text(
+        f"""jobmanager.rpc.address: 127.0.0.1
+jobmanager.rpc.port: 0
+taskmanager.numberOfTaskSlots: {PARALLELISM}
+state.checkpoints.dir: {PLACE}/checkpoints
+state.savepoints.dir: {PLACE}/savepoints
+execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
+"""
+    )
+    return dict(
+        os.environ,
+        STREAMD_BIN_DIR=str(BIN),
+        STREAMD_CONF_DIR=str(configuration),
+        STREAMD_LOG_DIR=str(PLACE / "log"),
+        STREAMD_PID_DIR=str(PLACE / "pid"),
+        STREAMD_DATA_DIR=str(PLACE / "data"),
+        STREAMD_TASK_MANAGERS="1",
+    )
+
+
+ENVIRONMENT = environment()
+
+
+def call(*command):
+    done = subprocess.run([str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def streamctl(*arguments):
+    return call(BIN / "streamctl", *arguments)
+
+
+def status(job):
+    return json.loads(streamctl("status", job, "--output", "json"))
+
+
+def say(what, value, aim=""):
+    print(f"{what:<58} {value:<34} {aim}", flush=True)
+
+
+def wait_for(what, look, seconds=900):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.01)
+    sys.exit(f"waited {seconds} s in vain: {what}")
+
+
+def samples():
+    if not TIMELINE.exists():
+        return []
+    lines = [line.split() for line in TIMELINE.read_text().splitlines()]
+    return [(int(at) / 1000, int(records), float(cpu), int(gap)) for at, records, cpu, gap in (l for l in lines if len(l) == 4)]
+
+
+def submit(*options, rate=20_000, random=0):
+    TIMELINE.unlink(missing_ok=True)
+    output = streamctl(
+        "run", "-d", "-p", PARALLELISM, "-D", f"state.backend.type={BACKEND}", *options,
+        BIN / "bench", "bigstate", f"keys={KEYS}", f"bytes={BYTES}", f"rate={rate}", f"random={random}", f"timeline={TIMELINE}",
+    )
+    return output.split()[-1]
+
+
+def loaded():
+    return [sample for sample in samples() if sample[1] >= KEYS]
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
+
+
+def worker_memory():
+    resident = 0
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(entry / "exe").startswith(str(PLACE)):
+                fields = dict(line.split(":", 1) for line in (entry / "status").read_text().splitlines() if ":" in line)
+                resident += int(fields["VmRSS"].split()[0]) * 1024
+        except OSError:
+            continue
+    return resident
+
+
+def disk_seconds(count):
+    """The time that this disk needs to take so many bytes, written by 1 MiB and synchronised."""
+    block, path = os.urandom(1 << 20), PLACE / "disk"
+    began = time.monotonic()
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(count >> 20):
+            file.write(block)
+        os.fsync(file.fileno())
+    seconds = time.monotonic() - began
+    path.unlink()
+    return seconds
+
+
+def rate(points, begin, end):
+    inside = [point for point in points if begin <= point[0] <= end]
+    if len(inside) < 2:
+        return 0.0
+    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+
+
+def savepoint_and_restore():
+    began = time.time()
+    job = submit("-D", "execution.checkpointing.interval=1 h")
+    wait_for("all keys are there", loaded)
+    say("load", f"{loaded()[0][0] - began:.1f} s")
+    time.sleep(2)
+    say("memory of the worker / raw state", f"{worker_memory() / 1e9:.2f} GB, {worker_memory() / RAW:.2f} x", "1.6 x")
+    before = time.time()
+    output = json.loads(streamctl("savepoint", job, "--output", "json").splitlines()[-1])
+    taken = time.time() - before
+    path = output.get("savepoint_path") or output.get("path")
+    written = size(path)
+    disk = disk_seconds(written)
+    say("savepoint", f"{taken:.2f} s, {written / 1e9:.3f} GB", "2 x the disk")
+    say("  the disk takes as many bytes in", f"{disk:.2f} s: {taken / disk:.1f} x")
+    gaps = [sample[3] / 1000 for sample in samples() if before <= sample[0] <= before + taken]
+    say("  longest pauses of the processing thread, by 50 ms", " ".join(f"{gap:.1f}" for gap in sorted(gaps)[-5:]) + " ms", "5 ms")
+    streamctl("cancel", job)
+    for _ in range(3):
+        restore("savepoint restored, to the first record", path, "5 s")
+    return path
+
+
+def restore(what, path, aim, *options):
+    began = time.time()
+    job = submit("-s", path, "-D", "execution.checkpointing.interval=1 h", *options)
+    first = wait_for("a first record", samples)[0][0]
+    say(what, f"{first - began:.2f} s", aim)
+    streamctl("cancel", job)
+    wait_for("the job has gone", lambda: status(job)["state"] == "CANCELED")
+
+
+def completed(job):
+    return status(job)["checkpoints"]["completed"]
+
+
+def checkpoints(savepoint, incremental):
+    job = submit(
+        "-s", savepoint, "-D", "execution.checkpointing.interval=5 s", "-D", f"execution.checkpointing.incremental={incremental}",
+        "-D", "execution.checkpointing.num-retained=100",
+    )
+    wait_for("three checkpoints", lambda: completed(job) >= 3)
+    streamctl("cancel", job)
+    wait_for("the job has gone", lambda: status(job)["state"] == "CANCELED")
+    folder = PLACE / "checkpoints" / job
+    sizes = {int(chk.name[4:]): size(chk) for chk in folder.glob("chk-*")}
+    kind = "incremental" if incremental == "true" else "full"
+    ordered = [sizes[number] for number in sorted(sizes)]
+    say(f"{kind} checkpoints, bytes", " ".join(f"{count / 1e6:.1f}" for count in ordered) + " MB")
+    if incremental == "true":
+        say("  after 1 % of the keys were touched / full", f"{100 * ordered[-1] / ordered[0]:.1f} %", "5 % (rocksdb: 2 %)")
+    for _ in range(3):
+        restore(f"{kind} checkpoint restored, to the first record", folder / f"chk-{max(sizes)}", "3 s")
+    shutil.rmtree(folder)
+
+
+def dip(savepoint):
+    job = submit("-s", savepoint, "-D", "execution.checkpointing.interval=1 h", rate=0, random=1)
+    wait_for("records", samples)
+    time.sleep(6)
+    before = time.time()
+    streamctl("savepoint", job)
+    during = time.time()
+    time.sleep(6)
+    points = samples()
+    calm, busy = rate(points, before - 5, before), rate(points, before, during)
+    say("events/s flat out before / during a savepoint", f"{calm / 1e6:.2f} / {busy / 1e6:.2f} M: {100 * busy / calm:.0f} %", "80 %")
+    streamctl("cancel", job)
+    wait_for("the job has gone", lambda: status(job)["state"] == "CANCELED")
+
+
+def main():
+    say(f"{KEYS} keys x {BYTES} bytes, {BACKEND}, parallelism {PARALLELISM}", f"raw {RAW / 1e9:.2f} GB", "aim")
+    call(ROOT / "bin/start-cluster.sh")
+    try:
+        savepoint = savepoint_and_restore()
+        checkpoints(savepoint, "false")
+        checkpoints(savepoint, "true")
+        dip(savepoint)
+    finally:
+        call(ROOT / "bin/stop-cluster.sh")
+        if "keep" not in OPTIONS:
+            shutil.rmtree(PLACE, ignore_errors=True)
+
+
+main()
