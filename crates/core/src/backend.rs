@@ -80,7 +80,6 @@ mod tests {
         let cluster = StateBackendSettings {
             kind: Some(StateBackendKind::HashMap),
             rocksdb_memory_per_slot: Some(7),
-            ..StateBackendSettings::default()
         };
         let resolved = job.resolve(&cluster);
         assert_eq!(

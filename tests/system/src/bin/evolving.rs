@@ -84,7 +84,7 @@ mod first {
             self.legs[1].minutes += 1;
             let parity = self
                 .by_parity
-                .entry(number / KEYS % 2 == 0)
+                .entry((number / KEYS).is_multiple_of(2))
                 .or_insert(Leg { minutes: 0 });
             parity.minutes += 1;
             if self.count == 3 {
@@ -160,7 +160,7 @@ mod second {
         fn add(&mut self, number: u64) {
             self.flights += 1;
             self.legs[1].minutes += 1;
-            if let Some(parity) = self.by_parity.get_mut(&(number / KEYS % 2 == 0)) {
+            if let Some(parity) = self.by_parity.get_mut(&((number / KEYS).is_multiple_of(2))) {
                 parity.minutes += 1;
             }
         }
