@@ -94,7 +94,7 @@ fn a_configuration_that_makes_no_sense_is_refused() {
         ("state.checkpoints.dir: ${CHECKPOINTS}\n", "is relative"),
         (
             "state.checkpoints.dir: s3://user:secret@b/x\n",
-            "the scheme `s3` of `s3://b/x` is not supported",
+            "the URI `s3://b/x` holds a user name or password",
         ),
         ("state.checkpoints.dir: file://host/x\n", "names a host"),
         ("state.checkpoints.dir: /a/../b\n", "holds a `..`"),

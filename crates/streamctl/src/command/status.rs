@@ -120,12 +120,13 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
         ("Restored from", &job.restored_from),
         ("Last checkpoint", &job.last_checkpoint),
     ] {
-        if let Some(snapshot) = snapshot {
-            output.line(&format!(
-                "  {what}: {} ({} bytes, {} ms)",
-                snapshot.uri, snapshot.bytes, snapshot.duration_ms
-            ))?;
-        }
+        let Some(snapshot) = snapshot else { continue };
+        // How large a snapshot is that the job did not take, it does not know.
+        let size = match snapshot.bytes {
+            0 => String::new(),
+            bytes => format!(" ({bytes} bytes, {} ms)", snapshot.duration_ms),
+        };
+        output.line(&format!("  {what}: {}{size}", snapshot.uri))?;
     }
     for worker in &job.workers {
         let process = match worker.process_id {

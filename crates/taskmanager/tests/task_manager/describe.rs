@@ -43,7 +43,24 @@ printf '{"version":1,"mode":"%s","parallelism":"%s","configuration":%s,"argument
     assert_eq!(plan["input"], "");
     // What the task manager passes on or tells, and what a shell sets itself.
     let known = [
-        "HOME", "LANG", "LC_ALL", "PATH", "TZ", "USER", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_",
+        "HADOOP_CONF_DIR",
+        "HADOOP_HOME",
+        "HADOOP_USER_NAME",
+        "HOME",
+        "KRB5CCNAME",
+        "KRB5_CONFIG",
+        "LANG",
+        "LC_ALL",
+        "PATH",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TZ",
+        "USER",
+        "TMPDIR",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
     ];
     for name in plan["names"].as_str().unwrap().split_whitespace() {
         let told = name.starts_with("STREAMD_") || name.starts_with("RUST_");
