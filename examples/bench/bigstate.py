@@ -141,7 +141,7 @@ def savepoint_and_restore():
     before = time.time()
     output = json.loads(streamctl("savepoint", job, "--output", "json").splitlines()[-1])
     taken = time.time() - before
-    path = output.get("savepoint_path") or output.get("path")
+    path = output["savepoint_path"].removeprefix("file://")
     written = size(path)
     disk = disk_seconds(written)
     say("savepoint", f"{taken:.2f} s, {written / 1e9:.3f} GB", "2 x the disk")
