@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), `rocksdb` (the feature of that name),
-//! [`table`] (either), [`backend`], [`choice`], [`schema`], [`write`], [`restore`], [`error`].
+//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`write`], [`restore`], [`error`].
 //!
 //! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
 //! hashing (Fagin et al., 1979).
@@ -27,6 +27,7 @@ pub mod table;
 
 pub mod backend;
 pub mod choice;
+pub mod frozen_state;
 pub mod schema;
 
 pub mod restore;
@@ -34,9 +35,10 @@ pub mod write;
 
 pub mod error;
 
-pub use backend::{FrozenRows, FrozenState, KeyedStateBackend, StateDescriptor, StateId};
+pub use backend::{KeyedStateBackend, StateDescriptor, StateId};
 pub use choice::{BackendChoice, SlotBackend, StatePlace, check_built};
 pub use error::StateError;
+pub use frozen_state::{FrozenRows, FrozenState};
 pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};
 pub use restore::{RestoreError, restore};
 pub use schema::RowPlan;

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use streamd_core::id::OperatorId;
 use streamd_snapshot::{KeyedStateSink, KeyedTable, SnapshotError};
 
-use crate::backend::FrozenState;
 use crate::error::StateError;
+use crate::frozen_state::FrozenState;
 
 /// Writes the frozen states of one operator, table by table; `label` is what people call the operator. Blocks as the sink does.
 ///

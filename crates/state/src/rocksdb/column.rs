@@ -14,8 +14,8 @@ use super::database::{Database, DatabaseError};
 use super::log::RowLog;
 use super::open::{Instance, OpenError, is_one_database};
 use super::table::CachedTable;
-use crate::backend::FrozenRows;
 use crate::error::StateError;
+use crate::frozen_state::FrozenRows;
 use crate::heap::RowVisitor;
 use crate::restore::RestoreError;
 
