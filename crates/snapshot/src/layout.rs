@@ -131,31 +131,28 @@ pub struct Writer<'a> {
     pub nonce: &'a str,
 }
 
+impl Writer<'_> {
+    /// What the names of all of its objects in a checkpoint begin with.
+    fn beginning(&self) -> String {
+        let Self {
+            vertex,
+            subtask,
+            attempt,
+            nonce,
+        } = self;
+        format!("{vertex}-{subtask}-a{attempt}-{}", sanitize(nonce))
+    }
+}
+
 /// The one object of a subtask in a checkpoint.
 pub fn native_object(writer: Writer<'_>) -> String {
-    let Writer {
-        vertex,
-        subtask,
-        attempt,
-        nonce,
-    } = writer;
-    format!("{vertex}-{subtask}-a{attempt}-{}.state", sanitize(nonce))
+    format!("{}.state", writer.beginning())
 }
 
 /// A file of the database that an operator's state is in, in a checkpoint.
 pub(crate) fn database_file(writer: Writer<'_>, operator: OperatorId, name: &str) -> String {
-    let Writer {
-        vertex,
-        subtask,
-        attempt,
-        nonce,
-    } = writer;
     let operator = operator.to_string();
-    format!(
-        "{vertex}-{subtask}-a{attempt}-{}-{}-{name}",
-        sanitize(nonce),
-        &operator[..8]
-    )
+    format!("{}-{}-{name}", writer.beginning(), &operator[..8])
 }
 
 /// Whether a file can have this name within a database: its table files, and its manifest.

@@ -155,16 +155,29 @@ fn restore_part<K: Key>(
     (handle, plan): (&KeyedStateHandle, &RowPlan),
     reader: &mut Reader<'_>,
 ) -> Result<u64, RestoreError> {
+    let key_groups = backend.key_groups();
+    read_part(key_groups, (handle, plan), reader, |key_group, key, value| {
+        backend.restore_row_at(index, Some(key_group), key, value)
+    })
+}
+
+/// Hands the rows of a part to `take`, each value as the present type encodes it. The first row that is refused ends it.
+fn read_part(
+    key_groups: KeyGroupRange,
+    (handle, plan): (&KeyedStateHandle, &RowPlan),
+    reader: &mut Reader<'_>,
+    mut take: impl FnMut(u32, &[u8], &[u8]) -> Result<(), StateError>,
+) -> Result<u64, RestoreError> {
     let mut refused = None;
     let mut scratch = Vec::new();
-    let read = reader.rows(handle, backend.key_groups(), &mut |key_group, key, value| {
+    let read = reader.rows(handle, key_groups, &mut |key_group, key, value| {
         plan.value(value, &mut scratch)
             .map_err(|source| StateError::MalformedRow {
                 state: handle.state.clone(),
                 part: "value",
                 source,
             })
-            .and_then(|value| backend.restore_row_at(index, Some(key_group), key, value))
+            .and_then(|value| take(key_group, key, value))
             .map_err(|error| {
                 refused = Some(error.clone());
                 SnapshotError::Consumer {
@@ -246,30 +259,9 @@ fn load_part<K: Key>(
     reader: &mut Reader<'_>,
 ) -> Result<u64, RestoreError> {
     let column = crate::rocksdb::column_name(state);
-    let mut refused = None;
-    let mut scratch = Vec::new();
-    let read = reader.rows(handle, backend.key_groups(), &mut |key_group, key, value| {
-        let load = |value: &[u8]| {
-            backend.restore_row_at(index, Some(key_group), key, value)?;
-            backend.load_row(&column, (key_group, key, value))
-        };
-        plan.value(value, &mut scratch)
-            .map_err(|source| StateError::MalformedRow {
-                state: handle.state.clone(),
-                part: "value",
-                source,
-            })
-            .and_then(load)
-            .map_err(|error| {
-                refused = Some(error.clone());
-                SnapshotError::Consumer {
-                    state: handle.state.clone(),
-                    source: Box::new(error),
-                }
-            })
-    });
-    match refused {
-        Some(error) => Err(error.into()),
-        None => read,
-    }
+    let key_groups = backend.key_groups();
+    read_part(key_groups, (handle, plan), reader, |key_group, key, value| {
+        backend.restore_row_at(index, Some(key_group), key, value)?;
+        backend.load_row(&column, (key_group, key, value))
+    })
 }

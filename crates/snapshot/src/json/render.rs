@@ -117,7 +117,7 @@ struct Text<'a> {
 impl Text<'_> {
     fn value(&mut self, data_type: &DataType, row: &mut RowReader<'_>) -> Result<(), RowError> {
         match data_type {
-            DataType::Bool => self.push(if truth(row)? { "true" } else { "false" }),
+            DataType::Bool => self.push(if row.truth()? { "true" } else { "false" }),
             DataType::Int8 => self.number(i8::from_le_bytes(row.array()?)),
             DataType::Int16 => self.number(i16::from_le_bytes(row.array()?)),
             DataType::Int32 => self.number(i32::from_le_bytes(row.array()?)),
@@ -152,7 +152,7 @@ impl Text<'_> {
             DataType::String => self.push(row.text()?),
             DataType::Bytes => self.hexadecimal(row.bytes()?),
             DataType::Option(inner) if !may_be_null(inner) => {
-                if truth(row)? {
+                if row.truth()? {
                     self.cell(inner, row)?;
                 }
             }
@@ -165,7 +165,7 @@ impl Text<'_> {
     }
 
     fn option(&mut self, inner: &DataType, row: &mut RowReader<'_>) -> Result<(), RowError> {
-        if !truth(row)? {
+        if !row.truth()? {
             self.push("null");
             return Ok(());
         }
@@ -297,17 +297,6 @@ impl Text<'_> {
             });
         }
         Ok(())
-    }
-}
-
-fn truth(row: &mut RowReader<'_>) -> Result<bool, RowError> {
-    match row.array::<1>()? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        [other] => Err(RowError::Invalid {
-            what: "a truth value",
-            value: other.into(),
-        }),
     }
 }
 

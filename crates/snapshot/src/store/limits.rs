@@ -14,15 +14,19 @@ use std::time::Duration;
 pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(10);
 
 /// How often a client repeats a request. With pauses that double from 100 ms to 2 s, four fill a third of the window.
+#[cfg(feature = "https")]
 pub(super) const RETRIES: usize = 4;
 
 /// The first pause before a repetition; jitter is added.
+#[cfg(feature = "https")]
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause before a repetition.
+#[cfg(feature = "https")]
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The time for a connection, with its handshake: machines that answer at all do so in a second.
+#[cfg(feature = "https")]
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time in which an operation on one small object is done, repetitions included. Then its outcome is unknown.

@@ -163,11 +163,11 @@ impl ColumnBuilder {
     /// Takes the next value out of the row.
     pub(super) fn append(&mut self, row: &mut RowReader<'_>) -> Result<(), RowError> {
         each_number! { self, values => values.push(number(row)?),
-            Self::Bool(values) => values.append(truth(row)?),
+            Self::Bool(values) => values.append(row.truth()?),
             Self::Text(runs) => runs.push(row.text()?.as_bytes()),
             Self::Bytes(runs) => runs.push(row.bytes()?),
             Self::Option { valid, inner } => {
-                if truth(row)? {
+                if row.truth()? {
                     valid.append_non_null();
                     inner.append(row)?;
                 } else {
@@ -348,17 +348,6 @@ fn push_end(ends: &mut Vec<i32>, count: usize) -> Result<(), RowError> {
         value: count as u64,
     })?);
     Ok(())
-}
-
-fn truth(row: &mut RowReader<'_>) -> Result<bool, RowError> {
-    match row.array::<1>()? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        [other] => Err(RowError::Invalid {
-            what: "a truth value",
-            value: other.into(),
-        }),
-    }
 }
 
 fn variant(row: &mut RowReader<'_>, variants: usize) -> Result<usize, RowError> {
