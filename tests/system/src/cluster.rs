@@ -302,6 +302,25 @@ impl Cluster {
         );
     }
 
+    /// Waits until every subtask of every source of a job has read this many records.
+    pub fn wait_for_records(&self, id: &str, records: u64) {
+        until(
+            &format!("every source of job `{id}` has read {records} records"),
+            || {
+                let job = self.status(id);
+                let vertices = job["vertices"].as_array().expect("the vertices are a list");
+                let mut readers = vertices
+                    .iter()
+                    .filter(|vertex| string(vertex, "name").starts_with("Source"))
+                    .flat_map(|vertex| vertex["subtasks"].as_array())
+                    .flatten();
+                readers
+                    .all(|subtask| number(subtask, "records_in") >= records)
+                    .then_some(())
+            },
+        );
+    }
+
     /// Everything there is to know about a job.
     pub fn status(&self, id: &str) -> Value {
         let status = self.streamctl(&["status", id, "--output", "json"]).succeeded();

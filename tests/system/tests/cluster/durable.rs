@@ -246,6 +246,7 @@ fn state_is_dropped_by_the_uid_that_is_named_and_no_other() {
     let cluster = Cluster::start(1, 1);
     let before = Torture::new().rate(1000).argument("--uid", "ordinals-of-old");
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &before.command());
+    cluster.wait_for_records(&id, 100);
     let savepoint = cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]);
     let path = savepoint.to_str().unwrap();
     let after = Torture::new().rate(1000).command();

@@ -12,6 +12,7 @@ const RAISED: u64 = 1_000_000_000;
 fn a_job_goes_on_from_an_edited_savepoint_with_the_changes() {
     let cluster = Cluster::start(1, 2);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-p", "2"], &Torture::new().rate(200).command());
+    cluster.wait_for_records(&id, 100);
     let stopped = text(&cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]));
     let (old, new) = (stopped.as_str(), cluster.place("repaired"));
     cluster.streamctl(&["savepoint", "verify", old]).succeeded();
