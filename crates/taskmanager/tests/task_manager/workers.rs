@@ -183,11 +183,8 @@ async fn the_log_of_a_worker_that_prints_without_end_stays_bounded() {
 #[tokio::test]
 async fn a_worker_that_was_killed_from_outside_is_not_explained_by_its_last_line() {
     let mut stage = Stage::set().await;
-    for (worker, signal, name) in [
-        (1, "KILL", "9 (SIGKILL)"),
-        (2, "TERM", "15 (SIGTERM)"),
-        (3, "INT", "2 (SIGINT)"),
-    ] {
+    // Not SIGINT: whoever starts the tests in the background has them, and all their children, ignore it.
+    for (worker, signal, name) in [(1, "KILL", "9 (SIGKILL)"), (2, "TERM", "15 (SIGTERM)")] {
         let program = stage
             .manager
             .script(&format!("echo 'LAS: 100 flights'; kill -{signal} $$; sleep 1000"));
@@ -201,7 +198,7 @@ async fn a_worker_that_was_killed_from_outside_is_not_explained_by_its_last_line
     let program = stage
         .manager
         .script("echo 'error: the heap is damaged' >&2; echo 'LAS: 100 flights'; kill -ABRT $$");
-    stage.link.start_worker(4, program).await;
+    stage.link.start_worker(3, program).await;
     stage.link.started().await;
     let reason = stage.link.exited().await;
     assert!(
