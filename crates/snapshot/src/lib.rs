@@ -14,13 +14,15 @@
 //! Checkpoints are written in the native form ([`native`]), savepoints as Parquet tables ([`table`]); one metadata file
 //! ([`metadata`]) ties either together. Both formats are specified in `docs/reference`.
 //!
-//! Reading order: [`error`], [`store`], [`layout`], [`native`], [`table`], [`subtask`] (what a subtask writes),
+//! Reading order: [`error`], [`store`], [`layout`], [`background`], [`native`], [`table`], [`subtask`] (what a subtask writes),
 //! [`restore`] (what it reads back), [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
 
 pub mod error;
 pub mod store;
 
 pub mod layout;
+
+pub mod background;
 
 pub mod native;
 pub mod table;
@@ -49,6 +51,7 @@ pub mod promote;
 pub mod retained;
 
 pub use artifact::{ArtifactError, ArtifactStore, MAX_ARTIFACT_BYTES};
+pub use background::lower_priority;
 pub use catalogue::{
     OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
 };

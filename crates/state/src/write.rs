@@ -1,18 +1,49 @@
 //! Frozen states into a snapshot.
 
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::thread;
 
 use streamd_core::id::OperatorId;
-use streamd_snapshot::{KeyedStateSink, KeyedTable, SnapshotError};
+use streamd_snapshot::{KeyedStateSink, KeyedTable, SnapshotError, lower_priority};
 
 use crate::error::StateError;
 use crate::frozen_state::FrozenState;
+
+/// Rows from which on the work is worth a thread of its own, which gives way to those that work on records.
+const MANY_ROWS: u64 = 1 << 16;
 
 /// Writes the frozen states of one operator, table by table; `label` is what people call the operator. Blocks as the sink does.
 ///
 /// A state without rows is written too: its handle says that nothing is missing. Each shard of a state is let go as soon as it is
 /// written, so that its table has to copy no more of them for it.
 pub fn write_states(
+    sink: &mut (impl KeyedStateSink + Send),
+    operator: OperatorId,
+    label: &str,
+    states: Vec<FrozenState>,
+) -> Result<(), SnapshotError> {
+    let rows: u64 = states.iter().map(|state| state.rows.rows()).sum();
+    if rows < MANY_ROWS {
+        return write_all(sink, operator, label, states);
+    }
+    thread::scope(|scope| {
+        let writing = thread::Builder::new().name("snapshot-writer".to_owned());
+        let writing = writing.spawn_scoped(scope, || {
+            lower_priority();
+            write_all(sink, operator, label, states)
+        });
+        match writing {
+            Ok(writing) => writing.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(source) => Err(SnapshotError::Producer {
+                state: String::new(),
+                source: Box::new(source),
+            }),
+        }
+    })
+}
+
+fn write_all(
     sink: &mut impl KeyedStateSink,
     operator: OperatorId,
     label: &str,

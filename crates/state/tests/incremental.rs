@@ -74,6 +74,8 @@ struct World {
     /// Those that are kept, with what each refers to.
     complete: BTreeMap<CheckpointId, (Vec<KeyedStateHandle>, Rows)>,
     latest: Option<CheckpointId>,
+    /// A savepoint that is being written.
+    savepoint: Option<(Vec<FrozenState>, Rows)>,
     /// Bytes of the last checkpoint: written by it, and in all.
     bytes: (u64, u64),
 }
@@ -98,6 +100,7 @@ impl World {
             under_way: BTreeMap::new(),
             complete: BTreeMap::new(),
             latest: None,
+            savepoint: None,
             bytes: (0, 0),
         }
     }
@@ -151,8 +154,16 @@ impl World {
         id
     }
 
-    /// A savepoint, which must leave no trace.
+    /// Begins a savepoint or ends the one that is being written; it must leave no trace.
     fn savepoint(&mut self) {
+        if let Some((frozen, expected)) = self.savepoint.take() {
+            assert_eq!(
+                rows_of(&frozen),
+                expected,
+                "a savepoint is what the state was at its barrier"
+            );
+            return;
+        }
         let id = CheckpointId(self.next);
         self.next += 1;
         let frozen = self.backend.freeze_at(&Barrier {
@@ -160,6 +171,7 @@ impl World {
             options: Arc::new(self.options(id, SnapshotKind::Savepoint)),
         });
         assert_eq!(frozen[0].rows.rows(), self.rows.len() as u64);
+        self.savepoint = Some((frozen, self.rows.clone()));
     }
 
     fn write(&mut self, id: CheckpointId) {
@@ -273,6 +285,15 @@ impl World {
     }
 }
 
+fn rows_of(frozen: &[FrozenState]) -> Rows {
+    let mut rows = Rows::new();
+    let _always_continued = frozen[0].rows.try_for_each_row(&mut |_group, key, value| {
+        assert!(rows.insert(from_row(key).unwrap(), from_row(value).unwrap()).is_none());
+        std::ops::ControlFlow::Continue(())
+    });
+    rows
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     PutMany(u64, u64),
@@ -297,7 +318,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..2usize).prop_map(Step::Write),
         4 => (0..2usize).prop_map(Step::Complete),
         1 => (0..2usize, any::<bool>()).prop_map(|(which, written)| Step::Abort(which, written)),
-        1 => Just(Step::Savepoint),
+        2 => Just(Step::Savepoint),
         1 => Just(Step::Restart),
     ]
 }

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType as Arrow, Field as ArrowField, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use streamd_core::key_group::KEY_HASH_VERSION;
 use streamd_core::row::{DataType, RowError, RowReader};
 
 use super::TABLE_VERSION;
 use super::build::ColumnBuilder;
+use super::row_group::{Encoders, RowGroup, Wait};
 use super::types::{arrow_field, storable};
 
 /// Rows of a row group: a restore skips whole row groups, so they are small.
@@ -80,12 +83,34 @@ impl Lead {
 
 /// A Parquet file under way.
 pub(super) struct TableFile<W: Write + Send> {
-    writer: ArrowWriter<W>,
+    writer: SerializedFileWriter<W>,
+    row_groups: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     lead: Lead,
     leads: Vec<i64>,
     columns: Vec<ColumnBuilder>,
+    /// Bytes of the rows of the batch under way.
     bytes: usize,
+    filling: Filling,
+    /// Row groups so far.
+    filled: usize,
+    encoding: Encoding,
+}
+
+/// The batches of the row group that is being filled.
+#[derive(Default)]
+struct Filling {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// Who encodes the row groups.
+enum Encoding {
+    /// Whoever adds the rows.
+    Here,
+    /// Others, once there is more than one row group.
+    Beside(Option<Encoders>),
 }
 
 /// Why a row could not be added.
@@ -110,18 +135,31 @@ impl<W: Write + Send> TableFile<W> {
         let schema = schema(lead, description.columns);
         let properties = properties(lead, description, packing);
         let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))?;
+        let (writer, row_groups) = writer.into_serialized_writer()?;
         let columns = description
             .columns
             .iter()
             .map(|(_name, data_type)| ColumnBuilder::new(&storable(data_type)));
         Ok(Self {
             writer,
+            row_groups,
             schema,
             lead,
             leads: Vec::with_capacity(BATCH_ROWS),
             columns: columns.collect(),
             bytes: 0,
+            filling: Filling::default(),
+            filled: 0,
+            encoding: Encoding::Here,
         })
+    }
+
+    /// With row groups encoded by threads of their own, if there is more than one.
+    pub(super) fn encoded_beside(self) -> Self {
+        Self {
+            encoding: Encoding::Beside(None),
+            ..self
+        }
     }
 
     /// Adds a row: one encoded value per column.
@@ -135,33 +173,71 @@ impl<W: Write + Send> TableFile<W> {
             self.bytes += value.len();
         }
         self.leads.push(lead);
-        if self.leads.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
-            self.write_batch().map_err(AddError::File)?;
+        let rows = self.leads.len();
+        if rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES || self.filling.rows + rows >= ROW_GROUP_ROWS {
+            self.end_batch().map_err(AddError::File)?;
         }
         Ok(())
     }
 
     /// Ends the file and returns where it went.
     pub(super) fn finish(mut self) -> Result<W, ParquetError> {
-        self.write_batch()?;
+        self.end_batch()?;
+        if !self.filling.batches.is_empty() {
+            self.end_row_group()?;
+        }
+        self.write_encoded(Wait::Always)?;
         self.writer.into_inner()
     }
 
-    fn write_batch(&mut self) -> Result<(), ParquetError> {
+    fn end_batch(&mut self) -> Result<(), ParquetError> {
         if self.leads.is_empty() {
             return Ok(());
         }
         let leads = std::mem::replace(&mut self.leads, Vec::with_capacity(BATCH_ROWS));
+        let rows = leads.len();
         let first: ArrayRef = match self.lead {
             Lead::KeyGroup => Arc::new(leads.iter().map(|lead| *lead as i32).collect::<Int32Array>()),
             Lead::Position => Arc::new(Int64Array::from(leads)),
         };
         let others = self.columns.iter_mut().map(|column| column.take(None));
         let batch = RecordBatch::try_new(self.schema.clone(), std::iter::once(first).chain(others).collect())?;
-        self.bytes = 0;
-        self.writer.write(&batch)?;
-        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
-            self.writer.flush()?;
+        self.filling.batches.push(batch);
+        self.filling.rows += rows;
+        self.filling.bytes += std::mem::take(&mut self.bytes);
+        if self.filling.rows >= ROW_GROUP_ROWS || self.filling.bytes >= ROW_GROUP_BYTES {
+            self.end_row_group()?;
+        }
+        Ok(())
+    }
+
+    fn end_row_group(&mut self) -> Result<(), ParquetError> {
+        let row_group = RowGroup {
+            batches: std::mem::take(&mut self.filling).batches,
+            columns: self.row_groups.create_column_writers(self.filled)?,
+        };
+        self.filled += 1;
+        if let Encoding::Beside(encoders) = &mut self.encoding
+            && encoders.is_none()
+            && self.filled > 1
+        {
+            *encoders = Encoders::start();
+        }
+        match &mut self.encoding {
+            Encoding::Beside(Some(encoders)) => {
+                encoders.submit(row_group)?;
+                self.write_encoded(Wait::UnlessFew)
+            }
+            Encoding::Here | Encoding::Beside(None) => row_group.encode()?.write(&mut self.writer),
+        }
+    }
+
+    /// Writes the row groups that others have encoded.
+    fn write_encoded(&mut self, wait: Wait) -> Result<(), ParquetError> {
+        if let Encoding::Beside(Some(encoders)) = &mut self.encoding {
+            while let Some(encoded) = encoders.next(wait)? {
+                encoded.write(&mut self.writer)?;
+            }
         }
         Ok(())
     }
@@ -185,8 +261,9 @@ fn properties(lead: Lead, description: &Description<'_>, packing: Packing) -> Wr
             Packing::Lz4 => Compression::LZ4_RAW,
             Packing::Zstd => Compression::ZSTD(ZstdLevel::default()),
         })
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
+        // Of the first column alone: rows are in no order of the others, whose least and greatest would tell nothing.
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_statistics_enabled(ColumnPath::from(lead.name()), EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
         // Keys are nearly all different: building dictionaries for them costs more than LZ4 leaves to gain.
         .set_dictionary_enabled(false)

@@ -93,7 +93,8 @@ impl SavepointWriter {
         };
         let out = BlockingUpload::new(&location, self.runtime.clone());
         let file = TableFile::packed(self.packing, Lead::KeyGroup, &description, out)
-            .map_err(|source| failed(&uri, source))?;
+            .map_err(|source| failed(&uri, source))?
+            .encoded_beside();
         let group = table.key_groups.start;
         self.open = Some(OpenTable {
             table: table.clone(),

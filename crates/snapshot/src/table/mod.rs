@@ -1,7 +1,7 @@
 //! The open form of savepoints: Parquet tables with typed columns, readable without any code of streamd.
 //!
 //! ```text
-//!   encoded rows ──▶ ColumnBuilder ──▶ Arrow batch ──▶ Parquet row groups ──▶ object
+//!   encoded rows ──▶ ColumnBuilder ──▶ Arrow batches ──▶ Parquet row groups, by other threads ──▶ object
 //!   encoded rows ◀── ColumnReader  ◀── Arrow batch ◀── wanted row groups  ◀── object, digest checked
 //! ```
 //!
@@ -9,7 +9,7 @@
 //! row groups are small, so that a restore skips those that it does not want. Operator state: one file per operator and state,
 //! with `position` and `value`. Specified in `docs/reference/savepoint-format.md`.
 //!
-//! Reading order: `types` (how a schema becomes Arrow's), `build` and `rows` (values in and out), `file` (a Parquet file),
+//! Reading order: `types` (how a schema becomes Arrow's), `build` and `rows` (values in and out), `row_group`, `file` (a Parquet file),
 //! `keyed`, `reader`, `list`.
 
 mod build;
@@ -18,6 +18,7 @@ mod file;
 mod keyed;
 mod list;
 mod reader;
+mod row_group;
 mod rows;
 mod types;
 

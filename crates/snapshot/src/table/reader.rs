@@ -1,8 +1,10 @@
 //! Reading a Parquet table of a savepoint: digest first, then the footer, then the row groups that are wanted.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -27,6 +29,7 @@ use crate::error::SnapshotError;
 use crate::read::check_digest;
 use crate::restore::RowVisitor;
 use crate::store::Location;
+use crate::subtask::misuse;
 
 /// Bytes of the end of a file that are fetched for its footer; most footers fit.
 const FOOTER_GUESS: u64 = 64 << 10;
@@ -36,6 +39,10 @@ const MAX_FOOTER_BYTES: u64 = 64 << 20;
 const MAX_ROW_GROUP_BYTES: u64 = 512 << 20;
 /// Rows that are unpacked at once.
 const BATCH_ROWS: usize = 4096;
+/// Bytes of rows that are handed on at once, where rows are large.
+const BATCH_BYTES: usize = 1 << 20;
+/// Batches that are unpacked before they are taken: some, for either side to go on while the other makes room or fetches.
+const BATCHES_AHEAD: usize = 4;
 
 /// Calls `visit` for every row of the wanted key groups.
 pub(crate) fn read_table(
@@ -59,26 +66,105 @@ pub(crate) fn read_table(
         uri: object.uri(),
     };
     let reader = TableReader::open(object, length, expected, runtime)?;
+    let wanted: Vec<usize> = (0..reader.row_groups())
+        .filter(|group| reader.may_hold(*group, range))
+        .collect();
+    let groups = (handle.key_groups, range);
     let mut delivered = 0;
-    for group in 0..reader.row_groups() {
-        if !reader.may_hold(group, range) {
-            continue;
+    if wanted.len() < 2 {
+        unpack(&reader, (object, runtime), (&wanted, groups), &mut |rows| {
+            rows.deliver(&mut delivered, visit)
+        })?;
+        return Ok(delivered);
+    }
+    // Beside whoever takes the rows: the one is about as much work as the other.
+    thread::scope(|scope| {
+        let (sender, batches) = sync_channel(BATCHES_AHEAD);
+        let reader = &reader;
+        let unpacker = scope.spawn(move || {
+            unpack(reader, (object, runtime), (&wanted, groups), &mut |rows| {
+                sender.send(rows).map_err(|_| nobody_takes_them(handle))
+            })
+        });
+        let taken = batches.iter().try_for_each(|rows| rows.deliver(&mut delivered, visit));
+        // After an error: the other must not wait for somebody to take more.
+        drop(batches);
+        taken.and(unpacker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
+    Ok(delivered)
+}
+
+/// Never seen: whoever took no more of them has told why.
+fn nobody_takes_them(handle: &KeyedStateHandle) -> SnapshotError {
+    misuse(&handle.state, "nobody takes the rows any more")
+}
+
+/// Rows of a table on their way to whoever takes them.
+#[derive(Default)]
+struct UnpackedRows {
+    /// Key and value of each, one behind the other.
+    bytes: Vec<u8>,
+    /// Key group, end of the key, end of the value.
+    ends: Vec<(u32, usize, usize)>,
+}
+
+impl UnpackedRows {
+    fn push(&mut self, key_group: u32, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ends.push((key_group, middle, self.bytes.len()));
+    }
+
+    fn is_full(&self) -> bool {
+        self.ends.len() >= BATCH_ROWS || self.bytes.len() >= BATCH_BYTES
+    }
+
+    /// The rows, and room for as many.
+    fn take(&mut self) -> Self {
+        let room = Self {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            ends: Vec::with_capacity(self.ends.len()),
+        };
+        std::mem::replace(self, room)
+    }
+
+    fn deliver(&self, delivered: &mut u64, visit: &mut RowVisitor<'_>) -> Result<(), SnapshotError> {
+        let mut start = 0;
+        for &(key_group, middle, end) in &self.ends {
+            visit(key_group, &self.bytes[start..middle], &self.bytes[middle..end])?;
+            *delivered += 1;
+            start = end;
         }
-        let span = reader.span(group)?;
-        let bytes = runtime.block_on(object.get_range(span))?;
+        Ok(())
+    }
+}
+
+/// Fetches and unpacks row groups; hands on the rows that are in the second of the ranges, while all must be in the first.
+fn unpack(
+    reader: &TableReader<'_>,
+    (object, runtime): (&Location, &Handle),
+    (row_groups, (all, wanted)): (&[usize], (KeyGroupRange, KeyGroupRange)),
+    take: &mut dyn FnMut(UnpackedRows) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let mut rows = UnpackedRows::default();
+    for &group in row_groups {
+        let bytes = runtime.block_on(object.get_range(reader.span(group)?))?;
         reader.read_group(group, bytes, &mut |key_group, values| {
             let key_group = u32::try_from(key_group).unwrap_or(u32::MAX);
-            if !handle.key_groups.contains(key_group) {
-                return Err(reader.malformed(format!("key group {key_group} is not in {}", handle.key_groups)));
+            if !all.contains(key_group) {
+                return Err(reader.malformed(format!("key group {key_group} is not in {all}")));
             }
-            if range.contains(key_group) {
-                visit(key_group, values[0], values[1])?;
-                delivered += 1;
+            if wanted.contains(key_group) {
+                rows.push(key_group, values[0], values[1]);
             }
-            Ok(())
+            match rows.is_full() {
+                true => take(rows.take()),
+                false => Ok(()),
+            }
         })?;
     }
-    Ok(delivered)
+    take(rows)
 }
 
 /// What a table must be.

@@ -11,8 +11,8 @@ use super::ledger::{Ledger, Written};
 /// checkpoint write more than it must.
 const MAX_GENERATIONS: usize = 8;
 
-/// Removed keys that a shard remembers; with more, all of it counts as changed.
-const MAX_REMOVED: usize = 1024;
+/// Keys that a shard remembers by themselves; with more, all of it counts as changed.
+const MAX_KEYS: usize = 1024;
 
 /// What has changed in a shard.
 #[derive(Debug, Default)]
@@ -26,12 +26,12 @@ pub(crate) enum ShardChanges<K> {
     All,
 }
 
-/// Rows that have changed, by the bucket that they are in, and keys that were removed. A removed key may have come again since:
-/// the shard itself knows.
+/// Rows that have changed, by the bucket that they are in. And keys that have changed without a bucket to their name: that were
+/// removed, or came while a snapshot held the shard. Whether they are there now the shard itself knows.
 #[derive(Debug)]
 pub(crate) struct ChangedRows<K> {
     pub(crate) buckets: Vec<u64>,
-    pub(crate) removed: Vec<K>,
+    pub(crate) keys: Vec<K>,
 }
 
 impl<K> ShardChanges<K> {
@@ -39,7 +39,7 @@ impl<K> ShardChanges<K> {
         if let Self::Nothing = self {
             *self = Self::Rows(Box::new(ChangedRows {
                 buckets: Vec::new(),
-                removed: Vec::new(),
+                keys: Vec::new(),
             }));
         }
         match self {
@@ -107,12 +107,12 @@ impl<K> Tracking<K> {
         }
     }
 
-    /// The key was removed from a shard.
-    pub(crate) fn removed(&mut self, shard: usize, key: K) {
+    /// The key was removed from a shard, or came beside it.
+    pub(crate) fn changed_key(&mut self, shard: usize, key: K) {
         let changes = &mut self.current[shard];
         let Some(rows) = changes.rows() else { return };
-        if rows.removed.len() < MAX_REMOVED {
-            rows.removed.push(key);
+        if rows.keys.len() < MAX_KEYS {
+            rows.keys.push(key);
         } else {
             *changes = ShardChanges::All;
         }

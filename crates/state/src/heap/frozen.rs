@@ -1,12 +1,11 @@
 //! A table as it was at a barrier.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::state::{Key, State};
 
-use super::shard::Entries;
+use super::layers::FrozenEntries;
 
 /// What takes rows, until it breaks off: key group, encoded key, encoded value.
 pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -15,16 +14,16 @@ pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a;
 pub type EveryRowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) + 'a;
 
 /// The entries of a [`HeapTable`](super::HeapTable) at the moment of its freeze, to be read by another thread while the
-/// table lives on. Dropping it early spares the table its copies.
+/// table lives on. Dropping it early spares the table its copies of what is written.
 #[derive(Debug)]
 pub struct FrozenTable<K, V> {
     max_parallelism: u32,
     /// In order of position, each with the key groups that its entries may be in.
-    shards: Vec<(KeyGroupRange, Arc<Entries<K, V>>)>,
+    shards: Vec<(KeyGroupRange, FrozenEntries<K, V>)>,
 }
 
 impl<K: Key, V: State> FrozenTable<K, V> {
-    pub(super) fn new(max_parallelism: u32, shards: Vec<(KeyGroupRange, Arc<Entries<K, V>>)>) -> Self {
+    pub(super) fn new(max_parallelism: u32, shards: Vec<(KeyGroupRange, FrozenEntries<K, V>)>) -> Self {
         Self {
             max_parallelism,
             shards,
@@ -66,17 +65,17 @@ impl<K: Key, V: State> FrozenTable<K, V> {
 /// Calls `visit` with the rows of a shard, by rising key group.
 pub(super) fn visit_shard<K: Key, V: State>(
     (key_groups, max_parallelism): (KeyGroupRange, u32),
-    entries: &Entries<K, V>,
+    entries: &FrozenEntries<K, V>,
     row: &mut RowBuffers,
     visit: &mut RowVisitor<'_>,
 ) -> ControlFlow<()> {
     if key_groups.len() == 1 {
-        for entry in entries {
+        for entry in entries.iter() {
             row.visit(key_groups.start, entry, visit)?;
         }
     } else {
-        let group = |entry: &(K, V)| key_group_of(entry.0.stable_hash(), max_parallelism);
-        let mut by_group: Vec<(u32, &(K, V))> = entries.iter().map(|entry| (group(entry), entry)).collect();
+        let group = |key: &K| key_group_of(key.stable_hash(), max_parallelism);
+        let mut by_group: Vec<(u32, (&K, &V))> = entries.iter().map(|entry| (group(entry.0), entry)).collect();
         by_group.sort_unstable_by_key(|&(group, _)| group);
         for (group, entry) in by_group {
             row.visit(group, entry, visit)?;
@@ -94,7 +93,7 @@ pub(super) struct RowBuffers {
 
 impl RowBuffers {
     /// Key and value of an entry, encoded.
-    pub(super) fn encode<K: State, V: State>(&mut self, (key, value): &(K, V)) -> (&[u8], &[u8]) {
+    pub(super) fn encode<K: State, V: State>(&mut self, (key, value): (&K, &V)) -> (&[u8], &[u8]) {
         self.key.clear();
         self.value.clear();
         key.encode(&mut self.key);
@@ -102,7 +101,12 @@ impl RowBuffers {
         (&self.key, &self.value)
     }
 
-    fn visit<K: State, V: State>(&mut self, group: u32, entry: &(K, V), visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+    fn visit<K: State, V: State>(
+        &mut self,
+        group: u32,
+        entry: (&K, &V),
+        visit: &mut RowVisitor<'_>,
+    ) -> ControlFlow<()> {
         let (key, value) = self.encode(entry);
         visit(group, key, value)
     }

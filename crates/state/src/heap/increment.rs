@@ -1,17 +1,18 @@
 //! A table as it was at a barrier, together with what an earlier checkpoint has of it already.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
-use streamd_core::state::{Key, State};
+use streamd_core::state::{Key, State, to_row};
 use streamd_snapshot::{SegmentSink, SnapshotError, WrittenSegment};
 
 use super::changes::{Basis, ShardChanges};
 use super::frozen::{RowBuffers, RowVisitor, visit_shard};
+use super::layers::FrozenEntries;
 use super::ledger::{Ledger, Written};
-use super::shard::{Entries, shard_hash};
 
 /// A shard of which more than one in this many rows have changed is written whole.
 const CHANGED_SHARE: usize = 4;
@@ -45,12 +46,12 @@ pub(super) struct FrozenShard<K, V> {
     pub(super) number: usize,
     pub(super) key_groups: KeyGroupRange,
     /// Nothing where the earlier checkpoint has it as it is.
-    pub(super) entries: Option<Arc<Entries<K, V>>>,
+    pub(super) entries: Option<FrozenEntries<K, V>>,
 }
 
 /// What of a shard is to be written upon its segment.
 struct Changed<'a, K, V> {
-    rows: Vec<(u32, &'a (K, V))>,
+    rows: Vec<(u32, (&'a K, &'a V))>,
     /// Encoded.
     removed: Vec<(u32, Vec<u8>)>,
 }
@@ -124,7 +125,7 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
     fn write_whole(
         &self,
         key_groups: KeyGroupRange,
-        entries: &Entries<K, V>,
+        entries: &FrozenEntries<K, V>,
         row: &mut RowBuffers,
         sink: &mut dyn SegmentSink,
     ) -> Result<WrittenSegment, SnapshotError> {
@@ -153,7 +154,7 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
         &self,
         number: usize,
         key_groups: KeyGroupRange,
-        entries: &'a Entries<K, V>,
+        entries: &'a FrozenEntries<K, V>,
         upon: &WrittenSegment,
     ) -> Option<Changed<'a, K, V>> {
         if self
@@ -168,7 +169,7 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
         if upon.layers() >= MAX_LAYERS + (number % LAYERS_SPREAD as usize) as u32 {
             return None;
         }
-        let (mut buckets, mut removed): (Vec<u64>, Vec<&K>) = (Vec::new(), Vec::new());
+        let (mut buckets, mut keys): (Vec<u64>, Vec<&K>) = (Vec::new(), Vec::new());
         for changes in self.basis.changes.iter().filter_map(|changes| changes.get(number)) {
             match changes {
                 ShardChanges::Nothing => {}
@@ -179,12 +180,12 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
                         .iter_mut()
                         .zip(&rows.buckets)
                         .for_each(|(all, these)| *all |= these);
-                    removed.extend(&rows.removed);
+                    keys.extend(&rows.keys);
                 }
             }
         }
         let marked: u32 = buckets.iter().map(|word| word.count_ones()).sum();
-        let count = marked as usize + removed.len();
+        let count = marked as usize + keys.len();
         if count * CHANGED_SHARE > entries.len() {
             return None;
         }
@@ -193,46 +194,58 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
         if (upon.change_bytes() + expected) * CHANGE_BYTES_SHARE > whole {
             return None;
         }
-        Some(self.resolve(key_groups, entries, &buckets, &removed))
+        Some(self.resolve(key_groups, entries, &buckets, &keys))
     }
 
     fn resolve<'a>(
         &self,
         key_groups: KeyGroupRange,
-        entries: &'a Entries<K, V>,
+        entries: &'a FrozenEntries<K, V>,
         buckets: &[u64],
-        removed: &[&K],
+        keys: &[&K],
     ) -> Changed<'a, K, V> {
-        let group = |key: &K, hash: Option<u64>| match key_groups.len() {
+        let group = |key: &K| match key_groups.len() {
             1 => key_groups.start,
-            _several => key_group_of(hash.unwrap_or_else(|| key.stable_hash()), self.max_parallelism),
+            _several => key_group_of(key.stable_hash(), self.max_parallelism),
         };
-        let mut rows = Vec::new();
+        let (mut rows, mut removed) = (Vec::new(), Vec::new());
         for (index, word) in buckets.iter().enumerate() {
             let mut word = *word;
             while word != 0 {
                 let bucket = index * 64 + word.trailing_zeros() as usize;
                 word &= word - 1;
                 // Whoever was in the bucket may have been removed since.
-                if let Some(entry) = entries.get_bucket(bucket) {
-                    rows.push((group(&entry.0, None), entry));
+                match entries.in_bucket(bucket) {
+                    Some((key, Some(value))) => rows.push((group(key), (key, value))),
+                    Some((key, None)) => removed.push((group(key), to_row(key))),
+                    None => {}
                 }
             }
         }
-        rows.sort_by_key(|&(group, _)| group);
-        let mut gone = Vec::new();
-        for key in removed {
+        let is_marked = |bucket: usize| {
+            buckets
+                .get(bucket / 64)
+                .is_some_and(|word| word & (1 << (bucket % 64)) != 0)
+        };
+        let mut seen: HashTable<&K> = HashTable::with_capacity(keys.len());
+        for &key in keys {
             let hash = key.stable_hash();
-            // It may have come again since.
-            if entries.find(shard_hash(hash), |entry| entry.0 == **key).is_none() {
-                let mut encoded = Vec::new();
-                key.encode(&mut encoded);
-                gone.push((group(key, Some(hash)), encoded));
+            let Entry::Vacant(first) = seen.entry(hash, |known| **known == *key, |known| known.stable_hash()) else {
+                continue;
+            };
+            first.insert(key);
+            // What is removed may have come again since, into a bucket of its own.
+            if entries.bucket_of(hash, key).is_some_and(is_marked) {
+                continue;
+            }
+            match entries.get(hash, key) {
+                Some(entry) => rows.push((group(key), entry)),
+                None => removed.push((group(key), to_row(key))),
             }
         }
-        gone.sort_unstable();
-        gone.dedup();
-        Changed { rows, removed: gone }
+        rows.sort_by_key(|&(group, _)| group);
+        removed.sort_unstable();
+        Changed { rows, removed }
     }
 }
 
@@ -248,7 +261,7 @@ fn write_changes<K: Key, V: State>(
     }
     sink.begin_segment(key_groups, Some(upon))?;
     for (group, entry) in &changed.rows {
-        let (key, value) = row.encode(entry);
+        let (key, value) = row.encode(*entry);
         sink.put(*group, key, value)?;
     }
     for (group, key) in &changed.removed {

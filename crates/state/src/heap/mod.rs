@@ -1,4 +1,5 @@
-//! State on the heap: native values in shards of a few thousand entries, copied on write while a snapshot reads them.
+//! State on the heap: native values in shards of a few thousand entries. While a snapshot reads a shard, each entry that is written is
+//! copied first, and no other.
 //!
 //! ```text
 //!   hash of the key ── high 32 bits × key groups ──▶ position ── top bits ──▶ directory slot ──▶ shard
@@ -8,9 +9,10 @@
 //! An incremental checkpoint leaves out what an earlier, complete one has: the table tracks which rows change (`changes`), the threads
 //! that write checkpoints record what these consist of (`ledger`), and at a barrier the two meet ([`increment`]).
 //!
-//! Reading order: `directory`, `shard`, `changes`, `ledger`, [`table`], [`frozen`], [`increment`].
+//! Reading order: `directory`, `shard`, `layers`, `changes`, `ledger`, [`table`], [`frozen`], [`increment`].
 
 mod directory;
+mod layers;
 mod shard;
 
 mod changes;

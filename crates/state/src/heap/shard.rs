@@ -1,10 +1,11 @@
-//! A shard: a few thousand entries that are frozen, and copied on write, together.
+//! A shard: a few thousand entries that are frozen together, and what is written meanwhile.
 
 use std::mem;
-use std::sync::Arc;
 
 use hashbrown::HashTable;
 use streamd_core::state::{Key, State};
+
+use super::layers::{Change, FrozenEntries, Layers};
 
 /// The entries of a shard.
 pub(crate) type Entries<K, V> = HashTable<(K, V)>;
@@ -16,8 +17,8 @@ pub(crate) type Entries<K, V> = HashTable<(K, V)>;
 pub(crate) enum Shard<K, V> {
     /// Written in place.
     Owned(Entries<K, V>),
-    /// A snapshot reads it, or has read it: a write has to take it back first.
-    Frozen(Arc<Entries<K, V>>),
+    /// A snapshot reads it, or has read it: what is written lies upon what is frozen.
+    Frozen(Box<Layers<K, V>>),
 }
 
 /// What hashbrown is given as the hash within a shard: the low half of the key's hash in both halves. (The high half has
@@ -39,12 +40,27 @@ impl<K: Key, V: State> Shard<K, V> {
         Self::Owned(HashTable::new())
     }
 
-    /// The entries, to read.
-    #[inline]
-    pub(crate) fn entries(&self) -> &Entries<K, V> {
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Owned(entries) => entries,
-            Self::Frozen(entries) => entries,
+            Self::Owned(entries) => entries.len(),
+            Self::Frozen(layers) => layers.len(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
+        match self {
+            Self::Owned(entries) => {
+                let entry = entries.find(shard_hash(hash), |entry| entry.0 == *key);
+                entry.map(|entry| &entry.1)
+            }
+            Self::Frozen(layers) => layers.get(hash, key),
         }
     }
 
@@ -57,33 +73,40 @@ impl<K: Key, V: State> Shard<K, V> {
         }
     }
 
-    /// The entries, to write: taken back from the snapshot if it has let go, else copied.
-    #[inline]
-    pub(crate) fn entries_mut(&mut self) -> &mut Entries<K, V> {
-        if let Self::Frozen(_) = self {
-            self.thaw();
-        }
-        match self {
-            Self::Owned(entries) => entries,
-            Self::Frozen(_) => unreachable!("the shard was taken back above"),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn thaw(&mut self) {
-        if let Self::Frozen(entries) = mem::replace(self, Self::new()) {
-            *self = Self::Owned(Arc::unwrap_or_clone(entries));
-        }
-    }
-
-    /// The entries for a snapshot to read. From now on, a write first takes them back.
-    pub(crate) fn freeze(&mut self) -> Arc<Entries<K, V>> {
-        let entries = match mem::replace(self, Self::new()) {
-            Self::Owned(entries) => Arc::new(entries),
-            Self::Frozen(entries) => entries,
+    /// Takes the shard back if no snapshot holds it any more. What was written meanwhile is returned, and missing in the shard then.
+    pub(crate) fn take_back(&mut self) -> Vec<Change<K, V>> {
+        let Self::Frozen(layers) = self else {
+            return Vec::new();
         };
-        *self = Self::Frozen(Arc::clone(&entries));
-        entries
+        if !layers.is_released() {
+            return Vec::new();
+        }
+        let Self::Frozen(layers) = mem::replace(self, Self::new()) else {
+            unreachable!("it was frozen above")
+        };
+        let (entries, changes) = layers.into_parts();
+        *self = Self::Owned(entries);
+        changes
+    }
+
+    /// The entries for a snapshot to read. From now on, what is written lies upon them.
+    pub(crate) fn freeze(&mut self) -> FrozenEntries<K, V> {
+        match self {
+            Self::Owned(entries) => {
+                let mut layers = Layers::new(mem::take(entries));
+                let frozen = layers.freeze();
+                *self = Self::Frozen(Box::new(layers));
+                frozen
+            }
+            Self::Frozen(layers) => layers.freeze(),
+        }
+    }
+
+    /// Calls `visit` with every entry.
+    pub(crate) fn for_each(&self, visit: &mut dyn FnMut(&K, &V)) {
+        match self {
+            Self::Owned(entries) => entries.iter().for_each(|(key, value)| visit(key, value)),
+            Self::Frozen(layers) => layers.for_each(visit),
+        }
     }
 }

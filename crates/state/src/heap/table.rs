@@ -13,10 +13,11 @@ use super::changes::{ShardChanges, Tracking};
 use super::directory::Directory;
 use super::frozen::FrozenTable;
 use super::increment::{FrozenIncrement, FrozenShard};
+use super::layers::{Change, Layers};
 use super::shard::{Entries, Shard, rehash, shard_hash};
 
-/// The largest number of buckets of a shard. With entries of 16 bytes, copying a shard takes some 40 µs
-/// (measured): what a write may have to wait for while a snapshot is being taken.
+/// The largest number of buckets of a shard. With entries of 16 bytes, cutting a shard in two takes some 40 µs
+/// (measured): what a write may have to wait for while the table grows.
 const MAX_SHARD_BUCKETS: usize = 4096;
 
 /// The smallest, whatever the size of the entries.
@@ -31,7 +32,7 @@ const SHARD_BYTES: usize = 256 * 1024;
 /// record. A lookup reads the directory (4 bytes a shard), a shard's header (32 bytes) and then, as in any Swiss table, a
 /// group of tags and the entry. A full shard is split in two, so that no insertion moves more than one shard.
 ///
-/// While a snapshot holds a frozen copy, the first write to a shard copies that shard; reads copy nothing. Memory given
+/// While a snapshot holds a shard, a write copies the entry that it changes, and puts it beside; reads copy nothing. Memory given
 /// to shards is kept when entries are removed, until a shard is empty at the time of a freeze.
 ///
 /// # Panics
@@ -99,49 +100,69 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// The value of a key.
     #[inline]
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let entries = self.shards[self.directory.shard_of(hash)].entries();
-        entries
-            .find(shard_hash(hash), |entry| entry.0 == *key)
-            .map(|entry| &entry.1)
+        self.shards[self.directory.shard_of(hash)].get(hash, key)
     }
 
-    /// The value of a key, to change. Copies a frozen shard only if the key is there.
+    /// The value of a key, to change.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        let number = self.directory.shard_of(hash);
-        let shard = &mut self.shards[number];
-        if !Self::is_worth_thawing(shard, hash, key) {
-            return None;
+        let mut number = self.directory.shard_of(hash);
+        if let Shard::Frozen(_) = self.shards[number] {
+            number = self.take_back(hash);
         }
-        let present = find(shard.entries_mut(), hash, key).ok()?;
-        if let Some(tracking) = &mut self.tracking {
-            tracking.changed(number, present.bucket_index());
+        match &mut self.shards[number] {
+            Shard::Owned(entries) => {
+                let present = find(entries, hash, key).ok()?;
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.changed(number, present.bucket_index());
+                }
+                Some(&mut present.into_mut().1)
+            }
+            Shard::Frozen(layers) => {
+                layers.get(hash, key)?;
+                track_beside(&mut self.tracking, number, layers, (hash, key));
+                layers.get_mut(hash, key)
+            }
         }
-        Some(&mut present.into_mut().1)
     }
 
     /// The value of a key, which becomes `default()` if there is none. The key is cloned only then.
     #[inline]
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
         let number = self.shard_with_room(hash);
-        let present = match find(self.shards[number].entries_mut(), hash, key) {
-            Ok(present) => present,
-            Err(absent) => {
-                let entry = (key.clone(), default());
-                absent.into_table().insert_unique(shard_hash(hash), entry, rehash)
+        match &mut self.shards[number] {
+            Shard::Owned(entries) => {
+                let present = match find(entries, hash, key) {
+                    Ok(present) => present,
+                    Err(absent) => {
+                        let entry = (key.clone(), default());
+                        absent.into_table().insert_unique(shard_hash(hash), entry, rehash)
+                    }
+                };
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.changed(number, present.bucket_index());
+                }
+                &mut present.into_mut().1
             }
-        };
-        if let Some(tracking) = &mut self.tracking {
-            tracking.changed(number, present.bucket_index());
+            Shard::Frozen(layers) => {
+                track_beside(&mut self.tracking, number, layers, (hash, key));
+                layers.get_or_insert_with(hash, key, default)
+            }
         }
-        &mut present.into_mut().1
     }
 
     /// Sets the value of a key and returns the one it had.
     #[inline]
     pub fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
         let number = self.shard_with_room(hash);
-        let (present, before) = match find(self.shards[number].entries_mut(), hash, key) {
+        let entries = match &mut self.shards[number] {
+            Shard::Owned(entries) => entries,
+            Shard::Frozen(layers) => {
+                track_beside(&mut self.tracking, number, layers, (hash, key));
+                return layers.insert(hash, key, value);
+            }
+        };
+        let (present, before) = match find(entries, hash, key) {
             Ok(mut present) => {
                 let before = mem::replace(&mut present.get_mut().1, value);
                 (present, Some(before))
@@ -160,14 +181,16 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// Forgets a key and returns the value it had.
     #[inline]
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let number = self.directory.shard_of(hash);
-        let shard = &mut self.shards[number];
-        if !Self::is_worth_thawing(shard, hash, key) {
-            return None;
+        let mut number = self.directory.shard_of(hash);
+        if let Shard::Frozen(_) = self.shards[number] {
+            number = self.take_back(hash);
         }
-        let ((key, value), _) = find(shard.entries_mut(), hash, key).ok()?.remove();
+        let (key, value) = match &mut self.shards[number] {
+            Shard::Owned(entries) => find(entries, hash, key).ok()?.remove().0,
+            Shard::Frozen(layers) => (key.clone(), layers.remove(hash, key)?),
+        };
         if let Some(tracking) = &mut self.tracking {
-            tracking.removed(number, key);
+            tracking.changed_key(number, key);
         }
         Some(value)
     }
@@ -181,12 +204,12 @@ impl<K: Key, V: State> HeapTable<K, V> {
 
     /// The number of keys. Counts the shards' entries: not for every record.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.entries().len()).sum()
+        self.shards.iter().map(Shard::len).sum()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| shard.entries().is_empty())
+        self.shards.iter().all(Shard::is_empty)
     }
 
     /// A copy of the table as it is now, made by sharing: takes a pointer for each shard. What is written later does not
@@ -195,7 +218,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         let mut shards = Vec::with_capacity(self.shards.len());
         for (number, key_groups) in self.directory.in_order() {
             let shard = &mut self.shards[number];
-            if shard.entries().is_empty() {
+            if shard.is_empty() {
                 *shard = Shard::new();
             } else {
                 shards.push((key_groups, shard.freeze()));
@@ -232,11 +255,11 @@ impl<K: Key, V: State> HeapTable<K, V> {
         let (mut shards, mut rows) = (Vec::with_capacity(count), 0);
         for (number, key_groups) in self.directory.in_order() {
             let shard = &mut self.shards[number];
-            if shard.entries().is_empty() {
+            if shard.is_empty() {
                 *shard = Shard::new();
                 continue;
             }
-            rows += shard.entries().len() as u64;
+            rows += shard.len() as u64;
             shards.push(FrozenShard {
                 number,
                 key_groups,
@@ -266,10 +289,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// Calls `visit` with every key and value, in order of shard, and so of key group.
     pub fn for_each(&self, visit: &mut dyn FnMut(&K, &V)) {
         for (number, _) in self.directory.in_order() {
-            self.shards[number]
-                .entries()
-                .iter()
-                .for_each(|(key, value)| visit(key, value));
+            self.shards[number].for_each(visit);
         }
     }
 
@@ -278,22 +298,12 @@ impl<K: Key, V: State> HeapTable<K, V> {
         self.shards.len()
     }
 
-    /// Whether the first write to the shard of this hash will have to take it back from a snapshot, for tests and
-    /// measurements.
+    /// Whether the shard of this hash is, or was until the last write to it, held by a snapshot: for tests and measurements.
     pub fn is_frozen(&self, hash: u64) -> bool {
         matches!(self.shards[self.directory.shard_of(hash)], Shard::Frozen(_))
     }
 
-    /// Whether a write to the key's shard is about to happen: not if the shard is frozen and does not have the key.
-    #[inline]
-    fn is_worth_thawing(shard: &Shard<K, V>, hash: u64, key: &K) -> bool {
-        match shard {
-            Shard::Owned(_) => true,
-            Shard::Frozen(entries) => entries.find(shard_hash(hash), |entry| entry.0 == *key).is_some(),
-        }
-    }
-
-    /// The writable shard that a key with this hash belongs into, with room for it.
+    /// The shard that a key with this hash belongs into: frozen, or with room for it.
     #[inline]
     fn shard_with_room(&mut self, hash: u64) -> usize {
         let number = self.directory.shard_of(hash);
@@ -306,14 +316,18 @@ impl<K: Key, V: State> HeapTable<K, V> {
         }
     }
 
-    /// Thaws the shard of this hash, and splits or grows it until there is room in it. Returns its number.
+    /// Takes the shard of this hash back from its snapshot if that has let go, and splits or grows it until there is room in it.
+    /// Returns its number.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self, hash: u64) -> usize {
         self.directory.assert_owned(hash);
+        self.take_back(hash);
         loop {
             let number = self.directory.shard_of(hash);
-            let entries = self.shards[number].entries_mut();
+            let Shard::Owned(entries) = &mut self.shards[number] else {
+                return number;
+            };
             if entries.len() < entries.capacity() {
                 return number;
             }
@@ -325,7 +339,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
                 Some(boundary) => self.split(number, boundary),
                 None => {
                     let room = if entries.is_empty() { self.first_room } else { 1 };
-                    self.shards[number].entries_mut().reserve(room, rehash);
+                    entries.reserve(room, rehash);
                     if let Some(tracking) = &mut self.tracking {
                         tracking.rearranged(number);
                     }
@@ -334,9 +348,42 @@ impl<K: Key, V: State> HeapTable<K, V> {
         }
     }
 
+    /// Takes the shard of this hash back if it is frozen and its snapshots have let go. Returns the number of the shard of this hash
+    /// then: what was written beside it is put into it, for which it may have to be split.
+    #[cold]
+    #[inline(never)]
+    fn take_back(&mut self, hash: u64) -> usize {
+        let number = self.directory.shard_of(hash);
+        for change in self.shards[number].take_back() {
+            self.put_back(change);
+        }
+        self.directory.shard_of(hash)
+    }
+
+    /// Writes what is already known to have changed.
+    fn put_back(&mut self, (key, value): Change<K, V>) {
+        let hash = key.stable_hash();
+        let number = self.shard_with_room(hash);
+        let Shard::Owned(entries) = &mut self.shards[number] else {
+            unreachable!("the shard was taken back before")
+        };
+        match (find(entries, hash, &key), value) {
+            (Ok(mut present), Some(value)) => present.get_mut().1 = value,
+            (Ok(present), None) => drop(present.remove()),
+            (Err(absent), Some(value)) => {
+                absent
+                    .into_table()
+                    .insert_unique(shard_hash(hash), (key, value), rehash);
+            }
+            (Err(_absent), None) => {}
+        }
+    }
+
     /// Moves the entries of a shard from `boundary` on into a new shard.
     fn split(&mut self, number: usize, boundary: u64) {
-        let entries = mem::replace(self.shards[number].entries_mut(), HashTable::new());
+        let Shard::Owned(entries) = mem::replace(&mut self.shards[number], Shard::new()) else {
+            unreachable!("a shard is taken back before it is split")
+        };
         // Room for a full shard in each: half of them would need it with the next entries anyway.
         let mut halves = [
             HashTable::with_capacity(Self::SHARD_ENTRIES),
@@ -363,6 +410,24 @@ type Found<'a, K, V> = Result<OccupiedEntry<'a, (K, V)>, AbsentEntry<'a, (K, V)>
 #[inline(always)]
 fn find<'a, K: Key, V>(entries: &'a mut Entries<K, V>, hash: u64, key: &K) -> Found<'a, K, V> {
     entries.find_entry(shard_hash(hash), |entry| entry.0 == *key)
+}
+
+/// A key is about to be written beside the entries of a frozen shard.
+#[inline(never)]
+fn track_beside<K: Key, V: State>(
+    tracking: &mut Option<Box<Tracking<K>>>,
+    number: usize,
+    layers: &Layers<K, V>,
+    (hash, key): (u64, &K),
+) {
+    let Some(tracking) = tracking else { return };
+    // What was written since the freeze is known already.
+    if !layers.is_written(hash, key) {
+        match layers.bucket_of(hash, key) {
+            Some(bucket) => tracking.changed(number, bucket),
+            None => tracking.changed_key(number, key.clone()),
+        }
+    }
 }
 
 #[cfg(test)]

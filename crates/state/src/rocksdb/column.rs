@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 
 use super::cut::{Cut, FrozenColumn};
 use super::database::{Database, DatabaseError};
-use super::log::RowLog;
 use super::open::{Instance, OpenError, is_one_database};
 use super::table::CachedTable;
+use super::working_set::UnwrittenRows;
 use crate::error::StateError;
 use crate::frozen_state::FrozenRows;
 use crate::heap::RowVisitor;
@@ -27,7 +27,7 @@ pub fn column_name(state: &str) -> String {
 /// A table without its types, as its backend handles it.
 pub trait Column {
     /// The rows that the database does not have yet, which count as written.
-    fn take_dirty(&mut self) -> (String, RowLog);
+    fn cut(&mut self) -> (String, Box<dyn UnwrittenRows>);
 
     /// The state in a cut that was just taken.
     fn frozen(&self, cut: Arc<Cut>) -> FrozenColumn;
@@ -40,8 +40,9 @@ pub trait Column {
 }
 
 impl<K: Key, V: State> Column for CachedTable<K, V> {
-    fn take_dirty(&mut self) -> (String, RowLog) {
-        Self::take_dirty(self)
+    fn cut(&mut self) -> (String, Box<dyn UnwrittenRows>) {
+        let (column, dirty) = Self::cut(self);
+        (column, Box::new(dirty))
     }
 
     fn frozen(&self, cut: Arc<Cut>) -> FrozenColumn {
@@ -83,8 +84,10 @@ impl Columns<'_> {
     /// Cuts all tables here.
     pub(crate) fn cut(&mut self) -> Result<Vec<FrozenColumn>, DatabaseError> {
         let database = self.open()?;
-        let logs = self.tables.iter_mut().map(|(_, table)| table.take_dirty()).collect();
-        let cut = database.cut(logs);
+        // An earlier cut comes first. Its error is the database's, which the next access tells.
+        let _told_later = database.settle();
+        let rows = self.tables.iter_mut().map(|(_, table)| table.cut()).collect();
+        let cut = database.cut(rows);
         Ok(self
             .tables
             .iter()

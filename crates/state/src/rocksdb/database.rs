@@ -15,6 +15,7 @@ use streamd_core::snapshot::ObjectHandle;
 use super::cut::Cut;
 use super::log::RowLog;
 use super::memory::SharedMemory;
+use super::working_set::UnwrittenRows;
 
 /// Checkpoints whose files are remembered as possible bases of later ones. The base is the newest complete one; those under way
 /// at the same time are few.
@@ -105,7 +106,7 @@ pub struct Database {
 /// Rows of a barrier that are still to be written.
 struct Pending {
     cut: Arc<Cut>,
-    logs: Vec<(String, RowLog)>,
+    rows: Vec<(String, Box<dyn UnwrittenRows>)>,
 }
 
 impl Database {
@@ -202,9 +203,9 @@ impl Database {
         done.map_err(|error| self.failed("add files to", error))
     }
 
-    /// Cuts here: `logs` are the rows that are not below yet. They are written, and the files linked, by whoever first calls
+    /// Cuts here: `rows` are those that are not below yet. They are written, and the files linked, by whoever first calls
     /// [`settle`](Self::settle); until then nothing else is written.
-    pub(super) fn cut(self: &Arc<Self>, logs: Vec<(String, RowLog)>) -> Arc<Cut> {
+    pub(super) fn cut(self: &Arc<Self>, rows: Vec<(String, Box<dyn UnwrittenRows>)>) -> Arc<Cut> {
         // An earlier cut comes first. Its error is the database's, which the next access tells.
         let _told_later = self.settle();
         let number = self.next_cut.fetch_add(1, Ordering::Relaxed);
@@ -214,7 +215,7 @@ impl Database {
         ));
         *self.pending() = Some(Pending {
             cut: Arc::clone(&cut),
-            logs,
+            rows,
         });
         self.is_pending.store(true, Ordering::Release);
         cut
@@ -226,8 +227,12 @@ impl Database {
             return self.check();
         }
         let mut pending = self.pending();
-        if let Some(Pending { cut, logs }) = pending.take() {
-            let written = logs.iter().try_for_each(|(column, log)| self.write_log(column, log));
+        if let Some(Pending { cut, mut rows }) = pending.take() {
+            let written = rows
+                .iter_mut()
+                .try_for_each(|(column, rows)| rows.drain(&mut |log| self.write_log(column, log)));
+            // Where that failed they are let go all the same: the slots are whole again.
+            drop(rows);
             if let Err(error) = &written {
                 // The rows are nowhere else: from here on nothing that is read can be trusted.
                 let _first_reason_stays = self.lost.set(error.to_string());

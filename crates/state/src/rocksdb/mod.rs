@@ -5,7 +5,7 @@
 //!                               │ misses: one multi-get      ▲
 //!                               ▼                            │ evicted and dirty: one write batch
 //!                             RocksDB: a column family for each state, key = key group (2 bytes, BE) ++ encoded key
-//!                               │ barrier: dirty values, then a checkpoint by hard links
+//!                               │ barrier: dirty values, frozen; written behind the stream's back, then linked
 //!                               ▼
 //!                             cut ──▶ new files only, or rows in order of key group ──▶ snapshot crate
 //! ```
@@ -13,7 +13,7 @@
 //! All databases of a worker share one block cache and one budget of write buffers; all working sets of a slot share one
 //! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored.
 //!
-//! Reading order: [`memory`], [`log`] (rows on their way down), [`database`], [`cut`], [`table`], [`open`],
+//! Reading order: [`memory`], [`log`] (rows on their way down), [`database`], [`cut`], [`working_set`], [`table`], [`open`],
 //! [`column`] (what a backend makes of them).
 
 pub mod memory;
@@ -23,6 +23,8 @@ pub mod log;
 pub mod database;
 
 pub mod cut;
+
+pub mod working_set;
 
 pub mod table;
 

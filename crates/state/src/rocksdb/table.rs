@@ -3,8 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use streamd_core::key_group::{KeyGroupRange, key_group_of};
+use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::RowError;
 use streamd_core::state::{Key, State, from_row};
 
@@ -12,6 +11,7 @@ use super::cut::{Cut, FrozenColumn};
 use super::database::{Database, DatabaseError};
 use super::log::RowLog;
 use super::memory::SlotMemory;
+use super::working_set::{DirtySlots, Slot, UnwrittenRows, WorkingSet, group_of};
 
 /// A table of a slot that is over its budget keeps this part of the budget whatever the others hold: enough for some batches.
 const KEPT_FRACTION: usize = 8;
@@ -33,21 +33,6 @@ pub enum TableError {
     Row(#[from] RowError),
 }
 
-/// A key that is known: with its value, or without one.
-struct Slot<K, V> {
-    hash: u64,
-    key: K,
-    value: Option<V>,
-    /// About what it takes, the table's own part included.
-    bytes: usize,
-    /// Used since the hand of the clock was here.
-    used: bool,
-    /// The value is not what the database has.
-    dirty: bool,
-    /// The database has a row, which goes if there is no value.
-    stored: bool,
-}
-
 /// Values by key, for the keys of a range of key groups, of which most may be on disk.
 ///
 /// A batch's keys are [touched](Self::touch) first: that is where rows are read and evicted, and what can fail. Between two
@@ -56,17 +41,15 @@ pub struct CachedTable<K, V> {
     column: String,
     max_parallelism: u32,
     key_groups: KeyGroupRange,
-    slots: HashTable<Slot<K, V>>,
-    /// The bucket that the clock looks at next.
-    hand: usize,
-    /// About what the slots take.
-    bytes: usize,
-    /// What of it the slot's budget was told.
+    set: WorkingSet<K, V>,
+    /// About what the keys in memory take, as the slot's budget was told.
     told: usize,
     memory: SlotMemory,
     database: Option<Arc<Database>>,
     /// Keys with a value, wherever it is.
     rows: u64,
+    /// Whether the database may have rows: in a fresh state no key need be looked for.
+    is_below: bool,
     keys: KeyBuffer,
     missing: Vec<usize>,
     log: RowLog,
@@ -79,13 +62,12 @@ impl<K: Key, V: State> CachedTable<K, V> {
             column: column.to_owned(),
             max_parallelism,
             key_groups,
-            slots: HashTable::new(),
-            hand: 0,
-            bytes: 0,
+            set: WorkingSet::new(max_parallelism, memory.limit()),
             told: 0,
             memory,
             database: None,
             rows: 0,
+            is_below: false,
             keys: KeyBuffer::default(),
             missing: Vec::new(),
             log: RowLog::default(),
@@ -96,6 +78,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
     pub fn attach(&mut self, database: Arc<Database>, rows: u64) {
         self.database = Some(database);
         self.rows = rows;
+        self.is_below = rows > 0;
     }
 
     /// Whether it has a database.
@@ -115,7 +98,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     /// The number of keys that are held in memory, for tests and measurements.
     pub fn held(&self) -> usize {
-        self.slots.len()
+        self.set.len()
     }
 
     /// Fetches what is not in memory of these keys, after making room.
@@ -124,12 +107,9 @@ impl<K: Key, V: State> CachedTable<K, V> {
         self.missing.clear();
         self.keys.clear();
         for (position, (hash, key)) in keys.iter().enumerate() {
-            match self.slots.find_mut(*hash, |slot| slot.key == *key) {
-                Some(slot) => slot.used = true,
-                None => {
-                    self.missing.push(position);
-                    self.keys.push(group_of(*hash, self.max_parallelism), key);
-                }
+            if !self.set.touch(*hash, key) {
+                self.missing.push(position);
+                self.keys.push(group_of(*hash, self.max_parallelism), key);
             }
         }
         if self.missing.is_empty() {
@@ -148,7 +128,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
     /// If the key was not touched: it must not seem absent.
     #[inline]
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let slot = self.slots.find(hash, |slot| slot.key == *key);
+        let slot = self.set.get(hash, key);
         slot.expect("the key of a record is touched before its state is read")
             .value
             .as_ref()
@@ -157,26 +137,25 @@ impl<K: Key, V: State> CachedTable<K, V> {
     /// The value of a key that was touched, to change.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        let slot = touched(&mut self.slots, hash, key);
-        slot.dirty |= slot.value.is_some();
-        slot.value.as_mut()
+        if self.get(hash, key).is_none() {
+            return None;
+        }
+        self.change(hash, key).as_mut()
     }
 
     /// The value of a key that was touched, which becomes `default()` if there is none.
     #[inline]
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
-        let slot = touched(&mut self.slots, hash, key);
-        slot.dirty = true;
-        self.rows += u64::from(slot.value.is_none());
-        slot.value.get_or_insert_with(default)
+        let generation = self.set.generation();
+        let value = touched(&mut self.set, hash, key).change(generation);
+        self.rows += u64::from(value.is_none());
+        value.get_or_insert_with(default)
     }
 
     /// Sets the value of a key that was touched, and returns the one it had.
     #[inline]
     pub fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
-        let slot = touched(&mut self.slots, hash, key);
-        slot.dirty = true;
-        let before = slot.value.replace(value);
+        let before = self.change(hash, key).replace(value);
         self.rows += u64::from(before.is_none());
         before
     }
@@ -184,11 +163,16 @@ impl<K: Key, V: State> CachedTable<K, V> {
     /// Forgets the value of a key that was touched, and returns it.
     #[inline]
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let slot = touched(&mut self.slots, hash, key);
-        let before = slot.value.take();
-        slot.dirty = slot.stored;
+        let before = self.change(hash, key).take();
         self.rows -= u64::from(before.is_some());
         before
+    }
+
+    /// The value of a key that was touched, which counts as changed.
+    #[inline]
+    fn change(&mut self, hash: u64, key: &K) -> &mut Option<V> {
+        let generation = self.set.generation();
+        touched(&mut self.set, hash, key).change(generation)
     }
 
     /// Calls `visit` with every key and value.
@@ -211,20 +195,10 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     /// The rows that the database does not have yet. The values stay, and count as written: the rows go to
     /// [`Database::cut`].
-    pub(super) fn take_dirty(&mut self) -> (String, RowLog) {
-        let mut log = RowLog::default();
-        let max_parallelism = self.max_parallelism;
-        let mut bytes = self.bytes;
-        for slot in &mut self.slots {
-            if slot.dirty {
-                bytes -= slot.bytes;
-                append(&mut log, slot, max_parallelism);
-                bytes += slot.bytes;
-            }
-        }
-        self.bytes = bytes;
-        self.tell_budget();
-        (self.column.clone(), log)
+    pub(super) fn cut(&mut self) -> (String, DirtySlots<K, V>) {
+        let dirty = self.set.cut();
+        self.is_below |= !dirty.is_empty();
+        (self.column.clone(), dirty)
     }
 
     /// The state in a cut that was just taken.
@@ -234,19 +208,16 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     /// Writes everything that the database does not have.
     fn write_down(&mut self) -> Result<(), DatabaseError> {
-        let (column, log) = self.take_dirty();
-        match &self.database {
-            Some(database) => database.write(&column, &log),
-            None => Ok(()),
-        }
+        let Some(database) = self.database.clone() else {
+            return Ok(());
+        };
+        database.settle()?;
+        let (column, mut dirty) = self.cut();
+        dirty.drain(&mut |log| database.write(&column, log))
     }
 
     fn load(&mut self, keys: &[(u64, K)], missing: &[usize], buffer: &KeyBuffer) -> Result<(), TableError> {
-        if self.rows == 0 && self.slots.is_empty() {
-            // A fresh state: nothing is below, and nothing was removed that could be.
-            return self.add_absent(keys, missing);
-        }
-        let database = self.database.clone();
+        let database = self.database.clone().filter(|_| self.is_below);
         let Some(database) = database else {
             return self.add_absent(keys, missing);
         };
@@ -274,7 +245,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     fn add(&mut self, hash: u64, key: &K, value: Option<V>, encoded: usize) {
         // One key may be several times in a batch.
-        if self.slots.find(hash, |slot| slot.key == *key).is_some() {
+        if self.set.touch(hash, key) {
             return;
         }
         let group = group_of(hash, self.max_parallelism);
@@ -283,23 +254,13 @@ impl<K: Key, V: State> CachedTable<K, V> {
             "a record of key group {group} was sent to the owner of the key groups {}",
             self.key_groups
         );
-        let slot = Slot {
-            hash,
-            key: key.clone(),
-            stored: value.is_some(),
-            value,
-            bytes: Self::slot_bytes() + encoded,
-            used: true,
-            dirty: false,
-        };
-        self.bytes += slot.bytes;
-        self.slots.insert_unique(hash, slot, |slot| slot.hash);
+        self.set.insert(Slot::new((hash, key.clone()), value, encoded));
     }
 
     /// Evicts where the slot is over its budget.
     fn make_room(&mut self) -> Result<(), DatabaseError> {
         let limit = self.memory.limit();
-        if self.memory.used() <= limit || self.bytes <= limit / KEPT_FRACTION {
+        if self.memory.used() <= limit || self.told <= limit / KEPT_FRACTION {
             return Ok(());
         }
         let Some(database) = self.database.clone() else {
@@ -310,46 +271,21 @@ impl<K: Key, V: State> CachedTable<K, V> {
         }
         database.settle()?;
         let surplus = self.memory.used().saturating_sub(limit) + limit / EVICTED_FRACTION;
-        self.evict(self.bytes.saturating_sub(surplus).max(limit / KEPT_FRACTION));
-        let log = mem::take(&mut self.log);
+        let target = self.set.bytes().saturating_sub(surplus).max(limit / KEPT_FRACTION);
+        let mut log = mem::take(&mut self.log);
+        self.set.evict(target, &mut log);
+        self.is_below |= !log.is_empty();
         let written = database.write(&self.column, &log);
+        log.clear();
         self.log = log;
-        self.log.clear();
         self.tell_budget();
         written
     }
 
-    /// Takes slots out that were not used for a turn of the clock, until the rest takes no more than `target`. What the database
-    /// has to be told is in the log then.
-    fn evict(&mut self, target: usize) {
-        // Two turns at most: after the first no slot counts as used.
-        let mut steps = self.slots.num_buckets().saturating_mul(2);
-        while self.bytes > target && steps > 0 {
-            steps -= 1;
-            if self.hand >= self.slots.num_buckets() {
-                self.hand = 0;
-            }
-            let bucket = self.hand;
-            self.hand += 1;
-            let Some(slot) = self.slots.get_bucket_mut(bucket) else {
-                continue;
-            };
-            if mem::replace(&mut slot.used, false) {
-                continue;
-            }
-            self.bytes -= slot.bytes;
-            if slot.dirty {
-                append(&mut self.log, slot, self.max_parallelism);
-            }
-            if let Ok(entry) = self.slots.get_bucket_entry(bucket) {
-                entry.remove();
-            }
-        }
-    }
-
     fn tell_budget(&mut self) {
-        self.memory.resized(self.told, self.bytes);
-        self.told = self.bytes;
+        let bytes = self.set.bytes();
+        self.memory.resized(self.told, bytes);
+        self.told = bytes;
     }
 }
 
@@ -360,40 +296,9 @@ impl<K, V> Drop for CachedTable<K, V> {
 }
 
 #[inline]
-fn touched<'a, K: Key, V>(slots: &'a mut HashTable<Slot<K, V>>, hash: u64, key: &K) -> &'a mut Slot<K, V> {
-    slots
-        .find_mut(hash, |slot| slot.key == *key)
+fn touched<'a, K: Key, V: State>(set: &'a mut WorkingSet<K, V>, hash: u64, key: &K) -> &'a mut Slot<K, V> {
+    set.get_mut(hash, key)
         .expect("the key of a record is touched before its state is written")
-}
-
-/// Adds what the database has to be told of a slot, which then counts as written.
-fn append<K: State, V: State>(log: &mut RowLog, slot: &mut Slot<K, V>, max_parallelism: u32) {
-    let group = group_of(slot.hash, max_parallelism).to_be_bytes();
-    let key = |row: &mut Vec<u8>| {
-        row.extend_from_slice(&group);
-        slot.key.encode(row);
-    };
-    match &slot.value {
-        Some(value) => {
-            let encoded = log.put(key, |row| value.encode(row));
-            slot.bytes = CachedTable::<K, V>::slot_bytes() + encoded;
-        }
-        None if slot.stored => log.delete(key),
-        None => {}
-    }
-    slot.stored = slot.value.is_some();
-    slot.dirty = false;
-}
-
-impl<K, V> CachedTable<K, V> {
-    /// What a slot takes beside what its key and value own.
-    const fn slot_bytes() -> usize {
-        size_of::<Slot<K, V>>() * 8 / 7 + 1
-    }
-}
-
-fn group_of(hash: u64, max_parallelism: u32) -> u16 {
-    u16::try_from(key_group_of(hash, max_parallelism)).expect("there are at most 32768 key groups")
 }
 
 /// The key behind its key group.
