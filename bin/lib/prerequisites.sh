@@ -14,6 +14,11 @@ need_command() {
     command -v "$1" >/dev/null 2>&1 || need_package "$2"
 }
 
+# want_command COMMAND PACKAGE: the same, for what one test less is no harm without: it says so then.
+want_command() {
+    command -v "$1" >/dev/null 2>&1 || (need_package "$2") || echo "going on without $1" >&2
+}
+
 # need_package PACKAGE: installs a package of Debian's.
 need_package() {
     echo "installing the package $1" >&2

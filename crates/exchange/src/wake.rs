@@ -132,13 +132,13 @@ mod tests {
                 tx.send(()).unwrap();
             }
         });
-        rx.recv_timeout(Duration::from_secs(10)).unwrap();
+        rx.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(
             rx.recv_timeout(Duration::from_millis(50)).is_err(),
             "the second wake was merged with the first"
         );
         waker.wake();
-        rx.recv_timeout(Duration::from_secs(10)).unwrap();
+        rx.recv_timeout(Duration::from_secs(60)).unwrap();
         thread.join().unwrap();
     }
 
@@ -153,7 +153,7 @@ mod tests {
         thread.thread().unpark();
         assert!(rx.recv_timeout(Duration::from_millis(50)).is_err());
         waker.wake();
-        rx.recv_timeout(Duration::from_secs(10)).unwrap();
+        rx.recv_timeout(Duration::from_secs(60)).unwrap();
         thread.join().unwrap();
     }
 

@@ -27,7 +27,7 @@ pub const CHUNK_BYTES: usize = 256 * 1024;
 pub const APPLICATION_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// How long the other side may take until it is connected and has said that it speaks gRPC.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a call may take that names no deadline of its own.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);

@@ -72,8 +72,7 @@ fn data_reaches_the_disk_before_its_name_and_the_name_before_success() {
     }
     let folder = tempfile::tempdir().unwrap();
     let Some(calls) = calls(folder.path()) else {
-        println!("not tested: strace is not installed, or may not trace here");
-        return;
+        return servers::not_tested("strace is not installed (bin/test installs it), or may not trace here");
     };
     for name in ["small", "large"] {
         let data = find(&calls, 0, &["sync(", &format!("/new/{name}#")]);

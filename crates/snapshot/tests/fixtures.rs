@@ -26,7 +26,7 @@ const GROUPS: u32 = 128;
 const SUBTASKS: u32 = 2;
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    servers::workspace().join("crates/snapshot/tests/fixtures").join(name)
 }
 
 /// A value of every kind of type.

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::state::{State, to_row};
@@ -11,12 +10,8 @@ use streamd_snapshot::{check_objects, read_keyed_state, read_snapshot, verify_ob
 use tokio::runtime::Runtime;
 use xxhash_rust::xxh3::xxh3_64;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn document() -> String {
-    std::fs::read_to_string(root().join("docs/reference/savepoint-format.md")).unwrap()
+    std::fs::read_to_string(servers::workspace().join("docs/reference/savepoint-format.md")).unwrap()
 }
 
 /// What is between backticks in a cell of a table.
@@ -70,7 +65,7 @@ fn the_vectors_of_the_document_are_those_of_streamd() {
 /// `examples/savepoint/write_savepoint.py` wrote it, which knows streamd only by the document.
 #[test]
 fn a_savepoint_that_a_python_program_wrote_is_read() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v2-python");
+    let folder = servers::workspace().join("crates/snapshot/tests/fixtures/v2-python");
     let runtime = Runtime::new().unwrap();
     let stored = runtime.block_on(read_snapshot(folder.to_str().unwrap())).unwrap();
     runtime

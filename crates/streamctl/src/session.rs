@@ -45,7 +45,7 @@ impl Session {
     /// A connection to the job manager.
     pub async fn connect(&self) -> Result<DispatcherClient, Failure> {
         let address = self.address()?;
-        self.within("the job manager is not reached", async {
+        self.within(&format!("the job manager at `{address}` is not reached"), async {
             Ok(DispatcherClient::connect(&address).await?)
         })
         .await

@@ -6,15 +6,14 @@ import org.apache.hadoop.hdfs.MiniDFSCluster;
 class MiniHdfs {
     public static void main(String[] arguments) throws Exception {
         Configuration configuration = new HdfsConfiguration();
-        configuration.set(MiniDFSCluster.HDFS_MINIDFS_BASEDIR, arguments[1]);
+        configuration.set(MiniDFSCluster.HDFS_MINIDFS_BASEDIR, arguments[0]);
         configuration.setBoolean("dfs.permissions.enabled", false);
         configuration.setInt("dfs.replication", 1);
         MiniDFSCluster cluster = new MiniDFSCluster.Builder(configuration)
-            .nameNodePort(Integer.parseInt(arguments[0]))
             .numDataNodes(1)
             .build();
         cluster.waitActive();
-        System.out.println("HDFS is ready");
+        System.out.println("HDFS is ready at 127.0.0.1:" + cluster.getNameNodePort());
         Thread.currentThread().join();
     }
 }

@@ -33,11 +33,12 @@ sys.exit(0 if response.status == 201 else f"{response.status} {response.read()}"
 /// Starts it, with an empty container. Its endpoint is `<url>/<account>`.
 pub fn start() -> Server {
     let program = required("servers/azurite/node_modules/azurite/dist/src/blob/main.js");
-    let server = Server::start("the Azure emulator azurite", |port, directory| {
+    let server = Server::start("the Azure emulator azurite", |address, directory| {
         let mut command = Command::new("node");
         command
             .arg(program)
-            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
+            .args(["--blobHost", &address.ip().to_string()])
+            .args(["--blobPort", &address.port().to_string()])
             .args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location"])
             .arg(directory);
         command

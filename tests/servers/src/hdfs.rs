@@ -2,21 +2,21 @@
 
 use std::process::Command;
 
+use crate::checkout::workspace;
 use crate::server::{Server, required};
 
 /// Starts it. Java compiles the launcher as it starts.
 pub fn start() -> Server {
     let jars = required("servers/hdfs/jars");
-    let launcher = concat!(env!("CARGO_MANIFEST_DIR"), "/hdfs/MiniHdfs.java");
-    let server = Server::start("the Hadoop file system", |port, directory| {
+    let launcher = workspace().join("tests/servers/hdfs/MiniHdfs.java");
+    // The name node answers before it takes writes, and says when it does.
+    Server::start_announcing("the Hadoop file system", "HDFS is ready at ", |directory| {
         let mut command = Command::new("java");
         command
-            .args(["-Xmx512m", "-cp", &format!("{}/*", jars.display()), launcher])
-            .args([&port.to_string(), &directory.join("data").display().to_string()])
+            .args(["-Xmx512m", "-cp", &format!("{}/*", jars.display())])
+            .arg(launcher)
+            .arg(directory.join("data"))
             .current_dir(directory);
         command
-    });
-    // The name node answers before it takes writes.
-    server.wait_for_log("HDFS is ready");
-    server
+    })
 }

@@ -7,7 +7,11 @@
 //!   test ──▶ client ──▶ Proxy (faults) ──▶ Server { moto, MinIO, azurite, HDFS }
 //! ```
 //!
-//! Reading order: [`server`] (a process with a port), one module for each kind, [`proxy`].
+//! Reading order: [`address`] and [`checkout`] (what a test finds on this machine), [`server`] (a process with a port), one module
+//! for each kind, [`proxy`].
+
+pub mod address;
+pub mod checkout;
 
 pub mod server;
 
@@ -19,5 +23,7 @@ pub mod moto;
 pub mod http;
 pub mod proxy;
 
+pub use address::{own_address, own_port};
+pub use checkout::{not_tested, workspace};
 pub use proxy::{Dialect, Fault, Proxy, Request};
-pub use server::Server;
+pub use server::{Server, python};

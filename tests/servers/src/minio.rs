@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::server::{Server, free_port, installed};
+use crate::address::own_port;
+use crate::server::{Server, installed};
 
 /// The name of the bucket that it begins with.
 pub const BUCKET: &str = "snapshots";
@@ -14,13 +15,13 @@ pub const KEY: (&str, &str) = ("streamd-test", "a-secret-of-tests");
 pub fn start() -> Option<Server> {
     let program = installed("servers/bin/minio");
     program.is_file().then(|| {
-        Server::start("the S3 server MinIO", |port, directory| {
+        Server::start("the S3 server MinIO", |address, directory| {
             let data = directory.join("data");
             std::fs::create_dir_all(data.join(BUCKET)).expect("a new directory");
             let mut command = Command::new(program);
             command
-                .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
-                .args(["--console-address", &format!("127.0.0.1:{}", free_port())])
+                .args(["server", "--quiet", "--address", &address.to_string()])
+                .args(["--console-address", &own_port().to_string()])
                 .arg(data)
                 .envs([("MINIO_ROOT_USER", KEY.0), ("MINIO_ROOT_PASSWORD", KEY.1)]);
             command

@@ -3,21 +3,18 @@
 use std::process::Command;
 
 use crate::http;
-use crate::server::{Server, required};
+use crate::server::{Server, python};
 
 /// The name of the bucket that it begins with.
 pub const BUCKET: &str = "snapshots";
 
 /// Starts it, with an empty bucket.
 pub fn start() -> Server {
-    let python = match std::env::var_os("STREAMD_PYTHON") {
-        Some(python) => python.into(),
-        None => required("python/bin/python"),
-    };
-    let server = Server::start("the S3 server moto", |port, directory| {
-        let mut command = Command::new(python);
+    let server = Server::start("the S3 server moto", |address, directory| {
+        let mut command = Command::new(python());
         command
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-m", "moto.server", "-H", &address.ip().to_string()])
+            .args(["-p", &address.port().to_string()])
             .current_dir(directory);
         command
     });

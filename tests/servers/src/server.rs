@@ -1,14 +1,16 @@
 //! A server process: started with a free port, ready when its port answers, ended with the value.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Looks at the port of a server that starts, and the pause between two: together longer than any of them takes.
-const LOOKS: u32 = 1200;
+use crate::address::own_port;
+
+/// Looks at a server that starts, and the pause between two: together far longer than any of them takes, on any machine.
+const LOOKS: u32 = 6000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs its arguments until they end or its input does.
@@ -33,16 +35,34 @@ pub struct Server {
 
 impl Server {
     /// Starts a command that is given a free port and a directory of its own, and waits until the port answers.
-    pub fn start(what: &str, command: impl FnOnce(u16, &std::path::Path) -> Command) -> Self {
+    pub fn start(what: &str, command: impl FnOnce(SocketAddr, &Path) -> Command) -> Self {
+        let address = own_port();
+        let answers = |_log: &str| TcpStream::connect(address).is_ok().then_some(address);
+        Self::spawn(what, address, |directory| command(address, directory), answers)
+    }
+
+    /// Starts a command that picks a port of its own, and waits until it says `words`, with the address behind them.
+    pub fn start_announcing(what: &str, words: &str, command: impl FnOnce(&Path) -> Command) -> Self {
+        let announced = |log: &str| {
+            let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            lines.find_map(|line| line.strip_prefix(words)?.trim().parse().ok())
+        };
+        Self::spawn(what, SocketAddr::from(([0; 4], 0)), command, announced)
+    }
+
+    fn spawn(
+        what: &str,
+        address: SocketAddr,
+        command: impl FnOnce(&Path) -> Command,
+        is_ready: impl Fn(&str) -> Option<SocketAddr>,
+    ) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("streamd-server-")
             .tempdir()
             .expect("a temporary directory");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let log = directory.path().join("log");
         let output = std::fs::File::create(&log).expect("a new file");
-        let command = command(address.port(), directory.path());
-        let child = guarded(&command)
+        let child = guarded(&command(directory.path()))
             .stdin(Stdio::piped())
             .stdout(output.try_clone().expect("a descriptor"))
             .stderr(output)
@@ -54,7 +74,8 @@ impl Server {
             directory,
         };
         for _look in 0..LOOKS {
-            if TcpStream::connect(address).is_ok() {
+            if let Some(address) = is_ready(&server.log()) {
+                server.address = address;
                 return server;
             }
             let ended = server.child.try_wait().expect("a child can be waited for");
@@ -63,7 +84,7 @@ impl Server {
             }
             std::thread::sleep(PAUSE);
         }
-        panic!("{what} does not answer: {}", server.log());
+        panic!("{what} does not get ready: {}", server.log());
     }
 
     /// Where it listens.
@@ -77,19 +98,8 @@ impl Server {
     }
 
     /// Its own directory.
-    pub fn directory(&self) -> &std::path::Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
-    }
-
-    /// Waits until it has printed these words.
-    pub fn wait_for_log(&self, words: &str) {
-        for _look in 0..LOOKS {
-            if self.log().contains(words) {
-                return;
-            }
-            std::thread::sleep(PAUSE);
-        }
-        panic!("the server does not say `{words}`: {}", self.log());
     }
 
     /// What it has printed.
@@ -123,12 +133,6 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody uses at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this machine has free ports");
-    listener.local_addr().expect("it is bound").port()
-}
-
 /// Where `bin/lib/prerequisites.sh` puts what it installs.
 pub fn installed(name: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
@@ -136,6 +140,14 @@ pub fn installed(name: &str) -> PathBuf {
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
         .expect("there is a home directory");
     cache.join("streamd").join(name)
+}
+
+/// The Python interpreter with the modules that tests use.
+pub fn python() -> PathBuf {
+    match std::env::var_os("STREAMD_PYTHON") {
+        Some(python) => python.into(),
+        None => required("python/bin/python"),
+    }
 }
 
 /// A file that must be installed.

@@ -9,9 +9,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::command::{Ran, Running};
-use crate::files::{everything_below, number, path_of, string, text};
+use crate::files::{complete_checkpoints, everything_below, number, path_of, string, text};
 use crate::process::{self, Daemon, Worker};
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 
 /// Clusters that run at once: each has several processes that want a processor.
 const AT_ONCE: usize = 3;
@@ -32,16 +32,27 @@ pub struct ClusterBuilder {
 impl ClusterBuilder {
     /// This many task managers with this many slots each.
     pub fn new(task_managers: usize, slots: u32) -> Self {
-        let restarts = [
+        let settings = [
+            // Nobody else takes a port there while a job manager is away.
+            ("jobmanager.bind-host", servers::own_address().to_string().as_str()),
             ("jobmanager.rpc.port", "0"),
+            // What dies is missed at once all the same: this is for a machine that stops for a while.
+            ("heartbeat.timeout", "2 min"),
+            // Counts of records come with it.
+            ("heartbeat.interval", "200 ms"),
             ("restart-strategy.type", "fixed-delay"),
             ("restart-strategy.fixed-delay.attempts", "5"),
             ("restart-strategy.fixed-delay.delay", "50 ms"),
-        ];
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut settings: Vec<_> = settings.into();
+        if cfg!(feature = "rocksdb") {
+            settings.push(("state.backend.type".to_owned(), "rocksdb".to_owned()));
+        }
         Self {
             task_managers,
             slots,
-            settings: restarts.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            settings,
         }
     }
 
@@ -59,10 +70,12 @@ impl ClusterBuilder {
 
     /// Starts two of the kind, side by side.
     pub fn start_two(self) -> (Cluster, Cluster) {
+        let address = servers::own_address().to_string();
         let other = Self {
             settings: self.settings.clone(),
             ..self
-        };
+        }
+        .setting("jobmanager.bind-host", &address);
         let mut place = Place::take(2);
         let first = self.start_in(place.split());
         (first, other.start_in(place))
@@ -214,6 +227,8 @@ impl Cluster {
             &count,
             "--slots",
             &slots.to_string(),
+            "--timeout",
+            &format!("{}s", PATIENCE.as_secs()),
         ];
         self.streamctl(&arguments).succeeded();
     }
@@ -327,9 +342,31 @@ impl Cluster {
         status.objects().remove(0)
     }
 
-    /// Its worker processes.
+    /// Its worker processes, those on their way out included.
     pub fn workers(&self) -> Vec<Worker> {
         process::workers(self.directory())
+    }
+
+    /// The workers that a job has now.
+    pub fn workers_of(&self, id: &str) -> Vec<Worker> {
+        let job = self.status(id);
+        let named = job["workers"].as_array().expect("the workers are a list");
+        let ids: Vec<u64> = named.iter().map(|worker| number(worker, "process_id")).collect();
+        let mut processes = self.workers();
+        processes.retain(|process| ids.contains(&process.process_id.into()));
+        processes
+    }
+
+    /// One worker that a job has now.
+    pub fn worker_of(&self, id: &str) -> Worker {
+        until(&format!("job `{id}` has a worker"), || {
+            self.workers_of(id).into_iter().next()
+        })
+    }
+
+    /// The complete checkpoints of a job in the folder that a cluster has for them by default, the latest last.
+    pub fn checkpoints(&self, id: &str) -> Vec<PathBuf> {
+        complete_checkpoints(&self.path("data/checkpoints").join(id))
     }
 
     /// Waits until no worker process is left.

@@ -21,7 +21,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// The input of the example `flights`.
 pub fn flights_data() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/data/flights");
+    let path = servers::workspace().join("examples/data/flights");
     path.canonicalize().expect("the examples have their data")
 }
 
@@ -59,6 +59,18 @@ pub fn everything_below(folder: &Path) -> Vec<PathBuf> {
         found.push(path);
     }
     found
+}
+
+/// The complete checkpoints in the folder of a job, the latest last; none where there is no folder.
+pub fn complete_checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let numbered = entries.map(|entry| entry.path()).filter_map(|path| {
+        let number: u64 = path.file_name()?.to_str()?.strip_prefix("chk-")?.parse().ok()?;
+        path.join("_metadata").is_file().then_some((number, path))
+    });
+    let mut numbered: Vec<_> = numbered.collect();
+    numbered.sort();
+    numbered.into_iter().map(|(_, path)| path).collect()
 }
 
 /// The records that a JSON file sink has committed to a folder: hidden files do not count.

@@ -20,11 +20,13 @@ pub mod flights;
 pub mod torture;
 
 pub mod files;
+pub mod gate;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterBuilder, Job};
 pub use command::{Ran, Running};
 pub use flights::Flights;
+pub use gate::Gate;
 pub use process::{Daemon, Worker};
 pub use torture::Torture;
 pub use wait::until;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::files::{binary, committed, number, text};
+use crate::gate::Gate;
 
 /// A call of the application.
 #[derive(Default)]
@@ -37,6 +38,12 @@ impl Torture {
     /// At most this many records per second and subtask.
     pub fn rate(self, records_per_second: u64) -> Self {
         self.argument("--rate", &records_per_second.to_string())
+    }
+
+    /// Emits no record from this number on for as long as the gate is closed.
+    pub fn held_at(mut self, number: u64, gate: &Gate) -> Self {
+        self.arguments.extend(gate.arguments(number));
+        self
     }
 
     /// An argument with a value.

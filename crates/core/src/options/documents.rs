@@ -2,6 +2,8 @@
 //!
 //! `STREAMD_BLESS=1 cargo test -p streamd-core documents` writes them anew after a change of the table.
 
+use std::path::PathBuf;
+
 use super::*;
 
 /// The parts of both documents: a title, and the beginnings of the keys that belong to it.
@@ -172,10 +174,16 @@ fn row(definition: &Definition) -> String {
     )
 }
 
+/// The root of the workspace that the test runs in: the one that it was built in may be gone.
+fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let start = package.unwrap_or_else(|| std::env::current_dir().unwrap());
+    let root = start.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.expect("tests run in a folder of the workspace").to_owned()
+}
+
 fn check(path: &str, expected: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(path);
+    let path = workspace().join(path);
     if std::env::var_os("STREAMD_BLESS").is_some() {
         std::fs::write(&path, expected).unwrap();
     }

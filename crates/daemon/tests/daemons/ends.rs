@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::{ANY_PORT, Daemon};
 
-/// Looks into a log, over 20 seconds: far longer than anything takes.
-const LOOKS: u32 = 4_000;
+/// Looks into a log, over two minutes: far longer than anything takes, on any machine.
+const LOOKS: u32 = 24_000;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A daemon with a log, which outlives it.

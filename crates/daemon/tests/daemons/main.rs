@@ -5,7 +5,7 @@ mod ends;
 mod refusals;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 /// A daemon that is ended with the test, however the test ends.
@@ -67,6 +67,14 @@ fn refusal(output: Output) -> (Option<i32>, String) {
         .lines()
         .filter(|line| line.starts_with("error: ") || line.starts_with("hint: "));
     (output.status.code(), lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The root of the workspace that the test runs in: the one that it was built in may be gone.
+fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let start = package.unwrap_or_else(|| std::env::current_dir().unwrap());
+    let root = start.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.expect("tests run in a folder of the workspace").to_owned()
 }
 
 const ANY_PORT: &str = "jobmanager.rpc.port=0";
@@ -206,7 +214,7 @@ fn the_reference_of_daemons_is_the_help_of_the_program() {
         let title = [&["streamd"], daemon].concat().join(" ");
         text.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", help.join("\n")));
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/daemons.md");
+    let path = workspace().join("docs/reference/daemons.md");
     if std::env::var_os("STREAMD_BLESS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

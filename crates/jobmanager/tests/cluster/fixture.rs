@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::fake::{FakeTaskManager, Script};
 
 /// How long anything may take before a test fails.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub struct Cluster {
     pub job_manager: RunningJobManager,
@@ -95,6 +95,22 @@ impl Cluster {
 
     pub async fn job_in_state(&self, job_id: &str, state: proto::JobState) -> proto::JobDetails {
         self.job_when(job_id, |job| state_of(job) == state).await
+    }
+
+    /// Waits until as many task managers are known.
+    pub async fn task_managers_are(&self, count: usize) {
+        let look = async {
+            loop {
+                let view = self.client.get_cluster(proto::GetClusterRequest {}).await.unwrap();
+                if view.task_managers.len() == count {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, look)
+            .await
+            .expect("task managers come and go in time");
     }
 
     /// The job once all of its subtasks run.

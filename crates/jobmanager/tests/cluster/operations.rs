@@ -199,7 +199,13 @@ async fn the_last_checkpoint_of_a_restarting_job_becomes_a_savepoint_that_the_ne
     task_manager.kill_a_worker();
     let job = cluster.job_in_state(JOB, proto::JobState::Restarting).await;
     let savepoint = completed(&cluster, proto::OperationKind::Savepoint).await;
-    assert_eq!(savepoint.promoted_checkpoint, job.last_checkpoint.unwrap().id);
+    // One whose snapshots were complete when the worker died may have been published since.
+    let latest = cluster.job(JOB).await.last_checkpoint.unwrap().id;
+    let promoted = savepoint.promoted_checkpoint;
+    assert!(
+        (job.last_checkpoint.unwrap().id..=latest).contains(&promoted),
+        "{promoted}"
+    );
     let snapshot = streamd_snapshot::read_snapshot(&savepoint.savepoint_path)
         .await
         .unwrap();

@@ -9,7 +9,7 @@ use streamd_jobmanager::{JobManager, JobOptionsInputs};
 use streamd_rpc::proto;
 
 use crate::fake::Script;
-use crate::fixture::{Cluster, graph, options, state_of};
+use crate::fixture::{Cluster, graph, options};
 
 const JOB: &str = "00000000000000000000000000000001";
 
@@ -70,6 +70,7 @@ async fn a_refused_submission_leaves_its_id_free() {
     );
 
     task_manager.dead.cancel();
+    cluster.task_managers_are(0).await;
     let _next = cluster.task_manager("tm-2", 1, Script::running(graph(1, None))).await;
     cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
     cluster.job_runs(JOB).await;
@@ -84,7 +85,7 @@ async fn a_job_that_needs_more_slots_is_accepted_with_a_warning_and_waits_for_th
         "{:?}",
         submitted.warnings
     );
-    assert_eq!(state_of(&cluster.job(JOB).await), proto::JobState::Running);
+    cluster.job_in_state(JOB, proto::JobState::Running).await;
     let _second = cluster.task_manager("tm-2", 1, Script::running(graph(2, None))).await;
     let job = cluster.job_runs(JOB).await;
     assert_eq!(job.workers.len(), 2);

@@ -1,4 +1,4 @@
-//! The job manager, as its clients see it: connected or refused within three seconds, and every error coded.
+//! The job manager, as its clients see it: connected or refused within seconds, and every error coded.
 
 mod connection;
 mod dispatcher;

@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use servers::{Dialect, Proxy, Server, azurite, hdfs, minio, moto};
+use servers::{Dialect, Proxy, Server, azurite, hdfs, minio, moto, not_tested};
 use streamd_core::options::{Configuration, StorageSettings};
 use streamd_snapshot::Location;
 use streamd_snapshot::store::configure;
@@ -78,8 +78,7 @@ fn an_s3_server_holds_what_is_asked_of_a_store() {
 #[test]
 fn minio_holds_what_is_asked_of_a_store() {
     let Some(server) = minio::start() else {
-        println!("not tested: MinIO is not installed; `STREAMD_TEST_MINIO=1 bin/test` builds it");
-        return;
+        return not_tested("MinIO is not installed; `STREAMD_TEST_MINIO=1 bin/test` builds it");
     };
     run(conformance(s3(&server.url(), minio::KEY, "conformance/a b")));
 }

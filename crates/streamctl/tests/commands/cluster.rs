@@ -54,24 +54,36 @@ fn waiting_ends_when_the_cluster_is_as_large_as_wanted() {
             .code,
         0
     );
-    assert_eq!(
-        fake.run(&["cluster", "wait", "--slots", "5", "--timeout", "50ms"]),
-        Ran {
-            code: 6,
-            stdout: String::new(),
-            stderr: "error: the cluster is not ready after 50 ms: it has 1 task manager with 4 slots, 3 of them free [SD-0307]\n\
-                     hint: look into the logs of the job manager and task managers\n"
-                .to_owned(),
-        }
-    );
+    let (ran, timeout) = patient(|timeout| fake.run(&["cluster", "wait", "--slots", "5", "--timeout", timeout]));
+    let refused = Ran {
+        code: 6,
+        stdout: String::new(),
+        stderr: format!(
+            "error: the cluster is not ready after {timeout}: it has 1 task manager with 4 slots, 3 of them free [SD-0307]\n\
+             hint: look into the logs of the job manager and task managers\n"
+        ),
+    };
+    assert_eq!(ran, refused);
+}
+
+/// Waits for a cluster that does not get ready, with more and more patience until the job manager was asked at least once: how
+/// long that takes is up to the machine. Returns how long it was.
+fn patient(wait: impl Fn(&str) -> Ran) -> (Ran, String) {
+    let millis = (0..10).map(|doublings| 50 << doublings);
+    let waits = millis.map(|millis: u64| {
+        let ran = wait(&format!("{millis}ms"));
+        (ran, streamd_core::options::format_duration(millis))
+    });
+    let mut waits = waits.skip_while(|(ran, _)| ran.stderr.contains("it has not answered"));
+    waits.next().expect("an answer comes in time")
 }
 
 #[test]
 fn a_job_manager_that_is_down_is_named_with_what_to_do() {
-    // A port that was free a moment ago: nobody listens on it.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // Taken, so that nobody else takes it, and not listened on.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
     let ran = run_with(&[], &["-m", &address, "list", "-r"]);
     assert_eq!(ran.code, 6);
     assert_eq!(
@@ -81,17 +93,13 @@ fn a_job_manager_that_is_down_is_named_with_what_to_do() {
              hint: start a cluster with bin/start-cluster.sh, or name another with -m HOST:PORT\n"
         )
     );
-    let ran = run_with(
-        &[("STREAMD_JOBMANAGER", &address)],
-        &["cluster", "wait", "--timeout", "50ms"],
-    );
+    let (ran, timeout) = patient(|timeout| {
+        let environment = [("STREAMD_JOBMANAGER", address.as_str())];
+        run_with(&environment, &["cluster", "wait", "--timeout", timeout])
+    });
     assert_eq!(ran.code, 6);
-    assert!(
-        ran.stderr.contains(&format!(
-            "not ready after 50 ms: the job manager at `{address}` cannot be reached"
-        )),
-        "{ran:?}"
-    );
+    let message = format!("not ready after {timeout}: the job manager at `{address}` cannot be reached");
+    assert!(ran.stderr.contains(&message), "{ran:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! `STREAMD_BLESS=1 cargo test -p streamctl documents` writes `docs/reference/cli.md` anew.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use streamd_core::error::ErrorCode;
 
@@ -56,8 +56,14 @@ const COMMANDS: &[&[&str]] = &[
     &["completions"],
 ];
 
+/// A document of the workspace that the test runs in: the one that it was built in may be gone.
 fn document(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(path)
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let start = package.unwrap_or_else(|| std::env::current_dir().unwrap());
+    let root = start.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.expect("tests run in a folder of the workspace")
+        .join("docs")
+        .join(path)
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn a_server_of_another_kind_is_told_from_a_cluster_in_time() {
             connection.write_all(&greeting).unwrap();
             drop(connection.read_to_end(&mut Vec::new()));
         });
-        let ran = run_with(&[], &["-m", &address, "status", JOB, "--timeout", "3s"]);
+        let ran = run_with(&[], &["-m", &address, "status", JOB, "--timeout", "1s"]);
         assert_eq!(ran.code, 6, "{ran:?}");
         assert!(is_helpful(&ran.stderr) && ran.stderr.contains(&address), "{ran:?}");
     }

@@ -198,6 +198,7 @@ fn who_presses_ctrl_c_is_told_how_to_follow() {
         .unwrap();
     // The id is told once Ctrl-C is about to be listened for; what is asked, after that.
     while !fake.requests().concat().contains("StartOperationRequest") {
+        assert_eq!(child.try_wait().unwrap(), None, "it has asked for nothing");
         std::thread::yield_now();
     }
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();

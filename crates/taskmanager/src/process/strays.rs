@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tracing::info;
 
-/// Looks at all processes: one that was just being started is seen by the next.
-const LOOKS: usize = 3;
+/// Looks at all processes: one that was just being started is seen by a later one.
+const LOOKS: usize = 20;
+
+/// The pause between two looks where some process cannot be told yet.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Which directories are meant.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +23,15 @@ enum Reach {
     Exact,
     /// Those below it.
     Below,
+}
+
+/// What the environment of a process says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Meant,
+    Foreign,
+    /// Nothing: in the midst of its `exec` a process has none.
+    Unknown,
 }
 
 /// Ends what left the group of a program that has ended.
@@ -44,10 +57,19 @@ fn end_all(directory: &Path, reach: Reach) {
         let ids = entries
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let known = ended.len();
-        ended.extend(ids.filter(|id| end_if_meant(*id, directory, reach)));
-        if ended.len() == known {
+        let (known, mut has_unknown) = (ended.len(), false);
+        for id in ids {
+            match end_if_meant(id, directory, reach) {
+                Verdict::Meant => drop(ended.insert(id)),
+                Verdict::Foreign => {}
+                Verdict::Unknown => has_unknown = true,
+            }
+        }
+        if ended.len() == known && !has_unknown {
             break;
+        }
+        if has_unknown {
+            std::thread::sleep(PAUSE);
         }
     }
     if !ended.is_empty() {
@@ -56,23 +78,39 @@ fn end_all(directory: &Path, reach: Reach) {
 }
 
 /// Ends a process if its environment says that it is meant.
-fn end_if_meant(id: i32, directory: &Path, reach: Reach) -> bool {
-    let Some(id) = Pid::from_raw(id) else { return false };
-    if !is_meant(id, directory, reach) {
-        return false;
+fn end_if_meant(id: i32, directory: &Path, reach: Reach) -> Verdict {
+    let Some(id) = Pid::from_raw(id) else {
+        return Verdict::Foreign;
+    };
+    let verdict = verdict_on(id, directory, reach);
+    if verdict != Verdict::Meant {
+        return verdict;
     }
     // The number may go to another process at any time. The descriptor stays with the one that is looked at now.
     let Ok(process) = pidfd_open(id, PidfdFlags::empty()) else {
-        return false;
+        return Verdict::Foreign;
     };
-    is_meant(id, directory, reach) && pidfd_send_signal(&process, Signal::KILL).is_ok()
+    match verdict_on(id, directory, reach) {
+        Verdict::Meant if pidfd_send_signal(&process, Signal::KILL).is_err() => Verdict::Foreign,
+        verdict => verdict,
+    }
 }
 
-/// What cannot be read belongs to somebody else, or is gone.
-fn is_meant(id: Pid, directory: &Path, reach: Reach) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{}/environ", id.as_raw_nonzero())) else {
-        return false;
+/// What cannot be read belongs to somebody else, or is gone; what has no file is the kernel's.
+fn verdict_on(id: Pid, directory: &Path, reach: Reach) -> Verdict {
+    let of_process = |name: &str| format!("/proc/{}/{name}", id.as_raw_nonzero());
+    let Ok(environment) = fs::read(of_process("environ")) else {
+        return Verdict::Foreign;
     };
+    if environment.is_empty() && fs::read_link(of_process("exe")).is_ok() {
+        return Verdict::Unknown;
+    }
+    let is_meant = names(&environment, directory, reach);
+    if is_meant { Verdict::Meant } else { Verdict::Foreign }
+}
+
+/// Whether the temporary directory in an environment is one that is meant.
+fn names(environment: &[u8], directory: &Path, reach: Reach) -> bool {
     let mut variables = environment.split(|byte| *byte == 0);
     let temporary = variables.find_map(|variable| variable.strip_prefix(b"TMPDIR="));
     let rest = temporary.and_then(|temporary| temporary.strip_prefix(directory.as_os_str().as_bytes()));
@@ -89,11 +127,13 @@ mod tests {
     use super::*;
 
     fn sleeper(temporary: &Path) -> Child {
-        Command::new("sleep")
-            .arg("1000")
-            .env("TMPDIR", temporary)
-            .spawn()
-            .unwrap()
+        let mut command = Command::new("sleep");
+        let process = command.arg("1000").env("TMPDIR", temporary).spawn().unwrap();
+        // In the midst of its `exec` it has no environment yet.
+        while fs::read(format!("/proc/{}/environ", process.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        process
     }
 
     fn is_killed(mut process: Child) -> bool {

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long anything may take. Far more than it does, so that only a hang fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub const JOB: &str = "0123456789abcdef0123456789abcdef";
 
@@ -76,15 +76,17 @@ impl Link {
 
     /// The next event that is no heartbeat; `None` at the end of the link.
     pub async fn event(&mut self) -> Option<Event> {
-        loop {
-            let message = tokio::time::timeout(DEADLINE, self.events.message())
-                .await
-                .expect("an event comes in time");
-            match message.ok()??.event {
-                Some(Event::Heartbeat(_)) => {}
-                event => return event,
+        let next = async {
+            loop {
+                match self.events.message().await.ok()??.event {
+                    Some(Event::Heartbeat(_)) => {}
+                    event => return event,
+                }
             }
-        }
+        };
+        tokio::time::timeout(DEADLINE, next)
+            .await
+            .expect("an event comes in time")
     }
 
     pub async fn heartbeat(&mut self) {
@@ -202,7 +204,8 @@ struct Services {
 
 impl JobManager {
     pub async fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+        // Nobody else takes the port there until it is started again.
+        Self::start_at((servers::own_address(), 0).into()).await
     }
 
     pub async fn start_at(address: SocketAddr) -> Self {

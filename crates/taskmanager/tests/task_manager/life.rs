@@ -8,7 +8,6 @@ use streamd_core::time::SystemClock;
 use streamd_rpc::client::connect;
 use streamd_rpc::health::{Health, check};
 use streamd_taskmanager::TaskManager;
-use tokio::net::TcpListener;
 
 use crate::harness::{JobManager, Stage, assert_goes, is_gone, names_in, options};
 
@@ -26,11 +25,8 @@ async fn a_task_manager_registers_with_its_slots_and_gives_signs_of_life() {
 
 #[tokio::test]
 async fn a_job_manager_that_never_comes_ends_the_task_manager() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
     let folder = tempfile::tempdir().unwrap();
-    let mut options = options(address, folder.path());
+    let mut options = options(servers::own_port(), folder.path());
     options.registration_timeout = Duration::from_millis(300);
     let task_manager = TaskManager::start(options, Arc::new(SystemClock::new())).await.unwrap();
     let error = task_manager.finished().await.unwrap_err();
@@ -46,9 +42,7 @@ async fn a_job_manager_that_never_comes_ends_the_task_manager() {
 
 #[tokio::test]
 async fn a_job_manager_that_comes_late_is_found() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let address = servers::own_port();
     let folder = tempfile::tempdir().unwrap();
     let task_manager = TaskManager::start(options(address, folder.path()), Arc::new(SystemClock::new()))
         .await
@@ -140,9 +134,7 @@ async fn a_second_task_manager_on_the_same_directory_is_refused() {
 
 #[tokio::test]
 async fn the_health_service_says_whether_the_task_manager_is_registered() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let address = servers::own_port();
     let stage = Stage::set_with(|options| options.health_address = Some(address)).await;
     let channel = connect(&address.to_string()).await.unwrap();
     let serving = async {

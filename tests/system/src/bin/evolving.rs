@@ -1,10 +1,14 @@
 //! An application for tests in several versions: each keeps its state in other types than the one before.
 
+mod held;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Parser;
 use streamd::prelude::*;
+
+use crate::held::{HeldNumbers, Hold};
 
 #[derive(Parser)]
 struct Args {
@@ -20,6 +24,8 @@ struct Args {
     /// Records per second of each subtask; 0 is without limit
     #[arg(long, default_value_t = 0)]
     rate: u64,
+    #[command(flatten)]
+    hold: Hold,
 }
 
 const KEYS: u64 = 10;
@@ -289,9 +295,7 @@ impl<T: Tally> KeyedProcessFunction<u64, u64, Line> for Count<T> {
 
 fn run<T: Tally>(args: Args) -> streamd::Result<()> {
     let env = StreamExecutionEnvironment::new();
-    let numbers = GeneratorSource::new(Some(args.records), |number| number)
-        .rate(args.rate)
-        .splits(4);
+    let numbers = HeldNumbers::new(Some(args.records), args.rate, args.hold);
     env.from_source(numbers, "numbers")
         .uid("numbers")
         .key_by(|number| number % KEYS)

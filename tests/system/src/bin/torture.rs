@@ -1,9 +1,13 @@
 //! An application for tests: numbers the records of each key, and misbehaves in any way it is asked to.
 
+mod held;
+
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use streamd::prelude::*;
+
+use crate::held::{HeldNumbers, Hold};
 
 #[derive(Parser)]
 struct Args {
@@ -28,6 +32,8 @@ struct Args {
     /// The uid of the step that has state
     #[arg(long, default_value = "ordinals")]
     uid: String,
+    #[command(flatten)]
+    hold: Hold,
     #[command(flatten)]
     misdeeds: Misdeeds,
     /// Misbehave before there is a plan
@@ -130,9 +136,7 @@ fn main() -> streamd::Result<()> {
     }
 
     let keys = args.keys;
-    let numbers = GeneratorSource::new(args.records, |number| number)
-        .rate(args.rate)
-        .splits(4);
+    let numbers = HeldNumbers::new(args.records, args.rate, args.hold);
     let lines = env
         .from_source(numbers, "numbers")
         .uid("numbers")

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use system::files::binary;
-use system::{ClusterBuilder, Torture};
+use system::{Cluster, ClusterBuilder, Torture};
 
 /// Makes a file with these bytes and this mode.
 fn file(path: &Path, content: &[u8], mode: u32) -> Vec<String> {
@@ -17,9 +17,7 @@ fn file(path: &Path, content: &[u8], mode: u32) -> Vec<String> {
 
 #[test]
 fn what_is_no_application_is_refused_with_the_reason() {
-    let cluster = ClusterBuilder::new(1, 1)
-        .setting("application.describe-timeout", "500 ms")
-        .start();
+    let cluster = Cluster::start(1, 1);
     let place = |name: &str| cluster.path(name);
     let program = fs::read("/bin/true").unwrap();
     let torture = fs::read(binary("torture")).unwrap();
@@ -66,28 +64,36 @@ fn what_is_no_application_is_refused_with_the_reason() {
             "SD-0204",
             "printed: one two",
         ),
-        (
-            vec!["/bin/sleep".to_owned(), "1000".to_owned()],
-            1,
-            "SD-0206",
-            "within 500ms",
-        ),
         (vec![cluster_binary("flights")], 1, "SD-0205", "--output"),
         (plan("panic"), 1, "SD-0205", "no plan today"),
-        (plan("hang"), 1, "SD-0206", "`torture` did not describe its job"),
         (plan("garbage"), 2, "SD-0204", "no plan"),
     ];
     for (application, code, error, text) in cases {
-        let ran = cluster.run(&[], &application).refused(code, error, text);
-        assert_eq!(ran.stdout, "", "{application:?}");
-        assert_eq!(ran.stderr.lines().count(), 2, "{application:?} {ran:#?}");
+        refused(&cluster, &application, (code, error, text));
     }
+    cluster.run(&[], &Torture::new().records(10).command()).succeeded();
+}
+
+#[test]
+fn an_application_that_never_describes_its_job_is_given_up() {
+    let cluster = ClusterBuilder::new(1, 1)
+        .setting("application.describe-timeout", "500 ms")
+        .start();
+    let sleep = ["/bin/sleep", "1000"].map(str::to_owned);
+    refused(&cluster, &sleep, (1, "SD-0206", "within 500ms"));
+    let hang = Torture::new().argument("--plan", "hang").command();
+    refused(&cluster, &hang, (1, "SD-0206", "`torture` did not describe its job"));
+}
+
+/// The application must be refused in two lines with this exit code, error code and text, and nothing may be left of it.
+fn refused(cluster: &Cluster, application: &[String], (code, error, text): (i32, &str, &str)) {
+    let ran = cluster.run(&[], application).refused(code, error, text);
+    assert_eq!(ran.stdout, "", "{application:?}");
+    assert_eq!(ran.stderr.lines().count(), 2, "{application:?} {ran:#?}");
     let jobs = cluster.jobs();
     assert!(jobs.is_empty(), "a refused application is listed: {jobs:?}");
-    // Nothing is left of the descriptions, and the cluster answers.
-    let tasks = system::process::descriptions(cluster.directory());
-    assert!(tasks.is_empty(), "{tasks:?}");
-    cluster.run(&[], &Torture::new().records(10).command()).succeeded();
+    let descriptions = system::process::descriptions(cluster.directory());
+    assert!(descriptions.is_empty(), "{descriptions:?}");
 }
 
 fn cluster_binary(name: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use system::files::{everything_below, path_of};
-use system::{Cluster, ClusterBuilder, Torture, until};
+use system::{Cluster, ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -22,8 +22,9 @@ fn operation(cluster: &Cluster, id: &str) -> Value {
 
 fn empty_folders(below: &Path) -> Vec<PathBuf> {
     let all = everything_below(below).into_iter().chain([below.to_owned()]);
-    all.filter(|path| path.is_dir() && fs::read_dir(path).unwrap().next().is_none())
-        .collect()
+    // What vanishes meanwhile is not left.
+    let is_empty = |path: &PathBuf| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    all.filter(is_empty).collect()
 }
 
 #[test]
@@ -65,10 +66,12 @@ fn a_job_that_crashes_again_and_again_gives_its_last_checkpoint_as_a_savepoint()
         .setting("restart-strategy.fixed-delay.delay", "1 h")
         .start();
     let output = cluster.path("output");
+    let gate = Gate::closed(cluster.path("gate"));
     let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
+    let paced = paced.held_at(19_000, &gate);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &paced.command());
     until("records are committed", || (paced.committed() > 0).then_some(()));
-    cluster.workers()[0].kill();
+    cluster.worker_of(&id).kill();
     cluster.wait_for(&id, "RESTARTING");
     let made = cluster
         .streamctl(&["savepoint", &id, &cluster.place("savepoints")])
@@ -96,7 +99,9 @@ fn a_job_that_crashes_again_and_again_gives_its_last_checkpoint_as_a_savepoint()
 fn a_job_goes_on_by_its_name_from_where_it_was_cancelled() {
     let cluster = Cluster::start(1, 1);
     let output = cluster.path("output");
+    let gate = Gate::closed(cluster.path("gate"));
     let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
+    let paced = paced.held_at(19_000, &gate);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &paced.command());
     let name = cluster.status(&id)["name"].as_str().unwrap().to_owned();
     until("records are committed", || (paced.committed() > 0).then_some(()));
@@ -123,18 +128,10 @@ fn a_claimed_checkpoint_goes_with_all_its_folders_and_an_unclaimed_one_stays() {
     let checkpoints = cluster.path("data/checkpoints");
     for (mode, stays) in [("NO_CLAIM", true), ("claim", false)] {
         let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &start());
-        let kept = until("a checkpoint is complete", || {
-            let job = cluster.status(&id);
-            job["last_checkpoint"]["uri"].as_str().map(path_of)
-        });
+        until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
         cluster.streamctl(&["cancel", &id]).succeeded();
         cluster.wait_for(&id, "CANCELED");
-        let kept = fs::read_dir(kept.parent().unwrap())
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| path.join("_metadata").is_file())
-            .unwrap();
+        let kept = cluster.checkpoints(&id).pop().unwrap();
         let arguments = ["-s", kept.to_str().unwrap(), "--claimMode", mode, "-D", CHECKPOINTS];
         let next = cluster.submit_and_wait(&arguments, &start());
         until("two checkpoints are complete", || {
@@ -175,7 +172,7 @@ fn whatever_fails_or_ends_leaves_no_empty_folder() {
     );
     for round in 1..=3 {
         let call = cluster.start_streamctl(&["savepoint", &id, savepoints.to_str().unwrap(), "--timeout", "1ms"]);
-        cluster.workers()[0].kill();
+        cluster.worker_of(&id).kill();
         let _failed_or_not = call.finish();
         cluster.wait_for_restart(&id, round);
     }
@@ -183,33 +180,33 @@ fn whatever_fails_or_ends_leaves_no_empty_folder() {
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();
     // Checkpoints that were under way go once nothing writes them any more.
-    until("no empty folder is left", || {
-        let left = [
+    until("the retained checkpoint is left, and nothing that was given up", || {
+        let empty = [
             empty_folders(&cluster.path("data/checkpoints")),
             empty_folders(&savepoints),
         ]
         .concat();
-        left.is_empty().then_some(())
+        let entries = fs::read_dir(cluster.path("data/checkpoints").join(&id)).unwrap();
+        let checkpoints = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("chk-"));
+        (empty.is_empty() && checkpoints.count() == 1).then_some(())
     });
-    let jobs = fs::read_dir(cluster.path("data/checkpoints").join(&id))
-        .unwrap()
-        .flatten();
-    let folders = jobs.filter(|entry| entry.file_name().to_string_lossy().starts_with("chk-"));
-    assert_eq!(folders.count(), 1, "the retained one, and nothing that was given up");
+    assert_eq!(cluster.checkpoints(&id).len(), 1);
 }
 
 #[test]
 fn at_least_once_loses_nothing_when_a_worker_dies() {
     let cluster = Cluster::start(2, 1);
-    let torture = Torture::new()
-        .records(12_000)
-        .rate(1_500)
-        .output(cluster.path("output"));
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(12_000).rate(1_500).held_at(11_000, &gate);
+    let torture = torture.output(cluster.path("output"));
     let mode = "execution.checkpointing.mode=AT_LEAST_ONCE";
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", mode], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
-    cluster.workers()[0].kill();
+    cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
+    gate.open();
     cluster.wait_for(&id, "FINISHED");
     println!(
         "{} records are there more than once",

@@ -1,6 +1,6 @@
 //! The edges of a job's life: its first moments, its last, and many jobs at once.
 
-use system::{Cluster, ClusterBuilder, Torture, until};
+use system::{Cluster, ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -23,17 +23,19 @@ fn subtasks_that_have_ended_stay_ended_through_failures_and_savepoints() {
     let cluster = Cluster::start(2, 2);
     let output = cluster.path("output");
     let records = 10_000;
-    // Of the four splits, one subtask of three has two, and goes on when the others have come to their end with 7,500.
-    let paced = Torture::new().records(records).rate(1_000).output(output.clone());
+    // Of the four splits, one stops half way: the others come to their ends, and with them two subtasks of three at least.
+    let gate = Gate::closed(cluster.path("gate"));
+    let paced = Torture::new().records(records).rate(2_500).output(output.clone());
+    let paced = paced.held_at(records / 2, &gate).argument("--hold-split", "3");
     let id = cluster.submit_and_wait(&["-p", "3", "-D", CHECKPOINTS], &paced.command());
     until("two subtasks have come to their end", || {
-        (paced.committed() > 7_600).then_some(())
+        (paced.committed() == records * 7 / 8).then_some(())
     });
-    cluster.workers()[0].kill();
+    cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
     let saved = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
     cluster.wait_for(&id, "CANCELED");
-    assert!((paced.numbers().len() as u64) < records, "the job was too fast");
+    assert_eq!(paced.numbers().len() as u64, records * 7 / 8);
     let path = saved.to_str().unwrap();
     let unpaced = Torture::new().records(records).output(output);
     cluster.run(&["-p", "2", "-s", path], &unpaced.command()).succeeded();
@@ -45,8 +47,11 @@ fn a_death_after_the_last_commit_repeats_nothing() {
     let cluster = ClusterBuilder::new(2, 1)
         .setting("restart-strategy.fixed-delay.attempts", "100")
         .start();
-    let torture = Torture::new().records(1_000).rate(1_000).output(cluster.path("output"));
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(1_000).rate(1_000).held_at(900, &gate);
+    let torture = torture.output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    gate.open();
     until("everything is committed", || {
         (torture.committed() == 1_000).then_some(())
     });

@@ -5,13 +5,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use servers::{python, workspace};
 use system::files::{binary, committed, number, string, text};
-use system::{Cluster, Torture, until};
+use system::{Cluster, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
 const RECORDS: u64 = 6_000;
 const KEYS: u64 = 10;
+
+/// How many records the first version counts: the same number for every key.
+const COUNTED: u64 = 1_000;
 
 fn version(number: u8, output: &Path, rate: u64) -> Vec<String> {
     let mut command = vec![text(&binary("evolving"))];
@@ -46,22 +50,28 @@ fn verdicts(checked: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Runs version 1 until it has seen some records, and returns the savepoint that it left, as many records as it counted, and
-/// its job id.
-fn stopped(cluster: &Cluster, output: &Path) -> (String, u64) {
-    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &version(1, output, 700));
+/// Runs version 1 until it has counted [`COUNTED`] records and committed them, and returns its job id.
+fn counted(cluster: &Cluster, output: &Path, settings: &[&str]) -> String {
+    let gate = Gate::closed(cluster.path("gate"));
+    let command = [version(1, output, 0), gate.arguments(COUNTED).to_vec()].concat();
+    let id = cluster.submit_and_wait(&[&["-p", "2", "-D", CHECKPOINTS], settings].concat(), &command);
     let counted = output.join("version-1");
-    until("every key has been counted", || {
-        (committed(&counted).len() > 200).then_some(())
+    until("the first records are counted", || {
+        (committed(&counted).len() as u64 == COUNTED).then_some(())
     });
-    let savepoint = cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]);
-    (text(&savepoint), committed(&counted).len() as u64)
+    id
+}
+
+/// Runs version 1 until it has counted [`COUNTED`] records, and returns the savepoint that it left.
+fn stopped(cluster: &Cluster, output: &Path) -> String {
+    let id = counted(cluster, output, &[]);
+    text(&cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]))
 }
 
 /// The last line of every key must say that all records were counted, each once, by whichever version saw it.
-fn assert_complete(output: &Path, newer: &str, before: u64) -> Vec<Value> {
+fn assert_complete(output: &Path, newer: &str) -> Vec<Value> {
     let lines = committed(&output.join(newer));
-    assert_eq!(lines.len() as u64, RECORDS - before, "records are lost, or seen twice");
+    assert_eq!(lines.len() as u64, RECORDS - COUNTED, "records are lost, or seen twice");
     let mut last: BTreeMap<u64, Value> = BTreeMap::new();
     for line in lines {
         let best = last.get(&number(&line, "key")).map_or(0, |line| number(line, "count"));
@@ -81,8 +91,7 @@ fn assert_complete(output: &Path, newer: &str, before: u64) -> Vec<Value> {
 fn a_newer_version_goes_on_from_the_savepoint_of_an_older_one() {
     let cluster = Cluster::start(1, 3);
     let output = cluster.path("output");
-    let (savepoint, before) = stopped(&cluster, &output);
-    assert!(before < RECORDS, "the job was too fast");
+    let savepoint = stopped(&cluster, &output);
 
     let newer = version(2, &output, 0);
     let checked = check(&cluster, &["--output", "json"], &savepoint, &newer).succeeded();
@@ -113,7 +122,7 @@ fn a_newer_version_goes_on_from_the_savepoint_of_an_older_one() {
         ran.stderr.contains("state `tally` of operator `tallies` is migrated"),
         "{ran:#?}"
     );
-    for line in assert_complete(&output, "version-2", before) {
+    for line in assert_complete(&output, "version-2") {
         assert_eq!(string(&line, "phase"), "down since 3, runway None", "{line}");
         assert_eq!(string(&line, "note"), "unknownNone", "{line}");
     }
@@ -124,32 +133,22 @@ fn a_function_of_the_application_migrates_what_no_rule_covers_from_a_retained_ch
     let cluster = Cluster::start(1, 2);
     let output = cluster.path("output");
     let retain = "execution.checkpointing.externalized-checkpoint-retention=RETAIN_ON_CANCELLATION";
-    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", retain], &version(1, &output, 700));
-    let counted = output.join("version-1");
-    until("every key has been counted", || {
-        (committed(&counted).len() > 200).then_some(())
-    });
+    let id = counted(&cluster, &output, &["-D", retain]);
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();
-    let checkpoints = cluster.path("data/checkpoints").join(&id);
-    let checkpoint = std::fs::read_dir(checkpoints)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.join("_metadata").is_file())
-        .expect("a checkpoint is kept");
-    let before = committed(&counted).len() as u64;
+    let checkpoint = cluster.checkpoints(&id).pop().expect("a checkpoint is kept");
     cluster
         .run(&["-s", checkpoint.to_str().unwrap()], &version(3, &output, 0))
         .succeeded();
-    assert_complete(&output, "version-3", before);
+    assert_complete(&output, "version-3");
 }
 
 #[test]
 fn an_incompatible_version_is_refused_by_check_and_run_alike() {
     let cluster = Cluster::start(1, 2);
     let output = cluster.path("output");
-    let (savepoint, _before) = stopped(&cluster, &output);
+    let savepoint = stopped(&cluster, &output);
     let narrower = version(4, &output, 0);
     for ran in [
         check(&cluster, &[], &savepoint, &narrower),
@@ -172,8 +171,6 @@ fn an_incompatible_version_is_refused_by_check_and_run_alike() {
 /// A savepoint that no streamd wrote: its rows are those that the program was told.
 #[test]
 fn a_job_starts_from_a_savepoint_that_a_python_program_wrote() {
-    let python = std::env::var("STREAMD_PYTHON")
-        .expect("STREAMD_PYTHON names a Python interpreter with pyarrow and xxhash; bin/test sets it");
     let cluster = Cluster::start(1, 2);
     let savepoint = cluster.path("written elsewhere");
     let rows: Vec<Value> = (0..KEYS).map(|key| json!([key, 1_000 * key])).collect();
@@ -181,12 +178,8 @@ fn a_job_starts_from_a_savepoint_that_a_python_program_wrote() {
         "uid": "ordinals", "max_parallelism": 64,
         "keyed": [{"state": "ordinal", "key": "uint64", "value": "uint64", "rows": rows}],
     }]});
-    let program = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../examples/savepoint/write_savepoint.py"
-    );
-    let mut writer = Command::new(python)
-        .arg(program)
+    let mut writer = Command::new(python())
+        .arg(workspace().join("examples/savepoint/write_savepoint.py"))
         .arg(&savepoint)
         .stdin(Stdio::piped())
         .spawn()

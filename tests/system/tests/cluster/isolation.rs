@@ -1,6 +1,6 @@
 //! Several clusters on one machine.
 
-use system::{ClusterBuilder, Torture};
+use system::{ClusterBuilder, Gate, Torture};
 
 use crate::CHECKPOINTS;
 
@@ -8,7 +8,9 @@ use crate::CHECKPOINTS;
 fn two_clusters_on_one_machine_do_not_disturb_each_other() {
     let (one, mut other) = ClusterBuilder::new(1, 1).start_two();
     assert_ne!(one.address(), other.address());
-    let torture = Torture::new().records(4_000).rate(2_000).output(one.path("output"));
+    let gate = Gate::closed(one.path("gate"));
+    let torture = Torture::new().records(4_000).rate(2_000).held_at(3_000, &gate);
+    let torture = torture.output(one.path("output"));
     let id = one.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
     let others = other.submit_and_wait(&["-D", CHECKPOINTS], &Torture::new().rate(10).command());
     assert_eq!((one.jobs().len(), other.jobs().len()), (1, 1));
@@ -20,6 +22,8 @@ fn two_clusters_on_one_machine_do_not_disturb_each_other() {
     for daemon in ["taskmanager-0", "jobmanager"] {
         other.daemon(daemon).kill();
     }
+    other.wait_for_no_workers();
+    gate.open();
     let job = one.wait_for(&id, "FINISHED");
     assert_eq!(job.restarts, 0, "{job:?}");
     torture.assert_complete(4_000);

@@ -41,14 +41,13 @@ fn a_job_that_prints_without_end_fills_no_disk() {
     let talkative = Torture::new().records(40_000).flag("--say");
     let id = cluster.submit(&[], &talkative.command());
     cluster.wait_for(&id, "FINISHED");
+    // The newest part is what is kept. The pipe of a worker is read to its end after the job has come to its own.
+    until("the last lines are in the log", || {
+        let log = cluster.streamctl(&["logs", &id]).succeeded().stdout;
+        log.contains("key 9 has 4000 records").then_some(())
+    });
     let logs = files_below(&cluster.path("log"));
     let bytes: u64 = logs.iter().map(|log| fs::metadata(log).unwrap().len()).sum();
-    // What is read from the worker at once comes on top.
-    assert!(
-        (128 << 10..=(256 + 64) << 10).contains(&bytes),
-        "{bytes} bytes in {logs:?}"
-    );
-    // The newest part is what is kept.
-    let log = cluster.streamctl(&["logs", &id]).succeeded().stdout;
-    assert!(log.contains("key 9 has 4000 records"), "{}", &log[log.len() - 200..]);
+    // Of two files of half the size each, one may have been begun just now.
+    assert!((128 << 10..=256 << 10).contains(&bytes), "{bytes} bytes in {logs:?}");
 }

@@ -18,7 +18,7 @@ fn the_main_job_is_exact_through_a_kill_a_savepoint_a_move_and_two_changes_of_pa
     let output = cluster.path("output");
     let paced = Flights {
         output: output.clone(),
-        rate: 500,
+        rate: 50,
     };
 
     let first = cluster.submit_and_wait(&["-p", "2"], &paced.command());

@@ -29,7 +29,10 @@ fn a_job_goes_on_from_an_edited_savepoint_with_the_changes() {
 
     let output = cluster.path("output");
     let torture = Torture::new().rate(200).output(output.clone());
-    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-p", "1", "-s", &new], &torture.command());
+    // All of its checkpoints stay, so that one of them can be named.
+    let retained = "execution.checkpointing.num-retained=10000";
+    let arguments = ["-D", CHECKPOINTS, "-D", retained, "-p", "1", "-s", &new];
+    let id = cluster.submit_and_wait(&arguments, &torture.command());
     let ordinals = |key: u64| -> Vec<u64> {
         let lines = committed(&output).into_iter().filter(|line| number(line, "key") == key);
         lines.map(|line| number(&line, "ordinal")).collect()

@@ -1,6 +1,6 @@
 //! `stop`: a job ends with a savepoint, and everything up to it is committed, nothing after.
 
-use system::{Cluster, Flights, Torture, flights, until};
+use system::{Cluster, Flights, Gate, Torture, flights, until};
 
 use crate::CHECKPOINTS;
 
@@ -8,7 +8,9 @@ use crate::CHECKPOINTS;
 fn a_stopped_job_has_committed_up_to_its_savepoint_and_goes_on_from_there() {
     let cluster = Cluster::start(1, 2);
     let output = cluster.path("output");
-    let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
+    let gate = Gate::closed(cluster.path("gate"));
+    let paced = Torture::new().records(20_000).rate(1_500).held_at(19_000, &gate);
+    let paced = paced.output(output.clone());
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
     until("records are committed", || (paced.committed() > 0).then_some(()));
 
@@ -41,7 +43,7 @@ fn a_drained_job_ends_its_input_and_flushes_its_results() {
     let cluster = Cluster::start(1, 2);
     let flights = Flights {
         output: cluster.path("output"),
-        rate: 500,
+        rate: 50,
     };
     let id = cluster.submit_and_wait(&["-p", "2"], &flights.command());
     until("updates are committed", || {

@@ -222,7 +222,7 @@ fn nothing_outlives_the_close() {
         runtime.block_on(plane.close());
     }
     // A task is counted until its worker thread has put it away, a moment after it has ended.
-    let gone = (0..500).any(|_| {
+    let gone = (0..12_000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         runtime.metrics().num_alive_tasks() == 0
     });

@@ -1,7 +1,7 @@
 //! Who is let in, who waits, who is sent away.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use super::peer::{Introduction, Peer};
 use super::*;
@@ -160,7 +160,7 @@ fn loss_of(network: &AttemptNetwork) -> Arc<NetworkError> {
 
 #[test]
 fn a_producer_that_is_refused_loses_its_channels_at_once_with_the_reason() {
-    let (right, _right_runtime) = plane(DataPlaneOptions::new("another token"));
+    let (right, _right_runtime) = plane(options_with("another token"));
     let (left, _left_runtime) = plane(options());
     let network = left.for_attempt(JOB, ATTEMPT, LEFT, &[(RIGHT, right.local_addr().to_string())]);
     assert!(matches!(
@@ -175,7 +175,10 @@ fn a_producer_that_is_refused_loses_its_channels_at_once_with_the_reason() {
 
 #[test]
 fn a_producer_whose_peer_cannot_be_reached_loses_its_channels_when_the_time_is_up() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Taken, so that nobody else takes it, and not listened on.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     let (left, _runtime) = plane(DataPlaneOptions {
         connect_timeout: Duration::from_millis(100),
         ..options()

@@ -25,7 +25,7 @@ const LEFT: WorkerId = WorkerId(1);
 const RIGHT: WorkerId = WorkerId(2);
 const TOKEN: &str = "the token of the job";
 /// After this long a test gives up: far longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn key(source: u32, target: u32) -> ChannelKey {
     ChannelKey {
@@ -36,7 +36,17 @@ fn key(source: u32, target: u32) -> ChannelKey {
 }
 
 fn options() -> DataPlaneOptions {
-    DataPlaneOptions::new(TOKEN)
+    options_with(TOKEN)
+}
+
+/// Options that no machine is too slow for.
+fn options_with(token: &str) -> DataPlaneOptions {
+    DataPlaneOptions {
+        connect_timeout: PATIENCE,
+        handshake_timeout: PATIENCE,
+        park_timeout: PATIENCE,
+        ..DataPlaneOptions::new(token)
+    }
 }
 
 fn runtime() -> Runtime {
