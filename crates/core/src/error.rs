@@ -141,6 +141,7 @@ codes! {
     StorageDenied = 603, Denied, "the object store refuses access";
     BackendNotBuilt = 604, Usage, "the application was built without the state backend";
     LocalStateFailed = 605, Unavailable, "local state cannot be read or written";
+    StateTooLarge = 606, Failed, "the state is too large for the metadata of a checkpoint";
     // 09xx: bugs
     Internal = 901, Internal, "a bug in streamd";
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Reading order: [`id`], [`time`], [`graph`], [`row`] and [`state`] (values on disk), [`evolution`] and
-//! [`migration`] (of older versions), [`key_group`], [`backend`], [`barrier`],
+//! [`migration`] (of older versions), [`key_group`], [`backend`], [`plan`], [`barrier`],
 //! [`snapshot`], [`source`], [`sink`], [`protocol`] (job master ⇄ worker), [`options`], [`error`].
 //!
 //! The concepts are Apache Flink's; where Flink has a noun, it is used.
@@ -31,6 +31,7 @@ pub mod graph;
 
 pub mod backend;
 pub mod barrier;
+pub mod plan;
 pub mod snapshot;
 
 pub mod sink;

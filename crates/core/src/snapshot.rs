@@ -1,6 +1,8 @@
 //! What a snapshot consists of: handles to the state of every subtask, and the metadata that ties them together.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::row::DataType;
 use crate::time::WallTime;
 
 /// The version of the snapshot metadata that this build writes.
-pub const METADATA_VERSION: u32 = 2;
+pub const METADATA_VERSION: u32 = 3;
 
 /// What one subtask contributes to a snapshot: the state of each operator of its chain.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -187,6 +189,44 @@ pub struct ObjectHandle {
     pub length: u64,
     /// The XXH3-128 of its bytes, as 32 hexadecimal digits.
     pub digest: String,
+    /// Where its bytes are, if it is no object of its own: they travel in the metadata file. Its path is only a name then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<Inline>,
+}
+
+/// Where the bytes of an object are that is inlined in the metadata file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "u64", from = "u64")]
+pub enum Inline {
+    /// Here, on their way to the metadata file. Never serialised: [`SnapshotMetadata::take_contents`] comes before.
+    Here(Arc<[u8]>),
+    /// In the metadata file: they begin so many bytes before the end of its body.
+    BeforeEnd(u64),
+}
+
+impl From<u64> for Inline {
+    fn from(before_end: u64) -> Self {
+        Self::BeforeEnd(before_end)
+    }
+}
+
+impl From<Inline> for u64 {
+    /// Contents that were never taken out have no place: 0, which no reader accepts.
+    fn from(inline: Inline) -> Self {
+        match inline {
+            Inline::Here(_) => 0,
+            Inline::BeforeEnd(before_end) => before_end,
+        }
+    }
+}
+
+impl fmt::Debug for Inline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(bytes) => write!(f, "Here({} bytes)", bytes.len()),
+            Self::BeforeEnd(before_end) => write!(f, "BeforeEnd({before_end})"),
+        }
+    }
 }
 
 impl ObjectHandle {
@@ -232,6 +272,43 @@ pub struct SnapshotMetadata {
     pub graph: JobGraph,
     /// The state, by operator.
     pub operators: Vec<OperatorState>,
+}
+
+impl SnapshotMetadata {
+    /// Whether the bytes of an inlined object are still in it.
+    pub fn has_contents(&self) -> bool {
+        let handles = self.operators.iter().flat_map(|operator| &operator.keyed);
+        let mut objects = handles.flat_map(|handle| &handle.objects);
+        objects.any(|object| matches!(object.inline, Some(Inline::Here(_))))
+    }
+
+    /// Takes the bytes of all inlined objects out, each once, in the order in which they stand at the end of the metadata file; the
+    /// handles say from now on where in it they are. The same metadata always gives the same places.
+    pub fn take_contents(&mut self) -> Vec<Arc<[u8]>> {
+        let mut contents: Vec<Arc<[u8]>> = Vec::new();
+        let mut starts: BTreeMap<String, u64> = BTreeMap::new();
+        let mut total = 0;
+        for object in self.objects_mut() {
+            if let Some(Inline::Here(bytes)) = &object.inline
+                && !starts.contains_key(&object.path)
+            {
+                starts.insert(object.path.clone(), total);
+                total += bytes.len() as u64;
+                contents.push(Arc::clone(bytes));
+            }
+        }
+        for object in self.objects_mut() {
+            if let (Some(Inline::Here(_)), Some(start)) = (&object.inline, starts.get(&object.path)) {
+                object.inline = Some(Inline::BeforeEnd(total - start));
+            }
+        }
+        contents
+    }
+
+    fn objects_mut(&mut self) -> impl Iterator<Item = &mut ObjectHandle> {
+        let handles = self.operators.iter_mut().flat_map(|operator| &mut operator.keyed);
+        handles.flat_map(|handle| &mut handle.objects)
+    }
 }
 
 /// The state of one operator over all of its subtasks.

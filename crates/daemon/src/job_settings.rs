@@ -78,10 +78,15 @@ pub fn job_settings(
 fn state_backend(configuration: &Configuration) -> StateBackendSettings {
     StateBackendSettings {
         kind: configuration.explicit(keys::STATE_BACKEND),
-        rocksdb_memory_per_slot: configuration
-            .explicit(keys::ROCKSDB_MEMORY_PER_SLOT)
-            .map(|size: ByteSize| size.0),
+        storage: configuration.get(keys::CHECKPOINT_STORAGE),
+        rocksdb_memory_per_slot: bytes(configuration.explicit(keys::ROCKSDB_MEMORY_PER_SLOT)),
+        inline_threshold: bytes(configuration.explicit(keys::DATA_INLINE_THRESHOLD)),
+        memory_max_state: bytes(configuration.explicit(keys::MEMORY_MAX_STATE_SIZE)),
     }
+}
+
+fn bytes(size: Option<ByteSize>) -> Option<u64> {
+    size.map(|size| size.0)
 }
 
 fn restart_strategy(configuration: &Configuration) -> Option<RestartStrategy> {
@@ -206,6 +211,9 @@ mod tests {
         ("execution.checkpointing.snapshot-compression", "lz4"),
         ("state.backend.type", "rocksdb"),
         ("state.backend.rocksdb.memory.fixed-per-slot", "7 mb"),
+        ("state.backend.memory.max-state-size", "7 mb"),
+        ("execution.checkpointing.storage", "jobmanager"),
+        ("execution.checkpointing.data-inline-threshold", "7 kb"),
     ];
 
     /// Keys of jobs that do not reach the job master but the application: the dispatcher and the workers read them, and

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use streamd_coordinator::event::{CheckpointOptions, JobOptions};
-use streamd_core::backend::StateBackendSettings;
-use streamd_core::error::CodedError;
+use streamd_core::backend::{StateBackendKind, StateBackendSettings};
+use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{
     CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy,
 };
@@ -139,17 +139,23 @@ pub struct JobOptionsInputs {
 pub type ResolveJobOptions =
     Arc<dyn Fn(&BTreeMap<String, String>, &JobGraph) -> Result<JobOptionsInputs, CodedError> + Send + Sync>;
 
-/// The settings of one job: what its code says, before its command line, before the configuration, before the default.
+/// The settings of one job: what its code says, before its command line, before the configuration, before the default. Errors if they
+/// contradict each other.
 pub fn job_options(
     graph: &JobGraph,
     inputs: &JobOptionsInputs,
     defaults: &JobDefaults,
     leader_epoch: u64,
-) -> JobOptions {
+) -> Result<JobOptions, CodedError> {
     let checkpointing = checkpoint_options(
         [&graph.checkpointing, &inputs.checkpointing, &defaults.checkpointing],
         inputs.num_retained.unwrap_or(defaults.num_retained),
     );
+    let state_backend = inputs.state_backend.resolve(&defaults.state_backend);
+    let state_backend = state_backend.map_err(|conflict| conflict.to_coded())?;
+    if checkpointing.incremental && state_backend.kind == StateBackendKind::Memory {
+        return Err(nothing_to_build_upon());
+    }
     let restart_strategy = [
         &graph.restart_strategy,
         &inputs.restart_strategy,
@@ -158,9 +164,9 @@ pub fn job_options(
     .into_iter()
     .find_map(Clone::clone)
     .unwrap_or_else(|| default_restart_strategy(checkpointing.interval_ms.is_some()));
-    JobOptions {
+    Ok(JobOptions {
         checkpointing,
-        state_backend: inputs.state_backend.resolve(&defaults.state_backend),
+        state_backend,
         restart_strategy,
         checkpoint_directory: first(&inputs.checkpoint_directory, &defaults.checkpoint_directory),
         savepoint_directory: first(&inputs.savepoint_directory, &defaults.savepoint_directory),
@@ -171,7 +177,16 @@ pub fn job_options(
             .unwrap_or(defaults.slot_request_timeout_ms),
         worker_start_timeout_ms: defaults.worker_start_timeout_ms,
         cancel_timeout_ms: defaults.cancel_timeout_ms,
-    }
+    })
+}
+
+/// A checkpoint of the backend `memory` has no files that another could refer to.
+fn nothing_to_build_upon() -> CodedError {
+    CodedError::new(
+        ErrorCode::InvalidConfiguration,
+        "the checkpoints of the state backend `memory` are always whole: `execution.checkpointing.incremental` is not possible",
+    )
+    .with_hint("set `execution.checkpointing.incremental: false`, or `state.backend.type: hashmap`")
 }
 
 fn first(inputs: &Option<String>, defaults: &Option<String>) -> Option<String> {
@@ -240,7 +255,8 @@ mod tests {
         let mut inputs = JobOptionsInputs::default();
         let mut defaults = JobDefaults::default();
         let resolved = |graph: &JobGraph, inputs: &JobOptionsInputs, defaults: &JobDefaults| {
-            job_options(graph, inputs, defaults, 1).checkpointing.interval_ms
+            let options = job_options(graph, inputs, defaults, 1).unwrap();
+            options.checkpointing.interval_ms
         };
         assert_eq!(resolved(&graph, &inputs, &defaults), None);
         defaults.checkpointing = interval(3);
@@ -252,10 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_whose_checkpoints_have_no_files_is_not_incremental() {
+        let mut inputs = JobOptionsInputs::default();
+        inputs.state_backend.kind = Some(StateBackendKind::Memory);
+        let options = |inputs: &JobOptionsInputs| job_options(&graph(), inputs, &JobDefaults::default(), 1);
+        assert_eq!(options(&inputs).unwrap().state_backend.kind, StateBackendKind::Memory);
+        inputs.checkpointing.incremental = Some(true);
+        let refused = options(&inputs).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidConfiguration);
+        assert!(refused.message.contains("`memory`"), "{refused}");
+    }
+
+    #[test]
     fn only_a_job_that_takes_checkpoints_restarts_by_default() {
         let defaults = JobDefaults::default();
-        let strategy =
-            |graph: &JobGraph| job_options(graph, &JobOptionsInputs::default(), &defaults, 1).restart_strategy;
+        let strategy = |graph: &JobGraph| {
+            job_options(graph, &JobOptionsInputs::default(), &defaults, 1)
+                .unwrap()
+                .restart_strategy
+        };
         assert_eq!(strategy(&graph()), RestartStrategy::None);
         let checkpointed = JobGraph {
             checkpointing: interval(1_000),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use streamd_core::backend::Inlining;
 use streamd_core::barrier::SnapshotOptions;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, JobId, SubtaskId};
@@ -25,6 +26,8 @@ pub struct Cut {
     pub subtask: SubtaskId,
     /// How, and where to.
     pub options: Arc<SnapshotOptions>,
+    /// Which of its objects travel inside of the metadata.
+    pub inlining: Inlining,
     /// The frozen state of each operator.
     pub operators: Vec<OperatorSnapshot>,
 }
@@ -39,6 +42,7 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         attempt,
         subtask,
         options,
+        inlining,
         operators,
     } = cut;
     let context = SubtaskContext {
@@ -48,7 +52,7 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         attempt,
         nonce: streamd_snapshot::random_nonce(),
     };
-    let mut writer = SubtaskSnapshotWriter::new(&options, context, io.clone())?;
+    let mut writer = SubtaskSnapshotWriter::new(&options, context, io.clone())?.inlining(inlining);
     let mut snapshot = SubtaskSnapshot::default();
     for OperatorSnapshot {
         operator,

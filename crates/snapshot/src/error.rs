@@ -294,6 +294,30 @@ pub enum SnapshotError {
         /// The state.
         state: String,
     },
+    /// A state that is too large to travel inside of the metadata, as the backend `memory` has it.
+    #[error(
+        "state `{state}` of operator `{operator}` takes {bytes} bytes, more than the {limit} that the state backend `memory` allows"
+    )]
+    StateTooLarge {
+        /// The state.
+        state: String,
+        /// What people call the operator.
+        operator: String,
+        /// Its size in this subtask.
+        bytes: u64,
+        /// The largest size.
+        limit: u64,
+    },
+    /// The states of a subtask are together too large to travel inside of the metadata.
+    #[error(
+        "the states of the subtask take {bytes} bytes together, more than the {limit} that it can send to the job manager"
+    )]
+    StatesTooLarge {
+        /// Their size.
+        bytes: u64,
+        /// The largest size.
+        limit: u64,
+    },
     /// The rows of a state could not be had where they are.
     #[error("state `{state}` could not be read")]
     Producer {
@@ -326,6 +350,7 @@ impl SnapshotError {
             Self::Local { .. } | Self::Producer { .. } => ErrorCode::LocalStateFailed,
             Self::NeedsRocksDb { .. } => ErrorCode::BackendNotBuilt,
             Self::InUse { .. } => ErrorCode::SnapshotInUse,
+            Self::StateTooLarge { .. } | Self::StatesTooLarge { .. } => ErrorCode::StateTooLarge,
             Self::NotMetadata { .. }
             | Self::Truncated { .. }
             | Self::TooLong { .. }
@@ -371,7 +396,13 @@ impl SnapshotError {
                 Some("check the directory `io.tmp.dirs` of the task manager: its rights and its free room")
             }
             Self::NeedsRocksDb { .. } => Some(
-                "build the application with streamd's feature `rocksdb`, or take a savepoint: every backend reads those",
+                "take a savepoint, which every backend and every command reads, or build the application with streamd's feature `rocksdb`",
+            ),
+            Self::StateTooLarge { .. } => Some(
+                "take a savepoint and go on from it with `state.backend.type: hashmap`, or raise `state.backend.memory.max-state-size`",
+            ),
+            Self::StatesTooLarge { .. } => Some(
+                "take a savepoint and go on from it with `state.backend.type: hashmap`, or at a higher parallelism",
             ),
             Self::UnsupportedType { .. }
             | Self::Row { .. }

@@ -1,7 +1,9 @@
 //! The bytes of `_metadata`: a fixed envelope around JSON, so that whatever is wrong with a file can be told exactly.
 //!
 //! ```text
-//! magic 8 | version u32 | length of the body u64 | body (JSON) | XXH3-128 of everything before, 16 bytes
+//! magic 8 | version u32 | length of the body u64 | body | XXH3-128 of everything before, 16 bytes
+//!
+//! body: JSON, and where objects are inlined: a zero byte | the bytes of one | those of the next | …
 //! ```
 //!
 //! Integers are little endian, the digest is big endian (as its hexadecimal text reads). The envelope stays the same for ever;
@@ -27,13 +29,17 @@ use crate::table::check_type;
 
 #[path = "metadata_first.rs"]
 mod first;
+#[path = "metadata_inlined.rs"]
+mod inlined;
 
 /// What every metadata file begins with.
 const MAGIC: [u8; 8] = *b"STREAMD\n";
 /// Magic, version, length of the body.
 const HEADER_BYTES: usize = 20;
 /// The digest at the end.
-const DIGEST_BYTES: usize = 16;
+pub(crate) const DIGEST_BYTES: usize = 16;
+/// What ends the JSON of a body, if anything comes behind it: no JSON has it.
+const END_OF_JSON: u8 = 0;
 
 /// Bytes of a metadata file at most. A million handles fit; what is larger is not believed to be one.
 pub const MAX_METADATA_BYTES: u64 = 256 << 20;
@@ -70,12 +76,26 @@ pub(crate) fn encode(
     snapshot: &SnapshotMetadata,
     list_tables: &[ListTable],
 ) -> Result<Vec<u8>, SnapshotError> {
-    let mut bytes = Vec::with_capacity(4096);
+    let settled;
+    let (snapshot, contents) = if snapshot.has_contents() {
+        let mut taken = snapshot.clone();
+        let contents = taken.take_contents();
+        settled = taken;
+        (&settled, contents)
+    } else {
+        (snapshot, Vec::new())
+    };
+    let mut bytes = Vec::with_capacity(4096 + contents.iter().map(|content| content.len()).sum::<usize>());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&METADATA_VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 8]);
     serde_json::to_writer(&mut bytes, &BodyRef { snapshot, list_tables })
         .map_err(|error| malformed(uri, format!("it cannot be written: {error}")))?;
+    if !contents.is_empty() {
+        bytes.push(END_OF_JSON);
+        contents.iter().for_each(|content| bytes.extend_from_slice(content));
+    }
+    inlined::check(uri, snapshot, behind_json(&bytes[HEADER_BYTES..]).1)?;
     let body = (bytes.len() - HEADER_BYTES) as u64;
     bytes[12..HEADER_BYTES].copy_from_slice(&body.to_le_bytes());
     let digest = xxh3_128(&bytes);
@@ -103,23 +123,37 @@ pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<L
         return Err(malformed(uri, "its version is 0".to_owned()));
     }
     let unreadable = |error| malformed(uri, format!("its body cannot be read: {error}"));
-    let (Body { snapshot, list_tables }, stated) = match version {
-        1 => first::read(body).map_err(unreadable)?,
-        _present => {
-            let body: Body = serde_json::from_slice(body).map_err(unreadable)?;
-            let stated = body.snapshot.version;
+    let (json, contents) = match version {
+        1 | 2 => (body, &[][..]),
+        _present => behind_json(body),
+    };
+    let (body, stated) = match version {
+        1 => first::read(json).map_err(unreadable)?,
+        _later => {
+            let mut body: Body = serde_json::from_slice(json).map_err(unreadable)?;
+            let stated = std::mem::replace(&mut body.snapshot.version, METADATA_VERSION);
             (body, stated)
         }
     };
+    let Body { snapshot, list_tables } = body;
     if stated != version {
         let reason = format!("its envelope says version {version}, its body {stated}");
         return Err(malformed(uri, reason));
     }
     validate(uri, &snapshot)?;
+    inlined::check(uri, &snapshot, contents)?;
     list_tables
         .iter()
         .try_for_each(|table| check_path(uri, table.operator, &table.object, SnapshotKind::Savepoint))?;
     Ok((snapshot, list_tables))
+}
+
+/// The JSON of a body, and what comes behind it.
+fn behind_json(body: &[u8]) -> (&[u8], &[u8]) {
+    match body.iter().position(|byte| *byte == END_OF_JSON) {
+        Some(end) => (&body[..end], &body[end + 1..]),
+        None => (body, &[]),
+    }
 }
 
 /// Version and body of an intact envelope.
@@ -215,6 +249,7 @@ fn check_operator(uri: &str, operator: &OperatorState, kind: SnapshotKind) -> Re
             check_path(uri, id, object, kind)?;
         }
         check_parts(handle).map_err(|reason| impossible(uri, id, reason))?;
+        inlined::check_handle(handle, kind).map_err(|reason| impossible(uri, id, reason))?;
         ranges.push((&handle.state, groups));
     }
     // Gaps are legal: a subtask that never made a state writes no table of it. What overlaps would be restored twice.

@@ -2,7 +2,7 @@ use streamd_core::barrier::SnapshotKind;
 use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId};
 use streamd_core::row::DataType;
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, NativeSegment};
+use streamd_core::snapshot::{Inline, KeyedStateFormat, KeyedStateHandle, NativeSegment};
 use streamd_core::time::WallTime;
 
 use super::*;
@@ -18,6 +18,7 @@ fn handle(key_groups: KeyGroupRange) -> KeyedStateHandle {
         key_groups,
         format: KeyedStateFormat::Parquet,
         objects: vec![ObjectHandle {
+            inline: None,
             path: "a/b.parquet".to_owned(),
             length: 3,
             digest: "0".repeat(32),
@@ -60,6 +61,100 @@ fn metadata() -> SnapshotMetadata {
             lists: Vec::new(),
         }],
     }
+}
+
+/// Two states in one inlined object, and one in another.
+fn inlining() -> SnapshotMetadata {
+    let inlined = |state: &str, path: &str, bytes: &[u8], length| KeyedStateHandle {
+        state: state.to_owned(),
+        format: native([0, 0, 16, length]),
+        objects: vec![ObjectHandle {
+            path: path.to_owned(),
+            length: bytes.len() as u64,
+            digest: digest_text(xxh3_128(bytes)),
+            inline: Some(Inline::Here(bytes.into())),
+        }],
+        ..handle(KeyGroupRange::all(128))
+    };
+    let (first, second) = ([0; 100], [1; 200]);
+    let mut metadata = metadata();
+    metadata.operators[0].keyed = vec![
+        inlined("a", "x.state", &first, 40),
+        inlined("b", "y.state", &second, 80),
+        inlined("c", "x.state", &first, 50),
+    ];
+    metadata
+}
+
+#[test]
+fn inlined_objects_stand_behind_the_json_each_once() {
+    let bytes = encode(URI, &inlining(), &[]).unwrap();
+    let end = bytes.len() - DIGEST_BYTES;
+    assert_eq!(bytes[end - 200..end], [1; 200]);
+    assert_eq!(
+        bytes[end - 301..end - 200],
+        [0; 101],
+        "the end of the JSON, and the object that two states share"
+    );
+    assert_eq!(bytes[end - 302], b'}');
+    let (read, _) = decode(URI, &bytes).unwrap();
+    let mut expected = inlining();
+    assert_eq!(expected.take_contents().len(), 2);
+    assert_eq!(read, expected);
+    let places = |metadata: &SnapshotMetadata| -> Vec<_> {
+        let handles = metadata.operators[0].keyed.iter();
+        handles
+            .map(|handle| handle.objects[0].inline.clone().unwrap())
+            .collect()
+    };
+    assert_eq!(places(&read), [300, 200, 300].map(Inline::BeforeEnd));
+}
+
+/// Whoever forges a file gives it a digest that fits.
+#[test]
+fn inlined_objects_that_are_not_where_they_say_are_refused() {
+    let whole = encode(URI, &inlining(), &[]).unwrap();
+    let body = &whole[HEADER_BYTES..whole.len() - DIGEST_BYTES];
+    let json = body.len() - 301;
+    let text = String::from_utf8(body[..json].to_vec()).unwrap();
+    assert!(text.contains("\"inline\":300"), "{text}");
+    let refused = |json: &str, contents: &[u8]| {
+        let forged = [json.as_bytes(), &[0], contents].concat();
+        let error = decode(URI, &sealed(METADATA_VERSION, &forged)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SnapshotError::Malformed { .. } | SnapshotError::ImpossibleOperator { .. }
+            ),
+            "{error}"
+        );
+    };
+    let contents = &body[json + 1..];
+    assert!(decode(URI, &whole).is_ok());
+    for place in ["0", "1", "200", "299", "301", "18446744073709551615"] {
+        refused(
+            &text.replace("\"inline\":300", &format!("\"inline\":{place}")),
+            contents,
+        );
+    }
+    refused(&text.replacen("\"inline\":300", "\"inline\":200", 1), contents);
+    for length in 0..contents.len() {
+        refused(&text, &contents[..length]);
+    }
+    for at in 0..contents.len() {
+        let mut other = contents.to_vec();
+        other[at] ^= 0x10;
+        refused(&text, &other);
+    }
+    refused(&text, &[contents, b"x"].concat());
+    refused(&text.replace("\"checkpoint\"", "\"savepoint\""), contents);
+    refused(&text.replace("x.state", "../chk-1/x.state"), contents);
+    // What an earlier version wrote has nothing behind its JSON.
+    let earlier = text.replacen("\"version\":3", "\"version\":2", 1);
+    let error = decode(URI, &sealed(2, &[earlier.as_bytes(), &[0], contents].concat())).unwrap_err();
+    assert!(matches!(error, SnapshotError::Malformed { .. }), "{error}");
+    let error = decode(URI, &sealed(2, earlier.as_bytes())).unwrap_err();
+    assert!(matches!(error, SnapshotError::Malformed { .. }), "{error}");
 }
 
 fn bytes() -> Vec<u8> {
@@ -228,6 +323,7 @@ fn native(block: [u64; 4]) -> KeyedStateFormat {
 fn a_checkpoint_may_refer_to_an_earlier_one_beside_it() {
     let mut changed = metadata();
     changed.operators[0].keyed[0].objects[0] = ObjectHandle {
+        inline: None,
         path: "../chk-1/a.state".to_owned(),
         length: 100,
         digest: "0".repeat(32),

@@ -143,7 +143,12 @@ async fn with_list_tables(folder: &Location, uri: &str, metadata: &SnapshotMetad
             let bytes = Bytes::from(write_list(&label, list, &location.uri())?);
             let (length, digest) = (bytes.len() as u64, digest_text(xxh3_128(&bytes)));
             location.create(bytes).await?;
-            let object = ObjectHandle { path, length, digest };
+            let object = ObjectHandle {
+                path,
+                length,
+                digest,
+                inline: None,
+            };
             tables.push(ListTable {
                 operator: id,
                 state: list.name.clone(),

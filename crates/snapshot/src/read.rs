@@ -161,11 +161,12 @@ async fn fill_list(metadata: &mut SnapshotMetadata, table: &ListTable, folder: &
     read.map_err(|error| missing(error, &uri, &table.object.path))
 }
 
-/// Every object that the keyed states refer to, once.
+/// Every object that the keyed states refer to, once; what is inlined is part of the metadata, and no object.
 pub(crate) fn objects_of(metadata: &SnapshotMetadata) -> Vec<ObjectHandle> {
     let handles = metadata.operators.iter().flat_map(|operator| &operator.keyed);
     let objects: BTreeMap<&str, &ObjectHandle> = handles
         .flat_map(|handle| &handle.objects)
+        .filter(|object| object.inline.is_none())
         .map(|object| (object.path.as_str(), object))
         .collect();
     objects.into_values().cloned().collect()

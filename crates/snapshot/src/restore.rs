@@ -30,13 +30,10 @@ pub fn read_keyed_state(
     if range.is_empty() || handle.rows == 0 {
         return Ok(0);
     }
-    let objects = objects(handle, folder)?;
     let wanted = (range, runtime);
     let read = match &handle.format {
-        KeyedStateFormat::Native { segments } => {
-            return read_native(handle, segments, (objects, folder), wanted, visit);
-        }
-        KeyedStateFormat::Parquet => read_table(handle, &objects[0], wanted, visit),
+        KeyedStateFormat::Native { segments } => return read_native(handle, segments, folder, wanted, visit),
+        KeyedStateFormat::Parquet => read_table(handle, &table(handle, folder)?, wanted, visit),
         KeyedStateFormat::RocksDb { .. } => {
             return Err(SnapshotError::NeedsRocksDb {
                 state: handle.state.clone(),
@@ -46,22 +43,15 @@ pub fn read_keyed_state(
     read.map_err(|error| missing(error, folder, &handle.objects[0].path))
 }
 
-/// Where the objects of a handle are. A table is one object.
-fn objects(handle: &KeyedStateHandle, folder: &str) -> Result<Vec<Location>, SnapshotError> {
-    let objects: Result<Vec<Location>, SnapshotError> = handle
-        .objects
-        .iter()
-        .map(|object| resolve(folder, &object.path))
-        .collect();
-    let objects = objects?;
-    let is_table = matches!(handle.format, KeyedStateFormat::Parquet);
-    if objects.is_empty() || is_table && objects.len() != 1 {
-        return Err(SnapshotError::Malformed {
+/// Where the one object of a table is.
+fn table(handle: &KeyedStateHandle, folder: &str) -> Result<Location, SnapshotError> {
+    match handle.objects.as_slice() {
+        [one] => resolve(folder, &one.path),
+        several => Err(SnapshotError::Malformed {
             uri: folder.to_owned(),
-            reason: format!("state `{}` is said to be in {} objects", handle.state, objects.len()),
-        });
+            reason: format!("state `{}` is said to be in {} objects", handle.state, several.len()),
+        }),
     }
-    Ok(objects)
 }
 
 /// The same handle with the URI of its object spelt out, for a reader who does not know the folder of the metadata.
@@ -83,6 +73,16 @@ pub(crate) fn resolve(folder: &str, path: &str) -> Result<Location, SnapshotErro
         (Some((beside, object)), Some(parent)) => Ok(parent.child(beside)?.child(object)?),
         _below => Ok(folder.child(path)?),
     }
+}
+
+/// The metadata file in which an object is inlined: in the folder that the object would be in.
+pub(crate) fn metadata_of(folder: &str, path: &str) -> Result<Location, SnapshotError> {
+    let object = resolve(folder, path)?;
+    let folder = object.parent().ok_or_else(|| SnapshotError::Malformed {
+        uri: object.uri(),
+        reason: "an inlined object is in no folder".to_owned(),
+    })?;
+    Ok(folder.child(layout::METADATA)?)
 }
 
 /// Fails where an object has not the length that the metadata records.

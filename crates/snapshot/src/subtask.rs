@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use streamd_core::backend::Inlining;
 use streamd_core::barrier::{SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, JobId, OperatorId};
 use streamd_core::key_group::KeyGroupRange;
@@ -75,9 +76,9 @@ pub struct SubtaskContext {
 
 /// Writes the keyed states of one subtask: into one native object for a checkpoint, into Parquet tables for a savepoint.
 ///
-/// Synchronous: call it on a thread that is not tokio's; the bytes travel on `runtime`. Memory is bounded by three parts of
-/// an upload (8 MiB each) and one block or row group. Dropping or [aborting](Self::abort) it leaves no object that is visible
-/// under the name of one being written; tables that were already complete stay, and go with the snapshot's folder.
+/// Synchronous: call it on a thread that is not tokio's; the bytes travel on `runtime`. Memory is bounded by the parts of
+/// an upload (8 MiB each) and one block, or five row groups (16 MiB each at most): one being filled, two being encoded, two to be
+/// written. Dropping or [aborting](Self::abort) it leaves no object that is visible under the name of one being written; tables that were already complete stay, and go with the snapshot's folder.
 pub struct SubtaskSnapshotWriter {
     form: Form,
     databases: DatabaseWriter,
@@ -109,6 +110,15 @@ impl SubtaskSnapshotWriter {
             }
         };
         Ok(Self { form, databases })
+    }
+
+    /// The same writer, which leaves what may travel inside of the metadata to whoever publishes it. A savepoint is always files.
+    #[must_use]
+    pub fn inlining(mut self, inlining: Inlining) -> Self {
+        if let Form::Native(writer) = &mut self.form {
+            writer.set_inlining(inlining);
+        }
+        self
     }
 
     /// Makes everything durable, and says what was written, by operator. Blocks until it is.

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use streamd_core::backend::Inlining;
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
@@ -170,7 +171,10 @@ fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
             attempt: Attempt(2),
             nonce,
         };
-        let mut writer = SubtaskSnapshotWriter::new(&options, context, runtime.handle().clone()).unwrap();
+        let writer = SubtaskSnapshotWriter::new(&options, context, runtime.handle().clone()).unwrap();
+        // One subtask's rows are in the metadata, those of the other in a file.
+        let inlining = [Inlining::UpTo(1 << 20), Inlining::Off][subtask as usize];
+        let mut writer = writer.inlining(inlining);
         let key_groups = KeyGroupRange::of_subtask(subtask, SUBTASKS, GROUPS);
         let table = KeyedTable {
             operator: OperatorId::from_uid(UID),
@@ -237,6 +241,16 @@ fn a_checkpoint_of_version_1_is_read() {
 #[test]
 fn a_checkpoint_of_version_2_is_read() {
     check(SnapshotKind::Checkpoint, "v2/chk-42");
+}
+
+#[test]
+fn a_checkpoint_of_version_3_is_read() {
+    check(SnapshotKind::Checkpoint, "v3/chk-42");
+}
+
+#[test]
+fn a_savepoint_of_version_3_is_read() {
+    check(SnapshotKind::Savepoint, "v3/savepoint");
 }
 
 #[test]

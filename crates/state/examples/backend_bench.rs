@@ -42,6 +42,7 @@ fn main() {
     let options = StateBackendOptions {
         kind,
         rocksdb_memory_per_slot: megabytes << 20,
+        ..StateBackendOptions::default()
     };
     println!("{} K = {keys}, {megabytes} MB", kind.name());
     let mut bench = open(&options, &[]);

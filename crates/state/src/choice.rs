@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::id::OperatorId;
+use streamd_core::plan::BuiltWith;
 
 use crate::error::StateError;
 #[cfg(feature = "rocksdb")]
@@ -79,7 +80,7 @@ impl SlotBackend {
     /// Where the state of an operator lives.
     pub(crate) fn store(&self, place: &StatePlace) -> Result<Store, StateError> {
         match self.choice.options.kind {
-            StateBackendKind::HashMap => Ok(Store::Heap),
+            StateBackendKind::HashMap | StateBackendKind::Memory => Ok(Store::Heap),
             #[cfg(feature = "rocksdb")]
             StateBackendKind::RocksDb => {
                 let (Some(shared), Some(memory)) = (&self.choice.rocksdb, &self.memory) else {
@@ -117,7 +118,22 @@ pub(crate) enum Store {
 pub fn check_built(kind: StateBackendKind) -> Result<(), StateError> {
     match kind {
         StateBackendKind::RocksDb if !cfg!(feature = "rocksdb") => Err(not_built(kind)),
-        StateBackendKind::HashMap | StateBackendKind::RocksDb => Ok(()),
+        StateBackendKind::HashMap | StateBackendKind::Memory | StateBackendKind::RocksDb => Ok(()),
+    }
+}
+
+/// What this program was built with.
+pub fn built_with() -> BuiltWith {
+    let kinds = [
+        StateBackendKind::HashMap,
+        StateBackendKind::Memory,
+        StateBackendKind::RocksDb,
+    ];
+    let built = kinds.into_iter().filter(|kind| check_built(*kind).is_ok());
+    let schemes = streamd_snapshot::store::built_schemes();
+    BuiltWith {
+        state_backends: built.map(|kind| kind.name().to_owned()).collect(),
+        storage_schemes: schemes.into_iter().map(str::to_owned).collect(),
     }
 }
 

@@ -81,6 +81,7 @@ impl RunningAttempt {
             attempt,
             events: around.events.clone(),
             io: around.io.clone(),
+            inlining: deployment.state_backend.inlining(),
             writers: writers.clone(),
         };
         let mut channels = Channels::connect(pipeline.graph(), &deployment, around.identity.worker, network.as_ref())?;

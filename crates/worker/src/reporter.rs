@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use streamd_core::backend::Inlining;
 use streamd_core::barrier::Barrier;
-use streamd_core::error::chain;
+use streamd_core::error::CodedError;
 use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::protocol::{ExecutionState, WorkerEvent};
 use streamd_runtime::chain::OperatorSnapshot;
@@ -22,6 +23,8 @@ pub(crate) struct Reporter {
     pub(crate) attempt: Attempt,
     pub(crate) events: mpsc::Sender<WorkerEvent>,
     pub(crate) io: Handle,
+    /// Which state objects of a checkpoint travel inside of its metadata.
+    pub(crate) inlining: Inlining,
     /// Snapshots being written. At most one for each subtask and concurrent checkpoint.
     pub(crate) writers: TaskTracker,
 }
@@ -31,6 +34,14 @@ impl Reporter {
     fn tell(&self, event: WorkerEvent) {
         // A closed link ends the worker; there is nobody left to tell.
         let _ = self.events.blocking_send(event);
+    }
+}
+
+/// Why a snapshot was declined, on one line: what the user reads is what the job manager makes of it.
+fn declined(error: &CodedError) -> String {
+    match &error.hint {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
     }
 }
 
@@ -58,6 +69,7 @@ impl SubtaskReporter for Reporter {
             attempt: self.attempt,
             subtask,
             options: Arc::clone(&barrier.options),
+            inlining: self.inlining,
             operators,
         };
         let (reporter, checkpoint, io) = (self.clone(), barrier.checkpoint, self.io.clone());
@@ -70,7 +82,7 @@ impl SubtaskReporter for Reporter {
                     snapshot,
                 },
                 Err(error) => {
-                    let reason = chain(&error);
+                    let reason = declined(&error.to_coded());
                     tracing::warn!(%checkpoint, %subtask, %reason, "snapshot declined");
                     WorkerEvent::Decline {
                         attempt: reporter.attempt,

@@ -17,6 +17,7 @@ pub mod command;
 pub mod process;
 
 pub mod flights;
+pub mod moves;
 pub mod torture;
 
 pub mod files;

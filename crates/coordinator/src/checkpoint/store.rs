@@ -224,6 +224,7 @@ mod tests {
 
     fn metadata(paths: &[&str]) -> SnapshotMetadata {
         let object = |path: &&str| ObjectHandle {
+            inline: None,
             path: (*path).to_owned(),
             length: 1,
             digest: String::new(),

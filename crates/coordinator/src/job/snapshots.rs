@@ -1,5 +1,7 @@
 //! Snapshots in the life of a job: what triggers them, and what follows from their end.
 
+use std::sync::Arc;
+
 use streamd_core::barrier::AfterBarrier;
 use streamd_core::error::ErrorCode;
 use streamd_core::id::{CheckpointId, OperationId, SubtaskId};
@@ -338,10 +340,13 @@ impl JobMachine {
             .as_ref()
             .is_none_or(|point| point.metadata.checkpoint_id < id);
         if let Some(metadata) = pending.metadata().filter(|_| newer) {
-            self.restore = Some(RestorePoint {
-                metadata: metadata.clone(),
-                uri: uri.to_owned(),
-            });
+            let mut metadata = Arc::clone(metadata);
+            if metadata.has_contents() {
+                // They are in the metadata file now: neither memory nor deployments need to carry them.
+                Arc::make_mut(&mut metadata).take_contents();
+            }
+            let uri = uri.to_owned();
+            self.restore = Some(RestorePoint { metadata, uri });
         }
     }
 

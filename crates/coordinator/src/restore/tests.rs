@@ -107,6 +107,7 @@ fn handle(state: &str, value: DataType, key_groups: KeyGroupRange, path: &str) -
         key_groups,
         format: KeyedStateFormat::Parquet,
         objects: vec![ObjectHandle {
+            inline: None,
             path: path.to_owned(),
             length: 1,
             digest: String::new(),

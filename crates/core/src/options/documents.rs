@@ -40,6 +40,7 @@ fn example(definition: &Definition) -> &'static str {
         "taskmanager.numberOfTaskSlots" => "4",
         "execution.checkpointing.interval" => "10 s",
         "pipeline.max-parallelism" => "1024",
+        "execution.checkpointing.storage" => "filesystem",
         "execution.checkpointing.dir" => "/var/lib/streamd/checkpoints",
         "execution.checkpointing.savepoint-dir" => "/var/lib/streamd/savepoints",
         "s3.endpoint" => "https://s3.example.org:9000",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::definition::{ConfigOption, Definition, Fallback, Kind, Scope};
 use super::value::{ByteSize, Secret};
-use crate::backend::StateBackendKind;
+use crate::backend::{CheckpointStorageKind, MAX_INLINE_BYTES, StateBackendKind};
 use crate::barrier::Compression;
 use crate::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention};
 use crate::key_group::UPPER_BOUND_MAX_PARALLELISM;
@@ -161,6 +161,20 @@ options! {
     SNAPSHOT_COMPRESSION: Compression = "execution.checkpointing.snapshot-compression" {
         kind: Kind::Choice(&["none", "lz4", "zstd", "false", "true"]), fallback: Value("none"), scope: Job
     }
+    /// Where the state of checkpoints goes: into files of their own, or with the job manager into their metadata. With `jobmanager`, the
+    /// backend `hashmap` becomes `memory`.
+    CHECKPOINT_STORAGE: Option<CheckpointStorageKind> = "execution.checkpointing.storage" {
+        kind: Kind::Choice(&["filesystem", "jobmanager"]),
+        fallback: Unset("`jobmanager` with the backend `memory`, else `filesystem`"), scope: Job,
+        aliases: &["state.checkpoint-storage"],
+    }
+    /// Backend `hashmap`: the state of a subtask travels in the metadata of a checkpoint instead of in a file of its own, if it takes no
+    /// more than this. An incremental checkpoint that refers to earlier ones always has files.
+    DATA_INLINE_THRESHOLD: ByteSize = "execution.checkpointing.data-inline-threshold" {
+        kind: Kind::Size { min: 0, max: 1 << 20 }, fallback: Value("20 kb"), scope: Job,
+        aliases: &["state.storage.fs.memory-threshold"],
+        deprecated: &["state.backend.fs.memory-threshold"],
+    }
     /// The folder that checkpoints go to; a job's own are in `<dir>/<job id>`. All processes of the cluster need access.
     CHECKPOINTS_DIRECTORY: Option<String> = "execution.checkpointing.dir" {
         kind: Kind::Location, fallback: Unset("`checkpoints` in `process.working-dir`"), scope: Job,
@@ -240,10 +254,16 @@ options! {
         fallback: Unset("128 times the parallelism, rounded up to a power of two"), scope: Job
     }
     /// Where the keyed state of a job lives. `hashmap`: on the heap; Flink's old name `filesystem` means the same. `rocksdb`: on the
-    /// local disk, for more than memory holds; the application must be built with streamd's feature `rocksdb`.
+    /// local disk, for more than memory holds; the application must be built with streamd's feature `rocksdb`. `memory`: on the heap,
+    /// with checkpoints that are one file, `_metadata`, which the job manager writes: for small state; Flink's old name `jobmanager`
+    /// means the same.
     STATE_BACKEND: StateBackendKind = "state.backend.type" {
-        kind: Kind::Choice(&["hashmap", "rocksdb", "filesystem"]), fallback: Value("hashmap"),
+        kind: Kind::Choice(&["hashmap", "rocksdb", "memory", "filesystem", "jobmanager"]), fallback: Value("hashmap"),
         scope: Job, aliases: &["state.backend"],
+    }
+    /// Backend `memory`: how large one state of one subtask may be in a checkpoint, which is declined otherwise.
+    MEMORY_MAX_STATE_SIZE: ByteSize = "state.backend.memory.max-state-size" {
+        kind: Kind::Size { min: 1, max: MAX_INLINE_BYTES }, fallback: Value("5 mb"), scope: Job
     }
     /// Backend `rocksdb`: the memory of one slot for state: half of it for decoded values, a quarter for write buffers, a quarter for
     /// the block cache. Write buffers and cache are shared by all slots of a worker.

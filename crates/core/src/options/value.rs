@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::backend::StateBackendKind;
+use crate::backend::{CheckpointStorageKind, StateBackendKind};
 use crate::barrier::Compression;
 use crate::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention};
 
@@ -103,6 +103,17 @@ impl Setting for StateBackendKind {
         match text? {
             "hashmap" | "filesystem" => Some(Self::HashMap),
             "rocksdb" => Some(Self::RocksDb),
+            "memory" | "jobmanager" => Some(Self::Memory),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for CheckpointStorageKind {
+    fn read(text: Option<&str>) -> Option<Self> {
+        match text? {
+            "filesystem" => Some(Self::FileSystem),
+            "jobmanager" => Some(Self::JobManager),
             _ => None,
         }
     }

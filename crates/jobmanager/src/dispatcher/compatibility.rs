@@ -2,10 +2,12 @@
 
 use streamd_coordinator::restore::{Finding, Verdict, compare};
 use streamd_core::error::CodedError;
+use streamd_core::plan::PlanDescriptor;
 use streamd_rpc::proto::state_finding::Verdict as Judged;
 use streamd_rpc::proto::{CheckSnapshotRequest, CheckSnapshotResponse, StateFinding};
 use streamd_rpc::status::to_proto;
 
+use super::built::check_built;
 use super::submission::{Dispatcher, dropping, parse_plan};
 use crate::options::job_options;
 use crate::spec::{read_restore_point, with_max_parallelism};
@@ -17,13 +19,15 @@ impl Dispatcher {
         request: CheckSnapshotRequest,
     ) -> Result<CheckSnapshotResponse, CodedError> {
         let program = self.program(request.application.unwrap_or_default()).await?;
-        let graph = parse_plan(&program, &self.resource_manager.describe(program.clone()).await?)?;
+        let plan = self.resource_manager.describe(program.clone()).await?;
+        let PlanDescriptor { graph, built_with } = parse_plan(&program, &plan)?;
         // The settings are checked as those of a submission are.
         let inputs = (self.options.resolve)(&program.configuration, &graph)?;
         let defaults = &self.options.job_defaults;
-        let _options = job_options(&graph, &inputs, defaults, self.options.leader_epoch);
+        let options = job_options(&graph, &inputs, defaults, self.options.leader_epoch)?;
         let graph = with_max_parallelism(&graph, inputs.max_parallelism.or(defaults.max_parallelism));
         let point = read_restore_point(&request.savepoint_path).await?;
+        check_built(&program.file_name, built_with.as_ref(), &options, Some(&point))?;
         let comparison = compare(&graph, &point.metadata)?;
         let allowed = dropping(request.allow_non_restored_state, &request.drop_states);
         let refusal = comparison.plan(&allowed).err();

@@ -7,6 +7,7 @@
 //! ```
 
 mod artifact;
+mod built;
 mod compatibility;
 mod logs;
 mod operation;

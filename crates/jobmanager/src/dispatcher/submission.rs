@@ -11,6 +11,7 @@ use streamd_coordinator::validate::validate;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{ClaimMode, JobGraph};
 use streamd_core::id::{JobId, WorkerId};
+use streamd_core::plan::PlanDescriptor;
 use streamd_core::time::{Clock, WallTime};
 use streamd_rpc::proto::{self, Application, SubmitJobRequest};
 use streamd_snapshot::{ArtifactStore, OperationCatalogue};
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::artifact::artifact_error;
+use super::built::check_built;
 use super::registry::{Claim, Outcome, RegistryHandle};
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, WorkerTimeouts};
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
@@ -68,7 +70,7 @@ impl Dispatcher {
     pub(crate) async fn describe(&self, application: Application) -> Result<Bytes, CodedError> {
         let program = self.program(application).await?;
         let plan = self.resource_manager.describe(program.clone()).await?;
-        validate(&parse_plan(&program, &plan)?)?;
+        validate(&parse_plan(&program, &plan)?.graph)?;
         Ok(plan)
     }
 
@@ -119,12 +121,13 @@ impl Dispatcher {
     ) -> Result<Submitted, CodedError> {
         let application = submission.application.clone().unwrap_or_default();
         let program = self.program(application).await?;
-        let graph = parse_plan(&program, &self.resource_manager.describe(program.clone()).await?)?;
+        let plan = self.resource_manager.describe(program.clone()).await?;
+        let PlanDescriptor { graph, built_with } = parse_plan(&program, &plan)?;
         let mut inputs = (self.options.resolve)(&program.configuration, &graph)?;
         let named = named_claim_mode(&submission);
         inputs.claim_mode = named.or(inputs.claim_mode);
         let defaults = &self.options.job_defaults;
-        let options = job_options(&graph, &inputs, defaults, self.options.leader_epoch);
+        let options = job_options(&graph, &inputs, defaults, self.options.leader_epoch)?;
         let restore = match self.restore_path(&submission, &options).await? {
             None => None,
             Some(path) => Some(read_restore_point(&path).await?),
@@ -134,8 +137,9 @@ impl Dispatcher {
             (None, ClaimMode::Claim) if named.is_some() => return Err(nothing_to_claim()),
             (Some(_) | None, ClaimMode::NoClaim | ClaimMode::Claim) => {}
         }
+        let mut warnings = check_built(&program.file_name, built_with.as_ref(), &options, restore.as_ref())?;
         let restored_from = restore.as_ref().map(restored_from);
-        let (spec, mut warnings) = job_spec(JobRequest {
+        let (spec, more_warnings) = job_spec(JobRequest {
             job_id,
             max_parallelism: inputs.max_parallelism.or(defaults.max_parallelism),
             graph,
@@ -144,6 +148,7 @@ impl Dispatcher {
             options,
             first_worker,
         })?;
+        warnings.extend(more_warnings);
         warnings.extend(self.slot_warning(&spec.graph).await?);
         let job_name = spec.graph.name.clone();
         let job = job_master::spawn(spec, self.environment(program));
@@ -314,7 +319,7 @@ fn parse_parallelism(text: &str) -> Result<u32, CodedError> {
     }
 }
 
-pub(super) fn parse_plan(program: &Program, plan: &[u8]) -> Result<JobGraph, CodedError> {
+pub(super) fn parse_plan(program: &Program, plan: &[u8]) -> Result<PlanDescriptor, CodedError> {
     serde_json::from_slice(plan).map_err(|error| {
         let context = format!("cannot parse the plan of application `{}`", program.file_name);
         CodedError::caused(ErrorCode::NotAnApplication, context, &error)

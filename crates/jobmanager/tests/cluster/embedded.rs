@@ -17,7 +17,7 @@ use crate::fixture::{DEADLINE, graph};
 
 fn spec(parallelism: u32) -> JobSpec {
     let graph = graph(parallelism, None);
-    let options = job_options(&graph, &JobOptionsInputs::default(), &JobDefaults::default(), 1);
+    let options = job_options(&graph, &JobOptionsInputs::default(), &JobDefaults::default(), 1).unwrap();
     let request = JobRequest {
         job_id: random_job_id(),
         graph,

@@ -183,10 +183,13 @@ fn state_backend_to_proto(options: StateBackendOptions) -> proto::StateBackend {
     let kind = match options.kind {
         StateBackendKind::HashMap => proto::state_backend::Kind::Hashmap,
         StateBackendKind::RocksDb => proto::state_backend::Kind::Rocksdb,
+        StateBackendKind::Memory => proto::state_backend::Kind::Memory,
     };
     proto::StateBackend {
         kind: kind.into(),
         rocksdb_memory_per_slot: options.rocksdb_memory_per_slot,
+        inline_threshold: options.inline_threshold,
+        memory_max_state: options.memory_max_state,
     }
 }
 
@@ -195,6 +198,7 @@ fn state_backend(backend: proto::StateBackend) -> Result<StateBackendOptions, Co
     let kind = match Kind::try_from(backend.kind) {
         Ok(Kind::Hashmap) => StateBackendKind::HashMap,
         Ok(Kind::Rocksdb) => StateBackendKind::RocksDb,
+        Ok(Kind::Memory) => StateBackendKind::Memory,
         Err(_) => {
             let reason = format!("{} is no state backend", backend.kind);
             return Err(ConvertError::invalid("StateBackend.kind", reason));
@@ -203,6 +207,8 @@ fn state_backend(backend: proto::StateBackend) -> Result<StateBackendOptions, Co
     Ok(StateBackendOptions {
         kind,
         rocksdb_memory_per_slot: backend.rocksdb_memory_per_slot,
+        inline_threshold: backend.inline_threshold,
+        memory_max_state: backend.memory_max_state,
     })
 }
 

@@ -1,11 +1,12 @@
 //! State handles of snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use streamd_core::id::OperatorId;
 use streamd_core::snapshot::{
-    KeyedStateFormat, KeyedStateHandle, ListState, NativeBlock, NativeSegment, ObjectHandle, OperatorSubtaskState,
+    Inline, KeyedStateFormat, KeyedStateHandle, ListState, NativeBlock, NativeSegment, ObjectHandle,
+    OperatorSubtaskState,
 };
 
 use super::ConvertError;
@@ -13,26 +14,66 @@ use super::field::{all, id, schema, schema_to_json, text};
 use super::state::key_groups;
 use crate::proto;
 use crate::proto::keyed_state_handle::Format;
+use crate::proto::object_handle::Inline as InlineProto;
 
 /// The state of a subtask's operators, as a list that carries the operators' ids.
 pub(super) fn operators_to_proto(
     operators: BTreeMap<OperatorId, OperatorSubtaskState>,
 ) -> Vec<proto::OperatorSubtaskState> {
-    operators
+    let converted = operators
         .into_iter()
         .map(|(operator, state)| proto::OperatorSubtaskState {
             operator_id: operator.to_string(),
             keyed: state.keyed.into_iter().map(Into::into).collect(),
             lists: state.lists.into_iter().map(Into::into).collect(),
-        })
-        .collect()
+        });
+    let mut list: Vec<_> = converted.collect();
+    send_once(&mut list);
+    list
+}
+
+fn objects(list: &mut [proto::OperatorSubtaskState]) -> impl Iterator<Item = &mut proto::ObjectHandle> {
+    let handles = list.iter_mut().flat_map(|operator| &mut operator.keyed);
+    handles.flat_map(|handle| &mut handle.objects)
+}
+
+/// The states of a subtask are in one object: its bytes travel once.
+fn send_once(list: &mut [proto::OperatorSubtaskState]) {
+    let mut sent: BTreeSet<String> = BTreeSet::new();
+    for object in objects(list) {
+        if let Some(InlineProto::Content(_)) = object.inline
+            && !sent.insert(object.path.clone())
+        {
+            object.inline = Some(InlineProto::Repeated(true));
+        }
+    }
+}
+
+/// Puts the bytes that travelled once wherever they belong.
+fn fill_in(list: &mut [proto::OperatorSubtaskState]) -> Result<(), ConvertError> {
+    let mut sent: BTreeMap<String, Bytes> = BTreeMap::new();
+    for object in objects(list) {
+        match &object.inline {
+            Some(InlineProto::Content(content)) => drop(sent.insert(object.path.clone(), content.clone())),
+            Some(InlineProto::Repeated(_)) => {
+                let content = sent.get(&object.path).cloned().ok_or_else(|| {
+                    let reason = format!("the bytes of `{}` did not come before", object.path);
+                    ConvertError::invalid("ObjectHandle.repeated", reason)
+                })?;
+                object.inline = Some(InlineProto::Content(content));
+            }
+            Some(InlineProto::BeforeEnd(_)) | None => {}
+        }
+    }
+    Ok(())
 }
 
 /// The state of a subtask's operators. An operator that is named twice is refused: one of the two would be lost.
 pub(super) fn operators(
-    list: Vec<proto::OperatorSubtaskState>,
+    mut list: Vec<proto::OperatorSubtaskState>,
 ) -> Result<BTreeMap<OperatorId, OperatorSubtaskState>, ConvertError> {
     const FIELD: &str = "OperatorSubtaskState.operator_id";
+    fill_in(&mut list)?;
     let mut operators = BTreeMap::new();
     for entry in list {
         let operator: OperatorId = id(&entry.operator_id, FIELD)?;
@@ -175,6 +216,10 @@ impl From<ObjectHandle> for proto::ObjectHandle {
             path: object.path,
             length: object.length,
             digest: object.digest,
+            inline: object.inline.map(|inline| match inline {
+                Inline::Here(content) => InlineProto::Content(Bytes::copy_from_slice(&content)),
+                Inline::BeforeEnd(before_end) => InlineProto::BeforeEnd(before_end),
+            }),
         }
     }
 }
@@ -187,6 +232,22 @@ impl TryFrom<proto::ObjectHandle> for ObjectHandle {
             path: text(object.path, "ObjectHandle.path")?,
             length: object.length,
             digest: text(object.digest, "ObjectHandle.digest")?,
+            inline: match object.inline {
+                None => None,
+                Some(InlineProto::BeforeEnd(before_end)) => Some(Inline::BeforeEnd(before_end)),
+                Some(InlineProto::Content(content)) if content.len() as u64 == object.length => {
+                    Some(Inline::Here(content.as_ref().into()))
+                }
+                Some(InlineProto::Content(content)) => {
+                    let reason = format!("{} bytes came of {}", content.len(), object.length);
+                    return Err(ConvertError::invalid("ObjectHandle.content", reason));
+                }
+                Some(InlineProto::Repeated(_)) => {
+                    return Err(ConvertError::Missing {
+                        field: "ObjectHandle.content",
+                    });
+                }
+            },
         })
     }
 }

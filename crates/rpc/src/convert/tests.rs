@@ -33,7 +33,56 @@ fn object() -> ObjectHandle {
         path: "file:///chk-4/state".to_owned(),
         length: 100,
         digest: "0".repeat(32),
+        inline: None,
     }
+}
+
+fn inlined(inline: Inline) -> ObjectHandle {
+    ObjectHandle {
+        path: "inlined.state".to_owned(),
+        inline: Some(inline),
+        ..object()
+    }
+}
+
+/// Two states in one object that is on its way into the metadata, and one that is there already.
+fn inlined_states() -> BTreeMap<OperatorId, OperatorSubtaskState> {
+    let here = || inlined(Inline::Here([7; 100].as_slice().into()));
+    let handle = |objects| KeyedStateHandle {
+        objects,
+        ..keyed(KeyedStateFormat::Native { segments: Vec::new() })
+    };
+    let state = OperatorSubtaskState {
+        keyed: vec![
+            handle(vec![here()]),
+            handle(vec![here(), inlined(Inline::BeforeEnd(30))]),
+        ],
+        lists: Vec::new(),
+    };
+    BTreeMap::from([(OperatorId::from_uid("inlined"), state)])
+}
+
+#[test]
+fn the_bytes_of_an_inlined_object_travel_once() {
+    let sent = super::snapshot::operators_to_proto(inlined_states());
+    let size: usize = sent.iter().map(prost::Message::encoded_len).sum();
+    assert!(size < 2 * 100 + 2_000, "{size} bytes travel");
+    let contents = sent[0].keyed.iter().flat_map(|handle| &handle.objects);
+    let contents = contents.filter(|object| matches!(object.inline, Some(proto::object_handle::Inline::Content(_))));
+    assert_eq!(contents.count(), 1);
+    assert_eq!(super::snapshot::operators(sent).unwrap(), inlined_states());
+}
+
+#[test]
+fn an_inlined_object_of_another_length_or_without_bytes_is_refused() {
+    let changed = |inline: proto::object_handle::Inline| {
+        let mut sent = super::snapshot::operators_to_proto(inlined_states());
+        sent[0].keyed[0].objects[0].inline = Some(inline);
+        super::snapshot::operators(sent).unwrap_err().to_string()
+    };
+    use proto::object_handle::Inline::{Content, Repeated};
+    assert!(changed(Content(vec![7; 99].into())).contains("99 bytes came of 100"));
+    assert!(changed(Repeated(true)).contains("did not come before"));
 }
 
 fn keyed(format: KeyedStateFormat) -> KeyedStateHandle {

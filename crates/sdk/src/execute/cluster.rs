@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::plan::PlanDescriptor;
 use streamd_core::time::SystemClock;
 use streamd_runtime::pipeline::Pipeline;
 use streamd_worker::options::WorkerOptions;
@@ -16,8 +17,11 @@ const IO_THREADS: usize = 2;
 
 /// Writes the plan descriptor into the file, and ends the process.
 pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobExecutionResult> {
-    let graph = pipeline.describe()?;
-    let plan = serde_json::to_vec(&graph);
+    let plan = PlanDescriptor {
+        graph: pipeline.describe()?,
+        built_with: Some(streamd_state::built_with()),
+    };
+    let plan = serde_json::to_vec(&plan);
     let plan =
         plan.map_err(|error| CodedError::caused(ErrorCode::Internal, "the plan cannot be written as JSON", &error))?;
     let written = std::fs::write(plan_file, plan);

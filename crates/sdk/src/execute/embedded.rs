@@ -32,7 +32,7 @@ pub(crate) fn embedded(mut pipeline: Pipeline) -> Result<JobExecutionResult> {
         checkpoint_directory: Some(CHECKPOINTS.to_owned()),
         ..JobDefaults::default()
     };
-    let options = job_options(&graph, &JobOptionsInputs::default(), &defaults, 1);
+    let options = job_options(&graph, &JobOptionsInputs::default(), &defaults, 1)?;
     let request = JobRequest {
         job_id,
         graph,

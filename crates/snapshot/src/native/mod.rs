@@ -14,7 +14,7 @@
 //! has changed is written. A restore fetches only the segments whose key groups it wants, by range, and believes nothing before
 //! the checksum holds. Specified in `docs/reference/checkpoint-format.md`.
 //!
-//! Reading order: `format`, `codec`, `block`, [`segment`], `writer`, `check`, `reader`.
+//! Reading order: `format`, `codec`, `block`, [`segment`], `target`, `writer`, `check`, `stored`, `reader`.
 
 mod block;
 mod check;
@@ -22,6 +22,8 @@ mod codec;
 mod format;
 mod reader;
 pub mod segment;
+mod stored;
+mod target;
 mod writer;
 
 #[cfg(test)]

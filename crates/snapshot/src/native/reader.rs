@@ -5,24 +5,24 @@
 //!                 └ the next two batches are fetched, checked and unpacked meanwhile ┘      (the caller's thread)
 //! ```
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateHandle, NativeBlock, NativeSegment, ObjectHandle};
+use streamd_core::snapshot::{KeyedStateHandle, NativeBlock, NativeSegment};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::block::{Expected, OpenBlock};
 use super::check::check_segments;
-use super::format::{self, HEADER_BYTES, IMPOSSIBLE, NATIVE_VERSION, Payload};
-use crate::error::{SnapshotError, StoreError};
-use crate::restore::{RowVisitor, check_length, missing};
-use crate::store::Location;
+use super::format::{self, IMPOSSIBLE, Payload};
+use super::stored::StoredObject;
+use crate::error::SnapshotError;
+use crate::restore::{RowVisitor, missing};
 
 /// Stored bytes of the segments that are fetched together: large enough for a disk or an object store to be at its best.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -39,25 +39,27 @@ const REQUESTS_IN_FLIGHT: usize = 8;
 /// Bytes that the blocks of a batch may take unpacked; what would take more is unpacked when it is delivered, block by block.
 const UNPACKED_BYTES: usize = 32 << 20;
 
-/// Calls `visit` for every row of the wanted key groups. `objects` are those of the handle.
+/// Calls `visit` for every row of the wanted key groups.
 pub(crate) fn read_native(
     handle: &KeyedStateHandle,
     segments: &[NativeSegment],
-    (objects, folder): (Vec<Location>, &str),
+    folder: &str,
     (range, runtime): (KeyGroupRange, &Handle),
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
     check_segments(handle, segments).map_err(|reason| SnapshotError::Malformed {
-        uri: objects.first().map(Location::uri).unwrap_or_default(),
+        uri: handle
+            .objects
+            .first()
+            .map(|object| object.path.clone())
+            .unwrap_or_default(),
         reason,
     })?;
     let is_wanted = |segment: &&NativeSegment| !segment.key_groups.intersection(range).is_empty();
     let needed: Vec<NativeSegment> = segments.iter().filter(is_wanted).cloned().collect();
-    runtime.block_on(check_objects(handle, &objects, &needed, folder))?;
-
     let source = Arc::new(Source {
         mark: format::state_mark(&handle.state),
-        objects,
+        objects: runtime.block_on(open_objects(handle, &needed, folder))?,
     });
     let mut batches = batches(&needed).into_iter();
     let mut ahead: VecDeque<JoinHandle<Result<Batch, SnapshotError>>> = VecDeque::new();
@@ -82,7 +84,12 @@ pub(crate) fn read_native(
             "state `{}` has {delivered} rows where the metadata says {}",
             handle.state, handle.rows
         );
-        let uri = source.objects.first().map(Location::uri).unwrap_or_default();
+        let uri = source
+            .objects
+            .values()
+            .next()
+            .map(StoredObject::uri)
+            .unwrap_or_default();
         return Err(SnapshotError::Malformed { uri, reason });
     }
     Ok(delivered)
@@ -119,7 +126,8 @@ fn batches(needed: &[NativeSegment]) -> Vec<Range<usize>> {
 /// Where the blocks of a state are.
 struct Source {
     mark: u32,
-    objects: Vec<Location>,
+    /// Those that are needed, by their position in the handle.
+    objects: BTreeMap<u32, StoredObject>,
 }
 
 /// Some segments with their blocks, checked.
@@ -150,7 +158,7 @@ struct Fetch {
 async fn load(source: Arc<Source>, segments: Vec<NativeSegment>) -> Result<Batch, SnapshotError> {
     let fetches = fetches(&segments);
     let requests = fetches.iter().map(|fetch| {
-        let object = &source.objects[fetch.object as usize];
+        let object = source.object(fetch.object);
         async move { object.get_range(fetch.bytes.clone()).await }
     });
     let requests: Vec<_> = requests.collect();
@@ -247,14 +255,16 @@ fn piece_of(source: &Source, at: &NativeBlock, fetches: &[Fetch], pieces: &[Byte
 impl Source {
     fn corrupt(&self, at: &NativeBlock, reason: String) -> SnapshotError {
         SnapshotError::CorruptBlock {
-            uri: self.objects[at.object as usize].uri(),
+            uri: self.object(at.object).uri(),
             offset: at.offset,
             reason,
         }
     }
-}
 
-impl Source {
+    fn object(&self, position: u32) -> &StoredObject {
+        &self.objects[&position]
+    }
+
     /// Delivers the wanted rows of a segment by rising key group, and returns how many.
     fn deliver(
         &self,
@@ -347,58 +357,28 @@ impl LoadedBlock {
     }
 }
 
-/// The objects that are needed must have their recorded lengths and be of a known version.
-async fn check_objects(
+/// The objects that are needed, each with its recorded length and of a known version.
+async fn open_objects(
     handle: &KeyedStateHandle,
-    objects: &[Location],
     needed: &[NativeSegment],
     folder: &str,
-) -> Result<(), SnapshotError> {
-    let used = needed
-        .iter()
-        .flat_map(|segment| &segment.blocks)
-        .map(|block| block.object as usize);
-    let used: BTreeMap<usize, ()> = used.map(|object| (object, ())).collect();
-    let checks: Vec<_> = used
-        .into_keys()
-        .map(|object| {
-            let (recorded, location) = (&handle.objects[object], &objects[object]);
+) -> Result<BTreeMap<u32, StoredObject>, SnapshotError> {
+    let blocks = needed.iter().flat_map(|segment| &segment.blocks);
+    let used: BTreeSet<u32> = blocks.map(|block| block.object).collect();
+    let opened: Vec<_> = used
+        .into_iter()
+        .map(|position| {
+            // That there is one was checked with the segments.
+            let recorded = &handle.objects[position as usize];
             async move {
-                let checked = check_object(recorded, location).await;
-                checked.map_err(|error| missing(error, folder, &recorded.path))
+                let opened = StoredObject::open(recorded, folder).await;
+                let opened = opened.map_err(|error| missing(error, folder, &recorded.path))?;
+                Ok::<_, SnapshotError>((position, opened))
             }
         })
         .collect();
-    futures::stream::iter(checks)
+    futures::stream::iter(opened)
         .buffer_unordered(REQUESTS_IN_FLIGHT)
-        .try_collect::<()>()
+        .try_collect()
         .await
-}
-
-async fn check_object(recorded: &ObjectHandle, object: &Location) -> Result<(), SnapshotError> {
-    let length = object
-        .head()
-        .await?
-        .ok_or_else(|| StoreError::NotFound { uri: object.uri() })?;
-    check_length(object, recorded.length, length)?;
-    let header = object.get_range(0..HEADER_BYTES).await?;
-    let malformed = |reason: &str| SnapshotError::Malformed {
-        uri: object.uri(),
-        reason: reason.to_owned(),
-    };
-    if header.len() < HEADER_BYTES as usize || header[..8] != format::MAGIC {
-        return Err(malformed("it does not begin as a state object does"));
-    }
-    let found = format::word(&header, 8);
-    if found > NATIVE_VERSION {
-        return Err(SnapshotError::NewerVersion {
-            uri: object.uri(),
-            found,
-            supported: NATIVE_VERSION,
-        });
-    }
-    if found == 0 || header[..] != format::header(found) {
-        return Err(malformed("its header is damaged"));
-    }
-    Ok(())
 }

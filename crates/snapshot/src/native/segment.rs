@@ -104,9 +104,9 @@ impl WrittenObject {
         })
     }
 
-    /// Whether later checkpoints of the job can refer to it: it is complete, and in the folder of a checkpoint.
+    /// Whether later checkpoints of the job can refer to it: it is complete, a file, and in the folder of a checkpoint.
     pub fn is_within_reach(&self) -> bool {
-        self.place.is_some() && self.finished.get().is_some()
+        self.place.is_some() && self.finished.get().is_some_and(|handle| handle.inline.is_none())
     }
 
     pub(super) fn finish(&self, handle: ObjectHandle) {
@@ -119,6 +119,9 @@ impl WrittenObject {
         let handle = self.finished.get()?;
         if self.place == from.place && self.name == from.name {
             return Some(handle.clone());
+        }
+        if handle.inline.is_some() {
+            return None;
         }
         let ((parent, folder), (other_parent, other_folder)) = (self.place.as_ref()?, from.place.as_ref()?);
         if parent != other_parent || folder == other_folder {

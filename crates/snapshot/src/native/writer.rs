@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use streamd_core::backend::Inlining;
 use streamd_core::barrier::Compression;
 use streamd_core::id::OperatorId;
 use streamd_core::key_group::KeyGroupRange;
@@ -13,19 +14,18 @@ use super::block::{self, BlockHeader};
 use super::codec::Packer;
 use super::format::{self, BLOCK_LIMIT, BLOCK_TARGET, MAX_ROW_BYTES, NATIVE_VERSION};
 use super::segment::{SegmentSink, WrittenBlock, WrittenObject, WrittenSegment};
+use super::target::Target;
 use crate::error::SnapshotError;
-use crate::store::{BlockingUpload, Location};
+use crate::store::Location;
 use crate::subtask::{KeyedTable, misuse};
 use crate::table::check_type;
 
 /// The object of a subtask, while it is written. Nothing is written at all until there is a first block: a checkpoint in which
 /// nothing has changed has no object.
 pub(crate) struct NativeWriter {
-    location: Location,
     object: Arc<WrittenObject>,
     path: String,
-    runtime: Handle,
-    upload: Option<BlockingUpload>,
+    target: Target,
     packer: Packer,
     payload: Vec<u8>,
     open: Option<OpenTable>,
@@ -48,6 +48,8 @@ struct OpenTable {
     group: u32,
     run_rows: u32,
     block_rows: u32,
+    /// Bytes of its blocks.
+    bytes: u64,
 }
 
 /// What rows go to within a table.
@@ -71,11 +73,9 @@ impl NativeWriter {
         runtime: Handle,
     ) -> Result<Self, SnapshotError> {
         Ok(Self {
-            location: folder.child(&path)?,
+            target: Target::new(folder.child(&path)?, runtime),
             object: WrittenObject::new(folder, path.clone()),
             path,
-            runtime,
-            upload: None,
             packer: Packer::new(compression),
             payload: Vec::new(),
             open: None,
@@ -83,6 +83,11 @@ impl NativeWriter {
             blocks: 0,
             rows: 0,
         })
+    }
+
+    /// The object may travel inside of the metadata. To be said before the first table begins.
+    pub(crate) fn set_inlining(&mut self, inlining: Inlining) {
+        self.target.set_inlining(inlining);
     }
 
     pub(crate) fn begin(&mut self, table: &KeyedTable) -> Result<(), SnapshotError> {
@@ -105,6 +110,7 @@ impl NativeWriter {
             group: start,
             run_rows: 0,
             block_rows: 0,
+            bytes: 0,
         });
         Ok(())
     }
@@ -139,21 +145,39 @@ impl NativeWriter {
         }
         self.close_block()?;
         let open = self.open.take().expect("checked above");
+        if let Some(limit) = self.target.max_state().filter(|limit| open.bytes > *limit) {
+            return Err(SnapshotError::StateTooLarge {
+                state: open.table.state,
+                operator: open.table.label,
+                bytes: open.bytes,
+                limit,
+            });
+        }
         self.finished.push((open.table.operator, open.table, open.segments));
         Ok(())
     }
 
     /// Makes the object visible and durable, and says what is in it.
-    pub(crate) fn finish(self) -> Result<BTreeMap<OperatorId, Vec<KeyedStateHandle>>, SnapshotError> {
+    pub(crate) fn finish(mut self) -> Result<BTreeMap<OperatorId, Vec<KeyedStateHandle>>, SnapshotError> {
         if let Some(open) = &self.open {
             return Err(misuse(
                 &open.table.state,
                 "the snapshot is finished before the table has ended",
             ));
         }
-        if let Some(mut upload) = self.upload {
-            upload.append(&format::footer(self.blocks, self.rows))?;
-            self.object.finish(upload.finish()?.into_handle(self.path));
+        if self.target.is_begun() {
+            self.target.append(&format::footer(self.blocks, self.rows))?;
+        }
+        if let Some(limit) = self.target.max_object().filter(|limit| self.target.length() > *limit) {
+            let bytes = self.target.length();
+            return Err(SnapshotError::StatesTooLarge { bytes, limit });
+        }
+        // What is inlined, later checkpoints cannot refer to: one that has only the changes would be worth nothing to them.
+        if self.target.is_begun() && self.builds_upon_others() {
+            self.target.become_file()?;
+        }
+        if let Some(handle) = self.target.finish(self.path)? {
+            self.object.finish(handle);
         }
         let mut handles = BTreeMap::<_, Vec<_>>::new();
         for (operator, table, segments) in self.finished {
@@ -164,10 +188,14 @@ impl NativeWriter {
     }
 
     pub(crate) fn abort(self) -> Result<(), SnapshotError> {
-        match self.upload {
-            Some(upload) => Ok(upload.abort()?),
-            None => Ok(()),
-        }
+        self.target.abort()
+    }
+
+    /// Whether anything is referred to that an earlier checkpoint wrote.
+    fn builds_upon_others(&self) -> bool {
+        let segments = self.finished.iter().flat_map(|(_, _, segments)| segments);
+        let mut parts = segments.flat_map(WrittenSegment::parts);
+        parts.any(|(object, _)| !Arc::ptr_eq(object, &self.object))
     }
 
     #[inline]
@@ -208,22 +236,21 @@ impl NativeWriter {
             changes: layer > 0,
         };
         let (header, stored) = block::seal(header, &self.payload, &mut self.packer);
-        let upload = match &mut self.upload {
-            Some(upload) => upload,
-            None => {
-                let mut upload = BlockingUpload::new(&self.location, self.runtime.clone());
-                upload.append(&format::header(NATIVE_VERSION))?;
-                self.upload.insert(upload)
-            }
-        };
+        if !self.target.is_begun() {
+            self.target.append(&format::header(NATIVE_VERSION))?;
+        }
         let block = WrittenBlock {
             object: Arc::clone(&self.object),
             layer,
-            offset: upload.length(),
+            offset: self.target.length(),
             length: (header.len() + stored.len()) as u64,
         };
-        upload.append(&header)?;
-        upload.append(stored)?;
+        open.bytes += block.length;
+        // What is too large is refused with its whole size, and need not be kept.
+        if self.target.max_state().is_none_or(|limit| open.bytes <= limit) {
+            self.target.append(&header)?;
+            self.target.append(stored)?;
+        }
         self.blocks += 1;
         self.rows += u64::from(open.block_rows);
         match &mut open.segment {

@@ -79,6 +79,37 @@ fn open(root: &Root, settings: &StorageSettings) -> Result<Arc<dyn ObjectStore>,
     }
 }
 
+/// The canonical schemes of the stores that this program can open.
+pub fn built_schemes() -> Vec<&'static str> {
+    let all = [
+        (Scheme::File, true),
+        (Scheme::Memory, true),
+        (Scheme::S3, cfg!(feature = "s3")),
+        (Scheme::Gcs, cfg!(feature = "gcs")),
+        (Scheme::Azure, cfg!(feature = "azure")),
+        (Scheme::Hdfs, cfg!(feature = "hdfs")),
+    ];
+    let built = all.into_iter().filter(|(_, is_built)| *is_built);
+    built.map(|(scheme, _)| scheme.name()).collect()
+}
+
+/// The canonical scheme of a location, whether or not this program can open it.
+pub fn scheme_of(uri: &str) -> Result<&'static str, StoreError> {
+    let (root, _path) = super::uri::parse(uri)?;
+    Ok(root.scheme.name())
+}
+
+/// The cargo feature that a canonical scheme comes with; none for those that every program has.
+pub fn feature_of_scheme(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "s3" => Some("s3"),
+        "gs" => Some("gcs"),
+        "az" => Some("azure"),
+        "hdfs" => Some("hdfs"),
+        _every_program_has_it => None,
+    }
+}
+
 /// The error for a kind of store that this program was built without.
 #[allow(dead_code, reason = "unused where every kind of store is built in")]
 fn not_built(root: &Root, feature: &'static str) -> StoreError {

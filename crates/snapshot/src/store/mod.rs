@@ -36,7 +36,7 @@ mod s3_profile;
 #[cfg(test)]
 pub(crate) mod faulty;
 
-pub use client::configure;
+pub use client::{built_schemes, configure, feature_of_scheme, scheme_of};
 pub use create::CreateError;
 pub use folder::Entry;
 pub use location::{Created, Location, absolute_pointer};

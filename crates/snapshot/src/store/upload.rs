@@ -59,6 +59,7 @@ impl Uploaded {
             path,
             length: self.length,
             digest: self.digest,
+            inline: None,
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Subtasks on a backend of any kind, each beside the maps that it must be equal to.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use streamd_core::backend::{StateBackendKind, StateBackendOptions};
+use streamd_core::backend::{Inlining, MAX_INLINE_BYTES, StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
+use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
-use streamd_core::key_group::{KeyGroupRange, key_group_of};
-use streamd_core::snapshot::KeyedStateHandle;
+use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
+use streamd_core::snapshot::{KeyedStateHandle, METADATA_VERSION, ObjectHandle, OperatorState, SnapshotMetadata};
 use streamd_core::state::State;
-use streamd_snapshot::{Location, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce};
+use streamd_core::time::WallTime;
+use streamd_snapshot::{
+    Location, SubtaskContext, SubtaskSnapshotWriter, absolute, publish, random_nonce, read_snapshot,
+};
 use streamd_state::{
     BackendChoice, FrozenState, KeyedStateBackend, RestoreError, StateId, StatePlace, restore, write_states,
 };
@@ -27,12 +32,18 @@ pub struct Model {
 
 /// Every backend that this build has; RocksDB with room for everything, and with so little that most of it is on disk.
 pub fn backends() -> Vec<StateBackendOptions> {
-    let mut all = vec![StateBackendOptions::default()];
+    let memory = StateBackendOptions {
+        kind: StateBackendKind::Memory,
+        memory_max_state: MAX_INLINE_BYTES,
+        ..StateBackendOptions::default()
+    };
+    let mut all = vec![StateBackendOptions::default(), memory];
     if cfg!(feature = "rocksdb") {
         for memory in [64 << 20, 1 << 20] {
             all.push(StateBackendOptions {
                 kind: StateBackendKind::RocksDb,
                 rocksdb_memory_per_slot: memory,
+                ..StateBackendOptions::default()
             });
         }
     }
@@ -43,6 +54,8 @@ pub fn backends() -> Vec<StateBackendOptions> {
 pub struct World {
     pub io: Runtime,
     pub folder: tempfile::TempDir,
+    /// That of the backend that was opened last.
+    inlining: Cell<Inlining>,
 }
 
 impl World {
@@ -50,6 +63,7 @@ impl World {
         Self {
             io: Runtime::new().unwrap(),
             folder: tempfile::tempdir().unwrap(),
+            inlining: Cell::default(),
         }
     }
 
@@ -93,6 +107,7 @@ impl Task {
         range: KeyGroupRange,
         handles: &[KeyedStateHandle],
     ) -> Result<Self, RestoreError> {
+        world.inlining.set(options.inlining());
         let chosen = BackendChoice::new(options.clone(), 1, world.local()).unwrap();
         let place = StatePlace {
             operator: operator(),
@@ -238,14 +253,71 @@ pub fn write(
             attempt: Attempt(1),
             nonce: random_nonce(),
         };
-        let mut writer = SubtaskSnapshotWriter::new(&options, context, world.io.handle().clone()).unwrap();
+        let writer = SubtaskSnapshotWriter::new(&options, context, world.io.handle().clone()).unwrap();
+        let mut writer = writer.inlining(world.inlining.get());
         write_states(&mut writer, operator(), "conformance", states).unwrap();
         handles.extend(writer.finish().unwrap().remove(&operator()).unwrap());
+    }
+    let is_inlined = |handle: &KeyedStateHandle| handle.objects.iter().any(|object| object.inline.is_some());
+    if handles.iter().any(is_inlined) {
+        handles = published(world, &location, handles);
     }
     handles
         .iter()
         .map(|handle| absolute(handle, &location).unwrap())
         .collect()
+}
+
+/// The handles of a checkpoint as its metadata has them.
+fn published(world: &World, location: &str, keyed: Vec<KeyedStateHandle>) -> Vec<KeyedStateHandle> {
+    let folder = Location::open(location).unwrap();
+    let name = folder.name().unwrap().to_owned();
+    let metadata = SnapshotMetadata {
+        version: METADATA_VERSION,
+        key_hash_version: KEY_HASH_VERSION,
+        kind: SnapshotKind::Checkpoint,
+        job_id: JobId::from_bytes([7; 16]),
+        checkpoint_id: CheckpointId(name.strip_prefix("chk-").unwrap().parse().unwrap()),
+        triggered_at: WallTime(0),
+        leader_epoch: 1,
+        attempt: Attempt(1),
+        nonce: random_nonce(),
+        graph: JobGraph {
+            version: PLAN_VERSION,
+            name: "conformance".to_owned(),
+            vertices: Vec::new(),
+            edges: Vec::new(),
+            checkpointing: CheckpointSettings::default(),
+            restart_strategy: None,
+        },
+        operators: vec![OperatorState {
+            id: operator(),
+            uid: Some("conformance".to_owned()),
+            name: "conformance".to_owned(),
+            parallelism: 1,
+            max_parallelism: MAX_PARALLELISM,
+            keyed,
+            lists: Vec::new(),
+        }],
+    };
+    world.io.block_on(publish(&folder, &metadata)).unwrap();
+    let files = std::fs::read_dir(location.strip_prefix("file://").unwrap()).unwrap();
+    assert_eq!(
+        files.count(),
+        1,
+        "a checkpoint that is all inlined is its metadata alone"
+    );
+    let mut stored = world.io.block_on(read_snapshot(location)).unwrap();
+    stored.metadata.operators.remove(0).keyed
+}
+
+/// The file that the bytes of an object are in.
+pub fn file_of(object: &ObjectHandle) -> PathBuf {
+    let path = PathBuf::from(object.path.strip_prefix("file://").unwrap());
+    match object.inline {
+        None => path,
+        Some(_) => path.with_file_name("_metadata"),
+    }
 }
 
 /// A full checkpoint of these subtasks.

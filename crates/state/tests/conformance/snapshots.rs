@@ -125,13 +125,10 @@ fn a_damaged_object_is_refused_by_name() {
         let world = World::new();
         let (mut tasks, model) = filled(&options, &world, 1);
         let handles = checkpoint(&world, 1, &mut tasks);
-        let objects: std::collections::BTreeSet<String> = handles
-            .iter()
-            .flat_map(|handle| &handle.objects)
-            .map(|object| object.path.clone())
-            .collect();
-        for uri in objects {
-            let path = uri.strip_prefix("file://").unwrap();
+        let objects: std::collections::BTreeSet<std::path::PathBuf> =
+            handles.iter().flat_map(|handle| &handle.objects).map(file_of).collect();
+        for path in &objects {
+            let uri = path.display();
             let intact = std::fs::read(path).unwrap();
             for damage in 0..4 {
                 let mut bytes = intact.clone();

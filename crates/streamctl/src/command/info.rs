@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{Guarantee, JobGraph};
+use streamd_core::plan::PlanDescriptor;
 use streamd_rpc::proto::DescribeApplicationRequest;
 
 use super::program::ProgramArguments;
@@ -45,8 +46,8 @@ impl InfoCommand {
             })
             .await?;
         let plan: Value = serde_json::from_slice(&plan).map_err(unreadable)?;
-        let graph: JobGraph = serde_json::from_value(plan.clone()).map_err(unreadable)?;
-        print(&graph, &plan, output)
+        let described: PlanDescriptor = serde_json::from_value(plan.clone()).map_err(unreadable)?;
+        print(&described, &plan, output)
     }
 }
 
@@ -60,7 +61,8 @@ fn unreadable(error: serde_json::Error) -> Failure {
     .into()
 }
 
-fn print(graph: &JobGraph, plan: &Value, output: &mut Output) -> Result<(), Failure> {
+fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Result<(), Failure> {
+    let graph = &described.graph;
     let warnings = warnings(graph);
     output.line("----------------------- Execution Plan -----------------------")?;
     for line in serde_json::to_string_pretty(plan)
@@ -73,6 +75,10 @@ fn print(graph: &JobGraph, plan: &Value, output: &mut Output) -> Result<(), Fail
     output.line("")?;
     output.line(&format!("Job: {}", graph.name))?;
     output.line(&format!("Guarantee: {}", guarantee(graph.guarantee())))?;
+    if let Some(built) = &described.built_with {
+        output.line(&format!("State backends: {}", built.state_backends.join(", ")))?;
+        output.line(&format!("Storage: {}", built.storage_schemes.join(", ")))?;
+    }
     for warning in &warnings {
         output.line(&format!("Warning: {warning}"))?;
     }

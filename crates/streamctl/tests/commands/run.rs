@@ -10,6 +10,7 @@ use streamd_core::graph::{
     StateKind,
 };
 use streamd_core::id::OperatorId;
+use streamd_core::plan::{BuiltWith, PlanDescriptor};
 use streamd_core::row::DataType;
 use streamd_rpc::proto::{JobState, JobSummary};
 
@@ -175,6 +176,29 @@ fn a_refused_submission_ends_with_the_code_of_the_refusal() {
         (ran.code, ran.stderr.as_str()),
         (3, "error: there is no snapshot at `file:///x` [SD-0501]\n")
     );
+}
+
+#[test]
+fn what_an_application_was_built_with_is_shown_with_its_plan() {
+    let plan = PlanDescriptor {
+        graph: graph(),
+        built_with: Some(BuiltWith {
+            state_backends: vec!["hashmap".to_owned(), "rocksdb".to_owned()],
+            storage_schemes: vec!["file".to_owned(), "s3".to_owned()],
+        }),
+    };
+    let fake = Fake::start(Script {
+        plan: serde_json::to_vec(&plan).unwrap(),
+        ..Script::default()
+    });
+    let shown = fake.run(&["info", APPLICATION]).stdout;
+    assert!(
+        shown.contains("\nState backends: hashmap, rocksdb\nStorage: file, s3\n"),
+        "{shown}"
+    );
+    let json = fake.run(&["info", "--output", "json", APPLICATION]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["plan"]["built_with"]["state_backends"][1], "rocksdb");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod back_pressure;
+mod backends;
 mod bad_applications;
 mod cancel;
 mod durable;

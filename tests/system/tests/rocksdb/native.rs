@@ -1,0 +1,124 @@
+//! Checkpoints that are the files of databases.
+
+use std::fs;
+
+use system::files::{everything_below, files_below, number, text};
+use system::moves::assert_state_moves;
+use system::{Cluster, Torture, until};
+
+use crate::CHECKPOINTS;
+
+const INCREMENTAL: &str = "execution.checkpointing.incremental=true";
+const RETAIN: &str = "execution.checkpointing.externalized-checkpoint-retention=RETAIN_ON_CANCELLATION";
+
+#[test]
+fn a_job_on_disk_survives_the_deaths_of_its_workers() {
+    let cluster = Cluster::start(2, 1);
+    let torture = Torture::new()
+        .records(12_000)
+        .rate(1_500)
+        .output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", INCREMENTAL], &torture.command());
+    for restarts in 1..=2 {
+        let before = torture.committed();
+        until("more records are committed", || {
+            (torture.committed() > before).then_some(())
+        });
+        let workers = cluster.workers();
+        workers[restarts as usize % workers.len()].kill();
+        cluster.wait_for_restart(&id, restarts);
+    }
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(12_000);
+    cluster.wait_for_no_workers();
+    // Invariant I21: no remains.
+    let databases = everything_below(&cluster.path("data"));
+    let databases: Vec<_> = databases.iter().filter(|path| path.ends_with("CURRENT")).collect();
+    assert!(databases.is_empty(), "{databases:?}");
+}
+
+/// Every backend goes on from the savepoint of every other.
+#[test]
+fn state_moves_between_all_backends_by_savepoint() {
+    let every_pair = [
+        "hashmap", "memory", "hashmap", "rocksdb", "memory", "rocksdb", "hashmap",
+    ];
+    assert_state_moves(&Cluster::start(1, 3), &every_pair);
+}
+
+#[test]
+fn a_retained_checkpoint_of_databases_is_restored_onto_the_heap_at_another_parallelism() {
+    let cluster = Cluster::start(1, 3);
+    let output = cluster.path("output");
+    let paced = Torture::new().records(20_000).rate(1_000).output(output.clone());
+    let settings = ["-p", "2", "-D", CHECKPOINTS, "-D", INCREMENTAL, "-D", RETAIN];
+    let id = cluster.submit_and_wait(&settings, &paced.command());
+    until("records are committed", || (paced.committed() > 0).then_some(()));
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+    cluster.wait_for_no_workers();
+    let checkpoint = cluster.checkpoints(&id).pop().expect("a checkpoint is kept");
+    let is_table = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "sst");
+    assert!(
+        files_below(&cluster.path("data/checkpoints").join(&id))
+            .iter()
+            .any(is_table)
+    );
+
+    let unpaced = Torture::new().records(20_000).output(output);
+    let onto_heap = ["-p", "3", "-D", "state.backend.type=hashmap", "-s", &text(&checkpoint)];
+    cluster.run(&onto_heap, &unpaced.command()).succeeded();
+    unpaced.assert_complete(20_000);
+}
+
+#[test]
+fn the_rows_of_databases_are_shown_from_a_savepoint_and_refused_with_that_advice_from_a_checkpoint() {
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &Torture::new().rate(500).command());
+    until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
+    let savepoint = text(&cluster.savepoint(&id, &cluster.place("savepoints")));
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+    cluster.wait_for_no_workers();
+    let shown = cluster.streamctl(&["state", "show", &savepoint, "ordinals", "ordinal", "--output", "json"]);
+    assert_eq!(shown.succeeded().objects().len(), 10);
+
+    let checkpoint = text(&cluster.checkpoints(&id).pop().expect("a checkpoint is kept"));
+    let refused = cluster.streamctl(&["state", "show", &checkpoint, "ordinals", "ordinal"]);
+    let refused = refused.refused(2, "SD-0604", "the files of a RocksDB database");
+    assert!(refused.stderr.contains("savepoint"), "{refused:#?}");
+    cluster.streamctl(&["state", "list", &checkpoint]).succeeded();
+    let verified = cluster
+        .streamctl(&["checkpoint", "verify", &checkpoint, "--output", "json"])
+        .succeeded();
+    assert_eq!(verified.objects()[0]["undecoded_states"][0], "ordinal", "{verified:#?}");
+}
+
+#[test]
+fn a_table_file_that_is_damaged_is_refused_and_the_state_never_starts_empty() {
+    let cluster = Cluster::start(1, 1);
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &Torture::new().rate(500).command());
+    until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+    cluster.wait_for_no_workers();
+    let checkpoint = cluster.checkpoints(&id).pop().expect("a checkpoint is kept");
+    let table = files_below(&checkpoint)
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|it| it == "sst"));
+    let table = table.expect("the rows are in a file");
+    let mut bytes = fs::read(&table).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&table, &bytes).unwrap();
+    let verified = cluster.streamctl(&["checkpoint", "verify", &text(&checkpoint)]);
+    verified.refused(7, "SD-0502", "");
+    let resumed = ["-D", "restart-strategy=none", "-s", &text(&checkpoint)];
+    let ran = cluster.run(&resumed, &Torture::new().records(10).command());
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(
+        ran.stderr.contains(table.file_name().unwrap().to_str().unwrap()),
+        "{ran:#?}"
+    );
+    assert_eq!(number(&cluster.status(&id)["checkpoints"], "failed"), 0);
+}
