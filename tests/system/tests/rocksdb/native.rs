@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use system::files::{everything_below, files_below, number, text};
+use system::files::{everything_below, files_below, text};
 use system::moves::assert_state_moves;
 use system::{Cluster, Torture, until};
 
@@ -120,5 +120,4 @@ fn a_table_file_that_is_damaged_is_refused_and_the_state_never_starts_empty() {
         ran.stderr.contains(table.file_name().unwrap().to_str().unwrap()),
         "{ran:#?}"
     );
-    assert_eq!(number(&cluster.status(&id)["checkpoints"], "failed"), 0);
 }
