@@ -74,7 +74,8 @@ fn patient(wait: impl Fn(&str) -> Ran) -> (Ran, String) {
         let ran = wait(&format!("{millis}ms"));
         (ran, streamd_core::options::format_duration(millis))
     });
-    let mut waits = waits.skip_while(|(ran, _)| ran.stderr.contains("it has not answered"));
+    let is_too_short = |ran: &Ran| ["it has not answered", "is not reached"].map(|words| ran.stderr.contains(words));
+    let mut waits = waits.skip_while(|(ran, _)| is_too_short(ran).contains(&true));
     waits.next().expect("an answer comes in time")
 }
 
