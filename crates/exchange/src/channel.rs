@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::batch::MAX_FRAME_BYTES;
+use crate::encode::MAX_FRAME_BYTES;
 use crate::element::Element;
 use crate::inbox::{Inbox, Taken};
 use crate::network::NetworkError;

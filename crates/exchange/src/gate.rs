@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 
-use crate::batch::count_of;
+use crate::encode::count_of;
 use crate::channel::{ChannelLoss, ChannelReceiver};
 use crate::element::Element;
 use crate::ready::{ReadyList, ReadySlot};

@@ -9,15 +9,20 @@ use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateK
 use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};
 use streamd_exchange::partition::{Partitioner, ResultPartition};
-use streamd_runtime::chain::{AnyLink, Chained, Exit, Fan, Link, Operator};
+use streamd_runtime::chain::{AnyLink, Chained, Exit, Link, Operator};
 use streamd_runtime::error::TaskError;
 use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, SinkOperator};
-use streamd_runtime::pipeline::{Step, StepFactory, StepInput};
+use streamd_runtime::pipeline::{SideInput, Step, StepFactory, StepInput};
 use streamd_runtime::record::{Collector, Record};
+use streamd_runtime::side_output::{OutputTag, side_link};
 use streamd_runtime::subtask::{InputHead, InputTask};
+use streamd_runtime::watermark::{TimestampsAndWatermarks, WatermarkGenerator};
+use streamd_runtime::window::WindowAssigner;
 
 use crate::environment::StreamExecutionEnvironment;
 use crate::keyed_stream::KeyedStream;
+use crate::watermark_strategy::{TimestampAssigner, WatermarkStrategy};
+use crate::windowed_stream::{NoKey, WindowedStream};
 
 /// A stream of records of one type. A cheap handle: streams can be used several times.
 pub struct DataStream<T> {
@@ -28,6 +33,7 @@ pub struct DataStream<T> {
 /// One of the steps that a stream's records come from, and how they are dealt out to whatever follows.
 struct Upstream<T> {
     step: usize,
+    side: Option<SideInput>,
     partition: Partition<T>,
 }
 
@@ -77,6 +83,7 @@ impl<T> Clone for Upstream<T> {
         };
         Self {
             step: self.step,
+            side: self.side,
             partition,
         }
     }
@@ -97,6 +104,7 @@ impl<T: Record> DataStream<T> {
             env,
             inputs: vec![Upstream {
                 step,
+                side: None,
                 partition: Partition::Default,
             }],
         }
@@ -141,6 +149,46 @@ impl<T: Record> DataStream<T> {
     {
         let make: Rc<dyn MakeHash<T>> = Rc::new(HashByKey((key_of.clone(), std::marker::PhantomData::<fn() -> K>)));
         KeyedStream::new(self.partitioned(&Partition::Hash(make)), key_of)
+    }
+
+    /// Gives the records timestamps, and the stream watermarks: the beginning of event time. Close to the source, so that what
+    /// follows has them.
+    pub fn assign_timestamps_and_watermarks<G, A>(&self, strategy: WatermarkStrategy<G, A>) -> DataStream<T>
+    where
+        G: WatermarkGenerator<T>,
+        A: TimestampAssigner<T>,
+    {
+        self.transform("timestamps", Vec::new(), move || {
+            let WatermarkStrategy {
+                generator,
+                assigner,
+                idle_after,
+            } = strategy.clone();
+            let assign = move |record: &T, timestamp| assigner.extract_timestamp(record, timestamp);
+            TimestampsAndWatermarks::new(assign, generator, idle_after)
+        })
+    }
+
+    /// Cuts the records of all keys together into windows: in one subtask, whatever the parallelism.
+    pub fn window_all(&self, assigner: WindowAssigner) -> WindowedStream<(), T, NoKey<T>> {
+        WindowedStream::<(), T, NoKey<T>>::of_all(self, assigner)
+    }
+
+    /// The records that the last step has emitted to a side output.
+    pub fn get_side_output<X: Record>(&self, tag: &OutputTag<X>) -> DataStream<X> {
+        let side = SideInput {
+            id: tag.id(),
+            link: side_link::<X>,
+        };
+        let inputs = self.inputs.iter().map(|input| Upstream {
+            step: input.step,
+            side: Some(side),
+            partition: Partition::Default,
+        });
+        DataStream {
+            env: self.env.clone(),
+            inputs: inputs.collect(),
+        }
     }
 
     /// All records of this stream and of the others, in no particular order.
@@ -269,7 +317,7 @@ impl<T: Record> DataStream<T> {
             states,
             factory: StepFactory::Operator {
                 make: Box::new(move |identity, next| {
-                    let link: Box<dyn Link<T>> = Box::new(Chained::new(identity, make(), Fan::<O>::new(next)?));
+                    let link: Box<dyn Link<T>> = Box::new(Chained::<Op, O>::new(identity, make(), next)?);
                     Ok(AnyLink::new(link))
                 }),
                 head: input_head::<T>,
@@ -287,6 +335,7 @@ impl<T: Record> DataStream<T> {
             .iter()
             .map(|input| Upstream {
                 step: input.step,
+                side: input.side,
                 partition: partition.clone(),
             })
             .collect();
@@ -327,6 +376,7 @@ impl<T: Record> Upstream<T> {
         };
         StepInput {
             from: self.step,
+            side: self.side,
             partitioner,
             exit: Box::new(move |kind, senders, key_groups| {
                 let partitioner = match (kind, &mut hash) {

@@ -18,7 +18,7 @@ use super::key::ChannelKey;
 use super::options::DataPlaneOptions;
 use super::outlet::{Outlet, SendTurns};
 use super::write_queue::WriteQueue;
-use crate::batch::count_of;
+use crate::encode::count_of;
 use crate::channel::{ChannelLoss, ChannelSender};
 use crate::inbox::lock;
 use crate::wake::Waker;
@@ -257,7 +257,12 @@ where
         FrameKind::Stop => link.outlet(header.channel)?.consumer_gone(),
         FrameKind::Error => return Ok(Notified::Error(reason_of(&payload))),
         kind
-        @ (FrameKind::Open | FrameKind::Records | FrameKind::Barrier | FrameKind::EndOfData | FrameKind::Close) => {
+        @ (FrameKind::Open
+        | FrameKind::Records
+        | FrameKind::Barrier
+        | FrameKind::EndOfData
+        | FrameKind::Close
+        | FrameKind::Watermark) => {
             return Err(FrameError::Direction { kind });
         }
     }

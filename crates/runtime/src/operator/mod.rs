@@ -16,3 +16,6 @@ pub use map::Map;
 pub use reduce::Reduce;
 pub use sink::{COMMITTABLES, SinkOperator};
 pub use source::{SPLITS, SourceHead};
+
+pub(crate) use keyed_process::restored_time;
+pub(crate) use state_batch::KeyBatch;

@@ -13,7 +13,7 @@ use streamd_core::id::{Attempt, CheckpointId, JobId, WorkerId};
 use streamd_core::time::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 
-use crate::batch::decode;
+use crate::encode::decode;
 use crate::channel::{ChannelLoss, ChannelReceiver};
 use crate::element::{Element, Payload};
 use crate::network::{AttemptNetwork, ChannelKey, DataPlane, DataPlaneOptions, NetworkError};
@@ -115,7 +115,7 @@ fn receive(receiver: &ChannelReceiver, parker: &Parker) -> Element {
 
 fn values(element: Element) -> Vec<u64> {
     match element {
-        Element::Records { payload, .. } => decode(payload).unwrap(),
+        Element::Records { payload, .. } => decode(payload).unwrap().into_records(),
         other => panic!("{other:?} instead of records"),
     }
 }
