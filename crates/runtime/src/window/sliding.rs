@@ -129,9 +129,11 @@ impl Grid {
     fn first_end(&self, pane: i64) -> i64 {
         // The latest start of a window that is over when the pane begins, and one slide more.
         let over = pane.saturating_add(self.pane).saturating_sub(self.size).saturating_sub(1);
-        floor_to(over, self.slide, self.offset)
+        let first = floor_to(over, self.slide, self.offset)
             .saturating_add(self.slide)
-            .saturating_add(self.size)
+            .saturating_add(self.size);
+        // Where windows would begin before time does, the last one is the first.
+        first.min(self.last_end(pane))
     }
 
     /// The end of the last window that covers a pane.
