@@ -232,7 +232,10 @@ mod tests {
         let forged = bitcode::serialize(&([1_u64, 2], [EventTime(1)])).unwrap();
         assert!(matches!(
             decode::<u64>(Payload::Encoded(Bytes::from(forged))),
-            Err(DecodeError::Timestamps { records: 2, timestamps: 1 })
+            Err(DecodeError::Timestamps {
+                records: 2,
+                timestamps: 1
+            })
         ));
     }
 

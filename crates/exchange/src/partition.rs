@@ -179,7 +179,10 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         if batch.timestamps().is_empty() {
             // The way of all streams without event time, and of benchmarks: no second column to walk along.
             let records = batch.untimed().drain(..).zip(&self.targets);
-            return place(&mut self.outputs, records.map(|(record, target)| (record, EventTime::MIN, *target)));
+            return place(
+                &mut self.outputs,
+                records.map(|(record, target)| (record, EventTime::MIN, *target)),
+            );
         }
         let records = batch.drain(batch.len()).zip(&self.targets);
         place(

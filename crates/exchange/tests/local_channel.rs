@@ -12,8 +12,8 @@ use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, Snaps
 use streamd_core::id::CheckpointId;
 use streamd_core::time::EventTime;
 use streamd_exchange::{
-    Batch, ChannelReceiver, ChannelSender, Element, InputGate, Parker, Partitioner, Payload, ResultPartition, SendResult,
-    Waker, decode, local_channel, receive_into,
+    Batch, ChannelReceiver, ChannelSender, Element, InputGate, Parker, Partitioner, Payload, ResultPartition,
+    SendResult, Waker, decode, local_channel, receive_into,
 };
 
 fn barrier(id: u64) -> Barrier {
@@ -57,7 +57,12 @@ fn drain(receiver: &ChannelReceiver) -> Vec<i64> {
                     let time = batch.timestamp(position);
                     assert!(time == EventTime::MIN || time.0 == -i64::try_from(*record).unwrap());
                 }
-                all.extend(batch.into_records().into_iter().map(|value| i64::try_from(value).unwrap()));
+                all.extend(
+                    batch
+                        .into_records()
+                        .into_iter()
+                        .map(|value| i64::try_from(value).unwrap()),
+                );
             }
             Element::Barrier(barrier) => all.push(-i64::try_from(barrier.checkpoint.0).unwrap()),
             Element::Watermark(watermark) => panic!("{watermark:?} was not sent"),

@@ -481,7 +481,10 @@ impl<T: Record> Link<T> for Exit<T> {
             ControlEvent::Barrier(barrier, _) => self.partition.control(Element::Barrier(barrier.clone())),
             ControlEvent::Watermark(watermark, _) => self.partition.control(Element::Watermark(*watermark)),
             ControlEvent::EndOfData => self.partition.control(Element::EndOfData),
-            ControlEvent::ProcessingTime(_) | ControlEvent::Open(_) | ControlEvent::CheckpointComplete(_) | ControlEvent::Finish => Ok(()),
+            ControlEvent::ProcessingTime(_)
+            | ControlEvent::Open(_)
+            | ControlEvent::CheckpointComplete(_)
+            | ControlEvent::Finish => Ok(()),
         };
         sent.map_err(send_failed)
     }

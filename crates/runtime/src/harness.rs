@@ -142,7 +142,8 @@ where
             self.collect();
         }
         self.collect();
-        self.watermarks.extend(self.operator.forward(Watermark::Time(EventTime(time))));
+        self.watermarks
+            .extend(self.operator.forward(Watermark::Time(EventTime(time))));
         Ok(())
     }
 

@@ -361,7 +361,11 @@ impl<V: State> ValueState<V> {
     /// The value of the key, to be changed in place, if it has one.
     #[inline]
     pub fn get_mut<'c, K: Key>(&self, context: &'c mut KeyedContext<'_, K>) -> Option<&'c mut V> {
-        context.scope.backend.table_mut(self.id()).get_mut(context.hash, context.key)
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .get_mut(context.hash, context.key)
     }
 
     /// The value of the key, to be changed in place; the type's default where it has none.
@@ -398,7 +402,11 @@ impl<V: State> ValueState<V> {
 
     /// Removes the value of the key, and returns it.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) -> Option<V> {
-        context.scope.backend.table_mut(self.id()).remove(context.hash, context.key)
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .remove(context.hash, context.key)
     }
 }
 
@@ -434,7 +442,11 @@ impl<V: State> ListState<V> {
 
     /// Removes all elements.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
-        context.scope.backend.table_mut(self.id()).remove(context.hash, context.key);
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .remove(context.hash, context.key);
     }
 }
 
@@ -503,6 +515,10 @@ impl<M: OrderedState, V: State> MapState<M, V> {
 
     /// Removes the key's map.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
-        context.scope.backend.table_mut(self.id()).remove(context.hash, context.key);
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .remove(context.hash, context.key);
     }
 }

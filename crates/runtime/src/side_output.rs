@@ -95,7 +95,11 @@ impl SideOutputs {
         let Some((_, batch)) = self.batches.iter_mut().find(|(known, _)| *known == id) else {
             return Ok(None);
         };
-        batch.as_any().downcast_mut().map(Some).ok_or_else(|| wrong_type::<T>(id))
+        batch
+            .as_any()
+            .downcast_mut()
+            .map(Some)
+            .ok_or_else(|| wrong_type::<T>(id))
     }
 }
 

@@ -145,13 +145,7 @@ impl<K: Key> Timers<K> {
         Ok(())
     }
 
-    pub(crate) fn add(
-        &mut self,
-        backend: &mut KeyedStateBackend<K>,
-        key: (u64, &K),
-        timer: Timer,
-        time: &TimeService,
-    ) {
+    pub(crate) fn add(&mut self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer, time: &TimeService) {
         match timer {
             Timer::EventTime(at) => {
                 self.event.add(backend, key, at.0);
@@ -223,7 +217,10 @@ impl TimeService {
 
     /// Goes on from the event time that a restored operator had come to: the least of its subtasks'.
     pub(crate) fn restore(&mut self, lists: &[ListState]) -> Result<(), RowError> {
-        let items = lists.iter().filter(|list| list.name == WATERMARK).flat_map(|list| &list.items);
+        let items = lists
+            .iter()
+            .filter(|list| list.name == WATERMARK)
+            .flat_map(|list| &list.items);
         let times = items.map(|item| from_row::<i64>(item)).collect::<Result<Vec<_>, _>>()?;
         if let Some(least) = times.into_iter().min() {
             self.watermark = EventTime(least);

@@ -121,7 +121,11 @@ mod tests {
         assert_eq!(valve.on_watermark(0, time(7)), []);
         assert_eq!(valve.on_watermark(1, time(5)), [time(5)]);
         assert_eq!(valve.on_watermark(1, time(9)), [time(7)]);
-        assert_eq!(valve.on_watermark(1, time(8)), [], "a watermark that falls means nothing");
+        assert_eq!(
+            valve.on_watermark(1, time(8)),
+            [],
+            "a watermark that falls means nothing"
+        );
         assert_eq!(valve.on_watermark(0, Watermark::Time(EventTime::MAX)), [time(9)]);
     }
 
@@ -131,7 +135,11 @@ mod tests {
         assert_eq!(valve.on_watermark(0, time(10)), []);
         assert_eq!(valve.on_watermark(1, Watermark::Idle), [time(10)]);
         assert_eq!(valve.on_watermark(1, Watermark::Active), []);
-        assert_eq!(valve.on_watermark(1, time(3)), [], "behind the others, it holds nobody back");
+        assert_eq!(
+            valve.on_watermark(1, time(3)),
+            [],
+            "behind the others, it holds nobody back"
+        );
         assert_eq!(valve.on_watermark(0, time(12)), [time(12)]);
         assert_eq!(valve.on_watermark(1, time(12)), []);
         assert_eq!(valve.on_watermark(0, time(20)), [], "it has caught up, and counts");

@@ -126,7 +126,8 @@ impl<A, G> TimestampsAndWatermarks<A, G> {
             && !self.armed
         {
             self.armed = true;
-            self.alarm.set(WallTime(clock.wall().0.saturating_add(AUTO_WATERMARK_INTERVAL_MS)));
+            self.alarm
+                .set(WallTime(clock.wall().0.saturating_add(AUTO_WATERMARK_INTERVAL_MS)));
         }
     }
 }

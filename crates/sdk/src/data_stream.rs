@@ -10,6 +10,7 @@ use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};
 use streamd_exchange::partition::{Partitioner, ResultPartition};
 use streamd_runtime::chain::{AnyLink, Chained, Exit, Link, Operator};
+use streamd_runtime::connected::{Either, first_exit, second_exit};
 use streamd_runtime::error::TaskError;
 use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, SinkOperator};
 use streamd_runtime::pipeline::{SideInput, Step, StepFactory, StepInput};
@@ -19,7 +20,9 @@ use streamd_runtime::subtask::{InputHead, InputTask};
 use streamd_runtime::watermark::{TimestampsAndWatermarks, WatermarkGenerator};
 use streamd_runtime::window::WindowAssigner;
 
+use crate::connected_streams::ConnectedStreams;
 use crate::environment::StreamExecutionEnvironment;
+use crate::joined_streams::JoinedStreams;
 use crate::keyed_stream::KeyedStream;
 use crate::watermark_strategy::{TimestampAssigner, WatermarkStrategy};
 use crate::windowed_stream::{NoKey, WindowedStream};
@@ -35,6 +38,15 @@ struct Upstream<T> {
     step: usize,
     side: Option<SideInput>,
     partition: Partition<T>,
+    exit: MakeTypedExit<T>,
+}
+
+/// Makes the way out of a subtask: for records of `T`, or for others that become such on the way.
+type MakeTypedExit<T> = fn(ResultPartition<T>) -> AnyLink;
+
+fn plain_exit<T: Record>(partition: ResultPartition<T>) -> AnyLink {
+    let link: Box<dyn Link<T>> = Box::new(Exit::new(partition));
+    AnyLink::new(link)
 }
 
 enum Partition<T> {
@@ -56,6 +68,26 @@ trait MakeHash<T> {
 }
 
 struct HashByKey<S>(S);
+
+/// As [`HashByKey`], for the records of the first of two streams. Those of the second go elsewhere, and are not asked for.
+struct HashFirst<S>(S);
+
+impl<A: 'static, B, K, S> MakeHash<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
+where
+    K: Key,
+    S: Fn(&A) -> K + Clone + Send + 'static,
+{
+    fn make(&self) -> MakeRoute<Either<A, B>> {
+        let mut make = HashByKey(self.0.clone()).make();
+        Box::new(move |consumers, key_groups| {
+            let mut route: Route<A> = make(consumers, key_groups);
+            Box::new(move |record| match record {
+                Either::First(record) => route(record),
+                Either::Second(_) => 0,
+            })
+        })
+    }
+}
 
 impl<T, K, S> MakeHash<T> for HashByKey<(S, std::marker::PhantomData<fn() -> K>)>
 where
@@ -85,6 +117,7 @@ impl<T> Clone for Upstream<T> {
             step: self.step,
             side: self.side,
             partition,
+            exit: self.exit,
         }
     }
 }
@@ -106,6 +139,7 @@ impl<T: Record> DataStream<T> {
                 step,
                 side: None,
                 partition: Partition::Default,
+                exit: plain_exit::<T>,
             }],
         }
     }
@@ -169,6 +203,16 @@ impl<T: Record> DataStream<T> {
         })
     }
 
+    /// This stream and another, for functions that see both.
+    pub fn connect<B: Record>(&self, other: &DataStream<B>) -> ConnectedStreams<T, B> {
+        ConnectedStreams::new(self, other)
+    }
+
+    /// This stream and another, to be joined by key and window.
+    pub fn join<B: Record>(&self, other: &DataStream<B>) -> JoinedStreams<T, B> {
+        JoinedStreams::new(self, other)
+    }
+
     /// Cuts the records of all keys together into windows: in one subtask, whatever the parallelism.
     pub fn window_all(&self, assigner: WindowAssigner) -> WindowedStream<(), T, NoKey<T>> {
         WindowedStream::<(), T, NoKey<T>>::of_all(self, assigner)
@@ -184,6 +228,7 @@ impl<T: Record> DataStream<T> {
             step: input.step,
             side: Some(side),
             partition: Partition::Default,
+            exit: plain_exit::<X>,
         });
         DataStream {
             env: self.env.clone(),
@@ -337,6 +382,7 @@ impl<T: Record> DataStream<T> {
                 step: input.step,
                 side: input.side,
                 partition: partition.clone(),
+                exit: input.exit,
             })
             .collect();
         Self {
@@ -357,6 +403,53 @@ impl<T: Record> DataStream<T> {
     }
 }
 
+impl<A: Record, B: Record> DataStream<Either<A, B>> {
+    /// The records of two streams, each partitioned as in its own.
+    pub(crate) fn either(first: &DataStream<A>, second: &DataStream<B>) -> Self {
+        let first_inputs = first.inputs.iter().map(|input| Upstream {
+            step: input.step,
+            side: input.side,
+            partition: input.partition.without_key(),
+            exit: first_exit::<A, B>,
+        });
+        let second_inputs = second.inputs.iter().map(|input| Upstream {
+            step: input.step,
+            side: input.side,
+            partition: input.partition.without_key(),
+            exit: second_exit::<A, B>,
+        });
+        Self {
+            env: first.env.clone(),
+            inputs: first_inputs.chain(second_inputs).collect(),
+        }
+    }
+
+    /// The records of the first stream by their key, those of the second to every subtask. `key_of` gives records of the first
+    /// stream, which has as many inputs as `first`, a key.
+    pub(crate) fn keyed_and_broadcast<K, S>(&self, first: &DataStream<A>, key_of: S) -> Self
+    where
+        K: Key,
+        S: Fn(&A) -> K + Clone + Send + 'static,
+    {
+        let make: Rc<dyn MakeHash<Either<A, B>>> = Rc::new(HashFirst((key_of, std::marker::PhantomData::<fn() -> K>)));
+        let mut keyed = self.partitioned(&Partition::Kind(PartitionerKind::Broadcast));
+        for input in keyed.inputs.iter_mut().take(first.inputs.len()) {
+            input.partition = Partition::Hash(Rc::clone(&make));
+        }
+        keyed
+    }
+}
+
+impl<T> Partition<T> {
+    /// The same for records of another type; what goes by key is given one anew.
+    fn without_key<X>(&self) -> Partition<X> {
+        match self {
+            Self::Kind(kind) => Partition::Kind(*kind),
+            Self::Default | Self::Hash(_) => Partition::Default,
+        }
+    }
+}
+
 impl<T> Clone for Partition<T> {
     fn clone(&self) -> Self {
         match self {
@@ -369,6 +462,7 @@ impl<T> Clone for Partition<T> {
 
 impl<T: Record> Upstream<T> {
     fn input(&self) -> StepInput {
+        let exit = self.exit;
         let (partitioner, mut hash) = match &self.partition {
             Partition::Default => (None, None),
             Partition::Kind(kind) => (Some(*kind), None),
@@ -387,8 +481,7 @@ impl<T: Record> Upstream<T> {
                     (PartitionerKind::Broadcast, _) => Partitioner::broadcast(),
                     (PartitionerKind::Global, _) => Partitioner::Global,
                 };
-                let link: Box<dyn Link<T>> = Box::new(Exit::new(ResultPartition::new(partitioner, senders)));
-                Ok(AnyLink::new(link))
+                Ok(exit(ResultPartition::new(partitioner, senders)))
             }),
         }
     }

@@ -32,18 +32,24 @@
 //!
 //! [`execute`]: StreamExecutionEnvironment::execute
 
+mod connected_streams;
 mod data_stream;
 mod environment;
 mod error;
 mod execute;
+mod joined_streams;
 mod keyed_stream;
 mod watermark_strategy;
 mod windowed_stream;
 
+pub use connected_streams::{
+    ConnectedStreams, KeyOf, KeyedBroadcastStreams, KeyedCoProcessFunction, KeyedConnectedStreams,
+};
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{CheckpointConfig, StreamExecutionEnvironment};
 pub use error::{Error, Result};
 pub use execute::JobExecutionResult;
+pub use joined_streams::{IntervalJoin, IntervalJoined, JoinedKeys, JoinedStreams, JoinedWhere, JoinedWindows};
 pub use keyed_stream::KeyedStream;
 pub use watermark_strategy::{KeepTimestamps, TimestampAssigner, WatermarkStrategy};
 pub use windowed_stream::{EvictingWindowedStream, WindowedStream};
@@ -54,12 +60,14 @@ pub use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention
 pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
 pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 pub use streamd_core::state::{Key, State};
-pub use streamd_macros::State;
-pub use streamd_runtime::error::BoxError;
 pub use streamd_core::time::{EventTime, WallTime};
+pub use streamd_macros::State;
+pub use streamd_runtime::connected::Either;
+pub use streamd_runtime::error::BoxError;
 pub use streamd_runtime::keyed::{
     AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, TimerService, ValueState,
 };
+pub use streamd_runtime::operator::KeyedBroadcastProcessFunction;
 pub use streamd_runtime::record::{Collector, Record};
 pub use streamd_runtime::side_output::OutputTag;
 pub use streamd_runtime::timer::Timer;
@@ -75,7 +83,8 @@ pub mod prelude {
     pub use crate::connectors::{BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, PrintSink};
     pub use crate::window::{
         AggregateFunction, EventTimeSessionWindows, GlobalWindows, ProcessWindowFunction, SlidingEventTimeWindows,
-        SlidingProcessingTimeWindows, TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows, WindowContext,
+        SlidingProcessingTimeWindows, TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
+        WindowContext,
     };
     pub use crate::{
         AllKeys, BoxError, Collector, DataStream, EventTime, ExternalizedCheckpointRetention, KeyedContext,

@@ -7,8 +7,8 @@ use streamd_runtime::record::Record;
 use streamd_runtime::side_output::OutputTag;
 use streamd_runtime::window::{
     AggregateContents, AggregateFunction, Applied, DefaultTrigger, EvictingContents, Evictor, Lateness, ListContents,
-    ProcessWindowFunction, ReduceContents, SlidingWindowOperator, Trigger, WindowAssigner, WindowContents, WindowOperator,
-    WindowOptions,
+    ProcessWindowFunction, ReduceContents, SlidingWindowOperator, Trigger, WindowAssigner, WindowContents,
+    WindowOperator, WindowOptions,
 };
 
 use crate::data_stream::DataStream;
@@ -85,10 +85,7 @@ where
 
     /// Has an evictor drop records before the function sees the window, and after. Such windows keep all of their records.
     pub fn evictor<E: Evictor<T>>(self, evictor: E) -> EvictingWindowedStream<K, T, S, G, E> {
-        EvictingWindowedStream {
-            windows: self,
-            evictor,
-        }
+        EvictingWindowedStream { windows: self, evictor }
     }
 
     /// Folds the records of each window: the first is the first value, and each of the others is folded into it. Also used to put two
@@ -109,7 +106,10 @@ where
         F: FnMut(&mut T, T) + Clone + Send + 'static,
         P: ProcessWindowFunction<K, T, O>,
     {
-        self.run("window reduce", Applied::<_, _, T>::new(ReduceContents(function), result))
+        self.run(
+            "window reduce",
+            Applied::<_, _, T>::new(ReduceContents(function), result),
+        )
     }
 
     /// Folds the records of each window into an accumulator, and emits what the function makes of it.
@@ -129,7 +129,10 @@ where
         O: Record,
         P: ProcessWindowFunction<K, A::Output, O>,
     {
-        self.run("window aggregate", Applied::<_, _, A::Output>::new(AggregateContents(function), result))
+        self.run(
+            "window aggregate",
+            Applied::<_, _, A::Output>::new(AggregateContents(function), result),
+        )
     }
 
     /// Keeps all records of each window for a function that sees them together.

@@ -19,8 +19,8 @@ use super::inboxes::Inboxes;
 use super::key::ChannelKey;
 use super::options::DataPlaneOptions;
 use super::write_queue::WriteQueue;
-use crate::encode::count_of;
 use crate::element::{Element, Payload};
+use crate::encode::count_of;
 use crate::inbox::{Inbox, Overrun};
 
 /// Channels that one connection may open: more than any pair of workers has, few enough to be held in memory.

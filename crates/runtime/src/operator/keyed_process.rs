@@ -62,7 +62,11 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
             value: bool::data_type(),
             evolution: Evolution::default(),
         };
-        Ok(descriptors(&backend).into_iter().chain([ended]).chain(watermark).collect())
+        Ok(descriptors(&backend)
+            .into_iter()
+            .chain([ended])
+            .chain(watermark)
+            .collect())
     }
 }
 
@@ -80,10 +84,14 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
         touched.map_err(|error| state_failed(&self.label, &error))?;
         for (hash, key) in keys {
             let KeyedScope { backend, timers, .. } = &mut self.scope;
-            let wanted = timers.as_ref().is_some_and(|timers| timers.take(backend, (*hash, key), timer));
+            let wanted = timers
+                .as_ref()
+                .is_some_and(|timers| timers.take(backend, (*hash, key), timer));
             if wanted {
                 let mut context = KeyedContext::new(&mut self.scope, key, *hash, timestamp);
-                let done = self.function.on_timer(timer, &mut context, &mut Collector::new(output, timestamp));
+                let done = self
+                    .function
+                    .on_timer(timer, &mut context, &mut Collector::new(output, timestamp));
                 done.map_err(|error| {
                     TaskError::user(format_args!("`on_timer` of operator `{}` failed", self.label), &*error)
                 })?;
@@ -166,7 +174,11 @@ where
             known.watermark = known.watermark.max(time);
         }
         while output.len() < BATCH_RECORDS {
-            let due = self.scope.timers.as_mut().and_then(|timers| timers.due_in_event_time(time));
+            let due = self
+                .scope
+                .timers
+                .as_mut()
+                .and_then(|timers| timers.due_in_event_time(time));
             let Some((timer, keys)) = due else {
                 return Ok(true);
             };
@@ -177,7 +189,11 @@ where
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
         while output.len() < BATCH_RECORDS {
-            let due = self.scope.timers.as_mut().and_then(|timers| timers.due_in_processing_time(now));
+            let due = self
+                .scope
+                .timers
+                .as_mut()
+                .and_then(|timers| timers.due_in_processing_time(now));
             let Some((timer, keys)) = due else { break };
             self.fire(timer, &keys, output)?;
         }
@@ -217,7 +233,9 @@ where
             return Ok(());
         }
         let mut all = AllKeys::new(&mut self.scope.backend);
-        let done = self.function.end_of_input(&mut all, &mut Collector::new(output, EventTime::MIN));
+        let done = self
+            .function
+            .end_of_input(&mut all, &mut Collector::new(output, EventTime::MIN));
         if let Some(error) = all.into_failure() {
             return Err(state_failed(&self.label, &error));
         }

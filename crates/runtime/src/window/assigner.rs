@@ -67,7 +67,9 @@ impl WindowAssigner {
             if millis > 0 {
                 Ok(())
             } else {
-                Err(format!("a window with a {what} of {millis} ms: at least 1 ms is needed"))
+                Err(format!(
+                    "a window with a {what} of {millis} ms: at least 1 ms is needed"
+                ))
             }
         };
         match self.shape {
@@ -232,7 +234,11 @@ mod tests {
     #[test]
     fn windows_without_length_are_refused() {
         assert!(TumblingEventTimeWindows::of(Duration::ZERO).check().is_err());
-        assert!(SlidingEventTimeWindows::of(Duration::from_secs(1), Duration::ZERO).check().is_err());
+        assert!(
+            SlidingEventTimeWindows::of(Duration::from_secs(1), Duration::ZERO)
+                .check()
+                .is_err()
+        );
         assert!(EventTimeSessionWindows::of(Duration::from_micros(1)).check().is_err());
         assert!(sliding(10, 10, 10).check().is_err());
         assert!(sliding(-5, 10, 0).check().is_err());

@@ -92,7 +92,10 @@ pub trait ProcessWindowFunction<K, In, Out>: Clone + Send + 'static {
 
 impl<K, In, Out, F> ProcessWindowFunction<K, In, Out> for F
 where
-    F: FnMut(&mut WindowContext<'_, K>, &[In], &mut Collector<'_, Out>) -> Result<(), BoxError> + Clone + Send + 'static,
+    F: FnMut(&mut WindowContext<'_, K>, &[In], &mut Collector<'_, Out>) -> Result<(), BoxError>
+        + Clone
+        + Send
+        + 'static,
 {
     fn process(
         &mut self,
@@ -241,7 +244,9 @@ where
         out: &mut Collector<'_, Out>,
     ) -> Result<(), BoxError> {
         let timed = std::mem::take(contents).into_iter();
-        let mut timed: Vec<_> = timed.map(|(record, timestamp)| (record, EventTime(timestamp))).collect();
+        let mut timed: Vec<_> = timed
+            .map(|(record, timestamp)| (record, EventTime(timestamp)))
+            .collect();
         self.evictor.evict_before(&mut timed);
         let elements: Vec<T> = timed.iter().map(|(record, _)| record.clone()).collect();
         self.function.process(context, &elements, out)?;

@@ -33,8 +33,8 @@ pub use operator::{WindowOperator, WindowOptions};
 pub use sliding::SlidingWindowOperator;
 pub use time_window::TimeWindow;
 pub use trigger::{
-    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DefaultTrigger, EventTimeTrigger, NeverTrigger,
-    ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DefaultTrigger, EventTimeTrigger,
+    NeverTrigger, ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };
 
 use streamd_core::time::EventTime;

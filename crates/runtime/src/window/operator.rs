@@ -145,13 +145,18 @@ where
     /// The state that the operator keeps.
     pub fn states() -> Vec<StateDescriptor> {
         let (backend, _) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
-        descriptors(&backend).into_iter().chain([TimeService::descriptor()]).collect()
+        descriptors(&backend)
+            .into_iter()
+            .chain([TimeService::descriptor()])
+            .collect()
     }
 
     fn registered_in(
         mut backend: KeyedStateBackend<K>,
     ) -> (KeyedStateBackend<K>, StateId<Windows<C::Accumulator, G::State>>) {
-        let state = backend.register(CONTENTS).expect("the backend is new and holds no state of that name");
+        let state = backend
+            .register(CONTENTS)
+            .expect("the backend is new and holds no state of that name");
         (backend, state)
     }
 
@@ -170,7 +175,13 @@ where
             && self.lateness.is_over(window.end, self.scope.watermark())
     }
 
-    fn on_record(&mut self, (hash, key): &(u64, K), record: T, timestamp: EventTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
+    fn on_record(
+        &mut self,
+        (hash, key): &(u64, K),
+        record: T,
+        timestamp: EventTime,
+        output: &mut Batch<Out>,
+    ) -> Result<(), TaskError> {
         let time = match self.assigner.domain {
             TimeDomain::Processing => self.scope.time().now().0,
             TimeDomain::Event if timestamp == EventTime::MIN && self.assigner.needs_timestamps() => {
@@ -290,7 +301,9 @@ where
         let touched = windows.iter().filter(|entry| entry.window.intersects(&window));
         let cover = touched.fold(window, |cover, entry| cover.cover(&entry.window));
         // What touches the cover touched the window itself: sessions of one key lie apart.
-        let mut merging: Vec<_> = windows.extract_if(.., |entry| entry.window.intersects(&window)).collect();
+        let mut merging: Vec<_> = windows
+            .extract_if(.., |entry| entry.window.intersects(&window))
+            .collect();
         if let [alone] = merging.as_slice()
             && alone.window == cover
         {
@@ -305,7 +318,8 @@ where
         whole.window = cover;
         whole.timers = WindowTimers::default();
         // The first is merged with nothing, so that its timers are set for the window that it is now.
-        let others = std::iter::once((None, G::State::default())).chain(merging.map(|entry| (entry.contents, entry.trigger)));
+        let others =
+            std::iter::once((None, G::State::default())).chain(merging.map(|entry| (entry.contents, entry.trigger)));
         for (contents, state) in others {
             if let Some(contents) = contents {
                 self.contents.merge(&mut whole.contents, contents);
@@ -453,7 +467,9 @@ pub(super) fn user_error(label: &str, error: &(dyn std::error::Error + 'static))
 /// A record without a timestamp has come to windows of event time.
 pub(super) fn no_timestamp(label: &str) -> TaskError {
     #[derive(Debug, thiserror::Error)]
-    #[error("a record without a timestamp cannot be put into a window of event time: call `assign_timestamps_and_watermarks` on the stream before it")]
+    #[error(
+        "a record without a timestamp cannot be put into a window of event time: call `assign_timestamps_and_watermarks` on the stream before it"
+    )]
     struct NoTimestamp;
     TaskError::user(format_args!("operator `{label}` failed"), &NoTimestamp)
 }
@@ -511,7 +527,9 @@ where
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
         while output.len() < BATCH_RECORDS {
-            let Some((at, keys)) = self.processing_queue.take_due(now.0) else { break };
+            let Some((at, keys)) = self.processing_queue.take_due(now.0) else {
+                break;
+            };
             self.fire(Timer::ProcessingTime(WallTime(at)), &keys, output)?;
         }
         self.set_alarm();

@@ -128,7 +128,10 @@ impl Grid {
     /// The end of the first window that covers a pane.
     fn first_end(&self, pane: i64) -> i64 {
         // The latest start of a window that is over when the pane begins, and one slide more.
-        let over = pane.saturating_add(self.pane).saturating_sub(self.size).saturating_sub(1);
+        let over = pane
+            .saturating_add(self.pane)
+            .saturating_sub(self.size)
+            .saturating_sub(1);
         let first = floor_to(over, self.slide, self.offset)
             .saturating_add(self.slide)
             .saturating_add(self.size);
@@ -144,7 +147,8 @@ impl Grid {
     /// The end of the first window that covers a pane and ends after this time.
     fn end_after(&self, pane: i64, time: i64) -> Option<i64> {
         let first = self.first_end(pane);
-        let later = floor_to(time, self.slide, self.offset.saturating_add(self.size) % self.slide).saturating_add(self.slide);
+        let later =
+            floor_to(time, self.slide, self.offset.saturating_add(self.size) % self.slide).saturating_add(self.slide);
         let end = first.max(later);
         // At the end of time ends no longer grow.
         (end > time && end <= self.last_end(pane)).then_some(end)
@@ -194,11 +198,16 @@ where
     /// The state that the operator keeps.
     pub fn states() -> Vec<StateDescriptor> {
         let (backend, _) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
-        descriptors(&backend).into_iter().chain([TimeService::descriptor()]).collect()
+        descriptors(&backend)
+            .into_iter()
+            .chain([TimeService::descriptor()])
+            .collect()
     }
 
     fn registered_in(mut backend: KeyedStateBackend<K>) -> (KeyedStateBackend<K>, StateId<Panes<C::Accumulator>>) {
-        let state = backend.register(CONTENTS).expect("the backend is new and holds no state of that name");
+        let state = backend
+            .register(CONTENTS)
+            .expect("the backend is new and holds no state of that name");
         (backend, state)
     }
 
@@ -236,7 +245,8 @@ where
                 position
             }
         };
-        self.contents.add(&mut panes.panes[position].contents, record, timestamp);
+        self.contents
+            .add(&mut panes.panes[position].contents, record, timestamp);
         let next = grid.end_after(start, watermark.0.saturating_add(1));
         if let Some(end) = next
             && panes.next_end.is_none_or(|known| end < known)
@@ -285,7 +295,10 @@ where
         let Some(panes) = backend.table(self.state).get(hash, key) else {
             return Ok(());
         };
-        let covered = panes.panes.iter().filter(|pane| (window.start..end).contains(&pane.start));
+        let covered = panes
+            .panes
+            .iter()
+            .filter(|pane| (window.start..end).contains(&pane.start));
         let mut contents = None;
         for piece in covered.filter_map(|pane| pane.contents.clone()) {
             self.contents.merge(&mut contents, piece);
@@ -316,9 +329,15 @@ where
         let Some(panes) = table.get_mut(hash, key) else {
             return Ok(());
         };
-        panes.panes.retain(|pane| lateness.last_moment(grid.last_end(pane.start)) > time);
+        panes
+            .panes
+            .retain(|pane| lateness.last_moment(grid.last_end(pane.start)) > time);
         if let Some(end) = end {
-            panes.next_end = panes.panes.iter().filter_map(|pane| grid.end_after(pane.start, end)).min();
+            panes.next_end = panes
+                .panes
+                .iter()
+                .filter_map(|pane| grid.end_after(pane.start, end))
+                .min();
             if let Some(next) = panes.next_end {
                 self.queue.push(next.saturating_sub(1), hash, key.clone());
             }
@@ -337,7 +356,10 @@ where
                 queue.push(end.saturating_sub(1), hash, key.clone());
             }
             if lateness.allowed_ms > 0 {
-                let forgotten = panes.panes.iter().map(|pane| lateness.last_moment(grid.last_end(pane.start)));
+                let forgotten = panes
+                    .panes
+                    .iter()
+                    .map(|pane| lateness.last_moment(grid.last_end(pane.start)));
                 forgotten.for_each(|time| queue.push(time, hash, key.clone()));
             }
         });

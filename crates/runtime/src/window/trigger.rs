@@ -387,12 +387,7 @@ impl<T> Trigger<T> for ContinuousEventTimeTrigger {
         TriggerResult::Fire
     }
 
-    fn on_merge(
-        &mut self,
-        other: Option<i64>,
-        window: TimeWindow,
-        context: &mut TriggerContext<'_, Option<i64>>,
-    ) {
+    fn on_merge(&mut self, other: Option<i64>, window: TimeWindow, context: &mut TriggerContext<'_, Option<i64>>) {
         if window.max_timestamp() > context.current_watermark() {
             context.register_event_time_timer(window.max_timestamp());
         }
@@ -450,12 +445,7 @@ impl<T> Trigger<T> for ContinuousProcessingTimeTrigger {
         TriggerResult::Fire
     }
 
-    fn on_merge(
-        &mut self,
-        other: Option<i64>,
-        _window: TimeWindow,
-        context: &mut TriggerContext<'_, Option<i64>>,
-    ) {
+    fn on_merge(&mut self, other: Option<i64>, _window: TimeWindow, context: &mut TriggerContext<'_, Option<i64>>) {
         let next = [*context.state, other].into_iter().flatten().min();
         *context.state = next;
         if let Some(next) = next {

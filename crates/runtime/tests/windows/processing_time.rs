@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use streamd_runtime::harness::OperatorTestHarness;
 use streamd_runtime::window::{
-    ContinuousProcessingTimeTrigger, DefaultTrigger, GlobalWindows, Lateness, ProcessingTimeSessionWindows, ReduceContents,
-    TumblingProcessingTimeWindows, WindowOperator, WindowOptions,
+    ContinuousProcessingTimeTrigger, DefaultTrigger, GlobalWindows, Lateness, ProcessingTimeSessionWindows,
+    ReduceContents, TumblingProcessingTimeWindows, WindowOperator, WindowOptions,
 };
 
 fn seconds(count: u64) -> Duration {
@@ -25,7 +25,11 @@ fn windows_of_the_clock_fire_when_it_passes_their_end_before_and_after_a_restore
             trigger: DefaultTrigger::ProcessingTime,
             lateness: Lateness::default(),
         };
-        WindowOperator::new(options, ReduceContents(|sum: &mut u64, number| *sum += number), |_: &u64| ())
+        WindowOperator::new(
+            options,
+            ReduceContents(|sum: &mut u64, number| *sum += number),
+            |_: &u64| (),
+        )
     };
     let mut harness = OperatorTestHarness::new(make());
     harness.set_processing_time(10_100).unwrap();

@@ -21,7 +21,10 @@ type Result_ = (u32, i64, i64, Vec<u64>);
 
 #[derive(Debug, Clone)]
 enum Step {
-    Record { key: u32, time: i64 },
+    Record {
+        key: u32,
+        time: i64,
+    },
     Watermark(i64),
     /// Everything is written, and read back by so many subtasks.
     Rescale(u32),
@@ -78,20 +81,27 @@ where
     }
 
     fn record(&mut self, event: Event, time: i64) {
-        let owner = self.subtasks.iter_mut().find(|subtask| subtask.owns(event.0.stable_hash()));
+        let owner = self
+            .subtasks
+            .iter_mut()
+            .find(|subtask| subtask.owns(event.0.stable_hash()));
         owner.unwrap().process_element(event, time).unwrap();
     }
 
     fn watermark(&mut self, time: i64) {
-        self.subtasks.iter_mut().for_each(|subtask| subtask.process_watermark(time).unwrap());
+        self.subtasks
+            .iter_mut()
+            .for_each(|subtask| subtask.process_watermark(time).unwrap());
     }
 
     fn output(&mut self) -> Vec<Result_> {
         let output = self.subtasks.iter_mut().flat_map(|subtask| subtask.extract_output());
-        output.map(|(result, timestamp)| {
-            assert_eq!(timestamp.0, result.2 - 1, "a result has the last moment of its window");
-            result
-        }).collect()
+        output
+            .map(|(result, timestamp)| {
+                assert_eq!(timestamp.0, result.2 - 1, "a result has the last moment of its window");
+                result
+            })
+            .collect()
     }
 
     fn rescale(&mut self, parallelism: u32) {
@@ -106,7 +116,11 @@ where
             })
             .collect();
         self.subtasks = (0..parallelism)
-            .map(|index| OperatorTestHarness::new((self.make)()).subtask(index, parallelism).restore(&snapshots))
+            .map(|index| {
+                OperatorTestHarness::new((self.make)())
+                    .subtask(index, parallelism)
+                    .restore(&snapshots)
+            })
             .collect();
     }
 
@@ -143,7 +157,11 @@ fn gather(results: &mut BTreeMap<(u32, i64, i64), (Vec<u64>, usize)>, output: Ve
 }
 
 /// The definition, for windows that do not merge: a record is in each of its windows that is not over when it comes.
-fn defined(assign: impl Fn(i64) -> Vec<(i64, i64)>, lateness: i64, steps: &[Step]) -> BTreeMap<(u32, i64, i64), Vec<u64>> {
+fn defined(
+    assign: impl Fn(i64) -> Vec<(i64, i64)>,
+    lateness: i64,
+    steps: &[Step],
+) -> BTreeMap<(u32, i64, i64), Vec<u64>> {
     let mut windows: BTreeMap<(u32, i64, i64), Vec<u64>> = BTreeMap::new();
     let mut watermark = i64::MIN;
     for (number, step) in (0..).zip(steps) {
@@ -179,7 +197,13 @@ fn key_of(event: &Event) -> u32 {
 
 /// What an operator with these windows and the default trigger gives.
 fn general(assigner: WindowAssigner, lateness: i64, steps: &[Step]) -> BTreeMap<(u32, i64, i64), (Vec<u64>, usize)> {
-    let make = || WindowOperator::new(options(assigner, EventTimeTrigger, lateness), ListContents(collected), key_of);
+    let make = || {
+        WindowOperator::new(
+            options(assigner, EventTimeTrigger, lateness),
+            ListContents(collected),
+            key_of,
+        )
+    };
     Job::new(make).run(steps)
 }
 

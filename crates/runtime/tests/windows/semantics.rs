@@ -8,9 +8,10 @@ use streamd_runtime::harness::OperatorTestHarness;
 use streamd_runtime::record::Collector;
 use streamd_runtime::side_output::OutputTag;
 use streamd_runtime::window::{
-    ContinuousEventTimeTrigger, CountEvictor, CountTrigger, EventTimeSessionWindows, EventTimeTrigger, EvictingContents,
-    GlobalWindows, Lateness, ListContents, PurgingTrigger, SlidingEventTimeWindows, SlidingWindowOperator, TimeEvictor,
-    Trigger, TumblingEventTimeWindows, WindowAssigner, WindowContext, WindowOperator, WindowOptions,
+    ContinuousEventTimeTrigger, CountEvictor, CountTrigger, EventTimeSessionWindows, EventTimeTrigger,
+    EvictingContents, GlobalWindows, Lateness, ListContents, PurgingTrigger, SlidingEventTimeWindows,
+    SlidingWindowOperator, TimeEvictor, Trigger, TumblingEventTimeWindows, WindowAssigner, WindowContext,
+    WindowOperator, WindowOptions,
 };
 
 const LATE: OutputTag<u64> = OutputTag::new("late");
@@ -108,7 +109,11 @@ fn a_session_that_bridges_two_makes_one_of_three() {
 #[test]
 fn counting_windows_fire_and_purge() {
     let trigger = PurgingTrigger::of(CountTrigger::of(2));
-    let operator = WindowOperator::new(options(GlobalWindows::create(), trigger, 0), ListContents(numbers), no_key);
+    let operator = WindowOperator::new(
+        options(GlobalWindows::create(), trigger, 0),
+        ListContents(numbers),
+        no_key,
+    );
     let mut harness = Harness::new(operator);
     for number in 1..=5 {
         harness.process_element(number, None).unwrap();
@@ -123,7 +128,11 @@ fn an_evictor_keeps_the_last_records_or_the_last_stretch_of_time() {
         evictor: CountEvictor::of(3),
         function: numbers,
     };
-    let operator = WindowOperator::new(options(GlobalWindows::create(), CountTrigger::of(2), 0), contents, no_key);
+    let operator = WindowOperator::new(
+        options(GlobalWindows::create(), CountTrigger::of(2), 0),
+        contents,
+        no_key,
+    );
     let mut harness = Harness::new(operator);
     for number in 1..=6 {
         harness.process_element(number, None).unwrap();
@@ -166,7 +175,10 @@ fn a_record_without_a_timestamp_is_refused_with_the_remedy() {
     let tumbling = TumblingEventTimeWindows::of(seconds(1));
     let operator = WindowOperator::new(options(tumbling, EventTimeTrigger, 0), ListContents(numbers), no_key);
     let error = Harness::new(operator).process_element(1, None).unwrap_err();
-    assert!(error.to_string().contains("assign_timestamps_and_watermarks"), "{error}");
+    assert!(
+        error.to_string().contains("assign_timestamps_and_watermarks"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -184,7 +196,11 @@ fn extreme_timestamps_have_windows_that_end() {
             let results = harness.extract_output();
             assert!(!results.is_empty(), "{time} in {assigner:?}");
             assert!(results.iter().all(|((_, numbers), _)| *numbers == [7]));
-            assert!(results.iter().all(|(_, timestamp)| *timestamp >= EventTime(time.min(i64::MAX - 1))));
+            assert!(
+                results
+                    .iter()
+                    .all(|(_, timestamp)| *timestamp >= EventTime(time.min(i64::MAX - 1)))
+            );
         }
         let sliding = SlidingEventTimeWindows::of(seconds(3), seconds(2));
         let operator = SlidingWindowOperator::new(sliding, ListContents(numbers), Lateness::default(), no_key);

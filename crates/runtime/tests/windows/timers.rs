@@ -60,7 +60,10 @@ impl KeyedProcessFunction<u32, Ask, (u32, i64)> for Alarms {
     ) -> Result<(), BoxError> {
         match timer {
             Timer::EventTime(time) => {
-                assert!(context.timer_service().current_watermark() >= time, "a timer fires early");
+                assert!(
+                    context.timer_service().current_watermark() >= time,
+                    "a timer fires early"
+                );
                 out.collect((*context.key(), time.0));
             }
             Timer::ProcessingTime(time) => out.collect((*context.key(), -time.0)),
@@ -82,7 +85,13 @@ fn fired(harness: &mut Harness) -> Vec<(u32, i64)> {
 #[test]
 fn timers_fire_in_order_of_their_time_once_each_and_not_before_it() {
     let mut harness = harness();
-    for ask in [Ask::Register(1, 30), Ask::Register(2, 10), Ask::Register(1, 30), Ask::Register(1, 20), Ask::Delete(1, 20)] {
+    for ask in [
+        Ask::Register(1, 30),
+        Ask::Register(2, 10),
+        Ask::Register(1, 30),
+        Ask::Register(1, 20),
+        Ask::Delete(1, 20),
+    ] {
         harness.process_element(ask, 0).unwrap();
     }
     harness.process_watermark(9).unwrap();
@@ -91,7 +100,11 @@ fn timers_fire_in_order_of_their_time_once_each_and_not_before_it() {
     assert_eq!(fired(&mut harness), [(2, 10), (1, 30)]);
     harness.process_element(Ask::Register(1, 30), 0).unwrap();
     harness.process_watermark(41).unwrap();
-    assert_eq!(fired(&mut harness), [(1, 30)], "a timer in the past fires at the next watermark");
+    assert_eq!(
+        fired(&mut harness),
+        [(1, 30)],
+        "a timer in the past fires at the next watermark"
+    );
 }
 
 #[test]

@@ -26,7 +26,9 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
         let mut batch = Batch::new();
         for turn in 0..TURNS {
             park_until(&parker, "room", || output.has_room().then_some(()));
-            batch.untimed().extend((turn * TURN..(turn + 1) * TURN).map(|n| (n, format!("record {n}"))));
+            batch
+                .untimed()
+                .extend((turn * TURN..(turn + 1) * TURN).map(|n| (n, format!("record {n}"))));
             output.emit(&mut batch).unwrap();
             if turn % 50 == 49 {
                 output.control(Element::Barrier(barrier(turn))).unwrap();

@@ -13,9 +13,9 @@ use streamd_core::id::{Attempt, CheckpointId, JobId, WorkerId};
 use streamd_core::time::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 
-use crate::encode::decode;
 use crate::channel::{ChannelLoss, ChannelReceiver};
 use crate::element::{Element, Payload};
+use crate::encode::decode;
 use crate::network::{AttemptNetwork, ChannelKey, DataPlane, DataPlaneOptions, NetworkError};
 use crate::wake::{Parker, Waker};
 
