@@ -229,7 +229,7 @@ mod tests {
         sent.unwrap();
         assert!(frames > 3);
         assert_eq!(received, batch);
-        let forged = bitcode::serialize(&([1_u64, 2], [EventTime(1)])).unwrap();
+        let forged = bitcode::serialize(&(vec![1_u64, 2], vec![EventTime(1)])).unwrap();
         assert!(matches!(
             decode::<u64>(Payload::Encoded(Bytes::from(forged))),
             Err(DecodeError::Timestamps {

@@ -87,7 +87,7 @@ fn barrier(id: u64) -> Barrier {
 
 fn encoded(values: &[u64]) -> Element {
     Element::Records {
-        payload: Payload::Encoded(bitcode::serialize(values).unwrap().into()),
+        payload: Payload::Encoded(bitcode::serialize(&(values, Vec::<i64>::new())).unwrap().into()),
         count: u32::try_from(values.len()).unwrap(),
     }
 }
