@@ -7,6 +7,41 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct WallTime(pub i64);
 
+/// Milliseconds since the start of 1970 (UTC) in the time of the records: when something happened, not when it was read. What
+/// windows and event-time timers go by. Arithmetic stops at the ends of time instead of overflowing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventTime(pub i64);
+
+impl EventTime {
+    /// Before everything: the watermark of a stream that has said nothing yet, and the timestamp of a record without one.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After everything: the watermark at the end of a stream.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// This time and so many milliseconds later.
+    pub fn plus(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl From<i64> for EventTime {
+    fn from(millis: i64) -> Self {
+        Self(millis)
+    }
+}
+
+/// What a stream says of its event time, between its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Watermark {
+    /// No record with this timestamp or an earlier one is expected any more.
+    Time(EventTime),
+    /// Nothing comes for now: others need not wait for this stream.
+    Idle,
+    /// Records come again.
+    Active,
+}
+
 /// Milliseconds on a clock that never steps back, from an arbitrary start. Time-outs and delays are measured on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use streamd_core::id::{Attempt, JobId, WorkerId};
 use streamd_core::time::{Clock, SystemClock};
 use streamd_exchange::{
-    ChannelKey, ChannelReceiver, ChannelSender, DataPlane, DataPlaneOptions, Element, InputGate, Parker, Partitioner,
-    Payload, ResultPartition, SendResult, Waker, local_channel, receive_into,
+    Batch, ChannelKey, ChannelReceiver, ChannelSender, DataPlane, DataPlaneOptions, Element, InputGate, Parker,
+    Partitioner, Payload, ResultPartition, SendResult, Waker, local_channel, receive_into,
 };
 
 /// Sixteen bytes, the size that the budget is for.
@@ -83,13 +83,13 @@ fn one_thread(clock: &dyn Clock, fan_out: usize, partitioner: Partitioner<Small>
         .unzip();
     let mut output = ResultPartition::new(partitioner, senders);
     let mut gate = InputGate::new(receivers);
-    let mut batch: Vec<Small> = Vec::with_capacity(BATCH);
-    let mut received: Vec<Small> = Vec::with_capacity(BATCH);
+    let mut batch: Batch<Small> = Batch::with_capacity(BATCH);
+    let mut received: Batch<Small> = Batch::with_capacity(BATCH);
     let mut sum = 0_u64;
     let start = clock.monotonic_nanos();
     for turn in 0..RECORDS / BATCH as u64 {
         let first = turn * BATCH as u64;
-        batch.extend((first..first + BATCH as u64).map(|n| (n, n)));
+        batch.untimed().extend((first..first + BATCH as u64).map(|n| (n, n)));
         output.emit(&mut batch).expect("a local channel takes everything");
         while let Some((channel, element)) = gate.poll() {
             sum = sum.wrapping_add(read(&mut gate, channel, element, &mut received));
@@ -99,14 +99,17 @@ fn one_thread(clock: &dyn Clock, fan_out: usize, partitioner: Partitioner<Small>
     (clock.monotonic_nanos() - start) as f64 / RECORDS as f64
 }
 
-fn read(gate: &mut InputGate, channel: usize, element: Element, received: &mut Vec<Small>) -> u64 {
+fn read(gate: &mut InputGate, channel: usize, element: Element, received: &mut Batch<Small>) -> u64 {
     let Element::Records { payload, .. } = element else {
         return 0;
     };
     if let Some(spare) = receive_into(payload, received).expect("the type is right") {
         gate.recycle(channel, spare);
     }
-    received.drain(..).fold(0, |sum, record| sum.wrapping_add(record.1))
+    received
+        .untimed()
+        .drain(..)
+        .fold(0, |sum, record| sum.wrapping_add(record.1))
 }
 
 fn two_threads(clock: &Arc<dyn Clock>) -> f64 {
@@ -132,7 +135,7 @@ fn produce<T: Serialize + Send + 'static>(
     record: impl Fn(u64) -> T,
 ) -> ResultPartition<T> {
     let mut output = ResultPartition::new(Partitioner::Forward, vec![sender]);
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Batch::with_capacity(BATCH);
     let mut next = 0;
     while next < records {
         if !output.has_room() {
@@ -140,7 +143,7 @@ fn produce<T: Serialize + Send + 'static>(
             continue;
         }
         let end = (next + BATCH as u64).min(records);
-        batch.extend((next..end).map(&record));
+        batch.untimed().extend((next..end).map(&record));
         next = end;
         output.emit(&mut batch).expect("the consumer is there");
     }
@@ -150,7 +153,7 @@ fn produce<T: Serialize + Send + 'static>(
 
 fn consume<T: DeserializeOwned + 'static>(receiver: ChannelReceiver, parker: &Parker) -> u64 {
     let mut gate = InputGate::new(vec![receiver]);
-    let mut batch: Vec<T> = Vec::new();
+    let mut batch: Batch<T> = Batch::new();
     let mut records = 0;
     loop {
         match gate.poll() {
@@ -161,7 +164,7 @@ fn consume<T: DeserializeOwned + 'static>(receiver: ChannelReceiver, parker: &Pa
                 records += batch.len() as u64;
             }
             Some((_, Element::EndOfData)) => return records,
-            Some((_, Element::Barrier(_))) => {}
+            Some((_, Element::Barrier(_) | Element::Watermark(_))) => {}
             None => {
                 assert_eq!(gate.failed(), None);
                 parker.park();

@@ -1,166 +1,238 @@
-//! Batches of records as bytes, and back: bitcode over the whole batch, on the slot's thread.
-//!
-//! The encoding is not self-describing and lives only in flight: both ends are the same binary.
+//! A batch: records side by side, and their timestamps in a column of their own where they have any.
 
-use std::any::Any;
+use streamd_core::time::EventTime;
 
-use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::element::Payload;
-
-/// Records per batch under load: enough to make the cost of a hand-over vanish, few enough to stay in the L2 cache.
-pub const BATCH_RECORDS: usize = 1024;
-
-/// The size that an encoded batch aims not to exceed, in bytes: a consumer's memory is credit times this per channel.
-pub const TARGET_FRAME_BYTES: usize = 1 << 20;
-
-/// The size that a single encoded record must not exceed, in bytes, unless the data plane is configured lower.
-pub const MAX_FRAME_BYTES: usize = 64 << 20;
-
-/// Records that cannot be encoded.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// One record alone is larger than a frame may be.
-    #[error("a record of type `{record}` takes {size} bytes encoded, more than the limit of {limit} bytes for a frame")]
-    RecordTooLarge {
-        /// The Rust type of the record.
-        record: &'static str,
-        /// Its encoded size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The record's `Serialize` refuses.
-    #[error("cannot encode a batch of {count} records of type `{record}`")]
-    Serialize {
-        /// The Rust type of the records.
-        record: &'static str,
-        /// How many there are.
-        count: usize,
-        /// What serde says.
-        #[source]
-        source: bitcode::Error,
-    },
-}
-
-/// A payload that is not a batch of the expected records.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The bytes are no batch of this type.
-    #[error("cannot decode a frame of {size} bytes as records of type `{record}`")]
-    Malformed {
-        /// The Rust type of the records.
-        record: &'static str,
-        /// The size of the frame in bytes.
-        size: usize,
-        /// What serde says.
-        #[source]
-        source: bitcode::Error,
-    },
-    /// The channel carries another type: the two ends of an edge were wired differently.
-    #[error("a local batch does not hold records of type `{record}`")]
-    WrongType {
-        /// The Rust type that was expected.
-        record: &'static str,
-    },
-}
-
-/// How large the frames of a channel may be, and how many records make one of about the right size.
-#[derive(Debug)]
-pub(crate) struct FrameSizer {
-    target: usize,
-    limit: usize,
-    records: usize,
-}
-
-impl FrameSizer {
-    /// A sizer for frames of at most `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            target: TARGET_FRAME_BYTES.min(limit),
-            limit,
-            records: BATCH_RECORDS,
-        }
-    }
-
-    /// Encodes all records, in order, into as many frames as their sizes ask for, and gives each with its count to `send`.
-    ///
-    /// Too large a frame is encoded again in halves; the sizer remembers, so that the next batches come out right at once.
-    pub(crate) fn encode<T: Serialize, E: From<EncodeError>>(
-        &mut self,
-        mut records: &[T],
-        mut send: impl FnMut(Bytes, u32) -> Result<(), E>,
-    ) -> Result<(), E> {
-        while !records.is_empty() {
-            let count = self.records.min(records.len());
-            let frame = serialize(&records[..count])?;
-            if frame.len() > self.target && count > 1 {
-                self.records = count / 2;
-                continue;
-            }
-            if frame.len() > self.limit {
-                return Err(E::from(EncodeError::RecordTooLarge {
-                    record: std::any::type_name::<T>(),
-                    size: frame.len(),
-                    limit: self.limit,
-                }));
-            }
-            if frame.len() < self.target / 4 && count == self.records {
-                self.records = (self.records * 2).min(BATCH_RECORDS);
-            }
-            send(Bytes::from(frame), count_of(count))?;
-            records = &records[count..];
-        }
-        Ok(())
-    }
-}
-
-fn serialize<T: Serialize>(records: &[T]) -> Result<Vec<u8>, EncodeError> {
-    bitcode::serialize(records).map_err(|source| EncodeError::Serialize {
-        record: std::any::type_name::<T>(),
-        count: records.len(),
-        source,
-    })
-}
-
-/// The number of records of one batch as it is written in elements and frames.
-pub(crate) fn count_of(records: usize) -> u32 {
-    u32::try_from(records).expect("a batch of four thousand million records does not fit in memory")
-}
-
-/// The records of a payload. Prefer [`receive_into`] where batches come in numbers: it lets the buffers go round.
-pub fn decode<T: DeserializeOwned + 'static>(payload: Payload) -> Result<Vec<T>, DecodeError> {
-    let mut batch = Vec::new();
-    receive_into(payload, &mut batch)?;
-    Ok(batch)
-}
-
-/// Puts the records of a payload into `batch`, replacing what it holds.
+/// Records of one type in order, each with its timestamp where the stream has event time.
 ///
-/// A local payload changes buffers with `batch`: what comes back is the emptied buffer that the caller hands to
-/// [`ChannelReceiver::recycle`](crate::channel::ChannelReceiver::recycle), so that no batch is allocated twice.
-pub fn receive_into<T: DeserializeOwned + 'static>(
-    payload: Payload,
-    batch: &mut Vec<T>,
-) -> Result<Option<Box<dyn Any + Send>>, DecodeError> {
-    let record = std::any::type_name::<T>();
-    match payload {
-        Payload::Local(mut boxed) => {
-            let records: &mut Vec<T> = boxed.downcast_mut().ok_or(DecodeError::WrongType { record })?;
-            batch.clear();
-            std::mem::swap(records, batch);
-            Ok(Some(boxed))
+/// A stream without event time pays nothing for it: the column of timestamps is empty, or as long as the batch. A record
+/// without a timestamp in a batch that has some carries [`EventTime::MIN`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch<T> {
+    records: Vec<T>,
+    timestamps: Vec<EventTime>,
+}
+
+// By hand: a derive would ask `T: Default`.
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> From<Vec<T>> for Batch<T> {
+    /// Records without timestamps.
+    fn from(records: Vec<T>) -> Self {
+        Self {
+            records,
+            timestamps: Vec::new(),
         }
-        Payload::Encoded(bytes) => {
-            *batch = bitcode::deserialize(&bytes).map_err(|source| DecodeError::Malformed {
-                record,
-                size: bytes.len(),
-                source,
-            })?;
-            Ok(None)
+    }
+}
+
+impl<T> Batch<T> {
+    /// An empty batch.
+    pub const fn new() -> Self {
+        Self {
+            records: Vec::new(),
+            timestamps: Vec::new(),
         }
+    }
+
+    /// An empty batch with room for so many records.
+    pub fn with_capacity(records: usize) -> Self {
+        Self::from(Vec::with_capacity(records))
+    }
+
+    /// Records with a timestamp for each, or with none at all.
+    ///
+    /// # Panics
+    ///
+    /// If there are timestamps, but not one for each record.
+    pub fn with_timestamps(records: Vec<T>, timestamps: Vec<EventTime>) -> Self {
+        assert!(
+            timestamps.is_empty() || timestamps.len() == records.len(),
+            "a batch of {} records has {} timestamps",
+            records.len(),
+            timestamps.len()
+        );
+        Self { records, timestamps }
+    }
+
+    /// How many records there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// For how many records there is room.
+    pub fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
+    /// Makes room for so many more records.
+    pub fn reserve(&mut self, records: usize) {
+        self.records.reserve(records);
+    }
+
+    /// The records.
+    #[inline]
+    pub fn records(&self) -> &[T] {
+        &self.records
+    }
+
+    /// The records, for whoever has no use for timestamps: they are forgotten.
+    pub fn untimed(&mut self) -> &mut Vec<T> {
+        self.timestamps.clear();
+        &mut self.records
+    }
+
+    /// The records alone.
+    pub fn into_records(self) -> Vec<T> {
+        self.records
+    }
+
+    /// The timestamps: as many as records, or none.
+    #[inline]
+    pub fn timestamps(&self) -> &[EventTime] {
+        &self.timestamps
+    }
+
+    /// The timestamp of the record at this position; [`EventTime::MIN`] where it has none.
+    #[inline]
+    pub fn timestamp(&self, position: usize) -> EventTime {
+        self.timestamps.get(position).copied().unwrap_or(EventTime::MIN)
+    }
+
+    /// Adds a record. [`EventTime::MIN`] stands for no timestamp.
+    #[inline]
+    pub fn push(&mut self, record: T, timestamp: EventTime) {
+        if timestamp != EventTime::MIN || !self.timestamps.is_empty() {
+            // Records before the first one with a timestamp get none.
+            self.timestamps.resize(self.records.len(), EventTime::MIN);
+            self.timestamps.push(timestamp);
+        }
+        self.records.push(record);
+    }
+
+    /// Takes all records out of `other` and adds them.
+    pub fn append(&mut self, other: &mut Self) {
+        if !self.timestamps.is_empty() || !other.timestamps.is_empty() {
+            self.timestamps.resize(self.records.len(), EventTime::MIN);
+            self.timestamps.append(&mut other.timestamps);
+        }
+        self.records.append(&mut other.records);
+        if !self.timestamps.is_empty() {
+            self.timestamps.resize(self.records.len(), EventTime::MIN);
+        }
+    }
+
+    /// Forgets all records. The memory stays.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.timestamps.clear();
+    }
+
+    /// Keeps the records for which the predicate holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        if self.timestamps.is_empty() {
+            self.records.retain(keep);
+            return;
+        }
+        let mut position = 0;
+        let mut kept = 0;
+        let timestamps = &mut self.timestamps;
+        self.records.retain(|record| {
+            let stays = keep(record);
+            if stays {
+                timestamps[kept] = timestamps[position];
+                kept += 1;
+            }
+            position += 1;
+            stays
+        });
+        self.timestamps.truncate(kept);
+    }
+
+    /// Takes the first `count` records out, in order, with their timestamps.
+    #[inline]
+    pub fn drain(&mut self, count: usize) -> Drain<'_, T> {
+        let timed = if self.timestamps.is_empty() { 0 } else { count };
+        Drain {
+            records: self.records.drain(..count),
+            timestamps: self.timestamps.drain(..timed),
+        }
+    }
+
+    /// Turns every record into another, which keeps its timestamp, and adds it to `output`.
+    #[inline]
+    pub fn map_into<O>(&mut self, output: &mut Batch<O>, function: impl FnMut(T) -> O) {
+        if output.is_empty() {
+            std::mem::swap(&mut self.timestamps, &mut output.timestamps);
+        } else if !self.timestamps.is_empty() || !output.timestamps.is_empty() {
+            self.timestamps.resize(self.records.len(), EventTime::MIN);
+            output.timestamps.resize(output.records.len(), EventTime::MIN);
+            output.timestamps.append(&mut self.timestamps);
+        }
+        output.records.extend(self.records.drain(..).map(function));
+        self.timestamps.clear();
+    }
+
+    /// Gives every record the timestamp that the function takes from it, and the one it had.
+    pub fn assign_timestamps(&mut self, mut assign: impl FnMut(&T, EventTime) -> EventTime) {
+        self.timestamps.resize(self.records.len(), EventTime::MIN);
+        for (record, timestamp) in self.records.iter().zip(&mut self.timestamps) {
+            *timestamp = assign(record, *timestamp);
+        }
+    }
+
+    /// Forgets all timestamps.
+    pub fn forget_timestamps(&mut self) {
+        self.timestamps.clear();
+    }
+}
+
+/// Records that leave their batch, each with its timestamp. What is not taken is dropped.
+#[derive(Debug)]
+pub struct Drain<'a, T> {
+    records: std::vec::Drain<'a, T>,
+    timestamps: std::vec::Drain<'a, EventTime>,
+}
+
+impl<T> Iterator for Drain<'_, T> {
+    type Item = (T, EventTime);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.records.next()?;
+        Some((record, self.timestamps.next().unwrap_or(EventTime::MIN)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.records.size_hint()
+    }
+}
+
+impl<T> Batch<T> {
+    /// A copy, given how to copy a record.
+    pub(crate) fn map_copy(&self, copy: fn(&T) -> T) -> Self {
+        Self {
+            records: self.records.iter().map(copy).collect(),
+            timestamps: self.timestamps.clone(),
+        }
+    }
+}
+
+impl<T: Clone> Batch<T> {
+    /// Becomes a copy of `other`, in the memory that it has.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.records.clone_from(&other.records);
+        self.timestamps.clone_from(&other.timestamps);
     }
 }
 
@@ -168,82 +240,59 @@ pub fn receive_into<T: DeserializeOwned + 'static>(
 mod tests {
     use super::*;
 
-    fn frames<T: Serialize>(sizer: &mut FrameSizer, records: &[T]) -> Result<Vec<(Bytes, u32)>, EncodeError> {
-        let mut frames = Vec::new();
-        sizer.encode(records, |bytes, count| {
-            frames.push((bytes, count));
-            Ok::<(), EncodeError>(())
-        })?;
-        Ok(frames)
-    }
-
-    #[test]
-    fn a_batch_larger_than_a_frame_is_split_and_comes_back_whole_and_in_order() {
-        let records: Vec<String> = (0..3000).map(|n| format!("{n:0>2000}")).collect();
-        let mut sizer = FrameSizer::new(MAX_FRAME_BYTES);
-        let sent = frames(&mut sizer, &records).unwrap();
-        assert!(sent.len() > 3 && sent.iter().all(|(bytes, _)| bytes.len() <= TARGET_FRAME_BYTES));
-        assert_eq!(
-            sent.iter().map(|(_, count)| *count as usize).sum::<usize>(),
-            records.len()
-        );
-        let received: Vec<String> = sent
-            .into_iter()
-            .flat_map(|(bytes, _)| decode::<String>(Payload::Encoded(bytes)).unwrap())
-            .collect();
-        assert_eq!(received, records);
-    }
-
-    #[test]
-    fn a_sizer_grows_again_when_records_become_small() {
-        let mut sizer = FrameSizer::new(MAX_FRAME_BYTES);
-        frames(&mut sizer, &vec!["x".repeat(1 << 19); 64]).unwrap();
-        let small = vec![7_u8; 64 * BATCH_RECORDS];
-        frames(&mut sizer, &small).unwrap();
-        let sent = frames(&mut sizer, &small[..BATCH_RECORDS]).unwrap();
-        assert_eq!(sent.len(), 1);
-    }
-
-    #[test]
-    fn a_single_record_over_the_limit_is_refused_with_both_sizes() {
-        let mut sizer = FrameSizer::new(4096);
-        let error = frames(&mut sizer, &["small".to_owned(), "x".repeat(5000)]).unwrap_err();
-        match error {
-            EncodeError::RecordTooLarge { size, limit, .. } => assert!(size > 5000 && limit == 4096),
-            EncodeError::Serialize { .. } => panic!("{error}"),
+    fn timed(records: &[(char, i64)]) -> Batch<char> {
+        let mut batch = Batch::new();
+        for (record, time) in records {
+            batch.push(*record, EventTime(*time));
         }
-        let large = frames(
-            &mut FrameSizer::new(MAX_FRAME_BYTES),
-            &["x".repeat(TARGET_FRAME_BYTES + 1)],
-        )
-        .unwrap();
+        batch
+    }
+
+    fn content(batch: &Batch<char>) -> Vec<(char, EventTime)> {
+        let timestamps = (0..batch.len()).map(|position| batch.timestamp(position));
+        batch.records().iter().copied().zip(timestamps).collect()
+    }
+
+    #[test]
+    fn a_record_keeps_its_timestamp_whatever_is_done_to_its_batch() {
+        let mut batch = timed(&[('a', 1), ('b', 2), ('c', 3), ('d', 4)]);
+        batch.retain(|record| *record != 'b');
+        assert_eq!(content(&batch), content(&timed(&[('a', 1), ('c', 3), ('d', 4)])));
+        let mut upper = timed(&[('X', 9)]);
+        batch.map_into(&mut upper, |record| record.to_ascii_uppercase());
+        assert!(batch.is_empty() && batch.timestamps().is_empty());
+        let mut all = timed(&[('z', 0)]);
+        all.append(&mut upper);
         assert_eq!(
-            large.len(),
-            1,
-            "one record may exceed the target as long as it keeps the limit"
+            content(&all),
+            content(&timed(&[('z', 0), ('X', 9), ('A', 1), ('C', 3), ('D', 4)]))
         );
+        let first: Vec<_> = all.drain(2).collect();
+        assert_eq!(first, [('z', EventTime(0)), ('X', EventTime(9))]);
+        assert_eq!(content(&all), content(&timed(&[('A', 1), ('C', 3), ('D', 4)])));
     }
 
     #[test]
-    fn a_payload_of_another_type_or_of_garbage_is_refused() {
-        assert!(matches!(
-            decode::<u64>(Payload::Local(Box::new(vec![1_u32]))),
-            Err(DecodeError::WrongType { .. })
-        ));
-        assert!(matches!(
-            decode::<String>(Payload::Encoded(Bytes::from_static(&[0xff; 9]))),
-            Err(DecodeError::Malformed { .. })
-        ));
+    fn a_batch_without_timestamps_has_no_column_of_them() {
+        let mut batch = Batch::from(vec!['a', 'b']);
+        batch.push('c', EventTime::MIN);
+        batch.append(&mut Batch::from(vec!['d']));
+        assert!(batch.timestamps().is_empty());
+        assert_eq!(batch.timestamp(3), EventTime::MIN);
     }
 
     #[test]
-    fn receiving_a_local_batch_changes_buffers_and_returns_the_emptied_one() {
-        let mut batch: Vec<u64> = Vec::with_capacity(77);
-        let spare = receive_into(Payload::Local(Box::new(vec![1_u64, 2])), &mut batch)
-            .unwrap()
-            .unwrap();
-        assert_eq!(batch, [1, 2]);
-        let spare = spare.downcast::<Vec<u64>>().unwrap();
-        assert!(spare.is_empty() && spare.capacity() == 77);
+    fn records_with_and_without_timestamps_may_meet() {
+        for (mut first, mut second) in [
+            (timed(&[('a', 1)]), Batch::from(vec!['b'])),
+            (Batch::from(vec!['a']), timed(&[('b', 2)])),
+        ] {
+            let expected = [content(&first), content(&second)].concat();
+            let mut mapped = first.clone();
+            second.clone().map_into(&mut mapped, |record| record);
+            first.append(&mut second);
+            assert_eq!(content(&first), expected);
+            assert_eq!(content(&mapped), expected);
+        }
     }
 }

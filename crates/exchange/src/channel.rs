@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::batch::MAX_FRAME_BYTES;
 use crate::element::Element;
+use crate::encode::MAX_FRAME_BYTES;
 use crate::inbox::{Inbox, Taken};
 use crate::network::NetworkError;
 use crate::network::outlet::Outlet;

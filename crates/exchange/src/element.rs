@@ -5,12 +5,13 @@ use std::fmt;
 
 use bytes::Bytes;
 use streamd_core::barrier::Barrier;
+use streamd_core::time::Watermark;
 
 /// The records of a batch, in the form in which they travel.
 pub enum Payload {
-    /// A boxed `Vec<T>`, handed over by pointer within the process.
+    /// A boxed [`Batch<T>`](crate::batch::Batch), handed over by pointer within the process.
     Local(Box<dyn Any + Send>),
-    /// A `Vec<T>` in bitcode's encoding, from another process.
+    /// Records and timestamps in bitcode's encoding, from another process.
     Encoded(Bytes),
 }
 
@@ -28,13 +29,15 @@ impl fmt::Debug for Payload {
 pub enum Element {
     /// A batch of records; waits for room, or for credit.
     Records {
-        /// The records; see [`receive_into`](crate::batch::receive_into).
+        /// The records; see [`receive_into`](crate::encode::receive_into).
         payload: Payload,
         /// How many.
         count: u32,
     },
     /// A barrier. Never waits for room or credit of its own, never overtakes records.
     Barrier(Barrier),
+    /// How far the event time of the records has come. Never waits, never overtakes records.
+    Watermark(Watermark),
     /// No records follow; barriers may.
     EndOfData,
 }
@@ -50,6 +53,7 @@ impl Element {
         match self {
             Self::Records { .. } => None,
             Self::Barrier(barrier) => Some(Self::Barrier(barrier.clone())),
+            Self::Watermark(watermark) => Some(Self::Watermark(*watermark)),
             Self::EndOfData => Some(Self::EndOfData),
         }
     }

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::collections::VecDeque;
 
-use crate::batch::count_of;
 use crate::channel::{ChannelLoss, ChannelReceiver};
 use crate::element::Element;
+use crate::encode::count_of;
 use crate::ready::{ReadyList, ReadySlot};
 
 /// Reads the channels of one subtask, one element of each in turn.

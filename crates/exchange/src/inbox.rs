@@ -4,6 +4,8 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use streamd_core::time::Watermark;
+
 use crate::channel::{ChannelLoss, SendResult};
 use crate::element::Element;
 use crate::gauge::Gauge;
@@ -134,10 +136,16 @@ impl Inbox {
                 }
             }
             Element::EndOfData => state.ended = true,
-            Element::Barrier(_) => {}
+            Element::Barrier(_) | Element::Watermark(_) => {}
         }
         let was_empty = state.queue.is_empty();
-        state.queue.push_back(element);
+        match (state.queue.back_mut(), element) {
+            // Of two in a row the later one says it all: what waits in a blocked channel stays bounded.
+            (Some(Element::Watermark(last @ Watermark::Time(_))), Element::Watermark(next @ Watermark::Time(_))) => {
+                *last = next;
+            }
+            (_, element) => state.queue.push_back(element),
+        }
         if was_empty {
             if let Some(ready) = &state.ready {
                 ready.has_elements();

@@ -12,8 +12,8 @@
 //!   slot threads are synchronous and park on a `Parker`; tokio does network I/O only; the two meet in bounded queues
 //! ```
 //!
-//! Reading order: [`wake`] (how a slot thread sleeps), [`element`], [`batch`] (records as bytes and back), [`channel`],
-//! [`gate`] (the input of a subtask), [`partition`] (its output), [`network`] (channels between processes).
+//! Reading order: [`wake`] (how a slot thread sleeps), [`batch`] (records and their timestamps), [`element`],
+//! [`encode`] (batches as bytes and back), [`channel`], [`gate`] (the input of a subtask), [`partition`] (its output), [`network`] (channels between processes).
 //!
 //! The concepts are Flink's: result partition, input gate, credit-based flow control, barrier alignment by blocked channels.
 
@@ -21,6 +21,7 @@ pub mod wake;
 
 pub mod batch;
 pub mod element;
+pub mod encode;
 
 pub mod channel;
 mod gauge;
@@ -32,9 +33,10 @@ pub mod partition;
 
 pub mod network;
 
-pub use batch::{BATCH_RECORDS, DecodeError, EncodeError, decode, receive_into};
+pub use batch::Batch;
 pub use channel::{ChannelLoss, ChannelReceiver, ChannelSender, SendResult, local_channel};
 pub use element::{Element, Payload};
+pub use encode::{BATCH_RECORDS, DecodeError, EncodeError, decode, receive_into};
 pub use gate::InputGate;
 pub use network::{AttemptNetwork, ChannelKey, Closing, DataPlane, DataPlaneOptions, NetworkError};
 pub use partition::{Partitioner, ResultPartition, SendError};

@@ -1,10 +1,12 @@
 //! The result partition: the typed output of one subtask to the consumers of one edge.
 
 use serde::Serialize;
+use streamd_core::time::EventTime;
 
-use crate::batch::{BATCH_RECORDS, EncodeError, FrameSizer, count_of};
+use crate::batch::Batch;
 use crate::channel::{ChannelLoss, ChannelSender, SendResult};
 use crate::element::{Element, Payload};
+use crate::encode::{BATCH_RECORDS, EncodeError, FrameSizer, count_of};
 
 /// From this size a batch is handed on as it is; smaller ones are gathered, since a hand-over costs as much as copying
 /// a few hundred records.
@@ -59,7 +61,7 @@ pub struct ResultPartition<T> {
     /// The channel that is next in turn.
     turn: u32,
     /// Records that wait for their batch to fill, where all channels get the same.
-    shared: Vec<T>,
+    shared: Batch<T>,
     /// For frames that go to every channel.
     sizer: FrameSizer,
 }
@@ -75,7 +77,7 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             outputs: channels.into_iter().enumerate().map(Output::new).collect(),
             targets: Vec::new(),
             turn: 0,
-            shared: Vec::new(),
+            shared: Batch::new(),
         }
     }
 
@@ -86,7 +88,7 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
 
     /// Takes all records out of `batch` and sends every batch that is full; the rest waits for more, or for
     /// [`flush`](Self::flush). `batch` may come back with another buffer.
-    pub fn emit(&mut self, batch: &mut Vec<T>) -> Result<(), SendError> {
+    pub fn emit(&mut self, batch: &mut Batch<T>) -> Result<(), SendError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -94,7 +96,7 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         match &mut self.partitioner {
             Partitioner::Hash(index) if !single => {
                 self.targets.clear();
-                self.targets.extend(batch.iter().map(index));
+                self.targets.extend(batch.records().iter().map(index));
                 self.scatter(batch)
             }
             Partitioner::Rebalance if !single => {
@@ -173,15 +175,20 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
     }
 
     /// Moves each record to the buffer of its target.
-    fn scatter(&mut self, batch: &mut Vec<T>) -> Result<(), SendError> {
-        for (record, target) in batch.drain(..).zip(&self.targets) {
-            let output = &mut self.outputs[*target as usize];
-            output.pending.push(record);
-            if output.pending.len() == BATCH_RECORDS {
-                output.send_pending()?;
-            }
+    fn scatter(&mut self, batch: &mut Batch<T>) -> Result<(), SendError> {
+        if batch.timestamps().is_empty() {
+            // The way of all streams without event time, and of benchmarks: no second column to walk along.
+            let records = batch.untimed().drain(..).zip(&self.targets);
+            return place(
+                &mut self.outputs,
+                records.map(|(record, target)| (record, EventTime::MIN, *target)),
+            );
         }
-        Ok(())
+        let records = batch.drain(batch.len()).zip(&self.targets);
+        place(
+            &mut self.outputs,
+            records.map(|((record, timestamp), target)| (record, timestamp, *target)),
+        )
     }
 
     /// Sends the shared records to every channel: clones to those of this process, the same bytes to the others.
@@ -194,7 +201,7 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             })?;
         }
         for output in local {
-            output.pending.extend(self.shared.iter().map(clone));
+            output.pending.append(&mut self.shared.map_copy(clone));
             output.send_pending()?;
         }
         self.shared.clear();
@@ -202,11 +209,27 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
     }
 }
 
+/// Puts each record with its timestamp to what waits for its target.
+#[inline]
+fn place<T: Serialize + Send + 'static>(
+    outputs: &mut [Output<T>],
+    records: impl Iterator<Item = (T, EventTime, u32)>,
+) -> Result<(), SendError> {
+    for (record, timestamp, target) in records {
+        let output = &mut outputs[target as usize];
+        output.pending.push(record, timestamp);
+        if output.pending.len() == BATCH_RECORDS {
+            output.send_pending()?;
+        }
+    }
+    Ok(())
+}
+
 /// One channel with the records that wait for its batch to fill.
 struct Output<T> {
     index: usize,
     channel: ChannelSender,
-    pending: Vec<T>,
+    pending: Batch<T>,
     sizer: FrameSizer,
 }
 
@@ -216,12 +239,12 @@ impl<T: Serialize + Send + 'static> Output<T> {
             index,
             sizer: FrameSizer::new(channel.max_frame_bytes()),
             channel,
-            pending: Vec::new(),
+            pending: Batch::new(),
         }
     }
 
     /// Takes a whole batch: by exchanging buffers where it can, by copying where batches are small.
-    fn accept(&mut self, batch: &mut Vec<T>) -> Result<(), SendError> {
+    fn accept(&mut self, batch: &mut Batch<T>) -> Result<(), SendError> {
         if !self.pending.is_empty() {
             if self.pending.len() + batch.len() < BATCH_RECORDS {
                 self.pending.append(batch);
@@ -273,8 +296,8 @@ impl<T: Serialize + Send + 'static> Output<T> {
         let spare = self
             .channel
             .take_spare()
-            .and_then(|spare| spare.downcast::<Vec<T>>().ok());
-        let mut batch = spare.unwrap_or_else(|| Box::new(Vec::with_capacity(self.pending.len())));
+            .and_then(|spare| spare.downcast::<Batch<T>>().ok());
+        let mut batch = spare.unwrap_or_else(|| Box::new(Batch::with_capacity(self.pending.len())));
         batch.clear();
         std::mem::swap(&mut *batch, &mut self.pending);
         self.send(Element::Records {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::CheckpointId;
+use streamd_core::time::EventTime;
 use streamd_exchange::{
-    ChannelReceiver, ChannelSender, Element, InputGate, Parker, Partitioner, Payload, ResultPartition, SendResult,
-    Waker, decode, local_channel, receive_into,
+    Batch, ChannelReceiver, ChannelSender, Element, InputGate, Parker, Partitioner, Payload, ResultPartition,
+    SendResult, Waker, decode, local_channel, receive_into,
 };
 
 fn barrier(id: u64) -> Barrier {
@@ -32,7 +33,7 @@ fn barrier(id: u64) -> Barrier {
 fn records(values: Vec<u64>) -> Element {
     Element::Records {
         count: u32::try_from(values.len()).unwrap(),
-        payload: Payload::Local(Box::new(values)),
+        payload: Payload::Local(Box::new(Batch::from(values))),
     }
 }
 
@@ -52,9 +53,19 @@ fn drain(receiver: &ChannelReceiver) -> Vec<i64> {
             Element::Records { payload, count } => {
                 let batch = decode::<u64>(payload).unwrap();
                 assert_eq!(batch.len(), count as usize);
-                all.extend(batch.into_iter().map(|value| i64::try_from(value).unwrap()));
+                for (record, position) in batch.records().iter().zip(0..) {
+                    let time = batch.timestamp(position);
+                    assert!(time == EventTime::MIN || time.0 == -i64::try_from(*record).unwrap());
+                }
+                all.extend(
+                    batch
+                        .into_records()
+                        .into_iter()
+                        .map(|value| i64::try_from(value).unwrap()),
+                );
             }
             Element::Barrier(barrier) => all.push(-i64::try_from(barrier.checkpoint.0).unwrap()),
+            Element::Watermark(watermark) => panic!("{watermark:?} was not sent"),
             Element::EndOfData => all.push(i64::MIN),
         }
     }
@@ -74,14 +85,14 @@ fn millions_of_records_pass_between_two_threads_in_order_and_the_queue_stays_bou
     let (flying, highest) = (Arc::clone(&in_flight), Arc::clone(&most));
     let producing = thread::spawn(move || {
         let mut output = ResultPartition::new(Partitioner::Forward, vec![sender]);
-        let mut batch = Vec::new();
+        let mut batch = Batch::new();
         let mut next = 0;
         while next < RECORDS {
             if !output.has_room() {
                 producer.park();
                 continue;
             }
-            batch.extend(next..(next + 700).min(RECORDS));
+            batch.untimed().extend(next..(next + 700).min(RECORDS));
             next += batch.len() as u64;
             highest.fetch_max(flying.fetch_add(batch.len() as u64, Ordering::SeqCst), Ordering::SeqCst);
             output.emit(&mut batch).unwrap();
@@ -91,7 +102,7 @@ fn millions_of_records_pass_between_two_threads_in_order_and_the_queue_stays_bou
     });
     let consuming = thread::spawn(move || {
         let mut gate = InputGate::new(vec![receiver]);
-        let mut batch: Vec<u64> = Vec::new();
+        let mut batch: Batch<u64> = Batch::new();
         let mut expected = 0;
         loop {
             match gate.poll() {
@@ -99,7 +110,7 @@ fn millions_of_records_pass_between_two_threads_in_order_and_the_queue_stays_bou
                     let spare = receive_into(payload, &mut batch).unwrap().unwrap();
                     gate.recycle(0, spare);
                     in_flight.fetch_sub(batch.len() as u64, Ordering::SeqCst);
-                    for record in batch.drain(..) {
+                    for record in batch.untimed().drain(..) {
                         assert_eq!(record, expected);
                         expected += 1;
                     }
@@ -213,7 +224,7 @@ fn a_consumer_that_vanishes_lets_its_producer_run_on() {
     assert_eq!(sender.send(records(vec![2])), SendResult::ConsumerGone);
     assert!(sender.loss().is_none());
     let mut output = ResultPartition::<u64>::new(Partitioner::Forward, vec![sender]);
-    output.emit(&mut vec![3]).unwrap();
+    output.emit(&mut Batch::from(vec![3])).unwrap();
     output.control(Element::EndOfData).unwrap();
 }
 
@@ -277,17 +288,17 @@ fn batches_go_round_between_producer_and_consumer_instead_of_being_allocated() {
     let (senders, receivers) = channels(1, 4);
     let mut output = ResultPartition::new(Partitioner::Forward, senders);
     let mut gate = InputGate::new(receivers);
-    let mut batch: Vec<u64> = Vec::new();
-    let mut received: Vec<u64> = Vec::new();
+    let mut batch: Batch<u64> = Batch::new();
+    let mut received: Batch<u64> = Batch::new();
     let mut buffers = std::collections::BTreeSet::new();
     for _ in 0..100 {
-        batch.extend(0..1024);
+        batch.untimed().extend(0..1024);
         output.emit(&mut batch).unwrap();
         let Some((channel, Element::Records { payload, .. })) = gate.poll() else {
             panic!("a full batch is handed over at once");
         };
         let spare = receive_into(payload, &mut received).unwrap().unwrap();
-        buffers.insert(received.as_ptr() as usize);
+        buffers.insert(received.records().as_ptr() as usize);
         received.clear();
         gate.recycle(channel, spare);
     }
@@ -299,7 +310,7 @@ fn small_batches_are_gathered_and_sent_at_the_flush() {
     let (senders, receivers) = channels(1, 4);
     let mut output = ResultPartition::new(Partitioner::Forward, senders);
     for n in 0..10 {
-        output.emit(&mut vec![n, n]).unwrap();
+        output.emit(&mut Batch::from(vec![n, n])).unwrap();
     }
     assert!(receivers[0].try_recv().is_none());
     output.flush().unwrap();
@@ -370,7 +381,7 @@ proptest! {
         let mut output = ResultPartition::new(partitioner, senders);
         let mut expected = vec![Vec::new(); fan_out];
         let (mut next, mut checkpoint) = (1_u64, 0_u64);
-        let mut batch = Vec::new();
+        let mut batch = Batch::new();
         for step in steps {
             match step {
                 Step::Emit(count) => {
@@ -382,7 +393,7 @@ proptest! {
                             Kind::Rebalance => expected[usize::try_from((next - 1) % spread).unwrap()].push(record),
                             Kind::Broadcast => expected.iter_mut().for_each(|all| all.push(record)),
                         }
-                        batch.push(next);
+                        batch.push(next, if next % 5 == 0 { EventTime::MIN } else { EventTime(-record) });
                         next += 1;
                     }
                     output.emit(&mut batch).unwrap();

@@ -15,20 +15,37 @@ use streamd_core::id::{CheckpointId, JobId, OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
+use streamd_core::time::{Clock, EventTime, WallTime, Watermark};
+use streamd_exchange::Batch;
 use streamd_exchange::element::Element;
 use streamd_exchange::partition::{ResultPartition, SendError};
 use streamd_state::{FrozenState, KeyedStateBackend, SlotBackend};
 
+use crate::alarm::Alarm;
 use crate::error::TaskError;
 use crate::record::Record;
+use crate::side_output::{SideLink, SideOutputs};
+
+/// What follows an operator within its subtask.
+#[derive(Default)]
+pub struct Outputs {
+    /// The consumers of its main output.
+    pub main: Vec<AnyLink>,
+    /// The consumers of its side outputs.
+    pub sides: Vec<Box<dyn SideLink>>,
+}
 
 /// A step of a chain that takes batches of `T`.
 pub trait Link<T>: Send {
     /// Takes all records out of the batch.
-    fn process(&mut self, batch: &mut Vec<T>) -> Result<(), TaskError>;
+    fn process(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError>;
 
     /// Handles a control event, and passes it on.
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
+
+    /// Goes on with a watermark that is not through yet. Answers whether more is left to do: until it is not, the step is
+    /// given nothing else.
+    fn resume(&mut self) -> Result<bool, TaskError>;
 
     /// Whether every exit behind this step has room for what a batch may become.
     fn has_room(&self) -> bool;
@@ -62,6 +79,11 @@ pub enum ControlEvent<'a> {
     Flush,
     /// A snapshot cuts the stream here: freeze state into the list, and pass the barrier on.
     Barrier(&'a Barrier, &'a mut Vec<OperatorSnapshot>),
+    /// The event time has come this far. Sets the flag where what it sets free is too much for one turn: see
+    /// [`Link::resume`].
+    Watermark(Watermark, &'a mut bool),
+    /// The alarm has gone off: an operator has asked for it.
+    ProcessingTime(WallTime),
     /// The input has ended: emit what is left.
     EndOfData,
     /// The checkpoint is complete: commit.
@@ -71,7 +93,6 @@ pub enum ControlEvent<'a> {
 }
 
 /// What an operator needs to begin.
-#[derive(Debug)]
 pub struct OpenContext {
     /// The job.
     pub job_id: JobId,
@@ -91,6 +112,10 @@ pub struct OpenContext {
     pub backend: SlotBackend,
     /// Where blocking reads of snapshots run their I/O.
     pub io: tokio::runtime::Handle,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes the subtask for [`ControlEvent::ProcessingTime`].
+    pub alarm: Alarm,
 }
 
 impl OpenContext {
@@ -152,11 +177,43 @@ pub trait Operator<In, Out>: Send + 'static {
 
     /// Takes records out of `input`, the first ones first, and appends what it emits to `output`. An operator that emits many
     /// records for one may leave some for the next call, which follows at once: batches are to stay in the cache.
-    fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError>;
+    fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError>;
+
+    /// The event time has come to `time`: emits what waited for it, a batch of output at a time. Called again until it answers
+    /// `true`: all is out.
+    fn event_time(&mut self, _time: EventTime, _output: &mut Batch<Out>) -> Result<bool, TaskError> {
+        Ok(true)
+    }
+
+    /// What the consumers are told of a watermark, when everything that it set free is out: the same, unless the operator has
+    /// a notion of event time of its own.
+    fn forward(&mut self, watermark: Watermark) -> Option<Watermark> {
+        Some(watermark)
+    }
+
+    /// What the operator has to say of the event time of its own output, by and by: asked until there is nothing.
+    fn own_watermark(&mut self) -> Option<Watermark> {
+        None
+    }
+
+    /// An [`Alarm`] has gone off; perhaps another operator's.
+    fn processing_time(&mut self, _now: WallTime, _output: &mut Batch<Out>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Records for other streams than the main one, to be taken out after every call.
+    fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
+        None
+    }
 
     /// Nothing more to read for now.
     fn flush(&mut self) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    /// How many records came too late for it, and were dropped.
+    fn late_records(&self) -> u64 {
+        0
     }
 
     /// Freezes state; `None` where there is none. Must be quick: the stream stands still.
@@ -169,7 +226,7 @@ pub trait Operator<In, Out>: Send + 'static {
     }
 
     /// The input has ended: emit what is left.
-    fn end_of_data(&mut self, _output: &mut Vec<Out>) -> Result<(), TaskError> {
+    fn end_of_data(&mut self, _output: &mut Batch<Out>) -> Result<(), TaskError> {
         Ok(())
     }
 
@@ -188,19 +245,96 @@ pub trait Operator<In, Out>: Send + 'static {
 pub struct Chained<O, Out> {
     identity: OperatorIdentity,
     operator: O,
-    output: Vec<Out>,
+    output: Batch<Out>,
     next: Fan<Out>,
+    sides: Vec<Box<dyn SideLink>>,
+    /// A watermark of which the operator has not emitted everything yet.
+    pending: Option<EventTime>,
 }
 
 impl<O, Out> Chained<O, Out> {
-    /// Links an operator to its consumers.
-    pub fn new(identity: OperatorIdentity, operator: O, next: Fan<Out>) -> Self {
-        Self {
+    /// Links an operator to the consumers of its output and of its side outputs.
+    pub fn new(identity: OperatorIdentity, operator: O, outputs: Outputs) -> Result<Self, TaskError>
+    where
+        Out: Record,
+    {
+        Ok(Self {
             identity,
             operator,
-            output: Vec::new(),
-            next,
+            output: Batch::new(),
+            next: Fan::new(outputs.main)?,
+            sides: outputs.sides,
+            pending: None,
+        })
+    }
+
+    /// Hands on what the operator has emitted.
+    #[inline]
+    fn hand_on<In>(&mut self) -> Result<(), TaskError>
+    where
+        In: 'static,
+        Out: Record,
+        O: Operator<In, Out>,
+    {
+        self.next.process(&mut self.output)?;
+        if let Some(outputs) = self.operator.side_outputs() {
+            self.sides.iter_mut().try_for_each(|side| side.take_from(outputs))?;
+            outputs.clear();
         }
+        Ok(())
+    }
+
+    /// Tells the consumers what the operator has to say of its own output.
+    fn tell_own_watermarks<In>(&mut self) -> Result<(), TaskError>
+    where
+        In: 'static,
+        Out: Record,
+        O: Operator<In, Out>,
+    {
+        while let Some(watermark) = self.operator.own_watermark() {
+            self.tell(watermark)?;
+        }
+        Ok(())
+    }
+
+    /// Passes a watermark on, and waits for the consumers to be done with it.
+    fn tell(&mut self, watermark: Watermark) -> Result<(), TaskError>
+    where
+        Out: Record,
+    {
+        let mut busy = false;
+        self.control_next(&mut ControlEvent::Watermark(watermark, &mut busy))?;
+        while busy {
+            busy = self.next.resume()?;
+            for side in &mut self.sides {
+                busy |= side.resume()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn control_next(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>
+    where
+        Out: Record,
+    {
+        self.next.control(event)?;
+        self.sides.iter_mut().try_for_each(|side| side.control(event))
+    }
+
+    /// Emits some of what a time has set free. Answers whether more is left.
+    fn advance<In>(&mut self, time: EventTime) -> Result<bool, TaskError>
+    where
+        In: 'static,
+        Out: Record,
+        O: Operator<In, Out>,
+    {
+        let done = self.operator.event_time(time, &mut self.output)?;
+        self.hand_on::<In>()?;
+        self.pending = (!done).then_some(time);
+        if done && let Some(watermark) = self.operator.forward(Watermark::Time(time)) {
+            self.tell(watermark)?;
+        }
+        Ok(!done)
     }
 }
 
@@ -210,42 +344,67 @@ where
     Out: Record,
     O: Operator<In, Out>,
 {
-    fn process(&mut self, batch: &mut Vec<In>) -> Result<(), TaskError> {
+    fn process(&mut self, batch: &mut Batch<In>) -> Result<(), TaskError> {
         loop {
             self.operator.process(batch, &mut self.output)?;
-            self.next.process(&mut self.output)?;
+            self.hand_on::<In>()?;
             if batch.is_empty() {
-                return Ok(());
+                return self.tell_own_watermarks::<In>();
             }
+        }
+    }
+
+    fn resume(&mut self) -> Result<bool, TaskError> {
+        match self.pending {
+            Some(time) => self.advance::<In>(time),
+            None => Ok(false),
         }
     }
 
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
         match event {
             ControlEvent::Open(context) => self.operator.open(&self.identity, context)?,
-            ControlEvent::Flush => self.operator.flush()?,
+            ControlEvent::Flush => {
+                self.operator.flush()?;
+                self.tell_own_watermarks::<In>()?;
+            }
+            ControlEvent::Watermark(Watermark::Time(time), busy) => {
+                **busy |= self.advance::<In>(*time)?;
+                return Ok(());
+            }
+            ControlEvent::Watermark(watermark, _) => {
+                return match self.operator.forward(*watermark) {
+                    Some(watermark) => self.tell(watermark),
+                    None => Ok(()),
+                };
+            }
+            ControlEvent::ProcessingTime(now) => {
+                self.operator.processing_time(*now, &mut self.output)?;
+                self.hand_on::<In>()?;
+                self.tell_own_watermarks::<In>()?;
+            }
             ControlEvent::Barrier(barrier, snapshots) => {
                 snapshots.extend(self.operator.snapshot(&self.identity, barrier)?);
             }
             ControlEvent::EndOfData => {
                 self.operator.end_of_data(&mut self.output)?;
-                self.next.process(&mut self.output)?;
+                self.hand_on::<In>()?;
             }
             ControlEvent::CheckpointComplete(checkpoint) => self.operator.checkpoint_complete(*checkpoint)?,
             ControlEvent::Finish => self.operator.finish()?,
         }
-        self.next.control(event)
+        self.control_next(event)
     }
 
     fn has_room(&self) -> bool {
-        self.next.has_room()
+        self.next.has_room() && self.sides.iter().all(|side| side.has_room())
     }
 }
 
 /// The consumers of one operator's output within the subtask: none for a sink, one as a rule, several where the stream forks.
 pub struct Fan<T> {
     links: Vec<Box<dyn Link<T>>>,
-    copy: Vec<T>,
+    copy: Batch<T>,
 }
 
 impl<T: Record> Fan<T> {
@@ -254,19 +413,19 @@ impl<T: Record> Fan<T> {
         let links = links.into_iter().map(AnyLink::downcast).collect::<Result<_, _>>()?;
         Ok(Self {
             links,
-            copy: Vec::new(),
+            copy: Batch::new(),
         })
     }
 
     /// Hands the batch to every consumer; it is empty afterwards.
     #[inline]
-    pub fn process(&mut self, batch: &mut Vec<T>) -> Result<(), TaskError> {
+    pub fn process(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
         if batch.is_empty() {
             return Ok(());
         }
         if let Some((last, others)) = self.links.split_last_mut() {
             for link in others {
-                self.copy.clone_from(batch);
+                self.copy.copy_from(batch);
                 link.process(&mut self.copy)?;
             }
             last.process(batch)?;
@@ -278,6 +437,15 @@ impl<T: Record> Fan<T> {
     /// Passes a control event to every consumer.
     pub fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
         self.links.iter_mut().try_for_each(|link| link.control(event))
+    }
+
+    /// Goes on with a watermark; see [`Link::resume`].
+    pub fn resume(&mut self) -> Result<bool, TaskError> {
+        let mut busy = false;
+        for link in &mut self.links {
+            busy |= link.resume()?;
+        }
+        Ok(busy)
     }
 
     /// Whether every consumer has room.
@@ -299,16 +467,24 @@ impl<T: Record> Exit<T> {
 }
 
 impl<T: Record> Link<T> for Exit<T> {
-    fn process(&mut self, batch: &mut Vec<T>) -> Result<(), TaskError> {
+    fn process(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
         self.partition.emit(batch).map_err(send_failed)
+    }
+
+    fn resume(&mut self) -> Result<bool, TaskError> {
+        Ok(false)
     }
 
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
         let sent = match event {
             ControlEvent::Flush => self.partition.flush(),
             ControlEvent::Barrier(barrier, _) => self.partition.control(Element::Barrier(barrier.clone())),
+            ControlEvent::Watermark(watermark, _) => self.partition.control(Element::Watermark(*watermark)),
             ControlEvent::EndOfData => self.partition.control(Element::EndOfData),
-            ControlEvent::Open(_) | ControlEvent::CheckpointComplete(_) | ControlEvent::Finish => Ok(()),
+            ControlEvent::ProcessingTime(_)
+            | ControlEvent::Open(_)
+            | ControlEvent::CheckpointComplete(_)
+            | ControlEvent::Finish => Ok(()),
         };
         sent.map_err(send_failed)
     }

@@ -32,10 +32,13 @@
 use std::collections::BTreeMap;
 
 use streamd_core::state::{Key, State};
+use streamd_core::time::{EventTime, WallTime};
 use streamd_state::{KeyedStateBackend, StateError, StateId};
 
 use crate::error::BoxError;
-use crate::record::Collector;
+use crate::record::{Collector, Record};
+use crate::side_output::{OutputTag, SideOutputs};
+use crate::timer::{TimeService, Timer, Timers};
 
 /// A function over a keyed stream, with state per key. Flink's noun.
 pub trait KeyedProcessFunction<K: Key, In, Out>: Clone + Send + 'static {
@@ -51,6 +54,16 @@ pub trait KeyedProcessFunction<K: Key, In, Out>: Clone + Send + 'static {
         out: &mut Collector<'_, Out>,
     ) -> Result<(), BoxError>;
 
+    /// A timer of a key has come due: see [`TimerService`]. `context` gives that key and its state.
+    fn on_timer(
+        &mut self,
+        _timer: Timer,
+        _context: &mut KeyedContext<'_, K>,
+        _out: &mut Collector<'_, Out>,
+    ) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// The input has ended: emits what the function still owes, for whatever key.
     fn end_of_input(&mut self, _state: &mut AllKeys<'_, K>, _out: &mut Collector<'_, Out>) -> Result<(), BoxError> {
         Ok(())
@@ -60,12 +73,26 @@ pub trait KeyedProcessFunction<K: Key, In, Out>: Clone + Send + 'static {
 /// Where a function registers its state.
 pub struct KeyedStateStore<'a, K: Key> {
     backend: &'a mut KeyedStateBackend<K>,
+    timers: Option<Timers<K>>,
 }
 
 impl<'a, K: Key> KeyedStateStore<'a, K> {
     /// The store of this backend.
     pub fn new(backend: &'a mut KeyedStateBackend<K>) -> Self {
-        Self { backend }
+        Self { backend, timers: None }
+    }
+
+    /// Says that the function registers timers: they are state, and need a place. Calling it again changes nothing.
+    pub fn use_timers(&mut self) -> Result<(), BoxError> {
+        if self.timers.is_none() {
+            self.timers = Some(Timers::register(self.backend)?);
+        }
+        Ok(())
+    }
+
+    /// The timers, if the function uses any.
+    pub(crate) fn into_timers(self) -> Option<Timers<K>> {
+        self.timers
     }
 
     /// Registers a state under the name that its handle carries. Errors if the function has one of that name already.
@@ -85,23 +112,137 @@ pub trait StateHandle<V: State> {
     fn bind(&mut self, id: StateId<V>);
 }
 
-/// The key of the record at hand, and the way to its state.
+/// What the keys of one operator in one subtask share: state, timers, the time, and the way out beside the main stream.
+pub(crate) struct KeyedScope<K: Key> {
+    pub(crate) backend: KeyedStateBackend<K>,
+    pub(crate) timers: Option<Timers<K>>,
+    /// `None` until the operator is opened.
+    pub(crate) time: Option<TimeService>,
+    pub(crate) sides: SideOutputs,
+}
+
+impl<K: Key> KeyedScope<K> {
+    pub(crate) fn new(backend: KeyedStateBackend<K>) -> Self {
+        Self {
+            backend,
+            timers: None,
+            time: None,
+            sides: SideOutputs::default(),
+        }
+    }
+
+    pub(crate) fn time(&self) -> &TimeService {
+        self.time.as_ref().expect("an operator is opened before it is called")
+    }
+
+    pub(crate) fn watermark(&self) -> EventTime {
+        self.time.as_ref().map_or(EventTime::MIN, |time| time.watermark)
+    }
+}
+
+/// The key of the record or timer at hand, the way to its state, its timers, and what time it is.
 pub struct KeyedContext<'a, K: Key> {
-    backend: &'a mut KeyedStateBackend<K>,
+    scope: &'a mut KeyedScope<K>,
     key: &'a K,
     hash: u64,
+    timestamp: EventTime,
 }
 
 impl<'a, K: Key> KeyedContext<'a, K> {
     /// The context of a key with this hash.
-    pub(crate) fn new(backend: &'a mut KeyedStateBackend<K>, key: &'a K, hash: u64) -> Self {
-        Self { backend, key, hash }
+    pub(crate) fn new(scope: &'a mut KeyedScope<K>, key: &'a K, hash: u64, timestamp: EventTime) -> Self {
+        Self {
+            scope,
+            key,
+            hash,
+            timestamp,
+        }
     }
 
-    /// The key of the record.
+    /// The key of the record or timer.
     pub fn key(&self) -> &'a K {
         self.key
     }
+
+    /// The timestamp of the record, or of the event-time timer; `None` where the stream has no event time.
+    pub fn timestamp(&self) -> Option<EventTime> {
+        (self.timestamp != EventTime::MIN).then_some(self.timestamp)
+    }
+
+    /// The time, and the timers of the key.
+    pub fn timer_service(&mut self) -> TimerService<'_, K> {
+        TimerService {
+            scope: self.scope,
+            key: self.key,
+            hash: self.hash,
+        }
+    }
+
+    /// Emits a record to a side output, with the timestamp of the record at hand.
+    pub fn output<T: Record>(&mut self, tag: &OutputTag<T>, record: T) -> Result<(), BoxError> {
+        Ok(self.scope.sides.emit(tag, record, self.timestamp)?)
+    }
+}
+
+/// The time, and the timers of the key at hand. Flink's noun.
+///
+/// A timer fires once, however often it was registered, and is kept in snapshots like any state. To register one the function
+/// says [`use_timers`](KeyedStateStore::use_timers) in `open`.
+pub struct TimerService<'a, K: Key> {
+    scope: &'a mut KeyedScope<K>,
+    key: &'a K,
+    hash: u64,
+}
+
+impl<K: Key> TimerService<'_, K> {
+    /// How far the event time has come: no record up to it is expected any more. [`EventTime::MIN`] before the first watermark.
+    pub fn current_watermark(&self) -> EventTime {
+        self.scope.watermark()
+    }
+
+    /// What the clock of the machine says.
+    pub fn current_processing_time(&self) -> WallTime {
+        self.scope.time().now()
+    }
+
+    /// Calls `on_timer` for this key when the watermark has come to this time; at the next watermark if it has already.
+    pub fn register_event_time_timer(&mut self, time: EventTime) {
+        self.register(Timer::EventTime(time));
+    }
+
+    /// Calls `on_timer` for this key when the clock has come to this time; soon if it has already.
+    pub fn register_processing_time_timer(&mut self, time: WallTime) {
+        self.register(Timer::ProcessingTime(time));
+    }
+
+    /// Forgets a timer. One that was never registered is no error.
+    pub fn delete_event_time_timer(&mut self, time: EventTime) {
+        self.delete(Timer::EventTime(time));
+    }
+
+    /// Forgets a timer. One that was never registered is no error.
+    pub fn delete_processing_time_timer(&mut self, time: WallTime) {
+        self.delete(Timer::ProcessingTime(time));
+    }
+
+    fn register(&mut self, timer: Timer) {
+        let KeyedScope {
+            backend, timers, time, ..
+        } = &mut *self.scope;
+        let time = time.as_ref().expect("an operator is opened before it is called");
+        timers_of(timers).add(backend, (self.hash, self.key), timer, time);
+    }
+
+    fn delete(&mut self, timer: Timer) {
+        let KeyedScope { backend, timers, .. } = &mut *self.scope;
+        timers_of(timers).remove(backend, (self.hash, self.key), timer);
+    }
+}
+
+fn timers_of<K>(timers: &mut Option<Timers<K>>) -> &mut Timers<K> {
+    timers
+        .as_mut()
+        .unwrap_or_else(|| panic!("timers are used but were not announced: call `state.use_timers()` in `open`"))
 }
 
 /// The state of every key of a subtask, for the end of the input.
@@ -214,13 +355,17 @@ impl<V: State> ValueState<V> {
     /// The value of the key, if it has one.
     #[inline]
     pub fn get<'c, K: Key>(&self, context: &'c KeyedContext<'_, K>) -> Option<&'c V> {
-        context.backend.table(self.id()).get(context.hash, context.key)
+        context.scope.backend.table(self.id()).get(context.hash, context.key)
     }
 
     /// The value of the key, to be changed in place, if it has one.
     #[inline]
     pub fn get_mut<'c, K: Key>(&self, context: &'c mut KeyedContext<'_, K>) -> Option<&'c mut V> {
-        context.backend.table_mut(self.id()).get_mut(context.hash, context.key)
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .get_mut(context.hash, context.key)
     }
 
     /// The value of the key, to be changed in place; the type's default where it has none.
@@ -240,6 +385,7 @@ impl<V: State> ValueState<V> {
         initial: impl FnOnce() -> V,
     ) -> &'c mut V {
         context
+            .scope
             .backend
             .table_mut(self.id())
             .get_or_insert_with(context.hash, context.key, initial)
@@ -248,6 +394,7 @@ impl<V: State> ValueState<V> {
     /// Sets the value of the key.
     pub fn update<K: Key>(&self, context: &mut KeyedContext<'_, K>, value: V) {
         context
+            .scope
             .backend
             .table_mut(self.id())
             .insert(context.hash, context.key, value);
@@ -255,7 +402,11 @@ impl<V: State> ValueState<V> {
 
     /// Removes the value of the key, and returns it.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) -> Option<V> {
-        context.backend.table_mut(self.id()).remove(context.hash, context.key)
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .remove(context.hash, context.key)
     }
 }
 
@@ -263,6 +414,7 @@ impl<V: State> ListState<V> {
     /// The elements of the key, in the order in which they were added.
     pub fn get<'c, K: Key>(&self, context: &'c KeyedContext<'_, K>) -> &'c [V] {
         context
+            .scope
             .backend
             .table(self.id())
             .get(context.hash, context.key)
@@ -272,6 +424,7 @@ impl<V: State> ListState<V> {
     /// Adds an element.
     pub fn add<K: Key>(&self, context: &mut KeyedContext<'_, K>, value: V) {
         context
+            .scope
             .backend
             .table_mut(self.id())
             .get_or_insert_with(context.hash, context.key, Vec::new)
@@ -281,6 +434,7 @@ impl<V: State> ListState<V> {
     /// Replaces all elements.
     pub fn update<K: Key>(&self, context: &mut KeyedContext<'_, K>, values: Vec<V>) {
         context
+            .scope
             .backend
             .table_mut(self.id())
             .insert(context.hash, context.key, values);
@@ -288,7 +442,11 @@ impl<V: State> ListState<V> {
 
     /// Removes all elements.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
-        context.backend.table_mut(self.id()).remove(context.hash, context.key);
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .remove(context.hash, context.key);
     }
 }
 
@@ -296,6 +454,7 @@ impl<M: OrderedState, V: State> MapState<M, V> {
     /// The entry of the key's map.
     pub fn get<'c, K: Key>(&self, context: &'c KeyedContext<'_, K>, entry: &M) -> Option<&'c V> {
         context
+            .scope
             .backend
             .table(self.id())
             .get(context.hash, context.key)?
@@ -308,6 +467,7 @@ impl<M: OrderedState, V: State> MapState<M, V> {
         V: Default,
     {
         context
+            .scope
             .backend
             .table_mut(self.id())
             .get_or_insert_with(context.hash, context.key, BTreeMap::new)
@@ -318,6 +478,7 @@ impl<M: OrderedState, V: State> MapState<M, V> {
     /// Sets an entry.
     pub fn put<K: Key>(&self, context: &mut KeyedContext<'_, K>, entry: M, value: V) {
         context
+            .scope
             .backend
             .table_mut(self.id())
             .get_or_insert_with(context.hash, context.key, BTreeMap::new)
@@ -327,6 +488,7 @@ impl<M: OrderedState, V: State> MapState<M, V> {
     /// Removes an entry, and returns it. The last entry takes the map with it.
     pub fn remove<K: Key>(&self, context: &mut KeyedContext<'_, K>, entry: &M) -> Option<V> {
         let map = context
+            .scope
             .backend
             .table_mut(self.id())
             .get_mut(context.hash, context.key)?;
@@ -343,6 +505,7 @@ impl<M: OrderedState, V: State> MapState<M, V> {
         context: &'c KeyedContext<'_, K>,
     ) -> impl Iterator<Item = (&'c M, &'c V)> + use<'c, K, M, V> {
         context
+            .scope
             .backend
             .table(self.id())
             .get(context.hash, context.key)
@@ -352,6 +515,10 @@ impl<M: OrderedState, V: State> MapState<M, V> {
 
     /// Removes the key's map.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
-        context.backend.table_mut(self.id()).remove(context.hash, context.key);
+        context
+            .scope
+            .backend
+            .table_mut(self.id())
+            .remove(context.hash, context.key);
     }
 }

@@ -13,10 +13,10 @@
 //! Records travel in batches: one virtual call hands a whole batch from operator to operator, and the loop over its
 //! records is compiled into each operator with the user's closure inlined.
 //!
-//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`operator`] (each kind, one file),
-//! [`keyed`] (state as user functions see it), [`barrier`] (alignment), [`subtask`], [`slot`] (the loop), [`snapshot`]
+//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`side_output`], [`connected`], [`alarm`], [`timer`] and [`watermark`] (time), [`operator`] (each kind, one file), [`window`],
+//! [`keyed`] (state as user functions see it), [`barrier`] and [`valve`] (alignment of snapshots and of time), [`subtask`], [`slot`] (the loop), [`snapshot`]
 //! (the asynchronous part of a checkpoint), [`pipeline`]
-//! (from the application to subtasks).
+//! (from the application to subtasks), [`harness`] (operators in tests).
 
 pub mod record;
 
@@ -24,11 +24,25 @@ pub mod error;
 
 pub mod chain;
 
+pub mod side_output;
+
+pub mod connected;
+
+pub mod alarm;
+
+pub mod timer;
+
+pub mod watermark;
+
 pub mod keyed;
 
 pub mod operator;
 
+pub mod window;
+
 pub mod barrier;
+
+pub mod valve;
 
 pub mod subtask;
 
@@ -37,3 +51,5 @@ pub mod snapshot;
 pub mod slot;
 
 pub mod pipeline;
+
+pub mod harness;

@@ -19,8 +19,9 @@ use streamd_core::snapshot::ListState;
 use streamd_exchange::channel::ChannelSender;
 use streamd_exchange::gate::InputGate;
 
-use crate::chain::{AnyLink, OperatorIdentity};
+use crate::chain::{AnyLink, OperatorIdentity, Outputs};
 use crate::error::TaskError;
+use crate::side_output::SideLink;
 use crate::subtask::{Head, InputTask, SourceTask, Subtask, SubtaskReporter};
 
 /// A step of the application.
@@ -74,7 +75,10 @@ pub type MakeSource = Box<dyn FnMut(OperatorIdentity, Vec<AnyLink>) -> Result<Bo
 pub type FindSplits = Box<dyn FnMut(u32) -> Result<ListState, CodedError> + Send>;
 
 /// Makes an operator, linked to its consumers.
-pub type MakeLink = Box<dyn FnMut(OperatorIdentity, Vec<AnyLink>) -> Result<AnyLink, TaskError> + Send>;
+pub type MakeLink = Box<dyn FnMut(OperatorIdentity, Outputs) -> Result<AnyLink, TaskError> + Send>;
+
+/// Links the consumers of a side output to it.
+pub type MakeSideLink = fn(&str, Vec<AnyLink>) -> Result<Box<dyn SideLink>, TaskError>;
 
 /// Makes the exit of an edge, given what its partitioner became, its channels, and the number of key groups of the consuming
 /// vertex.
@@ -84,10 +88,21 @@ pub type MakeExit = Box<dyn FnMut(PartitionerKind, Vec<ChannelSender>, u32) -> R
 pub struct StepInput {
     /// The position of the step that emits.
     pub from: usize,
+    /// The side output that the records come from; `None`: the main one.
+    pub side: Option<SideInput>,
     /// How records are partitioned; `None`: forward where the parallelism agrees, else rebalance.
     pub partitioner: Option<PartitionerKind>,
     /// Makes the exit for records that leave the subtask.
     pub exit: MakeExit,
+}
+
+/// Which side output of a step an edge begins at.
+#[derive(Debug, Clone, Copy)]
+pub struct SideInput {
+    /// The name of its tag.
+    pub id: &'static str,
+    /// Links its consumers.
+    pub link: MakeSideLink,
 }
 
 /// Settings of the whole job.
@@ -246,7 +261,7 @@ impl Pipeline {
         let next = self.links_after(head, &mut wiring.outputs, max_parallelism)?;
         let identity = self.identities[head].clone();
         let head = match (&mut self.steps[head].factory, wiring.gate) {
-            (StepFactory::Source { make, .. }, None) => Head::Source(make(identity, next)?),
+            (StepFactory::Source { make, .. }, None) => Head::Source(make(identity, next.main)?),
             (StepFactory::Operator { make, head }, Some(gate)) => Head::Input(gate, head(make(identity, next)?)?),
             (StepFactory::Source { .. }, Some(_)) | (StepFactory::Operator { .. }, None) => {
                 return Err(TaskError::internal(format!(
@@ -267,10 +282,11 @@ impl Pipeline {
         step: usize,
         outputs: &mut BTreeMap<usize, Vec<ChannelSender>>,
         max_parallelism: &[u32],
-    ) -> Result<Vec<AnyLink>, TaskError> {
-        let mut links = Vec::new();
+    ) -> Result<Outputs, TaskError> {
+        let mut main = Vec::new();
+        let mut sides: BTreeMap<&'static str, (MakeSideLink, Vec<AnyLink>)> = BTreeMap::new();
         for consumer in self.consumers[step].clone() {
-            links.push(match consumer.edge {
+            let link = match consumer.edge {
                 Some(edge) => {
                     let JobEdge {
                         target, partitioner, ..
@@ -293,9 +309,17 @@ impl Pipeline {
                         }
                     }
                 }
-            });
+            };
+            match self.steps[consumer.step].inputs[consumer.input].side {
+                None => main.push(link),
+                Some(SideInput { id, link: make }) => sides.entry(id).or_insert((make, Vec::new())).1.push(link),
+            }
         }
-        Ok(links)
+        let sides = sides.into_iter().map(|(id, (make, links))| make(id, links));
+        Ok(Outputs {
+            main,
+            sides: sides.collect::<Result<_, _>>()?,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Driven by the loop of its slot, never blocking: a turn does a bounded amount of work and says what it waits for.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,15 +12,19 @@ use streamd_core::barrier::{AfterBarrier, Barrier};
 use streamd_core::id::{CheckpointId, SubtaskId};
 use streamd_core::protocol::SubtaskMetrics;
 use streamd_core::source::Source;
+use streamd_core::time::{Clock, EventTime, Watermark};
+use streamd_exchange::Batch;
 use streamd_exchange::element::{Element, Payload};
 use streamd_exchange::gate::InputGate;
 use streamd_exchange::receive_into;
 
+use crate::alarm::Alarm;
 use crate::barrier::{Alignment, BarrierAligner};
 use crate::chain::{ControlEvent, Link, OpenContext, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::operator::SourceHead;
 use crate::record::Record;
+use crate::valve::WatermarkValve;
 
 /// Batches that a subtask takes in one turn: enough to make the loop's own cost vanish, few enough that the other subtasks
 /// of the slot, which mostly wait for these very records, find them still in the cache.
@@ -43,6 +48,9 @@ pub trait SourceTask: Send {
 
     /// Handles a control event, and passes it on.
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
+
+    /// Goes on with a watermark; see [`Link::resume`].
+    fn resume(&mut self) -> Result<bool, TaskError>;
 
     /// Whether every exit has room.
     fn has_room(&self) -> bool;
@@ -71,6 +79,10 @@ where
         Self::control(self, event)
     }
 
+    fn resume(&mut self) -> Result<bool, TaskError> {
+        Self::resume(self)
+    }
+
     fn has_room(&self) -> bool {
         Self::has_room(self)
     }
@@ -84,6 +96,9 @@ pub trait InputTask: Send {
     /// Handles a control event, and passes it on.
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
 
+    /// Goes on with a watermark; see [`Link::resume`].
+    fn resume(&mut self) -> Result<bool, TaskError>;
+
     /// Whether every exit has room.
     fn has_room(&self) -> bool;
 }
@@ -91,7 +106,7 @@ pub trait InputTask: Send {
 /// The head of a chain whose first operator takes `T`.
 pub struct InputHead<T> {
     first: Box<dyn Link<T>>,
-    batch: Vec<T>,
+    batch: Batch<T>,
 }
 
 impl<T: Record> InputHead<T> {
@@ -99,7 +114,7 @@ impl<T: Record> InputHead<T> {
     pub fn new(first: Box<dyn Link<T>>) -> Self {
         Self {
             first,
-            batch: Vec::new(),
+            batch: Batch::new(),
         }
     }
 }
@@ -115,6 +130,10 @@ impl<T: Record> InputTask for InputHead<T> {
 
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
         self.first.control(event)
+    }
+
+    fn resume(&mut self) -> Result<bool, TaskError> {
+        self.first.resume()
     }
 
     fn has_room(&self) -> bool {
@@ -160,6 +179,16 @@ pub enum Turn {
     NoRoom,
 }
 
+/// When the alarm goes off.
+enum Rung {
+    /// It is not set.
+    Never,
+    /// After this long.
+    In(Duration),
+    /// It has, and the operators have been told.
+    Now,
+}
+
 /// What a subtask tells the world while it works.
 pub trait SubtaskReporter: Send {
     /// The subtask's part of a snapshot is cut; it is to be written and acknowledged.
@@ -175,6 +204,13 @@ pub struct Subtask {
     name: Arc<str>,
     head: Head,
     aligner: BarrierAligner,
+    valve: WatermarkValve,
+    /// What the operators are still to be told of the event time, before anything else.
+    watermarks: VecDeque<Watermark>,
+    /// Whether what a watermark has set free is not all handed on.
+    busy: bool,
+    alarm: Alarm,
+    clock: Option<Arc<dyn Clock>>,
     channels_ended: usize,
     counters: Arc<SubtaskCounters>,
     reporter: Box<dyn SubtaskReporter>,
@@ -197,6 +233,11 @@ impl Subtask {
             name,
             head,
             aligner: BarrierAligner::new(channels),
+            valve: WatermarkValve::new(channels),
+            watermarks: VecDeque::new(),
+            busy: false,
+            alarm: Alarm::default(),
+            clock: None,
             channels_ended: 0,
             counters: Arc::default(),
             reporter,
@@ -241,6 +282,8 @@ impl Subtask {
 
     /// Restores state and gets every operator ready.
     pub fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.alarm = context.alarm.clone();
+        self.clock = Some(Arc::clone(&context.clock));
         self.control(&mut ControlEvent::Open(context))?;
         match context.state.first_key_value() {
             None => Ok(()),
@@ -252,9 +295,15 @@ impl Subtask {
 
     /// Does a bounded amount of work.
     pub fn turn(&mut self) -> Result<Turn, TaskError> {
+        let rung = self.ring()?;
         let turn = match &mut self.head {
             Head::Source(_) => self.source_turn()?,
             Head::Input(..) => self.input_turn()?,
+        };
+        let turn = match (turn, rung) {
+            (Turn::Waits(_) | Turn::NoRoom, Rung::Now) => Turn::Worked,
+            (Turn::Waits(wait), Rung::In(left)) => Turn::Waits(wait.min(left)),
+            (turn, _) => turn,
         };
         match turn {
             Turn::Worked if self.turns_since_flush < TURNS_PER_FLUSH => self.turns_since_flush += 1,
@@ -305,6 +354,52 @@ impl Subtask {
         self.control(&mut ControlEvent::Finish)
     }
 
+    /// Tells the operators the time of day if they have asked for it.
+    fn ring(&mut self) -> Result<Rung, TaskError> {
+        let (Some(due), Some(clock)) = (self.alarm.due(), &self.clock) else {
+            return Ok(Rung::Never);
+        };
+        let now = clock.wall();
+        if now < due {
+            let left = due.0.saturating_sub(now.0);
+            return Ok(Rung::In(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX))));
+        }
+        self.alarm.clear();
+        self.turns_since_flush += 1;
+        self.control(&mut ControlEvent::ProcessingTime(now))?;
+        Ok(Rung::Now)
+    }
+
+    /// Tells the operators what waits to be told of the event time, as far as there is room. Answers whether all is told.
+    fn tell_watermarks(&mut self) -> Result<bool, TaskError> {
+        for _ in 0..BATCHES_PER_TURN {
+            if self.busy {
+                if !self.has_room() {
+                    return Ok(false);
+                }
+                self.busy = match &mut self.head {
+                    Head::Source(source) => source.resume()?,
+                    Head::Input(_, first) => first.resume()?,
+                };
+                continue;
+            }
+            let Some(watermark) = self.watermarks.pop_front() else {
+                return Ok(true);
+            };
+            let mut busy = false;
+            self.control(&mut ControlEvent::Watermark(watermark, &mut busy))?;
+            self.busy = busy;
+        }
+        Ok(!self.busy && self.watermarks.is_empty())
+    }
+
+    fn has_room(&self) -> bool {
+        match &self.head {
+            Head::Source(source) => source.has_room(),
+            Head::Input(_, first) => first.has_room(),
+        }
+    }
+
     fn source_turn(&mut self) -> Result<Turn, TaskError> {
         let Head::Source(source) = &mut self.head else {
             return Ok(Turn::Waits(Duration::MAX));
@@ -332,6 +427,9 @@ impl Subtask {
 
     fn input_turn(&mut self) -> Result<Turn, TaskError> {
         for taken in 0..BATCHES_PER_TURN {
+            if (self.busy || !self.watermarks.is_empty()) && !self.tell_watermarks()? {
+                return Ok(if self.has_room() { Turn::Worked } else { Turn::NoRoom });
+            }
             let Head::Input(gate, first) = &mut self.head else {
                 break;
             };
@@ -353,6 +451,11 @@ impl Subtask {
                         gate.recycle(channel, buffer);
                     }
                     add(&self.counters.records_in, u64::from(count));
+                }
+                Element::Watermark(watermark) => {
+                    self.watermarks.extend(self.valve.on_watermark(channel, watermark));
+                    self.turns_since_flush += u32::from(!self.watermarks.is_empty());
+                    self.tell_watermarks()?;
                 }
                 Element::Barrier(barrier) => self.on_barrier(channel, barrier)?,
                 Element::EndOfData => self.on_channel_ended()?,
@@ -399,6 +502,14 @@ impl Subtask {
 
     fn end_of_data(&mut self) -> Result<(), TaskError> {
         self.input_ended = true;
+        if let Head::Source(source) = &mut self.head {
+            // Time has come to its end as well: whatever waited for it is set free, here and downstream.
+            let mut busy = false;
+            source.control(&mut ControlEvent::Watermark(Watermark::Time(EventTime::MAX), &mut busy))?;
+            while busy {
+                busy = source.resume()?;
+            }
+        }
         self.control(&mut ControlEvent::EndOfData)?;
         self.reporter.on_end_of_data(self.id);
         Ok(())

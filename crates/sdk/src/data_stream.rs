@@ -9,15 +9,23 @@ use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateK
 use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};
 use streamd_exchange::partition::{Partitioner, ResultPartition};
-use streamd_runtime::chain::{AnyLink, Chained, Exit, Fan, Link, Operator};
+use streamd_runtime::chain::{AnyLink, Chained, Exit, Link, Operator};
+use streamd_runtime::connected::{Either, first_exit, second_exit};
 use streamd_runtime::error::TaskError;
 use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, SinkOperator};
-use streamd_runtime::pipeline::{Step, StepFactory, StepInput};
+use streamd_runtime::pipeline::{SideInput, Step, StepFactory, StepInput};
 use streamd_runtime::record::{Collector, Record};
+use streamd_runtime::side_output::{OutputTag, side_link};
 use streamd_runtime::subtask::{InputHead, InputTask};
+use streamd_runtime::watermark::{TimestampsAndWatermarks, WatermarkGenerator};
+use streamd_runtime::window::WindowAssigner;
 
+use crate::connected_streams::ConnectedStreams;
 use crate::environment::StreamExecutionEnvironment;
+use crate::joined_streams::JoinedStreams;
 use crate::keyed_stream::KeyedStream;
+use crate::watermark_strategy::{TimestampAssigner, WatermarkStrategy};
+use crate::windowed_stream::{NoKey, WindowedStream};
 
 /// A stream of records of one type. A cheap handle: streams can be used several times.
 pub struct DataStream<T> {
@@ -28,7 +36,17 @@ pub struct DataStream<T> {
 /// One of the steps that a stream's records come from, and how they are dealt out to whatever follows.
 struct Upstream<T> {
     step: usize,
+    side: Option<SideInput>,
     partition: Partition<T>,
+    exit: MakeTypedExit<T>,
+}
+
+/// Makes the way out of a subtask: for records of `T`, or for others that become such on the way.
+type MakeTypedExit<T> = fn(ResultPartition<T>) -> AnyLink;
+
+fn plain_exit<T: Record>(partition: ResultPartition<T>) -> AnyLink {
+    let link: Box<dyn Link<T>> = Box::new(Exit::new(partition));
+    AnyLink::new(link)
 }
 
 enum Partition<T> {
@@ -50,6 +68,26 @@ trait MakeHash<T> {
 }
 
 struct HashByKey<S>(S);
+
+/// As [`HashByKey`], for the records of the first of two streams. Those of the second go elsewhere, and are not asked for.
+struct HashFirst<S>(S);
+
+impl<A: 'static, B, K, S> MakeHash<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
+where
+    K: Key,
+    S: Fn(&A) -> K + Clone + Send + 'static,
+{
+    fn make(&self) -> MakeRoute<Either<A, B>> {
+        let mut make = HashByKey(self.0.clone()).make();
+        Box::new(move |consumers, key_groups| {
+            let mut route: Route<A> = make(consumers, key_groups);
+            Box::new(move |record| match record {
+                Either::First(record) => route(record),
+                Either::Second(_) => 0,
+            })
+        })
+    }
+}
 
 impl<T, K, S> MakeHash<T> for HashByKey<(S, std::marker::PhantomData<fn() -> K>)>
 where
@@ -77,7 +115,9 @@ impl<T> Clone for Upstream<T> {
         };
         Self {
             step: self.step,
+            side: self.side,
             partition,
+            exit: self.exit,
         }
     }
 }
@@ -97,7 +137,9 @@ impl<T: Record> DataStream<T> {
             env,
             inputs: vec![Upstream {
                 step,
+                side: None,
                 partition: Partition::Default,
+                exit: plain_exit::<T>,
             }],
         }
     }
@@ -141,6 +183,57 @@ impl<T: Record> DataStream<T> {
     {
         let make: Rc<dyn MakeHash<T>> = Rc::new(HashByKey((key_of.clone(), std::marker::PhantomData::<fn() -> K>)));
         KeyedStream::new(self.partitioned(&Partition::Hash(make)), key_of)
+    }
+
+    /// Gives the records timestamps, and the stream watermarks: the beginning of event time. Close to the source, so that what
+    /// follows has them.
+    pub fn assign_timestamps_and_watermarks<G, A>(&self, strategy: WatermarkStrategy<G, A>) -> DataStream<T>
+    where
+        G: WatermarkGenerator<T>,
+        A: TimestampAssigner<T>,
+    {
+        self.transform("timestamps", Vec::new(), move || {
+            let WatermarkStrategy {
+                generator,
+                assigner,
+                idle_after,
+            } = strategy.clone();
+            let assign = move |record: &T, timestamp| assigner.extract_timestamp(record, timestamp);
+            TimestampsAndWatermarks::new(assign, generator, idle_after)
+        })
+    }
+
+    /// This stream and another, for functions that see both.
+    pub fn connect<B: Record>(&self, other: &DataStream<B>) -> ConnectedStreams<T, B> {
+        ConnectedStreams::new(self, other)
+    }
+
+    /// This stream and another, to be joined by key and window.
+    pub fn join<B: Record>(&self, other: &DataStream<B>) -> JoinedStreams<T, B> {
+        JoinedStreams::new(self, other)
+    }
+
+    /// Cuts the records of all keys together into windows: in one subtask, whatever the parallelism.
+    pub fn window_all(&self, assigner: WindowAssigner) -> WindowedStream<(), T, NoKey<T>> {
+        WindowedStream::<(), T, NoKey<T>>::of_all(self, assigner)
+    }
+
+    /// The records that the last step has emitted to a side output.
+    pub fn get_side_output<X: Record>(&self, tag: &OutputTag<X>) -> DataStream<X> {
+        let side = SideInput {
+            id: tag.id(),
+            link: side_link::<X>,
+        };
+        let inputs = self.inputs.iter().map(|input| Upstream {
+            step: input.step,
+            side: Some(side),
+            partition: Partition::Default,
+            exit: plain_exit::<X>,
+        });
+        DataStream {
+            env: self.env.clone(),
+            inputs: inputs.collect(),
+        }
     }
 
     /// All records of this stream and of the others, in no particular order.
@@ -269,7 +362,7 @@ impl<T: Record> DataStream<T> {
             states,
             factory: StepFactory::Operator {
                 make: Box::new(move |identity, next| {
-                    let link: Box<dyn Link<T>> = Box::new(Chained::new(identity, make(), Fan::<O>::new(next)?));
+                    let link: Box<dyn Link<T>> = Box::new(Chained::<Op, O>::new(identity, make(), next)?);
                     Ok(AnyLink::new(link))
                 }),
                 head: input_head::<T>,
@@ -287,7 +380,9 @@ impl<T: Record> DataStream<T> {
             .iter()
             .map(|input| Upstream {
                 step: input.step,
+                side: input.side,
                 partition: partition.clone(),
+                exit: input.exit,
             })
             .collect();
         Self {
@@ -308,6 +403,53 @@ impl<T: Record> DataStream<T> {
     }
 }
 
+impl<A: Record, B: Record> DataStream<Either<A, B>> {
+    /// The records of two streams, each partitioned as in its own.
+    pub(crate) fn either(first: &DataStream<A>, second: &DataStream<B>) -> Self {
+        let first_inputs = first.inputs.iter().map(|input| Upstream {
+            step: input.step,
+            side: input.side,
+            partition: input.partition.without_key(),
+            exit: first_exit::<A, B>,
+        });
+        let second_inputs = second.inputs.iter().map(|input| Upstream {
+            step: input.step,
+            side: input.side,
+            partition: input.partition.without_key(),
+            exit: second_exit::<A, B>,
+        });
+        Self {
+            env: first.env.clone(),
+            inputs: first_inputs.chain(second_inputs).collect(),
+        }
+    }
+
+    /// The records of the first stream by their key, those of the second to every subtask. `key_of` gives records of the first
+    /// stream, which has as many inputs as `first`, a key.
+    pub(crate) fn keyed_and_broadcast<K, S>(&self, first: &DataStream<A>, key_of: S) -> Self
+    where
+        K: Key,
+        S: Fn(&A) -> K + Clone + Send + 'static,
+    {
+        let make: Rc<dyn MakeHash<Either<A, B>>> = Rc::new(HashFirst((key_of, std::marker::PhantomData::<fn() -> K>)));
+        let mut keyed = self.partitioned(&Partition::Kind(PartitionerKind::Broadcast));
+        for input in keyed.inputs.iter_mut().take(first.inputs.len()) {
+            input.partition = Partition::Hash(Rc::clone(&make));
+        }
+        keyed
+    }
+}
+
+impl<T> Partition<T> {
+    /// The same for records of another type; what goes by key is given one anew.
+    fn without_key<X>(&self) -> Partition<X> {
+        match self {
+            Self::Kind(kind) => Partition::Kind(*kind),
+            Self::Default | Self::Hash(_) => Partition::Default,
+        }
+    }
+}
+
 impl<T> Clone for Partition<T> {
     fn clone(&self) -> Self {
         match self {
@@ -320,6 +462,7 @@ impl<T> Clone for Partition<T> {
 
 impl<T: Record> Upstream<T> {
     fn input(&self) -> StepInput {
+        let exit = self.exit;
         let (partitioner, mut hash) = match &self.partition {
             Partition::Default => (None, None),
             Partition::Kind(kind) => (Some(*kind), None),
@@ -327,6 +470,7 @@ impl<T: Record> Upstream<T> {
         };
         StepInput {
             from: self.step,
+            side: self.side,
             partitioner,
             exit: Box::new(move |kind, senders, key_groups| {
                 let partitioner = match (kind, &mut hash) {
@@ -337,8 +481,7 @@ impl<T: Record> Upstream<T> {
                     (PartitionerKind::Broadcast, _) => Partitioner::broadcast(),
                     (PartitionerKind::Global, _) => Partitioner::Global,
                 };
-                let link: Box<dyn Link<T>> = Box::new(Exit::new(ResultPartition::new(partitioner, senders)));
-                Ok(AnyLink::new(link))
+                Ok(exit(ResultPartition::new(partitioner, senders)))
             }),
         }
     }

@@ -32,17 +32,27 @@
 //!
 //! [`execute`]: StreamExecutionEnvironment::execute
 
+mod connected_streams;
 mod data_stream;
 mod environment;
 mod error;
 mod execute;
+mod joined_streams;
 mod keyed_stream;
+mod watermark_strategy;
+mod windowed_stream;
 
+pub use connected_streams::{
+    ConnectedStreams, KeyOf, KeyedBroadcastStreams, KeyedCoProcessFunction, KeyedConnectedStreams,
+};
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{CheckpointConfig, StreamExecutionEnvironment};
 pub use error::{Error, Result};
 pub use execute::JobExecutionResult;
+pub use joined_streams::{IntervalJoin, IntervalJoined, JoinedKeys, JoinedStreams, JoinedWhere, JoinedWindows};
 pub use keyed_stream::KeyedStream;
+pub use watermark_strategy::{KeepTimestamps, TimestampAssigner, WatermarkStrategy};
+pub use windowed_stream::{EvictingWindowedStream, WindowedStream};
 
 pub use streamd_connectors as connectors;
 pub use streamd_core::barrier::Compression;
@@ -50,12 +60,19 @@ pub use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention
 pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
 pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 pub use streamd_core::state::{Key, State};
+pub use streamd_core::time::{EventTime, WallTime};
 pub use streamd_macros::State;
+pub use streamd_runtime::connected::Either;
 pub use streamd_runtime::error::BoxError;
 pub use streamd_runtime::keyed::{
-    AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, ValueState,
+    AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, TimerService, ValueState,
 };
+pub use streamd_runtime::operator::KeyedBroadcastProcessFunction;
 pub use streamd_runtime::record::{Collector, Record};
+pub use streamd_runtime::side_output::OutputTag;
+pub use streamd_runtime::timer::Timer;
+pub use streamd_runtime::watermark::WatermarkGenerator;
+pub use streamd_runtime::window;
 
 /// Everything an application usually needs, in one `use`.
 pub mod prelude {
@@ -64,10 +81,15 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::connectors::{BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, PrintSink};
+    pub use crate::window::{
+        AggregateFunction, EventTimeSessionWindows, GlobalWindows, ProcessWindowFunction, SlidingEventTimeWindows,
+        SlidingProcessingTimeWindows, TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
+        WindowContext,
+    };
     pub use crate::{
-        AllKeys, BoxError, Collector, DataStream, ExternalizedCheckpointRetention, KeyedContext, KeyedProcessFunction,
-        KeyedStateStore, KeyedStream, ListState, MapState, RestartStrategy, State, StreamExecutionEnvironment,
-        ValueState,
+        AllKeys, BoxError, Collector, DataStream, EventTime, ExternalizedCheckpointRetention, KeyedContext,
+        KeyedProcessFunction, KeyedStateStore, KeyedStream, ListState, MapState, OutputTag, RestartStrategy, State,
+        StreamExecutionEnvironment, Timer, ValueState, WallTime, WatermarkStrategy,
     };
 }
 

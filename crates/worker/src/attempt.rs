@@ -9,6 +9,7 @@ use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, Subt
 use streamd_core::time::Clock;
 use streamd_exchange::network::{AttemptNetwork, DataPlane};
 use streamd_exchange::wake::Waker;
+use streamd_runtime::alarm::Alarm;
 use streamd_runtime::chain::OpenContext;
 use streamd_runtime::error::TaskError;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
@@ -119,6 +120,8 @@ impl RunningAttempt {
                     state,
                     backend: backend.clone(),
                     io: around.io.clone(),
+                    clock: Arc::clone(around.clock),
+                    alarm: Alarm::default(),
                 };
                 let (gate, outputs) = channels.take(subtask);
                 let wiring = Wiring {

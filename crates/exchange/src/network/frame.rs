@@ -11,6 +11,8 @@ use std::io;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use streamd_core::time::{EventTime, Watermark};
+
 use super::key::ChannelKey;
 
 /// The size of a header in bytes.
@@ -21,6 +23,8 @@ const CHECKED_HEADER_BYTES: usize = HEADER_BYTES - 4;
 const MAX_CONTROL_BYTES: usize = 64 << 10;
 /// The most bytes of a reason: a line for a person.
 pub(crate) const MAX_REASON_BYTES: usize = 1 << 10;
+/// The size of a watermark: what it is, and a time.
+const WATERMARK_BYTES: usize = 9;
 /// What one read takes from the socket beyond the payload at hand: many small frames at once, and a small part of a large
 /// one, which is the only part that is copied twice.
 const READ_AHEAD_BYTES: usize = 16 << 10;
@@ -45,6 +49,8 @@ pub enum FrameKind {
     Stop = 7,
     /// Either way: the connection ends for this reason.
     Error = 8,
+    /// Producer to consumer: a watermark.
+    Watermark = 9,
 }
 
 impl FrameKind {
@@ -58,6 +64,7 @@ impl FrameKind {
             Self::Credit,
             Self::Stop,
             Self::Error,
+            Self::Watermark,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)
@@ -71,6 +78,7 @@ impl FrameKind {
             Self::Barrier => (1, MAX_CONTROL_BYTES),
             Self::EndOfData | Self::Close | Self::Stop => (0, 0),
             Self::Credit => (4, 4),
+            Self::Watermark => (WATERMARK_BYTES, WATERMARK_BYTES),
             Self::Error => (0, MAX_REASON_BYTES),
         }
     }
@@ -373,4 +381,29 @@ pub(crate) fn reason_of(payload: &[u8]) -> String {
         .chars()
         .filter(|c| !c.is_control())
         .collect()
+}
+
+/// A watermark as it goes over the wire: 0 and a time in milliseconds, or 1 (idle) or 2 (active) and zeros.
+pub(crate) fn watermark_bytes(watermark: Watermark) -> [u8; WATERMARK_BYTES] {
+    let (kind, time) = match watermark {
+        Watermark::Time(EventTime(time)) => (0, time),
+        Watermark::Idle => (1, 0),
+        Watermark::Active => (2, 0),
+    };
+    let mut bytes = [0; WATERMARK_BYTES];
+    bytes[0] = kind;
+    bytes[1..].copy_from_slice(&time.to_le_bytes());
+    bytes
+}
+
+/// The watermark of a payload, if it is one.
+pub(crate) fn watermark_of(payload: &[u8]) -> Option<Watermark> {
+    let (kind, time) = payload.split_first()?;
+    let time = i64::from_le_bytes(time.try_into().ok()?);
+    match (kind, time) {
+        (0, time) => Some(Watermark::Time(EventTime(time))),
+        (1, 0) => Some(Watermark::Idle),
+        (2, 0) => Some(Watermark::Active),
+        _ => None,
+    }
 }

@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::credit::{CreditLine, Notice, NoticeBoard};
 use super::error::NetworkError;
-use super::frame::{Draft, FrameError, FrameKind, FrameReader, Header, reason_of};
+use super::frame::{Draft, FrameError, FrameKind, FrameReader, Header, reason_of, watermark_of};
 use super::inboxes::Inboxes;
 use super::key::ChannelKey;
 use super::options::DataPlaneOptions;
 use super::write_queue::WriteQueue;
-use crate::batch::count_of;
 use crate::element::{Element, Payload};
+use crate::encode::count_of;
 use crate::inbox::{Inbox, Overrun};
 
 /// Channels that one connection may open: more than any pair of workers has, few enough to be held in memory.
@@ -126,7 +126,11 @@ impl Incoming {
                 let payload = reader.payload(&header).await?;
                 self.open(&header, &payload)?;
             }
-            FrameKind::Records | FrameKind::Barrier | FrameKind::EndOfData | FrameKind::Close => {
+            FrameKind::Records
+            | FrameKind::Barrier
+            | FrameKind::Watermark
+            | FrameKind::EndOfData
+            | FrameKind::Close => {
                 let inbox = self.admit(&header)?;
                 let payload = reader.payload(&header).await?;
                 deliver(&inbox, &header, payload)?;
@@ -202,6 +206,14 @@ fn deliver(inbox: &Inbox, header: &Header, payload: Bytes) -> Result<(), FrameEr
                 source: Some(source),
             })?;
             Element::Barrier(barrier)
+        }
+        FrameKind::Watermark => {
+            let watermark = watermark_of(&payload).ok_or(FrameError::Payload {
+                kind: header.kind,
+                channel: header.channel,
+                source: None,
+            })?;
+            Element::Watermark(watermark)
         }
         FrameKind::EndOfData => Element::EndOfData,
         FrameKind::Close => {

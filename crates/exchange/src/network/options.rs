@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::batch::MAX_FRAME_BYTES;
+use crate::encode::MAX_FRAME_BYTES;
 
 /// The settings of a [`DataPlane`](crate::network::DataPlane). Both ends of a connection may differ in all but the token.
 #[derive(Debug, Clone)]

@@ -18,8 +18,8 @@ use super::key::ChannelKey;
 use super::options::DataPlaneOptions;
 use super::outlet::{Outlet, SendTurns};
 use super::write_queue::WriteQueue;
-use crate::batch::count_of;
 use crate::channel::{ChannelLoss, ChannelSender};
+use crate::encode::count_of;
 use crate::inbox::lock;
 use crate::wake::Waker;
 
@@ -256,8 +256,12 @@ where
         FrameKind::Credit => link.outlet(header.channel)?.add_credit((&payload[..]).get_u32_le()),
         FrameKind::Stop => link.outlet(header.channel)?.consumer_gone(),
         FrameKind::Error => return Ok(Notified::Error(reason_of(&payload))),
-        kind
-        @ (FrameKind::Open | FrameKind::Records | FrameKind::Barrier | FrameKind::EndOfData | FrameKind::Close) => {
+        kind @ (FrameKind::Open
+        | FrameKind::Records
+        | FrameKind::Barrier
+        | FrameKind::EndOfData
+        | FrameKind::Close
+        | FrameKind::Watermark) => {
             return Err(FrameError::Direction { kind });
         }
     }

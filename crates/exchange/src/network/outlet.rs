@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::frame::{Draft, Frame, FrameKind};
+use super::frame::{Draft, Frame, FrameKind, watermark_bytes};
 use super::key::ChannelKey;
 use super::options::DataPlaneOptions;
 use crate::channel::{ChannelLoss, SendResult};
@@ -130,6 +130,10 @@ impl Outlet {
             Element::Barrier(barrier) => {
                 let bytes = bitcode::serialize(&barrier).expect("a barrier is plain data, which bitcode takes");
                 self.enqueue(Draft::new(FrameKind::Barrier, 0, Bytes::from(bytes)))
+            }
+            Element::Watermark(watermark) => {
+                let bytes = watermark_bytes(watermark);
+                self.enqueue(Draft::new(FrameKind::Watermark, 0, Bytes::copy_from_slice(&bytes)))
             }
             Element::EndOfData => self.enqueue(Draft::empty(FrameKind::EndOfData)),
         }

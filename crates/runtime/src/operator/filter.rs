@@ -1,3 +1,5 @@
+use streamd_exchange::Batch;
+
 use crate::chain::Operator;
 use crate::error::TaskError;
 
@@ -9,7 +11,7 @@ where
     T: Send + 'static,
     F: FnMut(&T) -> bool + Send + 'static,
 {
-    fn process(&mut self, input: &mut Vec<T>, output: &mut Vec<T>) -> Result<(), TaskError> {
+    fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<T>) -> Result<(), TaskError> {
         // In place, then hand the whole batch over: the records that stay are moved at most once.
         input.retain(&mut self.0);
         std::mem::swap(input, output);

@@ -1,3 +1,6 @@
+use streamd_core::time::EventTime;
+use streamd_exchange::Batch;
+
 use crate::chain::Operator;
 use crate::error::TaskError;
 use crate::record::{BATCH_RECORDS, Collector};
@@ -12,11 +15,18 @@ impl<In, Out, F> Operator<In, Out> for FlatMap<F>
 where
     F: FnMut(In, &mut Collector<'_, Out>) + Send + 'static,
 {
-    fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError> {
+    fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
         while output.len() < BATCH_RECORDS && !input.is_empty() {
             let some = input.len().min(RECORDS_AT_ONCE);
-            let mut collector = Collector::new(output);
-            input.drain(..some).for_each(|record| (self.0)(record, &mut collector));
+            if input.timestamps().is_empty() {
+                let mut collector = Collector::new(output, EventTime::MIN);
+                let records = input.untimed().drain(..some);
+                records.for_each(|record| (self.0)(record, &mut collector));
+            } else {
+                for (record, timestamp) in input.drain(some) {
+                    (self.0)(record, &mut Collector::new(output, timestamp));
+                }
+            }
         }
         Ok(())
     }

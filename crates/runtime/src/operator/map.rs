@@ -1,3 +1,5 @@
+use streamd_exchange::Batch;
+
 use crate::chain::Operator;
 use crate::error::TaskError;
 
@@ -8,8 +10,8 @@ impl<In, Out, F> Operator<In, Out> for Map<F>
 where
     F: FnMut(In) -> Out + Send + 'static,
 {
-    fn process(&mut self, input: &mut Vec<In>, output: &mut Vec<Out>) -> Result<(), TaskError> {
-        output.extend(input.drain(..).map(&mut self.0));
+    fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        input.map_into(output, &mut self.0);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The kinds of operators, one file each.
 
+mod broadcast;
 mod filter;
 mod flat_map;
 mod keyed_process;
@@ -9,6 +10,7 @@ mod sink;
 mod source;
 mod state_batch;
 
+pub use broadcast::{KeyedBroadcastProcess, KeyedBroadcastProcessFunction};
 pub use filter::Filter;
 pub use flat_map::FlatMap;
 pub use keyed_process::KeyedProcess;
@@ -16,3 +18,6 @@ pub use map::Map;
 pub use reduce::Reduce;
 pub use sink::{COMMITTABLES, SinkOperator};
 pub use source::{SPLITS, SourceHead};
+
+pub(crate) use keyed_process::restored_time;
+pub(crate) use state_batch::KeyBatch;

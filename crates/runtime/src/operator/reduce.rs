@@ -2,6 +2,7 @@ use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::state::{Key, State};
+use streamd_exchange::Batch;
 use streamd_state::{KeyedStateBackend, StateId};
 
 use super::state_batch::KeyBatch;
@@ -63,22 +64,22 @@ where
         restore_keyed(&mut self.backend, &restored.keyed, identity, context)
     }
 
-    fn process(&mut self, input: &mut Vec<T>, output: &mut Vec<T>) -> Result<(), TaskError> {
-        self.keys.fill(input, &mut self.key_of);
+    fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<T>) -> Result<(), TaskError> {
+        self.keys.fill(input.records(), &mut self.key_of);
         output.reserve(input.len());
-        let mut records = input.drain(..);
+        let mut records = input.drain(input.len());
         for keys in self.keys.groups() {
             self.backend
                 .touch(keys)
                 .map_err(|error| state_failed(&self.label, &error))?;
             let table = self.backend.table_mut(self.state);
-            for ((hash, key), record) in keys.iter().zip(records.by_ref()) {
+            for ((hash, key), (record, timestamp)) in keys.iter().zip(records.by_ref()) {
                 let mut record = Some(record);
                 let value = table.get_or_insert_with(*hash, key, || record.take().expect("the record is taken once"));
                 if let Some(record) = record {
                     (self.function)(value, record);
                 }
-                output.push(value.clone());
+                output.push(value.clone(), timestamp);
             }
         }
         Ok(())

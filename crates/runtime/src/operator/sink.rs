@@ -7,6 +7,7 @@ use streamd_core::sink::{Sink, SinkContext, SinkWriter};
 use streamd_core::snapshot::ListState;
 use streamd_core::source::ConnectorError;
 use streamd_core::state::{State, to_row};
+use streamd_exchange::Batch;
 
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
@@ -83,9 +84,9 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
         Ok(())
     }
 
-    fn process(&mut self, input: &mut Vec<S::In>, _output: &mut Vec<()>) -> Result<(), TaskError> {
+    fn process(&mut self, input: &mut Batch<S::In>, _output: &mut Batch<()>) -> Result<(), TaskError> {
         self.wrote = true;
-        match self.writer.as_mut().map(|writer| writer.write(input)) {
+        match self.writer.as_mut().map(|writer| writer.write(input.untimed())) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.failed(&error)),
             None => Err(TaskError::internal(format!(

@@ -5,6 +5,8 @@ use streamd_core::migration::read_items;
 use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 use streamd_core::state::{State, to_row};
 
+use streamd_exchange::Batch;
+
 use crate::chain::{ControlEvent, Fan, OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::record::{BATCH_RECORDS, Record};
@@ -19,7 +21,7 @@ pub struct SourceHead<S: Source> {
     identity: OperatorIdentity,
     source: S,
     reader: Option<S::Reader>,
-    batch: Vec<S::Out>,
+    batch: Batch<S::Out>,
     next: Fan<S::Out>,
 }
 
@@ -33,7 +35,7 @@ where
             identity,
             source,
             reader: None,
-            batch: Vec::new(),
+            batch: Batch::new(),
             next,
         }
     }
@@ -79,7 +81,7 @@ where
             )));
         };
         let status = reader
-            .poll(&mut self.batch, BATCH_RECORDS)
+            .poll(self.batch.untimed(), BATCH_RECORDS)
             .map_err(|error| self.failed(&error))?;
         let records = self.batch.len() as u64;
         self.next.process(&mut self.batch)?;
@@ -108,11 +110,18 @@ where
             ControlEvent::Open(context) => self.open(context)?,
             ControlEvent::Barrier(Barrier { .. }, snapshots) => snapshots.push(self.snapshot()),
             ControlEvent::Flush
+            | ControlEvent::Watermark(..)
+            | ControlEvent::ProcessingTime(_)
             | ControlEvent::EndOfData
             | ControlEvent::CheckpointComplete(_)
             | ControlEvent::Finish => {}
         }
         self.next.control(event)
+    }
+
+    /// As for [`Link::resume`](crate::chain::Link::resume).
+    pub fn resume(&mut self) -> Result<bool, TaskError> {
+        self.next.resume()
     }
 
     /// Whether every exit has room.

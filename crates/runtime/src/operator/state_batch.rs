@@ -5,17 +5,17 @@ use streamd_core::state::Key;
 const TOUCHED_TOGETHER: usize = 64;
 
 /// The keys of a batch and their hashes, taken before any state is touched.
-pub(super) struct KeyBatch<K> {
+pub(crate) struct KeyBatch<K> {
     keys: Vec<(u64, K)>,
 }
 
 impl<K: Key> KeyBatch<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { keys: Vec::new() }
     }
 
     /// Takes the keys of these records, in order.
-    pub(super) fn fill<T>(&mut self, records: &[T], key_of: &mut impl FnMut(&T) -> K) {
+    pub(crate) fn fill<T>(&mut self, records: &[T], key_of: &mut impl FnMut(&T) -> K) {
         self.keys.clear();
         self.keys.extend(records.iter().map(|record| {
             let key = key_of(record);
@@ -24,7 +24,7 @@ impl<K: Key> KeyBatch<K> {
     }
 
     /// The keys in groups that are small enough to be touched before they are worked on.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &[(u64, K)]> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[(u64, K)]> {
         self.keys.chunks(TOUCHED_TOGETHER)
     }
 }

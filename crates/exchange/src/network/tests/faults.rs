@@ -62,7 +62,7 @@ fn verdict_on(frames: &[Frame]) -> FrameError {
 fn records(sequence: u64) -> Frame {
     frame(
         FrameKind::Records,
-        bitcode::serialize(&vec![1_u64]).unwrap(),
+        bitcode::serialize(&(vec![1_u64], Vec::<i64>::new())).unwrap(),
         0,
         sequence,
     )

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use super::peer::{Introduction, Peer, Seen, frame};
 use super::*;
+use crate::batch::Batch;
 use crate::channel::SendResult;
 use crate::gate::InputGate;
 use crate::network::frame::FrameKind;
@@ -22,10 +23,12 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
     let producing = std::thread::spawn(move || {
         let by_remainder = |record: &(u64, String)| u32::try_from(record.0 % u64::from(CHANNELS)).unwrap();
         let mut output = ResultPartition::new(Partitioner::Hash(Box::new(by_remainder)), senders);
-        let mut batch = Vec::new();
+        let mut batch = Batch::new();
         for turn in 0..TURNS {
             park_until(&parker, "room", || output.has_room().then_some(()));
-            batch.extend((turn * TURN..(turn + 1) * TURN).map(|n| (n, format!("record {n}"))));
+            batch
+                .untimed()
+                .extend((turn * TURN..(turn + 1) * TURN).map(|n| (n, format!("record {n}"))));
             output.emit(&mut batch).unwrap();
             if turn % 50 == 49 {
                 output.control(Element::Barrier(barrier(turn))).unwrap();
@@ -46,7 +49,7 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
         });
         match element {
             Element::Records { payload, count } => {
-                let records: Vec<(u64, String)> = decode(payload).unwrap();
+                let records: Vec<(u64, String)> = decode(payload).unwrap().into_records();
                 assert_eq!(records.len(), count as usize);
                 for (number, text) in records {
                     assert_eq!(number, expected[channel]);
@@ -59,6 +62,7 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
                 assert_eq!(found, barrier(found.checkpoint.0));
                 assert!(expected[channel] >= cut && expected[channel] < cut + u64::from(CHANNELS));
             }
+            Element::Watermark(watermark) => panic!("{watermark:?} was not sent"),
             Element::EndOfData => {
                 assert!(expected[channel] >= TURNS * TURN);
                 ended += 1;
@@ -243,7 +247,7 @@ fn a_broadcast_reaches_local_and_remote_consumers_alike() {
     channels.extend(remote);
     let mut output = ResultPartition::new(Partitioner::broadcast(), channels);
     let batch: Vec<u64> = (0..5000).collect();
-    output.emit(&mut batch.clone()).unwrap();
+    output.emit(&mut Batch::from(batch.clone())).unwrap();
     output.flush().unwrap();
     for receiver in &receivers {
         let mut received = Vec::new();

@@ -13,9 +13,9 @@ use streamd_core::id::{Attempt, CheckpointId, JobId, WorkerId};
 use streamd_core::time::{Clock, SystemClock};
 use tokio::runtime::Runtime;
 
-use crate::batch::decode;
 use crate::channel::{ChannelLoss, ChannelReceiver};
 use crate::element::{Element, Payload};
+use crate::encode::decode;
 use crate::network::{AttemptNetwork, ChannelKey, DataPlane, DataPlaneOptions, NetworkError};
 use crate::wake::{Parker, Waker};
 
@@ -97,7 +97,7 @@ fn barrier(id: u64) -> Barrier {
 
 fn encoded(values: &[u64]) -> Element {
     Element::Records {
-        payload: Payload::Encoded(bitcode::serialize(values).unwrap().into()),
+        payload: Payload::Encoded(bitcode::serialize(&(values, Vec::<i64>::new())).unwrap().into()),
         count: u32::try_from(values.len()).unwrap(),
     }
 }
@@ -125,7 +125,7 @@ fn receive(receiver: &ChannelReceiver, parker: &Parker) -> Element {
 
 fn values(element: Element) -> Vec<u64> {
     match element {
-        Element::Records { payload, .. } => decode(payload).unwrap(),
+        Element::Records { payload, .. } => decode(payload).unwrap().into_records(),
         other => panic!("{other:?} instead of records"),
     }
 }

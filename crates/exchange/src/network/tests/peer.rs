@@ -23,7 +23,7 @@ pub(super) struct Introduction {
 impl Default for Introduction {
     fn default() -> Self {
         Self {
-            version: 1,
+            version: 2,
             job: JOB,
             attempt: ATTEMPT,
             from: LEFT,
@@ -53,7 +53,7 @@ impl Introduction {
         socket.write_all(&self.to_bytes()).unwrap();
         let mut answer = [0; 11];
         socket.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[..10], *b"streamdx\x01\0");
+        assert_eq!(answer[..10], *b"streamdx\x02\0");
         (Peer { socket }, answer[10])
     }
 }
@@ -86,7 +86,7 @@ impl Peer {
         let mut heard = vec![0; hello.to_bytes().len()];
         socket.read_exact(&mut heard).unwrap();
         assert_eq!(heard, hello.to_bytes());
-        socket.write_all(b"streamdx\x01\0\0").unwrap();
+        socket.write_all(b"streamdx\x02\0\0").unwrap();
         Self { socket }
     }
 

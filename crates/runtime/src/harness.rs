@@ -1,0 +1,279 @@
+//! A test harness for operators: one subtask without a job around it, driven by hand.
+//!
+//! Feed records, watermarks and time; look at what comes out; take a snapshot, and go on from it in other subtasks. State is
+//! really written and really read, to and from a folder that goes with the harness's snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::snapshot::OperatorSubtaskState;
+use streamd_core::time::{Clock, EventTime, MonotonicTime, WallTime, Watermark};
+use streamd_exchange::Batch;
+use streamd_state::SlotBackend;
+
+use crate::alarm::Alarm;
+use crate::chain::{OpenContext, Operator, OperatorIdentity};
+use crate::error::TaskError;
+use crate::record::Record;
+use crate::side_output::OutputTag;
+use crate::snapshot::{Cut, write_cut};
+
+/// How many key groups there are in a harness.
+const KEY_GROUPS: u32 = 128;
+
+/// A clock that is turned by hand.
+#[derive(Debug, Default)]
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// One subtask of an operator, driven by hand. Flink's noun.
+pub struct OperatorTestHarness<Op, In, Out> {
+    operator: Op,
+    identity: OperatorIdentity,
+    subtask: (u32, u32),
+    state: OperatorSubtaskState,
+    clock: Arc<HandClock>,
+    alarm: Alarm,
+    io: Arc<tokio::runtime::Runtime>,
+    input: Batch<In>,
+    output: Batch<Out>,
+    emitted: Vec<(Out, EventTime)>,
+    watermarks: Vec<Watermark>,
+    opened: bool,
+}
+
+/// What a harness's subtask had in state.
+#[derive(Debug, Clone)]
+pub struct OperatorSnapshotHandle {
+    state: OperatorSubtaskState,
+}
+
+impl<Op, In, Out> OperatorTestHarness<Op, In, Out>
+where
+    In: Record,
+    Out: Record,
+    Op: Operator<In, Out>,
+{
+    /// The only subtask of this operator, at the beginning of time.
+    ///
+    /// # Panics
+    ///
+    /// If the threads for its I/O cannot be started.
+    pub fn new(operator: Op) -> Self {
+        let io = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a thread can be started");
+        Self {
+            operator,
+            identity: OperatorIdentity {
+                id: OperatorId::from_uid("under test"),
+                label: Arc::from("under test"),
+            },
+            subtask: (0, 1),
+            state: OperatorSubtaskState::default(),
+            clock: Arc::default(),
+            alarm: Alarm::default(),
+            io: Arc::new(io),
+            input: Batch::new(),
+            output: Batch::new(),
+            emitted: Vec::new(),
+            watermarks: Vec::new(),
+            opened: false,
+        }
+    }
+
+    /// Is subtask `index` of so many: it owns the keys of its key groups, and must be given no others.
+    #[must_use]
+    pub fn subtask(mut self, index: u32, parallelism: u32) -> Self {
+        self.subtask = (index, parallelism);
+        self
+    }
+
+    /// Whether a key with this hash is the subtask's.
+    pub fn owns(&self, hash: u64) -> bool {
+        let (index, parallelism) = self.subtask;
+        let group = streamd_core::key_group::key_group_of(hash, KEY_GROUPS);
+        KeyGroupRange::of_subtask(index, parallelism, KEY_GROUPS).contains(group)
+    }
+
+    /// Begins with what these subtasks, all that there were, had in state. Operator state goes to every subtask as a whole.
+    #[must_use]
+    pub fn restore(mut self, snapshots: &[OperatorSnapshotHandle]) -> Self {
+        for snapshot in snapshots {
+            self.state.keyed.extend(snapshot.state.keyed.iter().cloned());
+            self.state.lists.extend(snapshot.state.lists.iter().cloned());
+        }
+        self
+    }
+
+    /// Feeds a record, without a timestamp if it has none.
+    pub fn process_element(&mut self, record: In, timestamp: impl Into<Option<i64>>) -> Result<(), TaskError> {
+        self.open()?;
+        let timestamp = timestamp.into().map_or(EventTime::MIN, EventTime);
+        self.input.push(record, timestamp);
+        while !self.input.is_empty() {
+            self.operator.process(&mut self.input, &mut self.output)?;
+            self.collect();
+        }
+        self.input.clear();
+        self.tell_own();
+        Ok(())
+    }
+
+    /// Feeds a watermark, in milliseconds.
+    pub fn process_watermark(&mut self, time: i64) -> Result<(), TaskError> {
+        self.open()?;
+        while !self.operator.event_time(EventTime(time), &mut self.output)? {
+            self.collect();
+        }
+        self.collect();
+        self.watermarks
+            .extend(self.operator.forward(Watermark::Time(EventTime(time))));
+        Ok(())
+    }
+
+    /// Turns the clock, and lets the operator do what was due on the way, as often as it asks.
+    pub fn set_processing_time(&mut self, time: i64) -> Result<(), TaskError> {
+        self.open()?;
+        self.clock.0.store(time, Ordering::Relaxed);
+        while self.alarm.due().is_some_and(|due| due.0 <= time) {
+            self.alarm.clear();
+            self.operator.processing_time(WallTime(time), &mut self.output)?;
+            self.collect();
+            self.tell_own();
+        }
+        Ok(())
+    }
+
+    /// Says that there is nothing more to read for now.
+    pub fn flush(&mut self) -> Result<(), TaskError> {
+        self.open()?;
+        self.operator.flush()?;
+        self.tell_own();
+        Ok(())
+    }
+
+    /// Ends the input: the watermark goes to the end of time, and the operator emits what it still owes.
+    pub fn end_of_input(&mut self) -> Result<(), TaskError> {
+        self.process_watermark(i64::MAX)?;
+        self.operator.end_of_data(&mut self.output)?;
+        self.collect();
+        Ok(())
+    }
+
+    /// What was emitted since the last call, in order, with timestamps.
+    pub fn extract_output(&mut self) -> Vec<(Out, EventTime)> {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// What was emitted to a side output since the last call.
+    pub fn extract_side_output<T: Record>(&mut self, tag: &OutputTag<T>) -> Vec<T> {
+        let outputs = self.operator.side_outputs();
+        outputs.map_or_else(Vec::new, |outputs| outputs.take(tag))
+    }
+
+    /// What consumers were told of the event time since the last call.
+    pub fn extract_watermarks(&mut self) -> Vec<Watermark> {
+        std::mem::take(&mut self.watermarks)
+    }
+
+    /// How many records came too late and were dropped.
+    pub fn late_records(&self) -> u64 {
+        self.operator.late_records()
+    }
+
+    /// A checkpoint of the subtask: what it has in state now, written to memory.
+    pub fn snapshot(&mut self, checkpoint: u64) -> Result<OperatorSnapshotHandle, TaskError> {
+        self.snapshot_as(SnapshotKind::Checkpoint, checkpoint)
+    }
+
+    /// A savepoint of the subtask: as [`snapshot`](Self::snapshot), in the open format.
+    pub fn savepoint(&mut self, checkpoint: u64) -> Result<OperatorSnapshotHandle, TaskError> {
+        self.snapshot_as(SnapshotKind::Savepoint, checkpoint)
+    }
+
+    fn snapshot_as(&mut self, kind: SnapshotKind, checkpoint: u64) -> Result<OperatorSnapshotHandle, TaskError> {
+        self.open()?;
+        let options = Arc::new(SnapshotOptions {
+            kind,
+            location: format!("memory:///harness/{}", streamd_snapshot::random_nonce()),
+            sources: AfterBarrier::Continue,
+            aligned: true,
+            increment: Increment::Off,
+            compression: Compression::None,
+        });
+        let barrier = Barrier {
+            checkpoint: CheckpointId(checkpoint),
+            options: Arc::clone(&options),
+        };
+        let frozen = self.operator.snapshot(&self.identity, &barrier)?;
+        let cut = Cut {
+            job_id: JobId::from_bytes([0; 16]),
+            attempt: Attempt(1),
+            subtask: self.subtask_id(),
+            options: Arc::clone(&options),
+            operators: frozen.into_iter().collect(),
+        };
+        let failed = |error| TaskError::external("the snapshot cannot be written", &error);
+        let mut written = write_cut(cut, self.io.handle()).map_err(failed)?;
+        let mut state = written.operators.remove(&self.identity.id).unwrap_or_default();
+        for handle in &mut state.keyed {
+            *handle = streamd_snapshot::absolute(handle, &options.location).map_err(failed)?;
+        }
+        Ok(OperatorSnapshotHandle { state })
+    }
+
+    fn subtask_id(&self) -> SubtaskId {
+        SubtaskId {
+            vertex: 0,
+            index: self.subtask.0,
+        }
+    }
+
+    fn open(&mut self) -> Result<(), TaskError> {
+        if std::mem::replace(&mut self.opened, true) {
+            return Ok(());
+        }
+        let (index, parallelism) = self.subtask;
+        let mut context = OpenContext {
+            job_id: JobId::from_bytes([0; 16]),
+            subtask: self.subtask_id(),
+            parallelism,
+            key_groups: KeyGroupRange::of_subtask(index, parallelism, KEY_GROUPS),
+            max_parallelism: KEY_GROUPS,
+            nonce: streamd_snapshot::random_nonce(),
+            state: BTreeMap::from([(self.identity.id, std::mem::take(&mut self.state))]),
+            backend: SlotBackend::default(),
+            io: self.io.handle().clone(),
+            clock: Arc::<HandClock>::clone(&self.clock),
+            alarm: self.alarm.clone(),
+        };
+        self.operator.open(&self.identity, &mut context)
+    }
+
+    fn collect(&mut self) {
+        let count = self.output.len();
+        self.emitted.extend(self.output.drain(count));
+    }
+
+    fn tell_own(&mut self) {
+        while let Some(watermark) = self.operator.own_watermark() {
+            self.watermarks.push(watermark);
+        }
+    }
+}

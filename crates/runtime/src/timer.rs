@@ -1,0 +1,249 @@
+//! Timers: moments at which a key wants to be called, in event time or in processing time.
+//!
+//! ```text
+//!   state (what is true)      key ──▶ [10, 20, 50]            in every snapshot, with the key
+//!   queue (what is next)      10 ──▶ keys, 20 ──▶ keys …      made anew from the state
+//! ```
+//!
+//! A timer that was deleted stays in the queue and is found to be no more when its time comes. So a key's timers are each
+//! in the state once, and fire once, whatever was registered how often (I5).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use streamd_core::graph::{StateDescriptor, StateKind};
+use streamd_core::row::RowError;
+use streamd_core::snapshot::ListState;
+use streamd_core::state::{Key, State, from_row, to_row};
+use streamd_core::time::{Clock, EventTime, WallTime};
+use streamd_state::{KeyedStateBackend, StateError, StateId};
+
+use crate::alarm::Alarm;
+use crate::chain::OpenContext;
+
+/// Keys that are called together: their state is fetched at once.
+pub(crate) const FIRED_TOGETHER: usize = 64;
+
+/// The names of the states that hold timers.
+const EVENT_TIMERS: &str = "_timers/event-time";
+const PROCESSING_TIMERS: &str = "_timers/processing-time";
+
+/// The union list that holds the event time that an operator had come to: what was late before a restore is late after it.
+pub(crate) const WATERMARK: &str = "_watermark";
+
+/// A timer that fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// The watermark has come to this time, or past it.
+    EventTime(EventTime),
+    /// The clock of the machine has come to this time, or past it.
+    ProcessingTime(WallTime),
+}
+
+/// Which keys are to be called when.
+#[derive(Debug)]
+pub(crate) struct TimerQueue<K> {
+    due: BTreeMap<i64, Vec<(u64, K)>>,
+}
+
+impl<K> TimerQueue<K> {
+    pub(crate) fn new() -> Self {
+        Self { due: BTreeMap::new() }
+    }
+
+    pub(crate) fn push(&mut self, time: i64, hash: u64, key: K) {
+        self.due.entry(time).or_default().push((hash, key));
+    }
+
+    /// The next time that something is due.
+    pub(crate) fn next(&self) -> Option<i64> {
+        self.due.first_key_value().map(|(time, _)| *time)
+    }
+
+    /// Some of the keys of the earliest time up to `until`, with that time.
+    pub(crate) fn take_due(&mut self, until: i64) -> Option<(i64, Vec<(u64, K)>)> {
+        let mut first = self.due.first_entry().filter(|first| *first.key() <= until)?;
+        let time = *first.key();
+        let keys = first.get_mut();
+        if keys.len() <= FIRED_TOGETHER {
+            return Some((time, first.remove()));
+        }
+        Some((time, keys.split_off(keys.len() - FIRED_TOGETHER)))
+    }
+}
+
+/// The timers of one operator: times by key, in state, and the queue.
+pub(crate) struct KeyTimers<K> {
+    state: StateId<Vec<i64>>,
+    queue: TimerQueue<K>,
+}
+
+impl<K: Key> KeyTimers<K> {
+    fn register(backend: &mut KeyedStateBackend<K>, name: &str) -> Result<Self, StateError> {
+        Ok(Self {
+            state: backend.register(name)?,
+            queue: TimerQueue::new(),
+        })
+    }
+
+    fn add(&mut self, backend: &mut KeyedStateBackend<K>, (hash, key): (u64, &K), time: i64) -> bool {
+        let times = backend.table_mut(self.state).get_or_insert_with(hash, key, Vec::new);
+        match times.binary_search(&time) {
+            Ok(_) => false,
+            Err(position) => {
+                times.insert(position, time);
+                self.queue.push(time, hash, key.clone());
+                true
+            }
+        }
+    }
+
+    fn remove(&self, backend: &mut KeyedStateBackend<K>, (hash, key): (u64, &K), time: i64) -> bool {
+        let table = backend.table_mut(self.state);
+        let Some(times) = table.get_mut(hash, key) else {
+            return false;
+        };
+        let Ok(position) = times.binary_search(&time) else {
+            return false;
+        };
+        times.remove(position);
+        if times.is_empty() {
+            table.remove(hash, key);
+        }
+        true
+    }
+
+    /// Fills the queue from the state.
+    fn restore(&mut self, backend: &mut KeyedStateBackend<K>) -> Result<(), StateError> {
+        let queue = &mut self.queue;
+        backend.table_mut(self.state).for_each(&mut |key, times| {
+            let hash = key.stable_hash();
+            times.iter().for_each(|time| queue.push(*time, hash, key.clone()));
+        })
+    }
+}
+
+/// The timers of both domains, and the time that it is in each.
+pub(crate) struct Timers<K> {
+    event: KeyTimers<K>,
+    processing: KeyTimers<K>,
+}
+
+impl<K: Key> Timers<K> {
+    pub(crate) fn register(backend: &mut KeyedStateBackend<K>) -> Result<Self, StateError> {
+        Ok(Self {
+            event: KeyTimers::register(backend, EVENT_TIMERS)?,
+            processing: KeyTimers::register(backend, PROCESSING_TIMERS)?,
+        })
+    }
+
+    /// Fills the queues from restored state.
+    pub(crate) fn restore(&mut self, backend: &mut KeyedStateBackend<K>, time: &TimeService) -> Result<(), StateError> {
+        self.event.restore(backend)?;
+        self.processing.restore(backend)?;
+        self.set_alarm(time);
+        Ok(())
+    }
+
+    pub(crate) fn add(&mut self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer, time: &TimeService) {
+        match timer {
+            Timer::EventTime(at) => {
+                self.event.add(backend, key, at.0);
+            }
+            Timer::ProcessingTime(at) => {
+                if self.processing.add(backend, key, at.0) {
+                    time.alarm.set(at);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn remove(&self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer) {
+        match timer {
+            Timer::EventTime(at) => self.event.remove(backend, key, at.0),
+            Timer::ProcessingTime(at) => self.processing.remove(backend, key, at.0),
+        };
+    }
+
+    /// Whether the timer is still wanted. It is not any more.
+    pub(crate) fn take(&self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer) -> bool {
+        match timer {
+            Timer::EventTime(at) => self.event.remove(backend, key, at.0),
+            Timer::ProcessingTime(at) => self.processing.remove(backend, key, at.0),
+        }
+    }
+
+    /// Some keys whose timers are due, the earliest first; each timer is to be [taken](Self::take).
+    pub(crate) fn due_in_event_time(&mut self, until: EventTime) -> Option<(Timer, Vec<(u64, K)>)> {
+        let (time, keys) = self.event.queue.take_due(until.0)?;
+        Some((Timer::EventTime(EventTime(time)), keys))
+    }
+
+    /// As [`due_in_event_time`](Self::due_in_event_time), by the clock.
+    pub(crate) fn due_in_processing_time(&mut self, until: WallTime) -> Option<(Timer, Vec<(u64, K)>)> {
+        let (time, keys) = self.processing.queue.take_due(until.0)?;
+        Some((Timer::ProcessingTime(WallTime(time)), keys))
+    }
+
+    /// Asks to be called at the next timer of the clock.
+    pub(crate) fn set_alarm(&self, time: &TimeService) {
+        if let Some(next) = self.processing.queue.next() {
+            time.alarm.set(WallTime(next));
+        }
+    }
+}
+
+/// What an operator knows of the time.
+pub(crate) struct TimeService {
+    /// How far the event time has come.
+    pub(crate) watermark: EventTime,
+    clock: Arc<dyn Clock>,
+    pub(crate) alarm: Alarm,
+}
+
+impl TimeService {
+    /// Before the operator is opened there is no time.
+    pub(crate) fn new(context: &OpenContext) -> Self {
+        Self {
+            watermark: EventTime::MIN,
+            clock: Arc::clone(&context.clock),
+            alarm: context.alarm.clone(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> WallTime {
+        self.clock.wall()
+    }
+
+    /// Goes on from the event time that a restored operator had come to: the least of its subtasks'.
+    pub(crate) fn restore(&mut self, lists: &[ListState]) -> Result<(), RowError> {
+        let items = lists
+            .iter()
+            .filter(|list| list.name == WATERMARK)
+            .flat_map(|list| &list.items);
+        let times = items.map(|item| from_row::<i64>(item)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(least) = times.into_iter().min() {
+            self.watermark = EventTime(least);
+        }
+        Ok(())
+    }
+
+    /// How far the event time has come, as operator state.
+    pub(crate) fn to_list(&self) -> ListState {
+        ListState {
+            name: WATERMARK.to_owned(),
+            data_type: i64::data_type(),
+            items: vec![to_row(&self.watermark.0)],
+        }
+    }
+
+    /// The operator state of [`to_list`](Self::to_list), as the plan describes it.
+    pub(crate) fn descriptor() -> StateDescriptor {
+        StateDescriptor {
+            name: WATERMARK.to_owned(),
+            kind: StateKind::Union,
+            value: i64::data_type(),
+            evolution: streamd_core::evolution::Evolution::default(),
+        }
+    }
+}

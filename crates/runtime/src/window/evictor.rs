@@ -1,0 +1,57 @@
+//! What a window drops of its records around its result.
+
+use std::time::Duration;
+
+use streamd_core::time::EventTime;
+
+/// Drops records of a window before and after its function sees them. Flink's noun. Each record comes with its timestamp.
+pub trait Evictor<T>: Clone + Send + 'static {
+    /// Drops records before the function is called: it does not see them, and they are gone for good.
+    fn evict_before(&mut self, records: &mut Vec<(T, EventTime)>);
+
+    /// Drops records after the function was called.
+    fn evict_after(&mut self, _records: &mut Vec<(T, EventTime)>) {}
+}
+
+/// Keeps the last so many records.
+#[derive(Debug, Clone, Copy)]
+pub struct CountEvictor {
+    count: usize,
+}
+
+impl CountEvictor {
+    /// Keeps the last `count` records.
+    pub fn of(count: usize) -> Self {
+        Self { count }
+    }
+}
+
+impl<T> Evictor<T> for CountEvictor {
+    fn evict_before(&mut self, records: &mut Vec<(T, EventTime)>) {
+        records.drain(..records.len().saturating_sub(self.count));
+    }
+}
+
+/// Keeps the records of the last stretch of time, counted from the latest of them.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeEvictor {
+    span: i64,
+}
+
+impl TimeEvictor {
+    /// Keeps what is at most this much older than the latest record.
+    pub fn of(span: Duration) -> Self {
+        Self {
+            span: i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl<T> Evictor<T> for TimeEvictor {
+    fn evict_before(&mut self, records: &mut Vec<(T, EventTime)>) {
+        if let Some(latest) = records.iter().map(|(_, timestamp)| timestamp.0).max() {
+            let oldest = latest.saturating_sub(self.span);
+            records.retain(|(_, timestamp)| timestamp.0 > oldest);
+        }
+    }
+}

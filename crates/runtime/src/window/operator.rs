@@ -1,0 +1,556 @@
+//! Windows of any shape, with any trigger.
+
+use streamd_core::barrier::Barrier;
+use streamd_core::graph::StateDescriptor;
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::row::{DataType, RowError, RowReader};
+use streamd_core::state::{Key, State};
+use streamd_core::time::{EventTime, WallTime};
+use streamd_exchange::Batch;
+use streamd_state::{KeyedStateBackend, StateId};
+
+use super::assigner::TimeDomain;
+use super::time_window::field;
+use super::trigger::{WindowTimers, remove};
+use super::{
+    Lateness, TimeWindow, Trigger, TriggerContext, TriggerResult, WindowAssigner, WindowContents, WindowContext,
+};
+use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
+use crate::error::TaskError;
+use crate::keyed::KeyedScope;
+use crate::operator::{KeyBatch, restored_time};
+use crate::record::{BATCH_RECORDS, Collector, Record};
+use crate::side_output::SideOutputs;
+use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
+use crate::timer::{TimeService, Timer, TimerQueue};
+
+/// The name of the state that holds the windows of a key, as in Flink.
+pub(super) const CONTENTS: &str = "window-contents";
+
+/// A window of a key.
+#[derive(Debug, Clone)]
+struct WindowState<A, S> {
+    window: TimeWindow,
+    /// `None` where they were purged.
+    contents: Option<A>,
+    trigger: S,
+    timers: WindowTimers,
+}
+
+impl<A: State, S: State> State for WindowState<A, S> {
+    fn data_type() -> DataType {
+        DataType::Struct {
+            name: "Window".to_owned(),
+            fields: vec![
+                field::<i64>("start"),
+                field::<i64>("end"),
+                field::<Option<A>>("contents"),
+                field::<S>("trigger"),
+                field::<Vec<i64>>("event_timers"),
+                field::<Vec<i64>>("processing_timers"),
+            ],
+        }
+    }
+
+    fn encode(&self, row: &mut Vec<u8>) {
+        self.window.encode(row);
+        self.contents.encode(row);
+        self.trigger.encode(row);
+        self.timers.event.encode(row);
+        self.timers.processing.encode(row);
+    }
+
+    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
+        Ok(Self {
+            window: TimeWindow::decode(row)?,
+            contents: Option::decode(row)?,
+            trigger: S::decode(row)?,
+            timers: WindowTimers {
+                event: Vec::decode(row)?,
+                processing: Vec::decode(row)?,
+            },
+        })
+    }
+
+    fn describe_evolution(evolution: &mut streamd_core::evolution::Evolution) {
+        A::describe_evolution(evolution);
+        S::describe_evolution(evolution);
+    }
+}
+
+/// The windows of one key, in no particular order: there are few.
+type Windows<A, S> = Vec<WindowState<A, S>>;
+
+/// Cuts a keyed stream into windows and emits their results.
+pub struct WindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, G: Trigger<T>, S> {
+    label: String,
+    assigner: WindowAssigner,
+    trigger: G,
+    contents: C,
+    lateness: Lateness<T>,
+    key_of: S,
+    scope: KeyedScope<K>,
+    state: StateId<Windows<C::Accumulator, G::State>>,
+    event_queue: TimerQueue<K>,
+    processing_queue: TimerQueue<K>,
+    keys: KeyBatch<K>,
+    /// The windows of the record at hand.
+    assigned: Vec<TimeWindow>,
+    /// Timers that the trigger has just set.
+    registered: Vec<Timer>,
+    late: u64,
+    output: std::marker::PhantomData<fn() -> Out>,
+}
+
+/// How a window operator cuts, fires, and treats what is late.
+#[derive(Debug, Clone)]
+pub struct WindowOptions<T, G> {
+    /// Which windows a record is in.
+    pub assigner: WindowAssigner,
+    /// When they fire.
+    pub trigger: G,
+    /// What becomes of late records.
+    pub lateness: Lateness<T>,
+}
+
+impl<K, T, Out, C, G, S> WindowOperator<K, T, Out, C, G, S>
+where
+    K: Key,
+    T: Record,
+    C: WindowContents<K, T, Out>,
+    G: Trigger<T>,
+{
+    /// The operator over records whose key `key_of` takes.
+    pub fn new(options: WindowOptions<T, G>, contents: C, key_of: S) -> Self {
+        let (backend, state) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
+        Self {
+            label: String::new(),
+            assigner: options.assigner,
+            trigger: options.trigger,
+            contents,
+            lateness: options.lateness,
+            key_of,
+            scope: KeyedScope::new(backend),
+            state,
+            event_queue: TimerQueue::new(),
+            processing_queue: TimerQueue::new(),
+            keys: KeyBatch::new(),
+            assigned: Vec::new(),
+            registered: Vec::new(),
+            late: 0,
+            output: std::marker::PhantomData,
+        }
+    }
+
+    /// The state that the operator keeps.
+    pub fn states() -> Vec<StateDescriptor> {
+        let (backend, _) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
+        descriptors(&backend)
+            .into_iter()
+            .chain([TimeService::descriptor()])
+            .collect()
+    }
+
+    fn registered_in(
+        mut backend: KeyedStateBackend<K>,
+    ) -> (KeyedStateBackend<K>, StateId<Windows<C::Accumulator, G::State>>) {
+        let state = backend
+            .register(CONTENTS)
+            .expect("the backend is new and holds no state of that name");
+        (backend, state)
+    }
+
+    /// When a window is forgotten; `None` for the global window.
+    fn cleanup(&self, window: TimeWindow) -> Option<Timer> {
+        match self.assigner.domain {
+            _ if window == TimeWindow::GLOBAL => None,
+            TimeDomain::Event => Some(Timer::EventTime(EventTime(self.lateness.last_moment(window.end)))),
+            TimeDomain::Processing => Some(Timer::ProcessingTime(WallTime(window.max_timestamp().0))),
+        }
+    }
+
+    fn is_over(&self, window: TimeWindow) -> bool {
+        self.assigner.domain == TimeDomain::Event
+            && window != TimeWindow::GLOBAL
+            && self.lateness.is_over(window.end, self.scope.watermark())
+    }
+
+    fn on_record(
+        &mut self,
+        (hash, key): &(u64, K),
+        record: T,
+        timestamp: EventTime,
+        output: &mut Batch<Out>,
+    ) -> Result<(), TaskError> {
+        let time = match self.assigner.domain {
+            TimeDomain::Processing => self.scope.time().now().0,
+            TimeDomain::Event if timestamp == EventTime::MIN && self.assigner.needs_timestamps() => {
+                return Err(no_timestamp(&self.label));
+            }
+            TimeDomain::Event => timestamp.0,
+        };
+        let mut assigned = std::mem::take(&mut self.assigned);
+        self.assigner.assign(time, &mut assigned);
+        let mut record = Some(record);
+        let mut taken = false;
+        let count = assigned.len();
+        for (position, window) in assigned.iter().enumerate() {
+            let window = if self.assigner.is_merging() {
+                self.merged(*hash, key, *window)
+            } else {
+                *window
+            };
+            if self.is_over(window) {
+                continue;
+            }
+            taken = true;
+            let last = position + 1 == count;
+            let element = if last { record.take() } else { record.clone() };
+            if let Some(element) = element {
+                self.add((*hash, key), window, (element, timestamp), output)?;
+            }
+        }
+        self.assigned = assigned;
+        if !taken && let Some(record) = record {
+            self.on_late(record, timestamp)?;
+        }
+        Ok(())
+    }
+
+    fn on_late(&mut self, record: T, timestamp: EventTime) -> Result<(), TaskError> {
+        match &self.lateness.output {
+            Some(tag) => self.scope.sides.emit(tag, record, timestamp),
+            None => {
+                self.late += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds a record to a window, and asks the trigger.
+    fn add(
+        &mut self,
+        (hash, key): (u64, &K),
+        window: TimeWindow,
+        (record, timestamp): (T, EventTime),
+        output: &mut Batch<Out>,
+    ) -> Result<(), TaskError> {
+        let cleanup = self.cleanup(window);
+        let KeyedScope {
+            backend, time, sides, ..
+        } = &mut self.scope;
+        let time = time.as_ref().expect("an operator is opened before it is called");
+        let windows = backend.table_mut(self.state).get_or_insert_with(hash, key, Vec::new);
+        let known = windows.iter().position(|entry| entry.window == window);
+        let position = known.unwrap_or_else(|| {
+            windows.push(WindowState {
+                window,
+                contents: None,
+                trigger: G::State::default(),
+                timers: WindowTimers::default(),
+            });
+            windows.len() - 1
+        });
+        let entry = &mut windows[position];
+        let mut context = TriggerContext {
+            state: &mut entry.trigger,
+            timers: &mut entry.timers,
+            registered: &mut self.registered,
+            time,
+        };
+        let result = self.trigger.on_element(&record, timestamp, window, &mut context);
+        if known.is_none()
+            && let Some(cleanup) = cleanup
+            && !self.registered.contains(&cleanup)
+        {
+            self.registered.push(cleanup);
+        }
+        self.contents.add(&mut entry.contents, record, timestamp);
+        let mut context = WindowContext {
+            key,
+            window,
+            watermark: time.watermark,
+            sides,
+        };
+        let done = act(&mut self.contents, result, &mut context, &mut entry.contents, output);
+        done.map_err(|error| user_error(&self.label, &*error))?;
+        self.queue_registered((hash, key));
+        Ok(())
+    }
+
+    /// Puts the timers that the trigger has just set into the queues.
+    fn queue_registered(&mut self, (hash, key): (u64, &K)) {
+        for timer in self.registered.drain(..) {
+            match timer {
+                Timer::EventTime(at) => self.event_queue.push(at.0, hash, key.clone()),
+                Timer::ProcessingTime(at) => {
+                    self.processing_queue.push(at.0, hash, key.clone());
+                    self.scope.time().alarm.set(at);
+                }
+            }
+        }
+    }
+
+    /// Makes one window of this one and all that it touches, if there are any.
+    fn merged(&mut self, hash: u64, key: &K, window: TimeWindow) -> TimeWindow {
+        let KeyedScope { backend, time, .. } = &mut self.scope;
+        let time = time.as_ref().expect("an operator is opened before it is called");
+        let Some(windows) = backend.table_mut(self.state).get_mut(hash, key) else {
+            return window;
+        };
+        let touched = windows.iter().filter(|entry| entry.window.intersects(&window));
+        let cover = touched.fold(window, |cover, entry| cover.cover(&entry.window));
+        // What touches the cover touched the window itself: sessions of one key lie apart.
+        let mut merging: Vec<_> = windows
+            .extract_if(.., |entry| entry.window.intersects(&window))
+            .collect();
+        if let [alone] = merging.as_slice()
+            && alone.window == cover
+        {
+            windows.append(&mut merging);
+            return cover;
+        }
+        merging.sort_by_key(|entry| entry.window);
+        let mut merging = merging.into_iter();
+        let Some(mut whole) = merging.next() else {
+            return window;
+        };
+        whole.window = cover;
+        whole.timers = WindowTimers::default();
+        // The first is merged with nothing, so that its timers are set for the window that it is now.
+        let others =
+            std::iter::once((None, G::State::default())).chain(merging.map(|entry| (entry.contents, entry.trigger)));
+        for (contents, state) in others {
+            if let Some(contents) = contents {
+                self.contents.merge(&mut whole.contents, contents);
+            }
+            let mut context = TriggerContext {
+                state: &mut whole.trigger,
+                timers: &mut whole.timers,
+                registered: &mut self.registered,
+                time,
+            };
+            self.trigger.on_merge(state, cover, &mut context);
+        }
+        windows.push(whole);
+        self.registered.extend(self.cleanup(cover));
+        self.queue_registered((hash, key));
+        cover
+    }
+
+    /// Calls the windows of these keys that have such a timer, and forgets those that are over.
+    fn fire(&mut self, timer: Timer, keys: &[(u64, K)], output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let touched = self.scope.backend.touch(keys);
+        touched.map_err(|error| state_failed(&self.label, &error))?;
+        for (hash, key) in keys {
+            self.fire_key((*hash, key), timer, output)?;
+        }
+        Ok(())
+    }
+
+    fn fire_key(&mut self, (hash, key): (u64, &K), timer: Timer, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let lateness = self.lateness;
+        let domain = self.assigner.domain;
+        let KeyedScope {
+            backend, time, sides, ..
+        } = &mut self.scope;
+        let time = time.as_ref().expect("an operator is opened before it is called");
+        let table = backend.table_mut(self.state);
+        let Some(windows) = table.get_mut(hash, key) else {
+            return Ok(());
+        };
+        for entry in windows.iter_mut() {
+            let WindowState {
+                window,
+                contents,
+                trigger: state,
+                timers,
+            } = entry;
+            let set = match timer {
+                Timer::EventTime(at) => remove(&mut timers.event, at.0),
+                Timer::ProcessingTime(at) => remove(&mut timers.processing, at.0),
+            };
+            if !set {
+                continue;
+            }
+            let mut context = TriggerContext {
+                state,
+                timers,
+                registered: &mut self.registered,
+                time,
+            };
+            let result = match timer {
+                Timer::EventTime(at) => self.trigger.on_event_time(at, *window, &mut context),
+                Timer::ProcessingTime(at) => self.trigger.on_processing_time(at, *window, &mut context),
+            };
+            let mut context = WindowContext {
+                key,
+                window: *window,
+                watermark: time.watermark,
+                sides,
+            };
+            let done = act(&mut self.contents, result, &mut context, contents, output);
+            done.map_err(|error| user_error(&self.label, &*error))?;
+        }
+        windows.retain(|entry| match (domain, timer) {
+            _ if entry.window == TimeWindow::GLOBAL => true,
+            (TimeDomain::Event, Timer::EventTime(at)) => lateness.last_moment(entry.window.end) > at.0,
+            (TimeDomain::Processing, Timer::ProcessingTime(at)) => entry.window.max_timestamp().0 > at.0,
+            (TimeDomain::Event, Timer::ProcessingTime(_)) | (TimeDomain::Processing, Timer::EventTime(_)) => true,
+        });
+        if windows.is_empty() {
+            table.remove(hash, key);
+        }
+        self.queue_registered((hash, key));
+        Ok(())
+    }
+
+    /// Fills the queues from restored windows.
+    fn restore_queues(&mut self) -> Result<(), TaskError> {
+        let (assigner, lateness) = (self.assigner, self.lateness);
+        let (event_queue, processing_queue) = (&mut self.event_queue, &mut self.processing_queue);
+        let visited = self.scope.backend.table_mut(self.state).for_each(&mut |key, windows| {
+            let hash = key.stable_hash();
+            for entry in windows {
+                let event = entry.timers.event.iter().copied();
+                let processing = entry.timers.processing.iter().copied();
+                event.for_each(|time| event_queue.push(time, hash, key.clone()));
+                processing.for_each(|time| processing_queue.push(time, hash, key.clone()));
+                if entry.window == TimeWindow::GLOBAL {
+                    continue;
+                }
+                match assigner.domain {
+                    TimeDomain::Event => event_queue.push(lateness.last_moment(entry.window.end), hash, key.clone()),
+                    TimeDomain::Processing => {
+                        processing_queue.push(entry.window.max_timestamp().0, hash, key.clone());
+                    }
+                }
+            }
+        });
+        visited.map_err(|error| state_failed(&self.label, &error))?;
+        self.set_alarm();
+        Ok(())
+    }
+
+    fn set_alarm(&self) {
+        if let (Some(next), Some(time)) = (self.processing_queue.next(), &self.scope.time) {
+            time.alarm.set(WallTime(next));
+        }
+    }
+}
+
+/// Does to a window what its trigger has decided.
+fn act<K, T, Out, C: WindowContents<K, T, Out>>(
+    function: &mut C,
+    result: TriggerResult,
+    context: &mut WindowContext<'_, K>,
+    contents: &mut Option<C::Accumulator>,
+    output: &mut Batch<Out>,
+) -> Result<(), crate::error::BoxError> {
+    if result.fires()
+        && let Some(accumulator) = contents
+    {
+        let mut collector = Collector::new(output, context.window.max_timestamp());
+        function.emit(context, accumulator, &mut collector)?;
+    }
+    if result.purges() {
+        *contents = None;
+    }
+    Ok(())
+}
+
+/// The user's function has failed.
+pub(super) fn user_error(label: &str, error: &(dyn std::error::Error + 'static)) -> TaskError {
+    TaskError::user(format_args!("the window function of operator `{label}` failed"), error)
+}
+
+/// A record without a timestamp has come to windows of event time.
+pub(super) fn no_timestamp(label: &str) -> TaskError {
+    #[derive(Debug, thiserror::Error)]
+    #[error(
+        "a record without a timestamp cannot be put into a window of event time: call `assign_timestamps_and_watermarks` on the stream before it"
+    )]
+    struct NoTimestamp;
+    TaskError::user(format_args!("operator `{label}` failed"), &NoTimestamp)
+}
+
+impl<K, T, Out, C, G, S> Operator<T, Out> for WindowOperator<K, T, Out, C, G, S>
+where
+    K: Key,
+    T: Record,
+    Out: Send + 'static,
+    C: WindowContents<K, T, Out>,
+    G: Trigger<T>,
+    S: FnMut(&T) -> K + Send + 'static,
+{
+    fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.label = identity.label.to_string();
+        let (mut backend, state) = Self::registered_in(open_backend(identity, context)?);
+        let restored = context.take_state(identity.id);
+        restore_keyed(&mut backend, &restored.keyed, identity, context)?;
+        self.state = state;
+        self.scope = KeyedScope {
+            time: Some(restored_time(identity, context, &restored.lists)?),
+            ..KeyedScope::new(backend)
+        };
+        self.restore_queues()
+    }
+
+    fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let mut keys = std::mem::replace(&mut self.keys, KeyBatch::new());
+        keys.fill(input.records(), &mut self.key_of);
+        let mut records = input.drain(input.len());
+        for keys in keys.groups() {
+            let touched = self.scope.backend.touch(keys);
+            touched.map_err(|error| state_failed(&self.label, &error))?;
+            for (key, (record, timestamp)) in keys.iter().zip(records.by_ref()) {
+                self.on_record(key, record, timestamp, output)?;
+            }
+        }
+        drop(records);
+        self.keys = keys;
+        Ok(())
+    }
+
+    fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
+        if let Some(known) = &mut self.scope.time {
+            known.watermark = known.watermark.max(time);
+        }
+        while output.len() < BATCH_RECORDS {
+            let Some((at, keys)) = self.event_queue.take_due(time.0) else {
+                return Ok(true);
+            };
+            self.fire(Timer::EventTime(EventTime(at)), &keys, output)?;
+        }
+        Ok(false)
+    }
+
+    fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        while output.len() < BATCH_RECORDS {
+            let Some((at, keys)) = self.processing_queue.take_due(now.0) else {
+                break;
+            };
+            self.fire(Timer::ProcessingTime(WallTime(at)), &keys, output)?;
+        }
+        self.set_alarm();
+        Ok(())
+    }
+
+    fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
+        Some(&mut self.scope.sides)
+    }
+
+    fn late_records(&self) -> u64 {
+        self.late
+    }
+
+    fn snapshot(
+        &mut self,
+        identity: &OperatorIdentity,
+        barrier: &Barrier,
+    ) -> Result<Option<OperatorSnapshot>, TaskError> {
+        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.scope.backend, barrier);
+        snapshot.lists.push(self.scope.time().to_list());
+        Ok(Some(snapshot))
+    }
+}
