@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use streamd_core::backend::Inlining;
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
@@ -227,6 +228,7 @@ where
             attempt: Attempt(1),
             subtask: self.subtask_id(),
             options: Arc::clone(&options),
+            inlining: Inlining::Off,
             operators: frozen.into_iter().collect(),
         };
         let failed = |error| TaskError::external("the snapshot cannot be written", &error);
