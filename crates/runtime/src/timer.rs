@@ -25,11 +25,11 @@ use crate::chain::OpenContext;
 pub(crate) const FIRED_TOGETHER: usize = 64;
 
 /// The names of the states that hold timers.
-const EVENT_TIMERS: &str = "_timers/event-time";
-const PROCESSING_TIMERS: &str = "_timers/processing-time";
+const EVENT_TIMERS: &str = "~timers.event_time";
+const PROCESSING_TIMERS: &str = "~timers.processing_time";
 
 /// The union list that holds the event time that an operator had come to: what was late before a restore is late after it.
-pub(crate) const WATERMARK: &str = "_watermark";
+pub(crate) const WATERMARK: &str = "~watermark";
 
 /// A timer that fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -74,6 +74,13 @@ pub use streamd_runtime::timer::Timer;
 pub use streamd_runtime::watermark::WatermarkGenerator;
 pub use streamd_runtime::window;
 
+/// Test harnesses: an operator driven by hand, without a job around it.
+pub mod testing {
+    pub use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
+    pub use streamd_runtime::operator::{KeyedProcess, Reduce};
+    pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
+}
+
 /// Everything an application usually needs, in one `use`.
 pub mod prelude {
     pub use std::time::Duration;
@@ -91,6 +98,13 @@ pub mod prelude {
         KeyedProcessFunction, KeyedStateStore, KeyedStream, ListState, MapState, OutputTag, RestartStrategy, State,
         StreamExecutionEnvironment, Timer, ValueState, WallTime, WatermarkStrategy,
     };
+}
+
+/// The code in the documentation, compiled with the tests.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../docs/explanation/event-time.md")]
+    mod event_time {}
 }
 
 /// What the derive macros write paths to. Not for use by hand.

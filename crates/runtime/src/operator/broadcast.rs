@@ -22,7 +22,7 @@ use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
 use crate::timer::{TimeService, Timer};
 
 /// The name of the union list that holds broadcast state. Only subtask 0 writes it: it is the same in all.
-const BROADCAST: &str = "broadcast-state";
+const BROADCAST: &str = "~broadcast";
 
 /// A function over a keyed stream and a broadcast one. Flink's noun; the broadcast state is any type with a default, such as a map of
 /// rules.

@@ -24,8 +24,8 @@ use crate::side_output::SideOutputs;
 use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
 use crate::timer::{TimeService, Timer, TimerQueue};
 
-/// The name of the state that holds the windows of a key, as in Flink.
-pub(super) const CONTENTS: &str = "window-contents";
+/// The name of the state that holds the windows of a key.
+pub(super) const CONTENTS: &str = "~windows";
 
 /// A window of a key.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ mod bad_applications;
 mod cancel;
 mod durable;
 mod edges;
+mod event_time;
 mod evolution;
 mod failures;
 mod isolation;

@@ -1,0 +1,114 @@
+//! The events, bit for bit those of every other implementation of the definition: event `n` is a function of `n`.
+
+use streamd::prelude::*;
+
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+const SEED: u64 = 0x6E_6578_6D61_726B;
+/// The time of the first event.
+const BASE_TIME_MS: i64 = 1_700_000_000_000;
+/// Events per millisecond.
+const EVENTS_PER_MS: u64 = 10;
+
+/// A person, an auction or a bid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    Person(Person),
+    Auction(Auction),
+    Bid(Bid),
+}
+
+/// Somebody who has registered.
+#[derive(Debug, Clone, PartialEq, State, Serialize, Deserialize)]
+pub struct Person {
+    pub id: u64,
+    pub name: String,
+    pub city: u64,
+    pub state: u64,
+    pub time: i64,
+}
+
+/// Something that is for sale.
+#[derive(Debug, Clone, PartialEq, State, Serialize, Deserialize)]
+pub struct Auction {
+    pub id: u64,
+    pub seller: u64,
+    pub category: u64,
+    pub time: i64,
+}
+
+/// An offer for it.
+#[derive(Debug, Clone, PartialEq, State, Serialize, Deserialize)]
+pub struct Bid {
+    pub auction: u64,
+    pub bidder: u64,
+    pub price: u64,
+    pub time: i64,
+}
+
+impl Event {
+    /// When it happened, in milliseconds since 1970.
+    pub fn time(&self) -> i64 {
+        match self {
+            Self::Person(person) => person.time,
+            Self::Auction(auction) => auction.time,
+            Self::Bid(bid) => bid.time,
+        }
+    }
+}
+
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+/// Random number `j` of event `n`, below 2^63.
+fn random(n: u64, j: u64) -> u64 {
+    let index = n.wrapping_mul(8).wrapping_add(j);
+    mix(SEED.wrapping_add(index.wrapping_add(1).wrapping_mul(GOLDEN))) >> 1
+}
+
+/// The first of the last hundred, three times in four, else one of the last so many.
+fn person_for(n: u64, persons: u64, (chance, choice): (u64, u64), hot: u64) -> u64 {
+    if !random(n, chance).is_multiple_of(4) {
+        1000 + (persons - 1) / 100 * 100 + hot
+    } else {
+        1000 + persons - 1 - random(n, choice) % persons.min(1000)
+    }
+}
+
+/// Event number `n`.
+pub fn event(n: u64) -> Event {
+    let (epoch, offset) = (n / 50, n % 50);
+    let persons = epoch + 1;
+    let time = BASE_TIME_MS + (n / EVENTS_PER_MS) as i64;
+    match offset {
+        0 => Event::Person(Person {
+            id: 1000 + epoch,
+            name: format!("p{:016x}", random(n, 0)),
+            city: random(n, 1) % 10,
+            state: random(n, 2) % 6,
+            time,
+        }),
+        1..=3 => Event::Auction(Auction {
+            id: 1000 + 3 * epoch + offset - 1,
+            seller: person_for(n, persons, (0, 1), 0),
+            category: 10 + random(n, 2) % 5,
+            time,
+        }),
+        _bid => {
+            let auctions = 3 * epoch + 3;
+            let auction = if !random(n, 0).is_multiple_of(2) {
+                1000 + (auctions - 1) / 100 * 100
+            } else {
+                1000 + auctions - 1 - random(n, 1) % auctions.min(100)
+            };
+            Event::Bid(Bid {
+                auction,
+                bidder: person_for(n, persons, (2, 3), 1),
+                price: 100 + random(n, 4) % 10_000_000,
+                time,
+            })
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Nexmark: queries over the persons, auctions and bids of an online auction house.
+//!
+//! ```text
+//!   generator ──▶ events ──timestamps──▶ one of the queries ──▶ lines, in OUTPUT
+//! ```
+//!
+//! By hand: `cargo run -p nexmark -- --query q5 --events 1000000 --output /tmp/q5`; on a cluster the same binary and arguments
+//! go to `streamctl run`. `check.py` computes the same results in another way and compares them line by line.
+
+mod events;
+mod queries;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use streamd::prelude::*;
+
+use crate::events::{Event, event};
+
+#[derive(Parser)]
+#[command(about = "Runs a query of the Nexmark benchmark")]
+struct Args {
+    /// Which query
+    #[arg(long, value_parser = queries::names())]
+    query: String,
+
+    /// How many events there are: persons, auctions and bids together
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+
+    /// At most this many events a second from each reader; 0: as fast as can be
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+
+    /// The folder for the results, one line each; without it they are thrown away, for measuring
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+fn main() -> streamd::Result<()> {
+    let args = Args::parse();
+    let env = StreamExecutionEnvironment::new();
+    let source = GeneratorSource::new(Some(args.events), event).rate(args.rate);
+    let events = env
+        .from_source(source, "events")
+        .uid("events")
+        .assign_timestamps_and_watermarks(
+            WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|event: &Event, _| event.time()),
+        );
+    let lines = queries::run(&args.query, &events);
+    match args.output {
+        Some(folder) => lines.sink_to(FileSink::text(folder)).uid("results"),
+        None => lines.sink_to(BlackholeSink::new()),
+    };
+    env.execute(format!("nexmark {}", args.query))?;
+    Ok(())
+}
