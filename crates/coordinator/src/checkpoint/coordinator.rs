@@ -59,6 +59,14 @@ pub enum Acknowledgement {
     },
 }
 
+/// A snapshot that was given up while it was written.
+#[derive(Debug)]
+struct GivenUp {
+    discarded: Discarded,
+    /// The subtasks that may still write into its folder.
+    writing: BTreeSet<SubtaskId>,
+}
+
 /// The snapshots of one job over all of its attempts.
 #[derive(Debug)]
 pub struct CheckpointCoordinator {
@@ -66,7 +74,7 @@ pub struct CheckpointCoordinator {
     next_id: CheckpointId,
     pending: BTreeMap<CheckpointId, PendingSnapshot>,
     store: CompletedStore,
-    given_up: VecDeque<Discarded>,
+    given_up: VecDeque<GivenUp>,
     /// The snapshot that the job started from, where it is the job's own now.
     claimed: Option<CheckpointId>,
     /// Checkpoints that savepoints are being made of, as often as they are.
@@ -163,8 +171,11 @@ impl CheckpointCoordinator {
         origin: &Origin,
     ) -> Acknowledgement {
         let Some(pending) = self.pending.get_mut(&id) else {
-            let late = self.given_up.iter().find(|(given_up, _)| *given_up == id);
-            return late.cloned().map_or(Acknowledgement::Ignored, Acknowledgement::Late);
+            let late = self.given_up.iter_mut().find(|given_up| given_up.discarded.0 == id);
+            return late.map_or(Acknowledgement::Ignored, |given_up| {
+                given_up.writing.remove(&subtask);
+                Acknowledgement::Late(given_up.discarded.clone())
+            });
         };
         let Stage::Collecting {
             awaiting, collected, ..
@@ -207,11 +218,34 @@ impl CheckpointCoordinator {
         }
         let pending = self.pending.remove(&id)?;
         self.count_failed(&pending);
-        self.given_up.push_back((id, pending.location.clone()));
+        let Stage::Collecting { awaiting, .. } = &pending.stage else {
+            return Some(pending);
+        };
+        self.given_up.push_back(GivenUp {
+            discarded: (id, pending.location.clone()),
+            writing: awaiting.clone(),
+        });
         if self.given_up.len() > REMEMBERED {
             self.given_up.pop_front();
         }
         Some(pending)
+    }
+
+    /// A subtask has given a snapshot up by itself: it writes nothing more.
+    pub fn declined(&mut self, id: CheckpointId, subtask: SubtaskId) {
+        if let Some(given_up) = self.given_up.iter_mut().find(|given_up| given_up.discarded.0 == id) {
+            given_up.writing.remove(&subtask);
+        }
+    }
+
+    /// No subtask of the attempt writes any more: takes out the snapshots that were given up while one did, and never heard from
+    /// again. It may have written into a folder that was deleted before.
+    pub fn take_unheard_of(&mut self) -> Vec<Discarded> {
+        let given_up = std::mem::take(&mut self.given_up).into_iter();
+        given_up
+            .filter(|given_up| !given_up.writing.is_empty())
+            .map(|given_up| given_up.discarded)
+            .collect()
     }
 
     /// The snapshots that subtasks still write and for which `choose` says so.

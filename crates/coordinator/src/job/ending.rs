@@ -226,10 +226,14 @@ impl JobMachine {
         }
     }
 
+    /// Deletes what was left to the end of the attempt, and once more what was deleted while a subtask wrote into it that then died:
+    /// its file may have come after.
     fn discard_deferred(&mut self) {
-        for discarded in std::mem::take(&mut self.deferred) {
-            self.discard(discarded);
-        }
+        let deferred = std::mem::take(&mut self.deferred);
+        let again = self.checkpoints.take_unheard_of();
+        let again = again.into_iter().filter(|unheard_of| !deferred.contains(unheard_of));
+        let all: Vec<_> = deferred.iter().cloned().chain(again).collect();
+        all.into_iter().for_each(|discarded| self.discard(discarded));
     }
 }
 

@@ -162,6 +162,7 @@ impl JobMachine {
     pub(super) fn on_decline(&mut self, at: Moment, checkpoint: CheckpointId, subtask: SubtaskId, reason: &str) {
         let words = format!("was declined by subtask `{subtask}`: {reason}");
         self.give_up(at, checkpoint, Reason::failed(words));
+        self.checkpoints.declined(checkpoint, subtask);
     }
 
     /// Ends a snapshot of the running attempt that cannot be completed.

@@ -55,6 +55,25 @@ fn a_late_acknowledgement_of_a_given_up_checkpoint_has_its_files_deleted() {
     );
 }
 
+/// Its file may come into the folder after this was deleted, and whoever wrote it can tell nobody any more.
+#[test]
+fn what_a_dying_subtask_writes_into_a_checkpoint_that_was_given_up_is_deleted_with_its_attempt() {
+    play_with(
+        |spec| spec.options.checkpointing.tolerable_failed = 9,
+        "
+        >> up; wait 1000; decline 1 0/0; ack 1 0/1; ack 1 1/0; ack 1 1/1; wait 1000; decline 2 0/0; ack 2 1/1
+        # of checkpoint 1 everybody has been heard
+        >> lost 1
+        > canceled
+        discard s3://c/chk-2
+        >> wait 500; slots a:0 b:0
+        # and that is the end of it
+        > lost 2; canceled
+        RUNNING -> RESTARTING: killed
+        ",
+    );
+}
+
 #[test]
 fn words_of_an_older_attempt_are_ignored() {
     play(
