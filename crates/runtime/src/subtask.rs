@@ -407,18 +407,21 @@ impl Subtask {
         if self.input_ended || self.halted_at.is_some() {
             return Ok(Turn::Waits(Duration::MAX));
         }
+        let mut records = 0;
         for _ in 0..BATCHES_PER_TURN {
             if !source.has_room() {
                 return Ok(Turn::NoRoom);
             }
             let done = source.poll()?;
+            records += done.records;
             add(&self.counters.records_in, done.records);
             if done.ended {
                 self.end_of_data()?;
                 return Ok(Turn::Worked);
             }
             if !done.wait.is_zero() {
-                self.turns_since_flush += u32::from(done.records > 0);
+                // A reader may say that it has nothing more one poll after its records: these must not wait for it.
+                self.turns_since_flush += u32::from(records > 0);
                 return Ok(Turn::Waits(done.wait));
             }
         }

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use streamd::prelude::*;
-use streamd::{Compression, ConnectorError, Guarantee, NoCommit, Record, Sink, SinkContext, SinkWriter};
+use streamd::{
+    Compression, ConnectorError, Guarantee, NoCommit, Record, Sink, SinkContext, SinkWriter, Source, SourceReader,
+    SourceStatus,
+};
 
 /// Gathers records in memory: at-least-once, for jobs that do not fail.
 #[derive(Clone)]
@@ -168,6 +171,83 @@ fn a_stream_can_be_used_twice() {
     numbers.filter(|number| number % 2 == 1).sink_to(odds.clone());
     env.execute("fork").unwrap();
     assert_eq!((evens.take().len(), odds.take().len()), (50, 50));
+}
+
+/// Makes one record, says one poll later that there is no more for now, and ends once the record has arrived.
+#[derive(Clone)]
+struct OneByOne(Arc<AtomicBool>);
+
+struct OneByOneReader {
+    made: u64,
+    polls: u32,
+    has_arrived: Arc<AtomicBool>,
+}
+
+impl Source for OneByOne {
+    type Out = u64;
+    type Split = u64;
+    type Reader = OneByOneReader;
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
+    }
+
+    fn enumerate(&self, _parallelism: u32) -> Result<Vec<u64>, ConnectorError> {
+        Ok(vec![0])
+    }
+
+    fn reader(&self) -> Result<OneByOneReader, ConnectorError> {
+        Ok(OneByOneReader {
+            made: 1,
+            polls: 0,
+            has_arrived: Arc::clone(&self.0),
+        })
+    }
+}
+
+impl SourceReader for OneByOneReader {
+    type Out = u64;
+    type Split = u64;
+
+    fn add_splits(&mut self, splits: Vec<u64>) -> Result<(), ConnectorError> {
+        self.made = splits.into_iter().next().unwrap_or(self.made);
+        Ok(())
+    }
+
+    fn poll(&mut self, out: &mut Vec<u64>, _limit: usize) -> Result<SourceStatus, ConnectorError> {
+        if self.made == 0 {
+            self.made = 1;
+            out.push(7);
+            return Ok(SourceStatus::More);
+        }
+        self.polls += 1;
+        match self.has_arrived.load(Ordering::SeqCst) {
+            true => Ok(SourceStatus::End),
+            false if self.polls > 60_000 => Err(ConnectorError::new("the record does not arrive")),
+            false => Ok(SourceStatus::Idle(Duration::from_millis(1))),
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u64> {
+        vec![self.made]
+    }
+}
+
+#[test]
+fn a_record_does_not_wait_for_the_next() {
+    let env = StreamExecutionEnvironment::new();
+    let has_arrived = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&has_arrived);
+    env.from_source(OneByOne(has_arrived), "one by one")
+        .set_parallelism(1)
+        .rebalance()
+        .map(move |number| {
+            seen.store(true, Ordering::SeqCst);
+            number
+        })
+        .set_parallelism(2)
+        .sink_to(Gather::new());
+    env.execute("one by one").unwrap();
 }
 
 #[test]
