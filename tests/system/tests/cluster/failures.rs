@@ -129,6 +129,8 @@ fn impatient(task_managers: usize, slots: u32) -> Cluster {
     ClusterBuilder::new(task_managers, slots)
         .setting("heartbeat.interval", "100 ms")
         .setting("heartbeat.timeout", "1 s")
+        // Who hangs does not hear that it is cancelled either.
+        .setting("task.cancellation.timeout", "1 s")
         .setting("restart-strategy.fixed-delay.attempts", "1000000")
         .start()
 }

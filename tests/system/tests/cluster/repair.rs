@@ -53,15 +53,13 @@ fn a_job_goes_on_from_an_edited_savepoint_with_the_changes() {
     });
     assert!(ordinals(5).iter().all(|ordinal| *ordinal > untouched));
 
-    let place = cluster.directory().join("checkpoints");
-    if place.is_dir() {
-        let report = cluster
-            .streamctl(&["fsck", &text(&place), "--output", "json"])
-            .succeeded()
-            .objects();
-        let summary = report.last().unwrap();
-        assert_eq!((number(summary, "missing"), number(summary, "unreadable")), (0, 0));
-    }
+    let place = cluster.place("data/checkpoints");
+    let report = cluster
+        .streamctl(&["fsck", &place, "--output", "json"])
+        .succeeded()
+        .objects();
+    let summary = report.last().unwrap();
+    assert_eq!((number(summary, "missing"), number(summary, "unreadable")), (0, 0));
     let checkpoint = until("a checkpoint is complete", || {
         let last = &cluster.status(&id)["last_checkpoint"]["uri"];
         last.as_str().map(str::to_owned)
