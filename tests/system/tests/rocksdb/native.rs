@@ -4,37 +4,49 @@ use std::fs;
 
 use system::files::{everything_below, files_below, text};
 use system::moves::assert_state_moves;
-use system::{Cluster, Torture, until};
+use system::{Cluster, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
 const INCREMENTAL: &str = "execution.checkpointing.incremental=true";
 const RETAIN: &str = "execution.checkpointing.externalized-checkpoint-retention=RETAIN_ON_CANCELLATION";
 
+/// A job with checkpoints that are kept, and hold every key.
+fn submit_and_wait_for_state(cluster: &Cluster) -> String {
+    let torture = Torture::new().rate(500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &torture.command());
+    until("every key is counted in a checkpoint", || {
+        (torture.committed() >= 100).then_some(())
+    });
+    id
+}
+
 #[test]
 fn a_job_on_disk_survives_the_deaths_of_its_workers() {
     let cluster = Cluster::start(2, 1);
-    let torture = Torture::new()
-        .records(12_000)
-        .rate(1_500)
-        .output(cluster.path("output"));
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(12_000).rate(1_500).held_at(11_000, &gate);
+    let torture = torture.output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", INCREMENTAL], &torture.command());
     for restarts in 1..=2 {
         let before = torture.committed();
-        until("more records are committed", || {
-            (torture.committed() > before).then_some(())
+        until("more records are committed, or all there are", || {
+            let committed = torture.committed();
+            (committed > before || committed == 11_000).then_some(())
         });
-        let workers = cluster.workers();
+        let workers = cluster.workers_of(&id);
         workers[restarts as usize % workers.len()].kill();
         cluster.wait_for_restart(&id, restarts);
     }
+    gate.open();
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(12_000);
     cluster.wait_for_no_workers();
     // Invariant I21: no remains.
-    let databases = everything_below(&cluster.path("data"));
-    let databases: Vec<_> = databases.iter().filter(|path| path.ends_with("CURRENT")).collect();
-    assert!(databases.is_empty(), "{databases:?}");
+    until("no database is left", || {
+        let files = everything_below(&cluster.path("data"));
+        (!files.iter().any(|path| path.ends_with("CURRENT"))).then_some(())
+    });
 }
 
 /// Every backend goes on from the savepoint of every other.
@@ -50,7 +62,9 @@ fn state_moves_between_all_backends_by_savepoint() {
 fn a_retained_checkpoint_of_databases_is_restored_onto_the_heap_at_another_parallelism() {
     let cluster = Cluster::start(1, 3);
     let output = cluster.path("output");
-    let paced = Torture::new().records(20_000).rate(1_000).output(output.clone());
+    let gate = Gate::closed(cluster.path("gate"));
+    let paced = Torture::new().records(20_000).rate(1_000).held_at(19_000, &gate);
+    let paced = paced.output(output.clone());
     let settings = ["-p", "2", "-D", CHECKPOINTS, "-D", INCREMENTAL, "-D", RETAIN];
     let id = cluster.submit_and_wait(&settings, &paced.command());
     until("records are committed", || (paced.committed() > 0).then_some(()));
@@ -74,8 +88,7 @@ fn a_retained_checkpoint_of_databases_is_restored_onto_the_heap_at_another_paral
 #[test]
 fn the_rows_of_databases_are_shown_from_a_savepoint_and_refused_with_that_advice_from_a_checkpoint() {
     let cluster = Cluster::start(1, 1);
-    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &Torture::new().rate(500).command());
-    until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
+    let id = submit_and_wait_for_state(&cluster);
     let savepoint = text(&cluster.savepoint(&id, &cluster.place("savepoints")));
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
@@ -97,8 +110,7 @@ fn the_rows_of_databases_are_shown_from_a_savepoint_and_refused_with_that_advice
 #[test]
 fn a_table_file_that_is_damaged_is_refused_and_the_state_never_starts_empty() {
     let cluster = Cluster::start(1, 1);
-    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &Torture::new().rate(500).command());
-    until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
+    let id = submit_and_wait_for_state(&cluster);
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();
@@ -114,7 +126,8 @@ fn a_table_file_that_is_damaged_is_refused_and_the_state_never_starts_empty() {
     let verified = cluster.streamctl(&["checkpoint", "verify", &text(&checkpoint)]);
     verified.refused(7, "SD-0502", "");
     let resumed = ["-D", "restart-strategy=none", "-s", &text(&checkpoint)];
-    let ran = cluster.run(&resumed, &Torture::new().records(10).command());
+    let again = Torture::new().records(10).output(cluster.path("output"));
+    let ran = cluster.run(&resumed, &again.command());
     assert_eq!(ran.code, 1, "{ran:#?}");
     assert!(
         ran.stderr.contains(table.file_name().unwrap().to_str().unwrap()),
