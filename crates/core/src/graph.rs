@@ -285,12 +285,15 @@ impl JobGraph {
             .flat_map(|vertex| vertex.operators.iter().map(move |operator| (vertex, operator)))
     }
 
-    /// The promise that the whole job keeps: the weakest of its sources and sinks.
-    pub fn guarantee(&self) -> Guarantee {
-        self.operators()
-            .filter_map(|(_, operator)| operator.guarantee)
-            .min()
-            .unwrap_or(Guarantee::ExactlyOnce)
+    /// The promise that the whole job keeps where checkpoints are taken in this mode: the weakest of its sources, its sinks and
+    /// the mode.
+    pub fn guarantee(&self, mode: CheckpointingMode) -> Guarantee {
+        let of_mode = match mode {
+            CheckpointingMode::ExactlyOnce => Guarantee::ExactlyOnce,
+            CheckpointingMode::AtLeastOnce => Guarantee::AtLeastOnce,
+        };
+        let of_operators = self.operators().filter_map(|(_, operator)| operator.guarantee);
+        of_operators.fold(of_mode, Guarantee::min)
     }
 }
 

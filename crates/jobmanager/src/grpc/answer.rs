@@ -77,7 +77,7 @@ pub(super) fn job_details(details: JobDetails) -> proto::JobDetails {
             in_progress: details.checkpoints.in_progress,
         }),
         failures: details.failures.into_iter().map(Into::into).collect(),
-        guarantee: guarantee_name(graph.guarantee()).to_owned(),
+        guarantee: guarantee_name(graph.guarantee(details.spec.options.checkpointing.mode)).to_owned(),
         workers: details.workers.iter().map(worker).collect(),
     }
 }

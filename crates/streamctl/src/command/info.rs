@@ -74,7 +74,8 @@ fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Resul
     output.line(&"-".repeat(62))?;
     output.line("")?;
     output.line(&format!("Job: {}", graph.name))?;
-    output.line(&format!("Guarantee: {}", guarantee(graph.guarantee())))?;
+    let promised = graph.guarantee(graph.checkpointing.mode.unwrap_or_default());
+    output.line(&format!("Guarantee: {}", guarantee(promised)))?;
     if let Some(built) = &described.built_with {
         output.line(&format!("State backends: {}", built.state_backends.join(", ")))?;
         output.line(&format!("Storage: {}", built.storage_schemes.join(", ")))?;
@@ -84,7 +85,7 @@ fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Resul
     }
     output.object(&Described {
         job_name: &graph.name,
-        guarantee: graph.guarantee(),
+        guarantee: promised,
         warnings: &warnings,
         plan,
     })

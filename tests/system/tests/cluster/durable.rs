@@ -203,6 +203,7 @@ fn at_least_once_loses_nothing_when_a_worker_dies() {
     let torture = torture.output(cluster.path("output"));
     let mode = "execution.checkpointing.mode=AT_LEAST_ONCE";
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", mode], &torture.command());
+    assert_eq!(cluster.status(&id)["guarantee"], "AT_LEAST_ONCE");
     until("records are committed", || (torture.committed() > 0).then_some(()));
     cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
