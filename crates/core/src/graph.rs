@@ -153,15 +153,26 @@ pub enum PartitionerKind {
     Broadcast,
     /// To subtask 0.
     Global,
+    /// To the subtasks of the consumer's share in turn: each producer has a few consumers, or each consumer a few producers.
+    Rescale,
+    /// To any subtask, by chance.
+    Shuffle,
+    /// To the subtask that a function of the application says.
+    Custom,
 }
 
 impl PartitionerKind {
     /// The consuming subtasks that producer `index` of `sources` has a channel to, of `targets` altogether.
-    pub fn targets_of(self, index: u32, targets: u32) -> std::ops::Range<u32> {
+    pub fn targets_of(self, index: u32, sources: u32, targets: u32) -> std::ops::Range<u32> {
         match self {
             Self::Forward => index..index + 1,
-            Self::Hash | Self::Rebalance | Self::Broadcast => 0..targets,
+            Self::Hash | Self::Rebalance | Self::Broadcast | Self::Shuffle | Self::Custom => 0..targets,
             Self::Global => 0..1,
+            Self::Rescale => {
+                // In wide numbers: the product of two parallelisms need not fit.
+                let share = |index: u32| (u64::from(index) * u64::from(targets) / u64::from(sources.max(1))) as u32;
+                share(index)..share(index + 1).max(share(index) + 1)
+            }
         }
     }
 }
@@ -349,5 +360,30 @@ impl Operator {
     /// How messages call the operator: its uid where it has one, else its name.
     pub fn label(&self) -> &str {
         self.uid.as_deref().unwrap_or(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rescaling_gives_every_consumer_a_producer_and_spreads_them_evenly() {
+        for (sources, targets) in [(1, 1), (2, 4), (4, 2), (3, 5), (5, 3), (7, 1), (1, 7), (6, 6)] {
+            let mut producers = vec![0u32; targets as usize];
+            for index in 0..sources {
+                let range = PartitionerKind::Rescale.targets_of(index, sources, targets);
+                assert!(
+                    !range.is_empty() && range.end <= targets,
+                    "{sources} to {targets}: {range:?}"
+                );
+                range.for_each(|target| producers[target as usize] += 1);
+            }
+            let (least, most) = (producers.iter().min(), producers.iter().max());
+            assert!(
+                least >= Some(&1) && most <= Some(&sources.div_ceil(targets)),
+                "{producers:?}"
+            );
+        }
     }
 }

@@ -53,18 +53,18 @@ enum Partition<T> {
     /// Forward where the parallelism agrees, else rebalance.
     Default,
     Kind(PartitionerKind),
-    /// By key: makes the function from a record to its key group's owner, given the number of consumers and of key groups.
-    Hash(Rc<dyn MakeHash<T>>),
+    /// By a function from a record to its consumer, made for a number of consumers and of key groups.
+    Route(PartitionerKind, Rc<dyn MakeRoute<T>>),
 }
 
 /// From a record to the index of its consumer.
 type Route<T> = Box<dyn FnMut(&T) -> u32 + Send>;
 
 /// Makes a route, given the number of consumers and of key groups.
-type MakeRoute<T> = Box<dyn FnMut(u32, u32) -> Route<T> + Send>;
+type RouteMaker<T> = Box<dyn FnMut(u32, u32) -> Route<T> + Send>;
 
-trait MakeHash<T> {
-    fn make(&self) -> MakeRoute<T>;
+trait MakeRoute<T> {
+    fn make(&self) -> RouteMaker<T>;
 }
 
 struct HashByKey<S>(S);
@@ -72,12 +72,12 @@ struct HashByKey<S>(S);
 /// As [`HashByKey`], for the records of the first of two streams. Those of the second go elsewhere, and are not asked for.
 struct HashFirst<S>(S);
 
-impl<A: 'static, B, K, S> MakeHash<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
+impl<A: 'static, B, K, S> MakeRoute<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
 where
     K: Key,
     S: Fn(&A) -> K + Clone + Send + 'static,
 {
-    fn make(&self) -> MakeRoute<Either<A, B>> {
+    fn make(&self) -> RouteMaker<Either<A, B>> {
         let mut make = HashByKey(self.0.clone()).make();
         Box::new(move |consumers, key_groups| {
             let mut route: Route<A> = make(consumers, key_groups);
@@ -89,12 +89,12 @@ where
     }
 }
 
-impl<T, K, S> MakeHash<T> for HashByKey<(S, std::marker::PhantomData<fn() -> K>)>
+impl<T, K, S> MakeRoute<T> for HashByKey<(S, std::marker::PhantomData<fn() -> K>)>
 where
     K: Key,
     S: Fn(&T) -> K + Clone + Send + 'static,
 {
-    fn make(&self) -> MakeRoute<T> {
+    fn make(&self) -> RouteMaker<T> {
         let key_of = self.0.0.clone();
         Box::new(move |consumers, key_groups| {
             let key_of = key_of.clone();
@@ -106,12 +106,55 @@ where
     }
 }
 
+/// Any consumer, by chance.
+struct ByChance;
+
+impl<T> MakeRoute<T> for ByChance {
+    fn make(&self) -> RouteMaker<T> {
+        // Each subtask draws its own numbers; which ones matters to nobody.
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        Box::new(move |consumers, _| {
+            seed = seed.rotate_left(17).wrapping_mul(0xBF58_476D_1CE4_E5B9) | 1;
+            let mut drawn = seed;
+            Box::new(move |_| {
+                drawn ^= drawn << 13;
+                drawn ^= drawn >> 7;
+                drawn ^= drawn << 17;
+                ((u128::from(drawn) * u128::from(consumers)) >> 64) as u32
+            })
+        })
+    }
+}
+
+/// The consumer that a function of the application says.
+struct ByFunction<F>(F);
+
+impl<T, F> MakeRoute<T> for ByFunction<F>
+where
+    F: FnMut(&T, u32) -> u32 + Clone + Send + 'static,
+{
+    fn make(&self) -> RouteMaker<T> {
+        let function = self.0.clone();
+        Box::new(move |consumers, _| {
+            let mut function = function.clone();
+            Box::new(move |record| {
+                let chosen = function(record, consumers);
+                assert!(
+                    chosen < consumers,
+                    "the partitioner of the application chose subtask {chosen}, counted from 0, of {consumers}"
+                );
+                chosen
+            })
+        })
+    }
+}
+
 impl<T> Clone for Upstream<T> {
     fn clone(&self) -> Self {
         let partition = match &self.partition {
             Partition::Default => Partition::Default,
             Partition::Kind(kind) => Partition::Kind(*kind),
-            Partition::Hash(make) => Partition::Hash(Rc::clone(make)),
+            Partition::Route(kind, make) => Partition::Route(*kind, Rc::clone(make)),
         };
         Self {
             step: self.step,
@@ -181,8 +224,8 @@ impl<T: Record> DataStream<T> {
         K: Key,
         S: Fn(&T) -> K + Clone + Send + 'static,
     {
-        let make: Rc<dyn MakeHash<T>> = Rc::new(HashByKey((key_of.clone(), std::marker::PhantomData::<fn() -> K>)));
-        KeyedStream::new(self.partitioned(&Partition::Hash(make)), key_of)
+        let make: Rc<dyn MakeRoute<T>> = Rc::new(HashByKey((key_of.clone(), std::marker::PhantomData::<fn() -> K>)));
+        KeyedStream::new(self.partitioned(&Partition::Route(PartitionerKind::Hash, make)), key_of)
     }
 
     /// Gives the records timestamps, and the stream watermarks: the beginning of event time. Close to the source, so that what
@@ -253,6 +296,28 @@ impl<T: Record> DataStream<T> {
     /// Deals the records out to all subtasks of the next step in turn.
     pub fn rebalance(&self) -> DataStream<T> {
         self.partitioned(&Partition::Kind(PartitionerKind::Rebalance))
+    }
+
+    /// Deals the records out in turn to a share of the subtasks of the next step, each subtask of the smaller step to as few of the larger
+    /// as there are for it: fewer connections than [`rebalance`](Self::rebalance).
+    pub fn rescale(&self) -> DataStream<T> {
+        self.partitioned(&Partition::Kind(PartitionerKind::Rescale))
+    }
+
+    /// Sends each record to a subtask of the next step by chance, all alike.
+    pub fn shuffle(&self) -> DataStream<T> {
+        let make: Rc<dyn MakeRoute<T>> = Rc::new(ByChance);
+        self.partitioned(&Partition::Route(PartitionerKind::Shuffle, make))
+    }
+
+    /// Sends each record to the subtask of the next step, counted from 0, that the function says, given the record and how many
+    /// subtasks there are. One that there is not fails the job.
+    pub fn partition_custom<F>(&self, partitioner: F) -> DataStream<T>
+    where
+        F: FnMut(&T, u32) -> u32 + Clone + Send + 'static,
+    {
+        let make: Rc<dyn MakeRoute<T>> = Rc::new(ByFunction(partitioner));
+        self.partitioned(&Partition::Route(PartitionerKind::Custom, make))
     }
 
     /// Sends every record to every subtask of the next step.
@@ -431,10 +496,10 @@ impl<A: Record, B: Record> DataStream<Either<A, B>> {
         K: Key,
         S: Fn(&A) -> K + Clone + Send + 'static,
     {
-        let make: Rc<dyn MakeHash<Either<A, B>>> = Rc::new(HashFirst((key_of, std::marker::PhantomData::<fn() -> K>)));
+        let make: Rc<dyn MakeRoute<Either<A, B>>> = Rc::new(HashFirst((key_of, std::marker::PhantomData::<fn() -> K>)));
         let mut keyed = self.partitioned(&Partition::Kind(PartitionerKind::Broadcast));
         for input in keyed.inputs.iter_mut().take(first.inputs.len()) {
-            input.partition = Partition::Hash(Rc::clone(&make));
+            input.partition = Partition::Route(PartitionerKind::Hash, Rc::clone(&make));
         }
         keyed
     }
@@ -445,7 +510,7 @@ impl<T> Partition<T> {
     fn without_key<X>(&self) -> Partition<X> {
         match self {
             Self::Kind(kind) => Partition::Kind(*kind),
-            Self::Default | Self::Hash(_) => Partition::Default,
+            Self::Default | Self::Route(..) => Partition::Default,
         }
     }
 }
@@ -455,7 +520,7 @@ impl<T> Clone for Partition<T> {
         match self {
             Self::Default => Self::Default,
             Self::Kind(kind) => Self::Kind(*kind),
-            Self::Hash(make) => Self::Hash(Rc::clone(make)),
+            Self::Route(kind, make) => Self::Route(*kind, Rc::clone(make)),
         }
     }
 }
@@ -463,19 +528,24 @@ impl<T> Clone for Partition<T> {
 impl<T: Record> Upstream<T> {
     fn input(&self) -> StepInput {
         let exit = self.exit;
-        let (partitioner, mut hash) = match &self.partition {
+        let (partitioner, mut route) = match &self.partition {
             Partition::Default => (None, None),
             Partition::Kind(kind) => (Some(*kind), None),
-            Partition::Hash(make) => (Some(PartitionerKind::Hash), Some(make.make())),
+            Partition::Route(kind, make) => (Some(*kind), Some(make.make())),
         };
         StepInput {
             from: self.step,
             side: self.side,
             partitioner,
             exit: Box::new(move |kind, senders, key_groups| {
-                let partitioner = match (kind, &mut hash) {
-                    (PartitionerKind::Hash, Some(make)) => Partitioner::Hash(make(senders.len() as u32, key_groups)),
-                    (PartitionerKind::Hash, None) => return Err(TaskError::internal("a hash edge without a key")),
+                let partitioner = match (kind, &mut route) {
+                    (PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom, Some(make)) => {
+                        Partitioner::Hash(make(senders.len() as u32, key_groups))
+                    }
+                    (PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom, None) => {
+                        return Err(TaskError::internal("an edge without the function that it goes by"));
+                    }
+                    (PartitionerKind::Rescale, _) => Partitioner::Rebalance,
                     (PartitionerKind::Forward, _) => Partitioner::Forward,
                     (PartitionerKind::Rebalance, _) => Partitioner::Rebalance,
                     (PartitionerKind::Broadcast, _) => Partitioner::broadcast(),

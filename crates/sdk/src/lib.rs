@@ -65,7 +65,8 @@ pub use streamd_macros::State;
 pub use streamd_runtime::connected::Either;
 pub use streamd_runtime::error::BoxError;
 pub use streamd_runtime::keyed::{
-    AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, TimerService, ValueState,
+    AggregatingState, AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, ReducingState,
+    TimerService, ValueState,
 };
 pub use streamd_runtime::operator::KeyedBroadcastProcessFunction;
 pub use streamd_runtime::record::{Collector, Record};

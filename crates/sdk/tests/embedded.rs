@@ -264,6 +264,66 @@ fn a_broadcast_reaches_every_subtask() {
     assert_eq!(gathered.take().len(), 40);
 }
 
+#[test]
+fn every_way_of_dealing_records_out_loses_and_doubles_none() {
+    type Deal = fn(&DataStream<u64>) -> DataStream<u64>;
+    let ways: [(&str, Deal); 4] = [
+        ("rescale", DataStream::rescale),
+        ("shuffle", DataStream::shuffle),
+        ("rebalance", DataStream::rebalance),
+        ("custom", |stream| {
+            stream.partition_custom(|number, consumers| *number as u32 % consumers)
+        }),
+    ];
+    for (name, deal) in ways {
+        for (producers, consumers) in [(1, 4), (4, 1), (2, 3), (3, 2)] {
+            let env = StreamExecutionEnvironment::new();
+            let gathered = Gather::new();
+            let numbers = env.from_sequence(1, 3_000).set_parallelism(producers);
+            // Who has seen what: each subtask has a clone of the function, with a counter of its own.
+            let mut seen = 0u64;
+            deal(&numbers)
+                .map(move |number| {
+                    seen += 1;
+                    (number, seen)
+                })
+                .set_parallelism(consumers)
+                .sink_to(gathered.clone());
+            env.execute(name).unwrap();
+            let mut all = gathered.take();
+            all.sort_unstable();
+            let numbers: Vec<u64> = all.iter().map(|(number, _)| *number).collect();
+            assert_eq!(
+                numbers,
+                (1..=3_000).collect::<Vec<_>>(),
+                "{name} from {producers} to {consumers}"
+            );
+            let firsts = all.iter().filter(|(_, seen)| *seen == 1).count();
+            assert_eq!(
+                firsts, consumers as usize,
+                "{name} from {producers} to {consumers}: all have work"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_partitioner_that_chooses_a_subtask_that_there_is_not_fails_the_job() {
+    let env = StreamExecutionEnvironment::new();
+    env.set_restart_strategy(RestartStrategy::None);
+    let numbers = env.from_sequence(1, 10).set_parallelism(1);
+    numbers
+        .partition_custom(|_, consumers| consumers)
+        .map(|number| number)
+        .set_parallelism(2)
+        .print();
+    let error = env.execute("nowhere").unwrap_err();
+    assert!(
+        error.to_string().contains("chose subtask 2, counted from 0, of 2"),
+        "{error}"
+    );
+}
+
 /// Keeps every kind of keyed state, and tells of them at the end.
 #[derive(Clone)]
 struct Kinds {

@@ -84,12 +84,13 @@ struct Connecting<'a> {
 impl Connecting<'_> {
     fn connect_edge(&mut self, graph: &JobGraph, position: usize, edge: &JobEdge) -> Result<(), TaskError> {
         let consumers = graph.vertices[edge.target as usize].parallelism;
-        for producer in 0..graph.vertices[edge.source as usize].parallelism {
+        let producers = graph.vertices[edge.source as usize].parallelism;
+        for producer in 0..producers {
             let from = SubtaskId {
                 vertex: edge.source,
                 index: producer,
             };
-            for consumer in edge.partitioner.targets_of(producer, consumers) {
+            for consumer in edge.partitioner.targets_of(producer, producers, consumers) {
                 let to = SubtaskId {
                     vertex: edge.target,
                     index: consumer,
