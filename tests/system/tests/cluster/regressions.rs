@@ -1,9 +1,13 @@
 //! What broke in Flink, done to whole clusters: docs/explanation/regressions.md says which scenario is tested where.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use servers::not_tested;
 use system::files::{complete_checkpoints, number, path_of, text};
 use system::wait::Stopwatch;
 use system::{Cluster, ClusterBuilder, Gate, Torture, until};
@@ -164,5 +168,58 @@ fn through_deaths_nothing_that_is_needed_is_deleted_and_nothing_else_stays() {
         let resumed = cluster.submit_and_wait(&["-p", "1", "-s", &text(checkpoint)], &many_keys);
         cluster.streamctl(&["cancel", &resumed]).succeeded();
         cluster.wait_for(&resumed, "CANCELED");
+    }
+}
+
+/// RS9: a deletion that fails is garbage, and never the end of a job.
+#[test]
+fn a_checkpoint_that_cannot_be_deleted_ends_no_job() {
+    let cluster = Cluster::start(1, 1);
+    let torture = Torture::new().rate(500).output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
+    let mounted = until("a checkpoint is there to put a file system upon", || {
+        let folder = cluster.checkpoints(&id).pop()?;
+        match Mounted::upon(&folder) {
+            // It was deleted just before.
+            None if !folder.exists() => None,
+            other => Some(other.map(|mounted| (folder, mounted))),
+        }
+    });
+    let Some((folder, mounted)) = mounted else {
+        return not_tested("this user may not mount a file system, so that a folder cannot be deleted");
+    };
+    let log = cluster.path("daemons/jobmanager.err");
+    let told = || fs::read_to_string(&log).unwrap_or_default();
+    until("the job manager tells that it cannot be deleted", || {
+        told().contains("snapshot could not be discarded").then_some(())
+    });
+    let completed = || number(&cluster.status(&id)["checkpoints"], "completed");
+    let before = completed();
+    until("checkpoints are complete after it", || {
+        (completed() > before + 2).then_some(())
+    });
+    let job = cluster.job(&id);
+    assert_eq!((job.state.as_str(), job.restarts), ("RUNNING", 0), "{job:?}");
+    drop(mounted);
+    assert!(folder.exists());
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+}
+
+/// A file system upon a folder, which cannot be removed for as long.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn upon(folder: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder);
+        let mounted = mount.output().is_ok_and(|ran| ran.status.success());
+        mounted.then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
     }
 }
