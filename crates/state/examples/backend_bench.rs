@@ -21,6 +21,10 @@ use streamd_snapshot::{Location, SubtaskContext, SubtaskSnapshotWriter, absolute
 use streamd_state::{BackendChoice, FrozenState, KeyedStateBackend, StateId, StatePlace, restore, write_states};
 use tokio::runtime::Runtime;
 
+/// As task managers and applications do.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MAX_PARALLELISM: u32 = 128;
 const BATCH: usize = 64;
 

@@ -17,6 +17,10 @@ use streamd_core::key_group::KeyGroupRange;
 use streamd_core::state::State;
 use streamd_state::{FrozenTable, HeapTable};
 
+/// As task managers and applications do.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MAX_PARALLELISM: u32 = 128;
 const BATCH: usize = 1024;
 const RUNS: usize = 3;
@@ -88,37 +92,17 @@ fn measure_size(k: u64) {
 }
 
 fn measure_snapshot(k: u64, mut table: Table) {
-    let start = Instant::now();
-    let frozen = table.freeze();
-    println!("  freeze: {:.2?}", start.elapsed());
-
-    // One write to each shard, timed: what a record may have to wait for while a snapshot is being taken.
-    let mut copies: Vec<Duration> = (0..k)
-        .filter_map(|index| {
-            let key = mix(index + 1);
-            let (hash, copied) = (key.stable_hash(), table.is_frozen(key.stable_hash()));
-            let start = Instant::now();
-            *table.get_or_insert_with(hash, &key, || 0) += 1;
-            copied.then(|| start.elapsed())
-        })
-        .collect();
-    copies.sort_unstable();
-    let quantile = |share: usize| copies[copies.len() * share / 100 - usize::from(share == 100)];
-    println!(
-        "  {} copies of a shard: median {:.1?}, 99 % {:.1?}, slowest {:.1?}",
-        copies.len(),
-        quantile(50),
-        quantile(99),
-        quantile(100)
-    );
+    measure_beside(k, "i64", &mut table);
+    let mut payloads = HeapTable::new(KeyGroupRange::all(MAX_PARALLELISM), MAX_PARALLELISM);
+    (0..k).for_each(|index| {
+        let key = mix(index + 1);
+        payloads.insert(key.stable_hash(), &key, vec![7u8; 100]);
+    });
+    measure_beside(k, "100 bytes of their own", &mut payloads);
+    drop(payloads);
 
     let start = Instant::now();
-    println!("  {} rows encoded in {:.1?}", rows(&frozen), start.elapsed());
-    drop(frozen);
-
-    let start = Instant::now();
-    drop(table.freeze());
-    println!("  freeze and let go: {:.2?}", start.elapsed());
+    println!("  {} rows encoded in {:.1?}", rows(&table.freeze()), start.elapsed());
     let start = Instant::now();
     let mut reserved = Table::new(KeyGroupRange::all(MAX_PARALLELISM), MAX_PARALLELISM);
     reserved.reserve(k);
@@ -131,6 +115,61 @@ fn measure_snapshot(k: u64, mut table: Table) {
         start.elapsed(),
         reserved.shard_count()
     );
+}
+
+/// What writes cost while a snapshot holds the table, and once it has let go.
+fn measure_beside<V: Summed>(k: u64, values: &str, table: &mut HeapTable<u64, V>) {
+    let start = Instant::now();
+    let frozen = table.freeze();
+    println!("  values of {values}: frozen in {:.2?}", start.elapsed());
+    let events = 2_000_000.min(k);
+    let pass = |what: &str, table: &mut HeapTable<u64, V>| {
+        let start = cpu_time_ns();
+        let mut slowest: Vec<u64> = Vec::new();
+        let mut last = start;
+        black_box(run_batches(events, k, |batch| {
+            let sum = batch.chunks(64).fold(0, |x, some| {
+                some.iter().for_each(|e| table.touch(e.hash, &e.key));
+                some.iter().fold(x, |x, e| {
+                    x ^ table.get_mut(e.hash, &e.key).map_or(0, |value| value.add(e.value))
+                })
+            });
+            let now = cpu_time_ns();
+            slowest.push(now - last);
+            last = now;
+            sum
+        }));
+        slowest.sort_unstable();
+        println!(
+            "    {what:<34} {:6.1} ns/event, slowest batch of {BATCH}: {:.2?}",
+            (last - start) as f64 / (events) as f64,
+            Duration::from_nanos(slowest.last().copied().unwrap_or_default())
+        );
+    };
+    pass("first writes beside the snapshot", table);
+    pass("second writes beside it", table);
+    drop(frozen);
+    pass("first writes after it", table);
+    pass("second writes after it", table);
+}
+
+/// Values that can be added to.
+trait Summed: State {
+    fn add(&mut self, value: i64) -> i64;
+}
+
+impl Summed for i64 {
+    fn add(&mut self, value: i64) -> i64 {
+        *self += value;
+        *self
+    }
+}
+
+impl Summed for Vec<u8> {
+    fn add(&mut self, value: i64) -> i64 {
+        self[0] = self[0].wrapping_add(value as u8);
+        i64::from(self[0])
+    }
 }
 
 fn rows(frozen: &FrozenTable<u64, i64>) -> u64 {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use streamd_core::backend::Inlining;
+use streamd_core::backend::{Inlining, MAX_INLINE_BYTES};
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::KeyGroupRange;
@@ -181,4 +181,22 @@ fn a_state_that_is_too_large_for_metadata_is_refused_with_its_size_and_writes_no
     );
     assert_eq!(refused.to_coded().code.to_string(), "SD-0606");
     assert!(!job.is_written(2) && !job.is_written(3));
+}
+
+#[test]
+fn states_that_are_too_large_together_are_refused_though_each_is_not() {
+    let mut job = Job::new(Inlining::All {
+        max_state: MAX_INLINE_BYTES,
+    });
+    let other = job.backend.register::<u64>("as large").unwrap();
+    job.count(0..400_000);
+    for key in 0..400_000u64 {
+        job.backend.table_mut(other).insert(key.stable_hash(), &key, 1);
+    }
+    let refused = job.checkpoint(1, Increment::Off).unwrap_err();
+    assert!(
+        matches!(refused, SnapshotError::StatesTooLarge { bytes, limit } if bytes > limit && limit == MAX_INLINE_BYTES),
+        "{refused}"
+    );
+    assert!(!job.is_written(1));
 }

@@ -1,8 +1,9 @@
 //! Savepoints and what follows them: started once, then asked after until they have ended.
 //!
-//! The id of an operation is chosen here and told first, so that whatever happens to this process or its connection, the
+//! The id of an operation is chosen here and told as soon as it may have begun, so that whatever happens to this process or its connection, the
 //! outcome can be asked for from elsewhere: exit code 8 is left for an answer that cannot be had at all.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
@@ -25,6 +26,10 @@ const WAIT: Duration = Duration::from_secs(20);
 
 /// What the coordinator may take beyond the time of the operation until its answer is here.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// An operation that the job manager has not refused within this time may have begun, and its id is told. One that is refused at once
+/// never had one.
+const TOLD_AFTER: Duration = Duration::from_millis(200);
 
 /// How often a lost job manager is called again, and with what pauses: one that is restarted is back by then.
 const RECONNECTS: u32 = 20;
@@ -53,7 +58,7 @@ pub enum Ran {
 }
 
 impl Operation {
-    /// Starts the operation and waits until it has ended, unless the user leaves. Tells its id first.
+    /// Starts the operation and waits until it has ended, unless the user leaves. Tells its id as soon as it has one.
     pub async fn run(
         self,
         client: &DispatcherClient,
@@ -65,9 +70,6 @@ impl Operation {
             .request_id
             .unwrap_or_else(|| OperationId::from_bytes(*uuid::Uuid::new_v4().as_bytes()));
         let id = id.to_string();
-        output.note(&format!(
-            "Operation {id}: follow it with `streamctl savepoint status {id}`"
-        ));
         let timeout = session.timeout();
         let request = StartOperationRequest {
             job_id: self.job_id.to_string(),
@@ -77,9 +79,21 @@ impl Operation {
             timeout_ms: timeout.map_or(0, millis),
         };
         let mut interrupt = Interrupt::listen()?;
-        tokio::select! {
-            started = start(client, request) => started.map_err(|error| outcome_of(error, &id))?,
-            () = interrupt.pressed() => return Err(left(&id, output)),
+        let mut starting = pin!(start(client, request));
+        let mut is_told = false;
+        let started = loop {
+            tokio::select! {
+                started = &mut starting => break started,
+                () = interrupt.pressed() => return Err(left(&id, output)),
+                () = tokio::time::sleep(TOLD_AFTER), if !is_told => {
+                    tell(&id, output);
+                    is_told = true;
+                }
+            }
+        };
+        started.map_err(|error| outcome_of(error, &id))?;
+        if !is_told {
+            tell(&id, output);
         }
         if self.arguments.detached {
             return Ok((id, Ran::Detached));
@@ -88,6 +102,12 @@ impl Operation {
         let completed = follow(client, &id, patience, (&mut interrupt, output)).await?;
         Ok((id, Ran::Completed(completed)))
     }
+}
+
+fn tell(id: &str, output: &mut Output) {
+    output.note(&format!(
+        "Operation {id}: follow it with `streamctl savepoint status {id}`"
+    ));
 }
 
 /// Waits for the end of an operation, whoever began it, and tells how far it is. Ctrl-C leaves it.

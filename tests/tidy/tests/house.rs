@@ -244,6 +244,24 @@ fn links_in_the_documentation_lead_somewhere() {
     }
 }
 
+/// A page that says which test covers what is worth something only as long as the tests are there.
+#[test]
+fn tests_that_the_documentation_names_exist() {
+    let page = read(&root().join("docs/explanation/regressions.md"));
+    let named: Vec<(&str, &str)> = page.split('`').filter_map(|code| code.split_once(".rs::")).collect();
+    assert!(named.len() > 50, "only {} tests are named", named.len());
+    for (file, name) in named {
+        let path = root().join(format!("{file}.rs"));
+        assert!(path.is_file(), "`{file}.rs` does not exist");
+        let (function, begun) = (format!("fn {name}("), format!("fn {name}<"));
+        let source = read(&path);
+        assert!(
+            source.contains(&function) || source.contains(&begun),
+            "`{file}.rs` has no test `{name}`"
+        );
+    }
+}
+
 /// The targets of Markdown links to files.
 fn links(text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

@@ -17,14 +17,25 @@ use streamd_core::state::{Key, State};
 
 use super::shard::{Entries, shard_hash};
 
-/// A key that was written, with its value; without one it was removed.
-pub(crate) type Change<K, V> = (K, Option<V>);
+/// A key that was written upon other entries.
+#[derive(Debug, Clone)]
+struct Change<K, V> {
+    key: K,
+    /// Without one the key was removed.
+    value: Option<V>,
+    /// Where the base has the key, if it does.
+    bucket: Option<u32>,
+}
 
 /// Keys that were written upon other entries.
 type Overlay<K, V> = HashTable<Change<K, V>>;
 
 fn rehash_change<K: Key, V>(change: &Change<K, V>) -> u64 {
-    shard_hash(change.0.stable_hash())
+    shard_hash(change.key.stable_hash())
+}
+
+fn find_change<'a, K: Key, V>(overlay: &'a Overlay<K, V>, hash: u64, key: &K) -> Option<&'a Change<K, V>> {
+    overlay.find(shard_hash(hash), |change| change.key == *key)
 }
 
 /// The entries of a shard at the time of a freeze.
@@ -55,9 +66,8 @@ impl<K: Key, V: State> FrozenEntries<K, V> {
 
     /// The entry of a key.
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<(&K, &V)> {
-        let upper = self.upper.as_ref();
-        match upper.and_then(|upper| upper.find(shard_hash(hash), |change| change.0 == *key)) {
-            Some((key, value)) => Some((key, value.as_ref()?)),
+        match self.change(hash, key) {
+            Some(change) => Some((&change.key, change.value.as_ref()?)),
             None => {
                 let (key, value) = self.base.find(shard_hash(hash), |entry| entry.0 == *key)?;
                 Some((key, value))
@@ -65,30 +75,45 @@ impl<K: Key, V: State> FrozenEntries<K, V> {
         }
     }
 
+    /// What lies upon the base of a key.
+    fn change(&self, hash: u64, key: &K) -> Option<&Change<K, V>> {
+        find_change(self.upper.as_ref()?, hash, key)
+    }
+
+    /// A copy of what a key has, to be changed.
+    fn copy(&self, hash: u64, key: &K) -> Option<Change<K, V>> {
+        if let Some(change) = self.change(hash, key) {
+            return Some(change.clone());
+        }
+        let bucket = self.bucket_of(hash, key)?;
+        let (key, value) = self.base.get_bucket(bucket)?;
+        Some(Change {
+            key: key.clone(),
+            value: Some(value.clone()),
+            bucket: u32::try_from(bucket).ok(),
+        })
+    }
+
     /// Every entry.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        let upper = self.upper.as_deref();
-        let is_current = move |entry: &&(K, V)| {
-            upper.is_none_or(|upper| {
-                let hash = shard_hash(entry.0.stable_hash());
-                upper.find(hash, |change| change.0 == entry.0).is_none()
-            })
+        let is_current = |entry: &&(K, V)| {
+            // Without anything upon the base, nothing is hashed for it.
+            self.upper.is_none() || self.change(entry.0.stable_hash(), &entry.0).is_none()
         };
         let base = self.base.iter().filter(is_current).map(|(key, value)| (key, value));
         let upper = self.upper.iter().flat_map(|upper| upper.iter());
-        base.chain(upper.filter_map(|(key, value)| Some((key, value.as_ref()?))))
+        base.chain(upper.filter_map(|change| Some((&change.key, change.value.as_ref()?))))
     }
 
     /// The key in a bucket of the base, with the value that it has.
     pub(crate) fn in_bucket(&self, bucket: usize) -> Option<(&K, Option<&V>)> {
         let (key, value) = self.base.get_bucket(bucket)?;
-        let change = self.upper.as_ref().and_then(|upper| {
-            let hash = shard_hash(key.stable_hash());
-            upper.find(hash, |change| change.0 == *key)
-        });
-        match change {
-            Some((_, value)) => Some((key, value.as_ref())),
+        match &self.upper {
             None => Some((key, Some(value))),
+            Some(upper) => match find_change(upper, key.stable_hash(), key) {
+                Some(change) => Some((key, change.value.as_ref())),
+                None => Some((key, Some(value))),
+            },
         }
     }
 
@@ -125,49 +150,60 @@ impl<K: Key, V: State> Layers<K, V> {
     }
 
     pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        match self.written.find(shard_hash(hash), |change| change.0 == *key) {
-            Some((_, value)) => value.as_ref(),
+        match find_change(&self.written, hash, key) {
+            Some(change) => change.value.as_ref(),
             None => self.frozen.get(hash, key).map(|(_, value)| value),
         }
     }
 
-    /// The value of a key, to change: a copy of the frozen one.
-    pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        self.get(hash, key)?;
-        self.writable(hash, key).as_mut()
+    /// The value of a key, to change: a copy of the frozen one. `first` is called if it is the first since the last freeze, with the
+    /// bucket that the base has the key in.
+    pub(crate) fn get_mut(&mut self, hash: u64, key: &K, first: impl FnOnce(Option<usize>)) -> Option<&mut V> {
+        let is_key = |change: &Change<K, V>| change.key == *key;
+        let change = match self.written.entry(shard_hash(hash), is_key, rehash_change) {
+            Entry::Occupied(present) => present,
+            Entry::Vacant(absent) => {
+                let copy = self.frozen.copy(hash, key).filter(|change| change.value.is_some())?;
+                first(copy.bucket.map(|bucket| bucket as usize));
+                absent.insert(copy)
+            }
+        };
+        change.into_mut().value.as_mut()
     }
 
-    /// The value of a key, which becomes `default()` if there is none.
-    pub(crate) fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
-        self.rows += usize::from(self.get(hash, key).is_none());
-        self.writable(hash, key).get_or_insert_with(default)
-    }
-
-    /// Sets the value of a key and returns the one it had.
-    pub(crate) fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
-        let before = self.writable(hash, key).replace(value);
-        self.rows += usize::from(before.is_none());
-        before
+    /// The value of a key, which becomes `default()` if there is none. `first` as for [`get_mut`](Self::get_mut).
+    pub(crate) fn get_or_insert_with(
+        &mut self,
+        hash: u64,
+        key: &K,
+        default: impl FnOnce() -> V,
+        first: impl FnOnce(Option<usize>),
+    ) -> &mut V {
+        let is_key = |change: &Change<K, V>| change.key == *key;
+        let change = match self.written.entry(shard_hash(hash), is_key, rehash_change) {
+            Entry::Occupied(present) => present,
+            Entry::Vacant(absent) => {
+                let copy = self.frozen.copy(hash, key).unwrap_or_else(|| Change {
+                    key: key.clone(),
+                    value: None,
+                    bucket: None,
+                });
+                first(copy.bucket.map(|bucket| bucket as usize));
+                absent.insert(copy)
+            }
+        };
+        let value = &mut change.into_mut().value;
+        self.rows += usize::from(value.is_none());
+        value.get_or_insert_with(default)
     }
 
     /// Forgets a key and returns the value it had.
     pub(crate) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        self.get(hash, key)?;
+        // The key is told as removed, whether it was written before or not.
+        self.get_mut(hash, key, |_| {})?;
+        let change = self.written.find_mut(shard_hash(hash), |change| change.key == *key)?;
         self.rows -= 1;
-        self.writable(hash, key).take()
-    }
-
-    /// The value of a key among those that were written: if it was not written yet, with a copy of what it has.
-    fn writable(&mut self, hash: u64, key: &K) -> &mut Option<V> {
-        let is_key = |change: &Change<K, V>| change.0 == *key;
-        let change = match self.written.entry(shard_hash(hash), is_key, rehash_change) {
-            Entry::Occupied(present) => present,
-            Entry::Vacant(absent) => {
-                let value = self.frozen.get(hash, key).map(|(_, value)| value.clone());
-                absent.insert((key.clone(), value))
-            }
-        };
-        &mut change.into_mut().1
+        change.value.take()
     }
 
     /// The entries for one more snapshot. What was written since the last one is frozen too.
@@ -191,43 +227,42 @@ impl<K: Key, V: State> Layers<K, V> {
         self.frozen.base.num_buckets()
     }
 
-    /// Whether a key was written since the last freeze.
-    pub(crate) fn is_written(&self, hash: u64, key: &K) -> bool {
-        self.written.find(shard_hash(hash), |change| change.0 == *key).is_some()
-    }
-
-    /// The bucket of the base that a key is in, if it is.
-    pub(crate) fn bucket_of(&self, hash: u64, key: &K) -> Option<usize> {
-        self.frozen.bucket_of(hash, key)
-    }
-
     /// Whether no snapshot holds the base any more.
     pub(crate) fn is_released(&self) -> bool {
         // Only this table makes new pointers to it, so one alone stays alone.
         Arc::strong_count(&self.frozen.base) == 1
     }
 
-    /// The base and what is to be written into it. Copies whatever is still held: call it when it [is released](Self::is_released).
-    pub(crate) fn into_parts(self) -> (Entries<K, V>, Vec<Change<K, V>>) {
+    /// The base with what was written upon its keys, and the keys that are new. Copies whatever is still held: call it when it
+    /// [is released](Self::is_released).
+    pub(crate) fn into_parts(self) -> (Entries<K, V>, Vec<(K, V)>) {
         let FrozenEntries { base, upper, .. } = self.frozen;
         let changes = match upper {
             None => self.written,
             Some(upper) => put_upon(Arc::unwrap_or_clone(upper), self.written),
         };
-        (Arc::unwrap_or_clone(base), changes.into_iter().collect())
+        let (mut entries, mut new) = (Arc::unwrap_or_clone(base), Vec::new());
+        for Change { key, value, bucket } in changes {
+            // No entry moves while others are replaced and removed.
+            let present = bucket.and_then(|bucket| entries.get_bucket_entry(bucket as usize).ok());
+            match (present, value) {
+                (Some(mut present), Some(value)) => present.get_mut().1 = value,
+                (Some(present), None) => drop(present.remove()),
+                (None, Some(value)) => new.push((key, value)),
+                (None, None) => {}
+            }
+        }
+        (entries, new)
     }
 
     /// Calls `visit` with every entry.
     pub(crate) fn for_each(&self, visit: &mut dyn FnMut(&K, &V)) {
-        let is_current = |key: &K| {
-            let hash = shard_hash(key.stable_hash());
-            self.written.find(hash, |change| change.0 == *key).is_none()
-        };
+        let is_current = |key: &K| find_change(&self.written, key.stable_hash(), key).is_none();
         let frozen = self.frozen.iter().filter(|(key, _)| is_current(key));
         frozen.for_each(|(key, value)| visit(key, value));
-        for (key, value) in &self.written {
-            if let Some(value) = value {
-                visit(key, value);
+        for change in &self.written {
+            if let Some(value) = &change.value {
+                visit(&change.key, value);
             }
         }
     }
@@ -239,7 +274,7 @@ fn put_upon<K: Key, V: State>(mut earlier: Overlay<K, V>, later: Overlay<K, V>) 
         return later;
     }
     for change in later {
-        match earlier.entry(rehash_change(&change), |known| known.0 == change.0, rehash_change) {
+        match earlier.entry(rehash_change(&change), |known| known.key == change.key, rehash_change) {
             Entry::Occupied(mut present) => *present.get_mut() = change,
             Entry::Vacant(absent) => {
                 absent.insert(change);

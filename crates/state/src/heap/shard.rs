@@ -5,7 +5,7 @@ use std::mem;
 use hashbrown::HashTable;
 use streamd_core::state::{Key, State};
 
-use super::layers::{Change, FrozenEntries, Layers};
+use super::layers::{FrozenEntries, Layers};
 
 /// The entries of a shard.
 pub(crate) type Entries<K, V> = HashTable<(K, V)>;
@@ -73,20 +73,19 @@ impl<K: Key, V: State> Shard<K, V> {
         }
     }
 
-    /// Takes the shard back if no snapshot holds it any more. What was written meanwhile is returned, and missing in the shard then.
-    pub(crate) fn take_back(&mut self) -> Vec<Change<K, V>> {
-        let Self::Frozen(layers) = self else {
-            return Vec::new();
-        };
-        if !layers.is_released() {
-            return Vec::new();
+    /// Takes the shard back if no snapshot holds it any more. The keys that are new since it was frozen are returned, and missing in
+    /// the shard then.
+    pub(crate) fn take_back(&mut self) -> Vec<(K, V)> {
+        match self {
+            Self::Frozen(layers) if layers.is_released() => {}
+            Self::Frozen(_) | Self::Owned(_) => return Vec::new(),
         }
         let Self::Frozen(layers) = mem::replace(self, Self::new()) else {
             unreachable!("it was frozen above")
         };
-        let (entries, changes) = layers.into_parts();
+        let (entries, new) = layers.into_parts();
         *self = Self::Owned(entries);
-        changes
+        new
     }
 
     /// The entries for a snapshot to read. From now on, what is written lies upon them.

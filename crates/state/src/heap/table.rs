@@ -13,7 +13,6 @@ use super::changes::{ShardChanges, Tracking};
 use super::directory::Directory;
 use super::frozen::FrozenTable;
 use super::increment::{FrozenIncrement, FrozenShard};
-use super::layers::{Change, Layers};
 use super::shard::{Entries, Shard, rehash, shard_hash};
 
 /// The largest number of buckets of a shard. With entries of 16 bytes, cutting a shard in two takes some 40 µs
@@ -119,9 +118,8 @@ impl<K: Key, V: State> HeapTable<K, V> {
                 Some(&mut present.into_mut().1)
             }
             Shard::Frozen(layers) => {
-                layers.get(hash, key)?;
-                track_beside(&mut self.tracking, number, layers, (hash, key));
-                layers.get_mut(hash, key)
+                let tracking = self.tracking.as_deref_mut();
+                layers.get_mut(hash, key, |bucket| track_beside(tracking, number, key, bucket))
             }
         }
     }
@@ -145,8 +143,9 @@ impl<K: Key, V: State> HeapTable<K, V> {
                 &mut present.into_mut().1
             }
             Shard::Frozen(layers) => {
-                track_beside(&mut self.tracking, number, layers, (hash, key));
-                layers.get_or_insert_with(hash, key, default)
+                let tracking = self.tracking.as_deref_mut();
+                let first = |bucket| track_beside(tracking, number, key, bucket);
+                layers.get_or_insert_with(hash, key, default, first)
             }
         }
     }
@@ -155,12 +154,8 @@ impl<K: Key, V: State> HeapTable<K, V> {
     #[inline]
     pub fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
         let number = self.shard_with_room(hash);
-        let entries = match &mut self.shards[number] {
-            Shard::Owned(entries) => entries,
-            Shard::Frozen(layers) => {
-                track_beside(&mut self.tracking, number, layers, (hash, key));
-                return layers.insert(hash, key, value);
-            }
+        let Shard::Owned(entries) = &mut self.shards[number] else {
+            return self.insert_beside(hash, key, value);
         };
         let (present, before) = match find(entries, hash, key) {
             Ok(mut present) => {
@@ -176,6 +171,16 @@ impl<K: Key, V: State> HeapTable<K, V> {
             tracking.changed(number, present.bucket_index());
         }
         before
+    }
+
+    /// As [`insert`](Self::insert), while a snapshot holds the shard.
+    #[cold]
+    fn insert_beside(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
+        if let Some(present) = self.get_mut(hash, key) {
+            return Some(mem::replace(present, value));
+        }
+        self.get_or_insert_with(hash, key, || value);
+        None
     }
 
     /// Forgets a key and returns the value it had.
@@ -349,34 +354,21 @@ impl<K: Key, V: State> HeapTable<K, V> {
     }
 
     /// Takes the shard of this hash back if it is frozen and its snapshots have let go. Returns the number of the shard of this hash
-    /// then: what was written beside it is put into it, for which it may have to be split.
+    /// then: keys that are new are put into it, for which it may have to be split.
     #[cold]
     #[inline(never)]
     fn take_back(&mut self, hash: u64) -> usize {
         let number = self.directory.shard_of(hash);
-        for change in self.shards[number].take_back() {
-            self.put_back(change);
+        for (key, value) in self.shards[number].take_back() {
+            let hash = key.stable_hash();
+            let number = self.shard_with_room(hash);
+            let Shard::Owned(entries) = &mut self.shards[number] else {
+                unreachable!("the shard was taken back before")
+            };
+            // That it has changed is known since it was written.
+            entries.insert_unique(shard_hash(hash), (key, value), rehash);
         }
         self.directory.shard_of(hash)
-    }
-
-    /// Writes what is already known to have changed.
-    fn put_back(&mut self, (key, value): Change<K, V>) {
-        let hash = key.stable_hash();
-        let number = self.shard_with_room(hash);
-        let Shard::Owned(entries) = &mut self.shards[number] else {
-            unreachable!("the shard was taken back before")
-        };
-        match (find(entries, hash, &key), value) {
-            (Ok(mut present), Some(value)) => present.get_mut().1 = value,
-            (Ok(present), None) => drop(present.remove()),
-            (Err(absent), Some(value)) => {
-                absent
-                    .into_table()
-                    .insert_unique(shard_hash(hash), (key, value), rehash);
-            }
-            (Err(_absent), None) => {}
-        }
     }
 
     /// Moves the entries of a shard from `boundary` on into a new shard.
@@ -412,21 +404,12 @@ fn find<'a, K: Key, V>(entries: &'a mut Entries<K, V>, hash: u64, key: &K) -> Fo
     entries.find_entry(shard_hash(hash), |entry| entry.0 == *key)
 }
 
-/// A key is about to be written beside the entries of a frozen shard.
-#[inline(never)]
-fn track_beside<K: Key, V: State>(
-    tracking: &mut Option<Box<Tracking<K>>>,
-    number: usize,
-    layers: &Layers<K, V>,
-    (hash, key): (u64, &K),
-) {
-    let Some(tracking) = tracking else { return };
-    // What was written since the freeze is known already.
-    if !layers.is_written(hash, key) {
-        match layers.bucket_of(hash, key) {
-            Some(bucket) => tracking.changed(number, bucket),
-            None => tracking.changed_key(number, key.clone()),
-        }
+/// A key is written beside the entries of a frozen shard, of which it is in this bucket.
+fn track_beside<K: Key>(tracking: Option<&mut Tracking<K>>, number: usize, key: &K, bucket: Option<usize>) {
+    match (tracking, bucket) {
+        (Some(tracking), Some(bucket)) => tracking.changed(number, bucket),
+        (Some(tracking), None) => tracking.changed_key(number, key.clone()),
+        (None, _) => {}
     }
 }
 

@@ -47,25 +47,35 @@ impl RowLog {
         self.set(start + 4, DELETED);
     }
 
-    /// The rows as batches for a column family, oldest first.
+    /// The rows as batches for a column family, sorted: each is then put right behind the one before. Of a key that comes twice, the
+    /// later row comes later.
     pub(super) fn batches(
         &self,
         column: &ColumnFamily,
         mut write: impl FnMut(WriteBatch) -> Result<(), rocksdb::Error>,
     ) -> Result<(), rocksdb::Error> {
         let mut batch = WriteBatch::default();
-        let mut rest = self.bytes.as_slice();
-        while let Some((key, value, tail)) = next(rest) {
+        for (key, value) in self.sorted() {
             match value {
                 Some(value) => batch.put_cf(column, key, value),
                 None => batch.delete_cf(column, key),
             }
-            rest = tail;
             if batch.size_in_bytes() >= BATCH_BYTES {
                 write(std::mem::take(&mut batch))?;
             }
         }
         if batch.is_empty() { Ok(()) } else { write(batch) }
+    }
+
+    fn sorted(&self) -> Vec<(&[u8], Option<&[u8]>)> {
+        let mut rows = Vec::new();
+        let mut rest = self.bytes.as_slice();
+        while let Some((key, value, tail)) = next(rest) {
+            rows.push((key, value));
+            rest = tail;
+        }
+        rows.sort_by_key(|(key, _)| *key);
+        rows
     }
 
     fn begin(&mut self, key: impl FnOnce(&mut Vec<u8>)) -> usize {
@@ -109,25 +119,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_out_as_they_went_in() {
+    fn rows_come_out_sorted_and_twice_where_they_went_in_twice() {
         let mut log = RowLog::default();
         assert_eq!(
-            log.put(|row| row.extend_from_slice(b"a"), |row| row.extend_from_slice(b"one")),
+            log.put(|row| row.extend_from_slice(b"b"), |row| row.extend_from_slice(b"one")),
             3
         );
-        log.delete(|row| row.extend_from_slice(b"b"));
+        log.delete(|row| row.extend_from_slice(b"a"));
         log.put(|_| {}, |_| {});
-        let mut rows = Vec::new();
-        let mut rest = log.bytes.as_slice();
-        while let Some((key, value, tail)) = next(rest) {
-            rows.push((key.to_vec(), value.map(<[u8]>::to_vec)));
-            rest = tail;
-        }
-        let expected: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"one")), (b"b", None), (b"", Some(b""))];
-        let expected: Vec<_> = expected
-            .into_iter()
-            .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
-            .collect();
-        assert_eq!(rows, expected);
+        log.delete(|row| row.extend_from_slice(b"b"));
+        let expected: [(&[u8], Option<&[u8]>); 4] =
+            [(b"", Some(b"")), (b"a", None), (b"b", Some(b"one")), (b"b", None)];
+        assert_eq!(log.sorted(), expected);
     }
 }

@@ -26,8 +26,8 @@ const MAX_SHARDS: usize = 1 << 16;
 /// Bytes that the key and value of a slot are expected to own, for the number of shards.
 const EXPECTED_BYTES: usize = 64;
 
-/// Bytes of rows that are handed on at once while a cut is written.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of rows that are handed on at once while a cut is written: sorted, they are many for each part of the write buffer.
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// A key that is known: with its value, or without one.
 #[derive(Debug)]
@@ -383,7 +383,7 @@ pub(super) fn group_of(hash: u64, max_parallelism: u32) -> u16 {
 
 /// Rows of a state that a cut has to write down before its files are linked.
 pub trait UnwrittenRows: Send {
-    /// Hands all rows on, by the megabyte, letting go of them on the way.
+    /// Hands all rows on, some megabytes at a time, letting go of them on the way.
     fn drain(&mut self, write: &mut dyn FnMut(&RowLog) -> Result<(), DatabaseError>) -> Result<(), DatabaseError>;
 }
 

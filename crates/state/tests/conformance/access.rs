@@ -1,6 +1,9 @@
 //! Reading and writing, key by key.
 
 use streamd_core::backend::{StateBackendKind, StateBackendOptions};
+use streamd_core::id::OperatorId;
+use streamd_core::state::State;
+use streamd_state::{BackendChoice, KeyedStateBackend, StatePlace, restore};
 
 use crate::fixture::*;
 
@@ -59,6 +62,45 @@ fn values_of_megabytes_and_empty_ones_are_values() {
         assert_eq!(task.all(), model, "{options:?}");
         let handles = checkpoint(&world, 1, std::slice::from_mut(&mut task));
         assert_eq!(restored(&options, &world, 3, &handles), model, "{options:?}");
+    }
+}
+
+/// RS8: operators of one chain are told apart by their ids alone.
+#[test]
+fn operators_of_one_subtask_do_not_share_their_local_files() {
+    for options in backends() {
+        let world = World::new();
+        let slot = BackendChoice::new(options.clone(), 1, world.local()).unwrap().slot();
+        let open = |uid: &str| {
+            let place = StatePlace {
+                operator: OperatorId::from_uid(uid),
+                subtask: (1, 0),
+                nonce: "of the subtask".to_owned(),
+            };
+            let mut backend = KeyedStateBackend::<u64>::open(&slot, &place, ranges(1)[0], MAX_PARALLELISM).unwrap();
+            let state = backend.register::<u64>("counts").unwrap();
+            restore(&mut backend, &[], world.io.handle()).unwrap();
+            (backend, state)
+        };
+        let mut operators = [open("first"), open("second")];
+        for round in 0..3u64 {
+            for (offset, (backend, state)) in (0u64..).zip(&mut operators) {
+                for key in 0..500u64 {
+                    backend.touch(&[(key.stable_hash(), key)]).unwrap();
+                    let value = 10 * key + offset + round;
+                    backend.table_mut(*state).insert(key.stable_hash(), &key, value);
+                }
+            }
+            // What is in memory only goes to the disk.
+            operators.iter_mut().for_each(|(backend, _)| drop(backend.freeze()));
+        }
+        for (offset, (backend, state)) in (0u64..).zip(&mut operators) {
+            for key in 0..500u64 {
+                backend.touch(&[(key.stable_hash(), key)]).unwrap();
+                let found = backend.table(*state).get(key.stable_hash(), &key);
+                assert_eq!(found, Some(&(10 * key + offset + 2)), "{options:?}");
+            }
+        }
     }
 }
 

@@ -143,6 +143,16 @@ Savepoint completed. Path: {PATH}
 }
 
 #[test]
+fn an_operation_that_never_began_has_no_id() {
+    for command in [vec!["savepoint", JOB], vec!["stop", JOB], vec!["cancel", "-s", JOB]] {
+        let ran = Fake::start(Script::default()).run(&command);
+        assert_eq!(ran.code, 3, "{command:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("Operation"), "{command:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("[SD-0401]"), "{command:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_savepoint_that_fails_ends_with_its_own_code() {
     let error = Error {
         code: 509,

@@ -65,6 +65,44 @@ fn a_checkpoint_of_the_backend_memory_is_one_file_that_survives_a_death_and_a_mo
     );
 }
 
+/// As much as is ever allowed to: it has to fit into a message to the job manager, and must not come back in one.
+#[test]
+fn ten_megabytes_of_state_travel_in_metadata_and_back() {
+    let cluster = Cluster::start(1, 2);
+    let most = "state.backend.memory.max-state-size=12mb";
+    let gate = Gate::closed(cluster.path("gate"));
+    let keys: u64 = 600_000;
+    let torture = Torture::new()
+        .argument("--keys", &keys.to_string())
+        .held_at(keys, &gate);
+    let settings = ["-D", CHECKPOINTS, "-D", MEMORY, "-D", most, "-D", RETAIN];
+    let id = cluster.submit_and_wait(&settings, &torture.command());
+    let rows_in = |path: &str| {
+        let listed = cluster
+            .streamctl(&["state", "list", path, "--output", "json"])
+            .objects();
+        let counted = listed.iter().find(|state| state["state"] == "ordinal")?;
+        Some(number(counted, "rows"))
+    };
+    until("every key is in a checkpoint", || {
+        let latest = cluster.checkpoints(&id).pop()?;
+        (rows_in(&text(&latest)) == Some(keys)).then_some(())
+    });
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let before = number(&cluster.status(&id)["checkpoints"], "completed");
+    until("a checkpoint is complete again", || {
+        (number(&cluster.status(&id)["checkpoints"], "completed") > before).then_some(())
+    });
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+    cluster.wait_for_no_workers();
+    let kept = cluster.checkpoints(&id).pop().expect("a checkpoint is kept");
+    assert!(fs::metadata(kept.join("_metadata")).unwrap().len() > 10_000_000);
+    assert_eq!(rows_in(&text(&kept)), Some(keys));
+    cluster.streamctl(&["checkpoint", "verify", &text(&kept)]).succeeded();
+}
+
 #[test]
 fn state_moves_between_the_heap_and_the_metadata_by_savepoint() {
     assert_state_moves(&Cluster::start(1, 3), &["hashmap", "memory", "hashmap"]);

@@ -41,15 +41,15 @@ fn windows_over_windows_are_exact_after_a_kill_a_savepoint_and_another_paralleli
         let cluster = Cluster::start(2, 2);
         let output = text(&cluster.path("output"));
         // So slow that the end is minutes away.
-        let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &nexmark(query, &output, 1_000));
+        let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &nexmark(query, &output, 500));
         until("a checkpoint has window contents", || {
             let status = cluster.status(&id);
             let completed = status["checkpoints"]["completed"].as_u64().unwrap();
             (completed >= 2).then_some(())
         });
-        cluster.workers()[0].kill();
+        cluster.worker_of(&id).kill();
         cluster.wait_for_restart(&id, 1);
-        cluster.wait_for_records(&id, 1_000);
+        cluster.wait_for_records(&id, 500);
         let saved = text(&cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]));
         cluster.wait_for(&id, "CANCELED");
         let resumed = cluster.run(&["-s", &saved, "-p", "3"], &nexmark(query, &output, 0));

@@ -19,6 +19,7 @@ mod main_job;
 mod object_storage;
 mod open_format;
 mod operations;
+mod regressions;
 mod repair;
 mod resources;
 mod retained;
