@@ -268,4 +268,8 @@ pub struct SubtaskMetrics {
     pub busy_ns: u64,
     /// Nanoseconds in which there was input but no room for output.
     pub backpressured_ns: u64,
+    /// Records that came too late for their windows, and went nowhere.
+    pub late_dropped: u64,
+    /// How far its event time has come, in milliseconds since 1970; `None` where it has none.
+    pub watermark: Option<i64>,
 }

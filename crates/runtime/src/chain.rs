@@ -23,6 +23,7 @@ use streamd_state::{FrozenState, KeyedStateBackend, SlotBackend};
 
 use crate::alarm::Alarm;
 use crate::error::TaskError;
+use crate::late::LateCounter;
 use crate::record::Record;
 use crate::side_output::{SideLink, SideOutputs};
 
@@ -116,6 +117,8 @@ pub struct OpenContext {
     pub clock: Arc<dyn Clock>,
     /// Wakes the subtask for [`ControlEvent::ProcessingTime`].
     pub alarm: Alarm,
+    /// Counts the records that came too late, and were dropped.
+    pub late_dropped: LateCounter,
 }
 
 impl OpenContext {
@@ -209,11 +212,6 @@ pub trait Operator<In, Out>: Send + 'static {
     /// Nothing more to read for now.
     fn flush(&mut self) -> Result<(), TaskError> {
         Ok(())
-    }
-
-    /// How many records came too late for it, and were dropped.
-    fn late_records(&self) -> u64 {
-        0
     }
 
     /// Freezes state; `None` where there is none. Must be quick: the stream stands still.

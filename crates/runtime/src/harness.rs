@@ -19,6 +19,7 @@ use streamd_state::SlotBackend;
 use crate::alarm::Alarm;
 use crate::chain::{OpenContext, Operator, OperatorIdentity};
 use crate::error::TaskError;
+use crate::late::LateCounter;
 use crate::record::Record;
 use crate::side_output::OutputTag;
 use crate::snapshot::{Cut, write_cut};
@@ -48,6 +49,7 @@ pub struct OperatorTestHarness<Op, In, Out> {
     state: OperatorSubtaskState,
     clock: Arc<HandClock>,
     alarm: Alarm,
+    late: LateCounter,
     io: Arc<tokio::runtime::Runtime>,
     input: Batch<In>,
     output: Batch<Out>,
@@ -89,6 +91,7 @@ where
             state: OperatorSubtaskState::default(),
             clock: Arc::default(),
             alarm: Alarm::default(),
+            late: LateCounter::default(),
             io: Arc::new(io),
             input: Batch::new(),
             output: Batch::new(),
@@ -195,7 +198,7 @@ where
 
     /// How many records came too late and were dropped.
     pub fn late_records(&self) -> u64 {
-        self.operator.late_records()
+        self.late.read()
     }
 
     /// A checkpoint of the subtask: what it has in state now, written to memory.
@@ -264,6 +267,7 @@ where
             io: self.io.handle().clone(),
             clock: Arc::<HandClock>::clone(&self.clock),
             alarm: self.alarm.clone(),
+            late_dropped: self.late.clone(),
         };
         self.operator.open(&self.identity, &mut context)
     }

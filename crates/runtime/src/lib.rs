@@ -13,7 +13,7 @@
 //! Records travel in batches: one virtual call hands a whole batch from operator to operator, and the loop over its
 //! records is compiled into each operator with the user's closure inlined.
 //!
-//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`side_output`], [`connected`], [`alarm`], [`timer`] and [`watermark`] (time), [`operator`] (each kind, one file), [`window`],
+//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`side_output`], [`connected`], [`alarm`], [`timer`], [`watermark`] and [`late`] (time), [`operator`] (each kind, one file), [`window`],
 //! [`keyed`] (state as user functions see it), [`barrier`] and [`valve`] (alignment of snapshots and of time), [`subtask`], [`slot`] (the loop), [`snapshot`]
 //! (the asynchronous part of a checkpoint), [`pipeline`]
 //! (from the application to subtasks), [`harness`] (operators in tests).
@@ -33,6 +33,8 @@ pub mod alarm;
 pub mod timer;
 
 pub mod watermark;
+
+pub mod late;
 
 pub mod keyed;
 

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use streamd_core::barrier::{AfterBarrier, Barrier};
@@ -22,6 +22,7 @@ use crate::alarm::Alarm;
 use crate::barrier::{Alignment, BarrierAligner};
 use crate::chain::{ControlEvent, Link, OpenContext, OperatorSnapshot};
 use crate::error::TaskError;
+use crate::late::LateCounter;
 use crate::operator::SourceHead;
 use crate::record::Record;
 use crate::valve::WatermarkValve;
@@ -142,11 +143,26 @@ impl<T: Record> InputTask for InputHead<T> {
 }
 
 /// Counters of a subtask, written by its slot and read by the worker's heartbeat.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SubtaskCounters {
     records_in: AtomicU64,
     busy_ns: AtomicU64,
     backpressured_ns: AtomicU64,
+    late_dropped: LateCounter,
+    /// What the operators were told last.
+    watermark: AtomicI64,
+}
+
+impl Default for SubtaskCounters {
+    fn default() -> Self {
+        Self {
+            records_in: AtomicU64::new(0),
+            busy_ns: AtomicU64::new(0),
+            backpressured_ns: AtomicU64::new(0),
+            late_dropped: LateCounter::default(),
+            watermark: AtomicI64::new(EventTime::MIN.0),
+        }
+    }
 }
 
 impl SubtaskCounters {
@@ -159,6 +175,8 @@ impl SubtaskCounters {
             records_out: 0,
             busy_ns: self.busy_ns.load(Ordering::Relaxed),
             backpressured_ns: self.backpressured_ns.load(Ordering::Relaxed),
+            late_dropped: self.late_dropped.read(),
+            watermark: Some(self.watermark.load(Ordering::Relaxed)).filter(|time| *time != EventTime::MIN.0),
         }
     }
 }
@@ -284,6 +302,7 @@ impl Subtask {
     pub fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
         self.alarm = context.alarm.clone();
         self.clock = Some(Arc::clone(&context.clock));
+        context.late_dropped = self.counters.late_dropped.clone();
         self.control(&mut ControlEvent::Open(context))?;
         match context.state.first_key_value() {
             None => Ok(()),
@@ -360,6 +379,10 @@ impl Subtask {
             return Ok(Rung::Never);
         };
         let now = clock.wall();
+        if !self.has_room() {
+            // What is due may be much: it waits for room like everything else.
+            return Ok(Rung::Never);
+        }
         if now < due {
             let left = due.0.saturating_sub(now.0);
             return Ok(Rung::In(Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX))));
@@ -386,6 +409,9 @@ impl Subtask {
             let Some(watermark) = self.watermarks.pop_front() else {
                 return Ok(true);
             };
+            if let Watermark::Time(time) = watermark {
+                self.counters.watermark.store(time.0, Ordering::Relaxed);
+            }
             let mut busy = false;
             self.control(&mut ControlEvent::Watermark(watermark, &mut busy))?;
             self.busy = busy;

@@ -12,6 +12,7 @@ use streamd_exchange::wake::Waker;
 use streamd_runtime::alarm::Alarm;
 use streamd_runtime::chain::OpenContext;
 use streamd_runtime::error::TaskError;
+use streamd_runtime::late::LateCounter;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
 use streamd_runtime::subtask::SubtaskCounters;
@@ -122,6 +123,7 @@ impl RunningAttempt {
                     io: around.io.clone(),
                     clock: Arc::clone(around.clock),
                     alarm: Alarm::default(),
+                    late_dropped: LateCounter::default(),
                 };
                 let (gate, outputs) = channels.take(subtask);
                 let wiring = Wiring {

@@ -165,6 +165,8 @@ fn subtask_details(index: u32, subtask: &SubtaskView) -> proto::SubtaskDetails {
         records_out: subtask.metrics.records_out,
         busy_ns: subtask.metrics.busy_ns,
         backpressured_ns: subtask.metrics.backpressured_ns,
+        late_dropped: subtask.metrics.late_dropped,
+        watermark: subtask.metrics.watermark,
     }
 }
 

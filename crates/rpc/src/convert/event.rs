@@ -155,6 +155,8 @@ impl From<SubtaskMetrics> for proto::SubtaskCounters {
             records_out: metrics.records_out,
             busy_ns: metrics.busy_ns,
             backpressured_ns: metrics.backpressured_ns,
+            late_dropped: metrics.late_dropped,
+            watermark: metrics.watermark,
         }
     }
 }
@@ -171,6 +173,8 @@ impl TryFrom<proto::SubtaskCounters> for SubtaskMetrics {
             records_out: counters.records_out,
             busy_ns: counters.busy_ns,
             backpressured_ns: counters.backpressured_ns,
+            late_dropped: counters.late_dropped,
+            watermark: counters.watermark,
         })
     }
 }

@@ -257,6 +257,8 @@ fn events() -> Vec<WorkerEvent> {
                 records_out: 4,
                 busy_ns: 5,
                 backpressured_ns: 6,
+                late_dropped: 7,
+                watermark: Some(-8),
             }],
         },
     ]

@@ -18,6 +18,7 @@ use super::{
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::keyed::KeyedScope;
+use crate::late::LateCounter;
 use crate::operator::{KeyBatch, restored_time};
 use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
@@ -98,7 +99,7 @@ pub struct WindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, G: Trigg
     assigned: Vec<TimeWindow>,
     /// Timers that the trigger has just set.
     registered: Vec<Timer>,
-    late: u64,
+    late: LateCounter,
     output: std::marker::PhantomData<fn() -> Out>,
 }
 
@@ -137,7 +138,7 @@ where
             keys: KeyBatch::new(),
             assigned: Vec::new(),
             registered: Vec::new(),
-            late: 0,
+            late: LateCounter::default(),
             output: std::marker::PhantomData,
         }
     }
@@ -221,7 +222,7 @@ where
         match &self.lateness.output {
             Some(tag) => self.scope.sides.emit(tag, record, timestamp),
             None => {
-                self.late += 1;
+                self.late.count();
                 Ok(())
             }
         }
@@ -485,6 +486,7 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
+        self.late = context.late_dropped.clone();
         let (mut backend, state) = Self::registered_in(open_backend(identity, context)?);
         let restored = context.take_state(identity.id);
         restore_keyed(&mut backend, &restored.keyed, identity, context)?;
@@ -538,10 +540,6 @@ where
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
         Some(&mut self.scope.sides)
-    }
-
-    fn late_records(&self) -> u64 {
-        self.late
     }
 
     fn snapshot(

@@ -25,6 +25,7 @@ use super::{Lateness, TimeWindow, WindowAssigner, WindowContents, WindowContext}
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::keyed::KeyedScope;
+use crate::late::LateCounter;
 use crate::operator::{KeyBatch, restored_time};
 use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
@@ -166,7 +167,7 @@ pub struct SlidingWindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, S
     state: StateId<Panes<C::Accumulator>>,
     queue: TimerQueue<K>,
     keys: KeyBatch<K>,
-    late: u64,
+    late: LateCounter,
     output: std::marker::PhantomData<fn() -> Out>,
 }
 
@@ -190,7 +191,7 @@ where
             state,
             queue: TimerQueue::new(),
             keys: KeyBatch::new(),
-            late: 0,
+            late: LateCounter::default(),
             output: std::marker::PhantomData,
         })
     }
@@ -261,7 +262,7 @@ where
         match &self.lateness.output {
             Some(tag) => self.scope.sides.emit(tag, record, timestamp),
             None => {
-                self.late += 1;
+                self.late.count();
                 Ok(())
             }
         }
@@ -377,6 +378,7 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
+        self.late = context.late_dropped.clone();
         let (mut backend, state) = Self::registered_in(open_backend(identity, context)?);
         let restored = context.take_state(identity.id);
         restore_keyed(&mut backend, &restored.keyed, identity, context)?;
@@ -423,10 +425,6 @@ where
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
         Some(&mut self.scope.sides)
-    }
-
-    fn late_records(&self) -> u64 {
-        self.late
     }
 
     fn snapshot(

@@ -72,6 +72,9 @@ struct Subtask {
     records_in: u64,
     busy_ns: u64,
     backpressured_ns: u64,
+    late_dropped: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watermark: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -104,8 +107,14 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
     ))?;
     for vertex in &job.vertices {
         let records: u64 = vertex.subtasks.iter().map(|subtask| subtask.records_in).sum();
+        let late: u64 = vertex.subtasks.iter().map(|subtask| subtask.late_dropped).sum();
+        let late = if late > 0 {
+            format!(", {late} of them too late and dropped")
+        } else {
+            String::new()
+        };
         output.line(&format!(
-            "  {} : {} subtasks {}, {records} records in",
+            "  {} : {} subtasks {}, {records} records in{late}",
             vertex.name,
             vertex.parallelism,
             states(vertex)
@@ -214,6 +223,8 @@ fn vertex(vertex: &VertexDetails) -> Vertex<'_> {
         records_in: subtask.records_in,
         busy_ns: subtask.busy_ns,
         backpressured_ns: subtask.backpressured_ns,
+        late_dropped: subtask.late_dropped,
+        watermark: subtask.watermark,
     };
     Vertex {
         id: &vertex.id,
