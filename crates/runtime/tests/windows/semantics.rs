@@ -75,6 +75,21 @@ fn a_late_record_fires_its_window_again_until_lateness_is_over_and_then_goes_to_
 }
 
 #[test]
+fn late_records_that_nobody_wants_are_counted() {
+    let tumbling = TumblingEventTimeWindows::of(seconds(1));
+    let options = WindowOptions {
+        lateness: Lateness::default(),
+        ..options(tumbling, EventTimeTrigger, 0)
+    };
+    let mut harness = Harness::new(WindowOperator::new(options, ListContents(numbers), no_key));
+    harness.process_watermark(999).unwrap();
+    for (number, time) in [(1, 500), (2, 999), (3, 1_000)] {
+        harness.process_element(number, time).unwrap();
+    }
+    assert_eq!(harness.late_records(), 2);
+}
+
+#[test]
 fn panes_are_as_late_as_their_last_window() {
     let sliding = SlidingEventTimeWindows::of(seconds(4), seconds(2));
     let lateness = Lateness {
