@@ -7,7 +7,7 @@
 //! ```text
 //!   KeyedStateBackend<K> ── "count" ─▶ HeapTable<K, u64> ── directory ─▶ shard │ shard │ shard │ …
 //!        │       ▲          "delay" ─▶ HeapTable<K, Delay>                 │ freeze: a pointer each,
-//!        │       │                                                         │ a later write copies its shard only
+//!        │       │                                                         │ a later write copies its own entry only
 //!        │       └── restore ◀── handles of any parallelism ◀── snapshot crate ◀── write ◀── FrozenState
 //!        └────────────────────────────────────────────────────────────────────────────────────▲
 //! ```
