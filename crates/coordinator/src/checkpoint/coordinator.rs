@@ -65,6 +65,8 @@ struct GivenUp {
     discarded: Discarded,
     /// The subtasks that may still write into its folder.
     writing: BTreeSet<SubtaskId>,
+    /// Whether it was deleted again at the end of its attempt.
+    is_swept: bool,
 }
 
 /// The snapshots of one job over all of its attempts.
@@ -224,6 +226,7 @@ impl CheckpointCoordinator {
         self.given_up.push_back(GivenUp {
             discarded: (id, pending.location.clone()),
             writing: awaiting.clone(),
+            is_swept: false,
         });
         if self.given_up.len() > REMEMBERED {
             self.given_up.pop_front();
@@ -238,14 +241,22 @@ impl CheckpointCoordinator {
         }
     }
 
-    /// No subtask of the attempt writes any more: takes out the snapshots that were given up while one did, and never heard from
-    /// again. It may have written into a folder that was deleted before.
-    pub fn take_unheard_of(&mut self) -> Vec<Discarded> {
-        let given_up = std::mem::take(&mut self.given_up).into_iter();
-        given_up
-            .filter(|given_up| !given_up.writing.is_empty())
-            .map(|given_up| given_up.discarded)
-            .collect()
+    /// A subtask of an attempt that is over acknowledges a snapshot: if it was given up, what was written has to be deleted.
+    pub fn acknowledged_too_late(&mut self, id: CheckpointId, subtask: SubtaskId) -> Option<Discarded> {
+        let given_up = self.given_up.iter_mut().find(|given_up| given_up.discarded.0 == id)?;
+        let was_writing = given_up.writing.remove(&subtask);
+        was_writing.then(|| given_up.discarded.clone())
+    }
+
+    /// The attempt is over: the snapshots that were given up while a subtask wrote that was never heard from again. It may have
+    /// written into a folder that was deleted before, and be dead now. Each is told of once.
+    pub fn unheard_of(&mut self) -> Vec<Discarded> {
+        let unheard_of = |given_up: &&mut GivenUp| !given_up.writing.is_empty() && !given_up.is_swept;
+        let sweep = |given_up: &mut GivenUp| {
+            given_up.is_swept = true;
+            given_up.discarded.clone()
+        };
+        self.given_up.iter_mut().filter(unheard_of).map(sweep).collect()
     }
 
     /// The snapshots that subtasks still write and for which `choose` says so.

@@ -230,7 +230,7 @@ impl JobMachine {
     /// its file may have come after.
     fn discard_deferred(&mut self) {
         let deferred = std::mem::take(&mut self.deferred);
-        let again = self.checkpoints.take_unheard_of();
+        let again = self.checkpoints.unheard_of();
         let again = again.into_iter().filter(|unheard_of| !deferred.contains(unheard_of));
         let all: Vec<_> = deferred.iter().cloned().chain(again).collect();
         all.into_iter().for_each(|discarded| self.discard(discarded));

@@ -33,6 +33,11 @@ impl JobMachine {
             } => {
                 if attempt == self.attempt && self.execution.runs(worker, subtask) {
                     self.on_acknowledge(at, checkpoint, subtask, snapshot);
+                } else if attempt < self.attempt
+                    && let Some(discarded) = self.checkpoints.acknowledged_too_late(checkpoint, subtask)
+                {
+                    // The subtask was gone, but what it had begun to write was not: the folder was deleted before it came.
+                    self.discard(discarded);
                 }
             }
             WorkerEvent::Decline {

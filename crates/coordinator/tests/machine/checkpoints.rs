@@ -74,6 +74,22 @@ fn what_a_dying_subtask_writes_into_a_checkpoint_that_was_given_up_is_deleted_wi
     );
 }
 
+/// Its subtask is gone, but not the thread that writes: the worker goes on, and so does the job, in its next attempt.
+#[test]
+fn what_comes_into_a_checkpoint_of_an_attempt_that_is_over_is_deleted() {
+    play(
+        "
+        >> up; wait 1000; state 0/0 FAILED boom
+        > canceled
+        discard s3://c/chk-1
+        >> wait 500; slots a:0 b:0; running
+        > old-ack 1 1/1
+        discard s3://c/chk-1
+        > old-ack 1 1/1
+        ",
+    );
+}
+
 #[test]
 fn words_of_an_older_attempt_are_ignored() {
     play(
