@@ -6,7 +6,8 @@
 //!   frozen.base    by an earlier snapshot that still reads             taken since
 //! ```
 //!
-//! Once no snapshot holds the base, the next write gives it back to the table, and what lies upon it is written into it.
+//! Once no snapshot holds the base, the next write gives it back to the table, and what lies upon it is written into it. Where many of
+//! the entries of a shard are written before that, the rest of it is copied as well: writing in place costs a third.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,6 +17,12 @@ use hashbrown::hash_table::Entry;
 use streamd_core::state::{Key, State};
 
 use super::shard::{Entries, shard_hash};
+
+/// A shard is copied whole when one in so many of its entries was written, at most; at least one in [`LEAST_SHARE`]. Different shards
+/// have different shares: else all would be copied at once where all are written equally, and hold a record up together.
+const MOST_SHARE: usize = 4;
+/// See [`MOST_SHARE`].
+const LEAST_SHARE: usize = 16;
 
 /// A key that was written upon other entries.
 #[derive(Debug, Clone)]
@@ -233,8 +240,14 @@ impl<K: Key, V: State> Layers<K, V> {
         Arc::strong_count(&self.frozen.base) == 1
     }
 
-    /// The base with what was written upon its keys, and the keys that are new. Copies whatever is still held: call it when it
-    /// [is released](Self::is_released).
+    /// Whether so many of the entries of the shard of this number were written that the others may be copied too.
+    pub(crate) fn is_worth_copying(&self, number: usize) -> bool {
+        let share = MOST_SHARE + number % (LEAST_SHARE - MOST_SHARE + 1);
+        self.written.len() * share >= self.rows
+    }
+
+    /// The base with what was written upon its keys, and the keys that are new. Copies whatever is still held;
+    /// entries stay in their buckets.
     pub(crate) fn into_parts(self) -> (Entries<K, V>, Vec<(K, V)>) {
         let FrozenEntries { base, upper, .. } = self.frozen;
         let changes = match upper {

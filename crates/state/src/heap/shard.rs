@@ -73,11 +73,11 @@ impl<K: Key, V: State> Shard<K, V> {
         }
     }
 
-    /// Takes the shard back if no snapshot holds it any more. The keys that are new since it was frozen are returned, and missing in
-    /// the shard then.
-    pub(crate) fn take_back(&mut self) -> Vec<(K, V)> {
+    /// Takes the shard of this number back if no snapshot holds it any more, or copying it is worth while. The keys that are new since
+    /// it was frozen are returned, and missing in the shard then.
+    pub(crate) fn take_back(&mut self, number: usize) -> Vec<(K, V)> {
         match self {
-            Self::Frozen(layers) if layers.is_released() => {}
+            Self::Frozen(layers) if layers.is_released() || layers.is_worth_copying(number) => {}
             Self::Frozen(_) | Self::Owned(_) => return Vec::new(),
         }
         let Self::Frozen(layers) = mem::replace(self, Self::new()) else {

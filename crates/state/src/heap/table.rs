@@ -31,7 +31,8 @@ const SHARD_BYTES: usize = 256 * 1024;
 /// record. A lookup reads the directory (4 bytes a shard), a shard's header (32 bytes) and then, as in any Swiss table, a
 /// group of tags and the entry. A full shard is split in two, so that no insertion moves more than one shard.
 ///
-/// While a snapshot holds a shard, a write copies the entry that it changes, and puts it beside; reads copy nothing. Memory given
+/// While a snapshot holds a shard, a write copies the entry that it changes, and puts it beside; where a part of the shard was written
+/// so, the rest is copied at once. Reads copy nothing. Memory given
 /// to shards is kept when entries are removed, until a shard is empty at the time of a freeze.
 ///
 /// # Panics
@@ -359,7 +360,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
     #[inline(never)]
     fn take_back(&mut self, hash: u64) -> usize {
         let number = self.directory.shard_of(hash);
-        for (key, value) in self.shards[number].take_back() {
+        for (key, value) in self.shards[number].take_back(number) {
             let hash = key.stable_hash();
             let number = self.shard_with_room(hash);
             let Shard::Owned(entries) = &mut self.shards[number] else {

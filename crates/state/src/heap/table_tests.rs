@@ -8,8 +8,9 @@ use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::{Key, State, from_row};
 
+use super::super::shard::Entries;
 use super::super::{FrozenTable, HeapTable};
-use super::Shard;
+use super::{Shard, rehash, shard_hash};
 
 /// A value so large that shards are small: tables split after 224 entries.
 type Wide = [u64; 128];
@@ -332,7 +333,9 @@ fn a_write_beside_a_snapshot_copies_its_own_entry_once_and_no_other() {
 #[test]
 fn a_shard_that_the_snapshot_has_let_go_is_written_in_place() {
     let mut table = HeapTable::<u64, Wide>::new(KeyGroupRange::all(128), 128);
-    table.insert(7u64.stable_hash(), &7, wide(7));
+    (0..200u64).for_each(|key| {
+        table.insert(key.stable_hash(), &key, wide(key));
+    });
     let address = |table: &HeapTable<u64, Wide>| std::ptr::from_ref(table.get(7u64.stable_hash(), &7).unwrap()).addr();
     let before = address(&table);
     drop(table.freeze());
@@ -348,14 +351,69 @@ fn a_shard_that_the_snapshot_has_let_go_is_written_in_place() {
 }
 
 #[test]
-fn keys_that_come_while_a_snapshot_is_held_split_their_shards_once_it_lets_go() {
+fn a_shard_of_which_a_part_was_written_beside_a_snapshot_is_copied_whole() {
+    let mut table = HeapTable::<u64, Wide>::new(KeyGroupRange::all(128), 128);
+    (0..200u64).for_each(|key| {
+        table.insert(key.stable_hash(), &key, wide(key));
+    });
+    let held = table.freeze();
+    let mut frozen_after = Vec::new();
+    for key in 0..60u64 {
+        table.get_mut(key.stable_hash(), &key).unwrap()[0] = 1_000;
+        frozen_after.push(frozen_shards(&table));
+    }
+    assert_eq!((frozen_after[0], *frozen_after.last().unwrap()), (1, 0));
+    assert_eq!(rows(&held, 128), (0..200).map(|key| (key, wide(key))).collect());
+    let now = rows(&table.freeze(), 128);
+    assert!(
+        now.iter()
+            .all(|(key, value)| value[0] == if *key < 60 { 1_000 } else { *key })
+    );
+    assert!(now.len() == 200 && table.shard_count() == 1);
+}
+
+#[test]
+fn a_copy_of_a_shard_has_its_rows_in_the_same_places() {
+    // What is known of changed rows is the places that they are in: a copy must not move them.
+    let mut entries = hashbrown::HashTable::<(u64, Wide)>::new();
+    for key in 0..200u64 {
+        entries.insert_unique(shard_hash(key.stable_hash()), (key, wide(key)), rehash);
+    }
+    for key in (0..200u64).step_by(3) {
+        let present = entries.find_entry(shard_hash(key.stable_hash()), |entry| entry.0 == key);
+        present.unwrap().remove();
+    }
+    let places = |entries: &Entries<u64, Wide>| -> Vec<(usize, u64)> {
+        let buckets = 0..entries.num_buckets();
+        buckets
+            .filter_map(|bucket| Some((bucket, entries.get_bucket(bucket)?.0)))
+            .collect()
+    };
+    let before = places(&entries);
+    let mut shard = Shard::Owned(entries);
+    let held = shard.freeze();
+    if let Shard::Frozen(layers) = &mut shard {
+        for key in (1..200u64).step_by(3) {
+            layers.get_mut(key.stable_hash(), &key, |_| {}).unwrap()[0] = 7;
+        }
+    }
+    assert!(shard.take_back(0).is_empty());
+    let Shard::Owned(copied) = &shard else {
+        panic!("a third of it was written: it is copied")
+    };
+    assert_eq!(places(copied), before);
+    assert_eq!(held.len(), before.len());
+}
+
+#[test]
+fn keys_that_come_while_a_snapshot_is_held_find_room() {
     let mut table = HeapTable::<u64, Wide>::new(KeyGroupRange::all(128), 128);
     table.insert(0u64.stable_hash(), &0, wide(0));
     let held = table.freeze();
     for key in 1..1_000u64 {
         table.insert(key.stable_hash(), &key, wide(key));
     }
-    assert_eq!((table.shard_count(), table.len(), held.rows()), (1, 1_000, 1));
+    assert_eq!((table.len(), held.rows()), (1_000, 1));
     drop(held);
     table.remove(0u64.stable_hash(), &0);
     assert!(table.shard_count() > 4);

@@ -137,9 +137,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
     /// The value of a key that was touched, to change.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        if self.get(hash, key).is_none() {
-            return None;
-        }
+        self.get(hash, key)?;
         self.change(hash, key).as_mut()
     }
 
