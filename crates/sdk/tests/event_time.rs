@@ -4,13 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use streamd::connectors::strided::StridedSplit;
 use streamd::prelude::*;
 use streamd::window::{EventTimeTrigger, PurgingTrigger};
-use streamd::{KeyedBroadcastProcessFunction, KeyedCoProcessFunction};
+use streamd::{
+    ConnectorError, Guarantee, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, Source, SourceReader,
+    SourceStatus,
+};
 
 /// Number, key, and time in milliseconds.
 type Event = (u64, u32, i64);
@@ -386,9 +390,9 @@ fn two_streams_of_different_types_share_the_state_of_a_key() {
     });
 }
 
-/// Lets events pass whose key no rule forbids, and counts the others per key.
+/// Lets events pass whose key no rule forbids, and tells how many rules its subtasks have heard of.
 #[derive(Clone)]
-struct Rules;
+struct Rules(Arc<AtomicU64>);
 
 impl KeyedBroadcastProcessFunction<u32, Event, u32, String> for Rules {
     type Broadcast = BTreeSet<u32>;
@@ -413,35 +417,115 @@ impl KeyedBroadcastProcessFunction<u32, Event, u32, String> for Rules {
         _out: &mut Collector<'_, String>,
     ) -> std::result::Result<(), BoxError> {
         forbidden.insert(key);
+        self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
+
+/// All events, of which a third waits until every subtask knows the rules, and the second half until a checkpoint holds that: then
+/// an event that passed is in the output.
+#[derive(Clone)]
+struct BehindRules {
+    known: Arc<AtomicU64>,
+    output: PathBuf,
+}
+
+struct BehindRulesReader {
+    splits: Vec<StridedSplit>,
+    gates: BehindRules,
+}
+
+impl Source for BehindRules {
+    type Out = Event;
+    type Split = StridedSplit;
+    type Reader = BehindRulesReader;
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
+    fn enumerate(&self, parallelism: u32) -> std::result::Result<Vec<StridedSplit>, ConnectorError> {
+        Ok(StridedSplit::cut(parallelism, Some(EVENTS)))
+    }
+
+    fn reader(&self) -> std::result::Result<BehindRulesReader, ConnectorError> {
+        Ok(BehindRulesReader {
+            splits: Vec::new(),
+            gates: self.clone(),
+        })
+    }
+}
+
+impl SourceReader for BehindRulesReader {
+    type Out = Event;
+    type Split = StridedSplit;
+
+    fn add_splits(&mut self, splits: Vec<StridedSplit>) -> std::result::Result<(), ConnectorError> {
+        self.splits.extend(splits);
+        Ok(())
+    }
+
+    fn poll(&mut self, out: &mut Vec<Event>, limit: usize) -> std::result::Result<SourceStatus, ConnectorError> {
+        let Some(split) = self.splits.iter_mut().find(|split| split.next < EVENTS) else {
+            return Ok(SourceStatus::End);
+        };
+        let everywhere = RULES.len() as u64 * u64::from(SUBTASKS);
+        let is_closed = match split.next {
+            ..1_000 => false,
+            1_000..HALF => self.gates.known.load(Ordering::SeqCst) < everywhere,
+            HALF.. => lines(&self.gates.output).is_empty(),
+        };
+        if is_closed {
+            return Ok(SourceStatus::Idle(Duration::from_millis(2)));
+        }
+        // Not beyond the next gate.
+        let end = [1_000, HALF, EVENTS].into_iter().find(|gate| split.next < *gate);
+        for _ in 0..limit {
+            if end.is_none_or(|end| split.next >= end) {
+                break;
+            }
+            out.push(event(split.next));
+            split.next += split.stride;
+        }
+        Ok(SourceStatus::More)
+    }
+
+    fn snapshot(&self) -> Vec<StridedSplit> {
+        self.splits.clone()
+    }
+}
+
+const HALF: u64 = EVENTS / 2;
+const RULES: [u32; 5] = [1, 2, 3, 5, 8];
+const SUBTASKS: u32 = 3;
 
 #[test]
 fn what_was_broadcast_is_known_in_every_subtask_after_a_failure_too() {
     let folder = tempfile::tempdir().unwrap();
     let env = StreamExecutionEnvironment::new();
-    env.set_parallelism(3);
+    env.set_parallelism(SUBTASKS);
     env.enable_checkpointing(Duration::from_millis(10));
     env.set_restart_strategy(RestartStrategy::FixedDelay {
         attempts: 2,
         delay_ms: 0,
     });
-    // Slow enough that the rules, five records, are there long before the second half.
-    let slow = GeneratorSource::new(Some(EVENTS), event).rate(2_000);
-    let events = fails_once(&env.from_source(slow, "events").uid("events"));
-    let rules = env.from_collection(vec![1, 2, 3, 5, 8]).uid("rules").set_parallelism(1);
+    let known = Arc::new(AtomicU64::new(0));
+    let behind = BehindRules {
+        known: Arc::clone(&known),
+        output: folder.path().to_owned(),
+    };
+    let events = fails_once(&env.from_source(behind, "events").uid("events"));
+    let rules = env.from_collection(RULES.to_vec()).uid("rules").set_parallelism(1);
     let allowed = events
         .key_by(|event| event.1)
         .connect_broadcast(&rules)
-        .process(Rules)
+        .process(Rules(known))
         .uid("rules applied");
     allowed.sink_to(FileSink::text(folder.path())).uid("output");
     env.execute("rules").unwrap();
     let passed: BTreeSet<u64> = lines(folder.path()).iter().map(|line| line.parse().unwrap()).collect();
-    let second_half: Vec<Event> = all_events().into_iter().filter(|event| event.0 > EVENTS / 2).collect();
-    for event in second_half {
-        let forbidden = [1, 2, 3, 5, 8].contains(&event.1);
+    for event in all_events().into_iter().filter(|event| event.0 > HALF) {
+        let forbidden = RULES.contains(&event.1);
         assert_eq!(passed.contains(&event.0), !forbidden, "{event:?}");
     }
 }
