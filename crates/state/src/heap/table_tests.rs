@@ -373,6 +373,32 @@ fn a_shard_of_which_a_part_was_written_beside_a_snapshot_is_copied_whole() {
 }
 
 #[test]
+fn values_that_own_memory_are_copied_one_by_one() {
+    let mut table = HeapTable::<u64, String>::new(KeyGroupRange::all(128), 128);
+    (0..200u64).for_each(|key| {
+        table.insert(key.stable_hash(), &key, key.to_string());
+    });
+    let held = table.freeze();
+    for key in 0..300u64 {
+        let value = table.get_or_insert_with(key.stable_hash(), &key, String::new);
+        value.push('!');
+    }
+    assert!((100..150u64).all(|key| table.remove(key.stable_hash(), &key).is_some()));
+    assert_eq!((frozen_shards(&table), table.len()), (1, 250));
+    assert_eq!(rows(&held, 128), (0..200).map(|key| (key, key.to_string())).collect());
+    let expected = |key: u64| if key < 200 { format!("{key}!") } else { "!".to_owned() };
+    let present = (0..100).chain(150..300);
+    let expected: BTreeMap<u64, String> = present.map(|key| (key, expected(key))).collect();
+    assert_eq!(rows(&table.freeze(), 128), expected, "beside a snapshot");
+    drop(held);
+    table.get_mut(0u64.stable_hash(), &0).unwrap().push('?');
+    assert_eq!(frozen_shards(&table), 0);
+    let after = rows(&table.freeze(), 128);
+    assert_eq!(after[&0], "0!?");
+    assert!(expected.iter().skip(1).all(|(key, value)| after[key] == *value) && after.len() == expected.len());
+}
+
+#[test]
 fn a_copy_of_a_shard_has_its_rows_in_the_same_places() {
     // What is known of changed rows is the places that they are in: a copy must not move them.
     let mut entries = hashbrown::HashTable::<(u64, Wide)>::new();
