@@ -190,11 +190,6 @@ impl<T> Batch<T> {
             *timestamp = assign(record, *timestamp);
         }
     }
-
-    /// Forgets all timestamps.
-    pub fn forget_timestamps(&mut self) {
-        self.timestamps.clear();
-    }
 }
 
 /// Records that leave their batch, each with its timestamp. What is not taken is dropped.

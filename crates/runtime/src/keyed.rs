@@ -36,9 +36,10 @@ use streamd_core::time::{EventTime, WallTime};
 use streamd_state::{KeyedStateBackend, StateError, StateId};
 
 use crate::error::BoxError;
+use crate::keyed_scope::KeyedScope;
 use crate::record::{Collector, Record};
-use crate::side_output::{OutputTag, SideOutputs};
-use crate::timer::{TimeService, Timer, Timers};
+use crate::side_output::OutputTag;
+use crate::timer::{Timer, Timers};
 use crate::window::AggregateFunction;
 
 /// A function over a keyed stream, with state per key. Flink's noun.
@@ -111,34 +112,6 @@ pub trait StateHandle<V: State> {
 
     /// Remembers where the state is.
     fn bind(&mut self, id: StateId<V>);
-}
-
-/// What the keys of one operator in one subtask share: state, timers, the time, and the way out beside the main stream.
-pub(crate) struct KeyedScope<K: Key> {
-    pub(crate) backend: KeyedStateBackend<K>,
-    pub(crate) timers: Option<Timers<K>>,
-    /// `None` until the operator is opened.
-    pub(crate) time: Option<TimeService>,
-    pub(crate) sides: SideOutputs,
-}
-
-impl<K: Key> KeyedScope<K> {
-    pub(crate) fn new(backend: KeyedStateBackend<K>) -> Self {
-        Self {
-            backend,
-            timers: None,
-            time: None,
-            sides: SideOutputs::default(),
-        }
-    }
-
-    pub(crate) fn time(&self) -> &TimeService {
-        self.time.as_ref().expect("an operator is opened before it is called")
-    }
-
-    pub(crate) fn watermark(&self) -> EventTime {
-        self.time.as_ref().map_or(EventTime::MIN, |time| time.watermark)
-    }
 }
 
 /// The key of the record or timer at hand, the way to its state, its timers, and what time it is.

@@ -37,6 +37,7 @@ pub mod watermark;
 pub mod late;
 
 pub mod keyed;
+mod keyed_scope;
 
 pub mod operator;
 

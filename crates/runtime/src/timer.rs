@@ -158,31 +158,26 @@ impl<K: Key> Timers<K> {
         }
     }
 
-    pub(crate) fn remove(&self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer) {
-        match timer {
-            Timer::EventTime(at) => self.event.remove(backend, key, at.0),
-            Timer::ProcessingTime(at) => self.processing.remove(backend, key, at.0),
-        };
-    }
-
-    /// Whether the timer is still wanted. It is not any more.
-    pub(crate) fn take(&self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer) -> bool {
+    /// Forgets a timer. Answers whether it stood.
+    pub(crate) fn remove(&self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer) -> bool {
         match timer {
             Timer::EventTime(at) => self.event.remove(backend, key, at.0),
             Timer::ProcessingTime(at) => self.processing.remove(backend, key, at.0),
         }
     }
 
-    /// Some keys whose timers are due, the earliest first; each timer is to be [taken](Self::take).
-    pub(crate) fn due_in_event_time(&mut self, until: EventTime) -> Option<(Timer, Vec<(u64, K)>)> {
-        let (time, keys) = self.event.queue.take_due(until.0)?;
-        Some((Timer::EventTime(EventTime(time)), keys))
-    }
-
-    /// As [`due_in_event_time`](Self::due_in_event_time), by the clock.
-    pub(crate) fn due_in_processing_time(&mut self, until: WallTime) -> Option<(Timer, Vec<(u64, K)>)> {
-        let (time, keys) = self.processing.queue.take_due(until.0)?;
-        Some((Timer::ProcessingTime(WallTime(time)), keys))
+    /// Some keys whose timers are due at `until`, by its clock, the earliest first; each timer is to be [removed](Self::remove).
+    pub(crate) fn take_due(&mut self, until: Timer) -> Option<(Timer, Vec<(u64, K)>)> {
+        Some(match until {
+            Timer::EventTime(until) => {
+                let (time, keys) = self.event.queue.take_due(until.0)?;
+                (Timer::EventTime(EventTime(time)), keys)
+            }
+            Timer::ProcessingTime(until) => {
+                let (time, keys) = self.processing.queue.take_due(until.0)?;
+                (Timer::ProcessingTime(WallTime(time)), keys)
+            }
+        })
     }
 
     /// Asks to be called at the next timer of the clock.

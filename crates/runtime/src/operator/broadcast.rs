@@ -11,14 +11,14 @@ use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
 use streamd_state::KeyedStateBackend;
 
-use super::restored_time;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::connected::Either;
 use crate::error::{BoxError, TaskError};
-use crate::keyed::{KeyedContext, KeyedScope, KeyedStateStore};
-use crate::record::{BATCH_RECORDS, Collector, Record};
+use crate::keyed::{KeyedContext, KeyedStateStore};
+use crate::keyed_scope::KeyedScope;
+use crate::record::{Collector, Record};
 use crate::side_output::SideOutputs;
-use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
+use crate::snapshot::descriptors;
 use crate::timer::{TimeService, Timer};
 
 /// The name of the union list that holds broadcast state. Only subtask 0 writes it: it is the same in all.
@@ -114,30 +114,14 @@ where
         Ok(keyed.chain([broadcast, TimeService::descriptor()]).collect())
     }
 
-    fn fire(&mut self, timer: Timer, keys: &[(u64, K)], output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let timestamp = match timer {
-            Timer::EventTime(time) => time,
-            Timer::ProcessingTime(_) => EventTime::MIN,
-        };
-        self.touch(keys)?;
-        for (hash, key) in keys {
-            let KeyedScope { backend, timers, .. } = &mut self.scope;
-            let wanted = timers
-                .as_ref()
-                .is_some_and(|timers| timers.take(backend, (*hash, key), timer));
-            if wanted {
-                let mut context = KeyedContext::new(&mut self.scope, key, *hash, timestamp);
-                let mut out = Collector::new(output, timestamp);
-                let done = self.function.on_timer(timer, &self.broadcast, &mut context, &mut out);
-                done.map_err(|error| self.failed(&*error))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), TaskError> {
-        let touched = self.scope.backend.touch(keys);
-        touched.map_err(|error| state_failed(&self.label, &error))
+    fn fire(&mut self, until: Timer, output: &mut Batch<Out>) -> Result<bool, TaskError> {
+        let Self {
+            function, broadcast, ..
+        } = self;
+        self.scope
+            .fire_timers(until, &self.label, output, |timer, context, out| {
+                function.on_timer(timer, broadcast, context, out)
+            })
     }
 
     fn failed(&self, error: &(dyn std::error::Error + 'static)) -> TaskError {
@@ -157,11 +141,6 @@ where
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
         self.subtask = context.subtask.index;
-        let mut backend = open_backend(identity, context)?;
-        let mut store = KeyedStateStore::new(&mut backend);
-        let opened = self.function.open(&mut store);
-        opened.map_err(|error| TaskError::user(format_args!("`open` of operator `{}` failed", self.label), &*error))?;
-        let mut timers = store.into_timers();
         let restored = context.take_state(identity.id);
         let known = restored.lists.iter().filter(|list| list.name == BROADCAST);
         let known = known.map(read_items::<F::Broadcast>).collect::<Result<Vec<_>, _>>();
@@ -172,17 +151,7 @@ where
             )
         })?;
         self.broadcast = known.concat().pop().unwrap_or_default();
-        restore_keyed(&mut backend, &restored.keyed, identity, context)?;
-        let time = restored_time(identity, context, &restored.lists)?;
-        if let Some(timers) = &mut timers {
-            let filled = timers.restore(&mut backend, &time);
-            filled.map_err(|error| state_failed(&self.label, &error))?;
-        }
-        self.scope = KeyedScope {
-            timers,
-            time: Some(time),
-            ..KeyedScope::new(backend)
-        };
+        self.scope = KeyedScope::open(identity, context, &restored, |store| self.function.open(store))?;
         Ok(())
     }
 
@@ -193,7 +162,7 @@ where
                 Either::First(value) => {
                     let key = (self.key_of)(&value);
                     let keys = [(key.stable_hash(), key)];
-                    self.touch(&keys)?;
+                    self.scope.touch(&keys, &self.label)?;
                     let [(hash, key)] = &keys;
                     let mut context = KeyedContext::new(&mut self.scope, key, *hash, timestamp);
                     self.function
@@ -209,36 +178,13 @@ where
     }
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
-        if let Some(known) = &mut self.scope.time {
-            known.watermark = known.watermark.max(time);
-        }
-        while output.len() < BATCH_RECORDS {
-            let due = self
-                .scope
-                .timers
-                .as_mut()
-                .and_then(|timers| timers.due_in_event_time(time));
-            let Some((timer, keys)) = due else {
-                return Ok(true);
-            };
-            self.fire(timer, &keys, output)?;
-        }
-        Ok(false)
+        self.scope.advance(time);
+        self.fire(Timer::EventTime(time), output)
     }
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        while output.len() < BATCH_RECORDS {
-            let due = self
-                .scope
-                .timers
-                .as_mut()
-                .and_then(|timers| timers.due_in_processing_time(now));
-            let Some((timer, keys)) = due else { break };
-            self.fire(timer, &keys, output)?;
-        }
-        if let (Some(timers), Some(time)) = (&self.scope.timers, &self.scope.time) {
-            timers.set_alarm(time);
-        }
+        self.fire(Timer::ProcessingTime(now), output)?;
+        self.scope.set_alarm();
         Ok(())
     }
 

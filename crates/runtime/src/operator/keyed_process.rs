@@ -11,10 +11,11 @@ use streamd_state::KeyedStateBackend;
 use super::state_batch::KeyBatch;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
-use crate::keyed::{AllKeys, KeyedContext, KeyedProcessFunction, KeyedScope, KeyedStateStore};
-use crate::record::{BATCH_RECORDS, Collector};
+use crate::keyed::{AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore};
+use crate::keyed_scope::KeyedScope;
+use crate::record::Collector;
 use crate::side_output::SideOutputs;
-use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
+use crate::snapshot::{descriptors, state_failed};
 use crate::timer::{TimeService, Timer};
 
 /// The union list that is not empty once the function was told of the end of the input. What it emitted then is in front of
@@ -71,50 +72,16 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
 }
 
 impl<K: Key, F, S> KeyedProcess<K, F, S> {
-    /// Calls the keys whose timer this is, those that still want it.
-    fn fire<In, Out>(&mut self, timer: Timer, keys: &[(u64, K)], output: &mut Batch<Out>) -> Result<(), TaskError>
+    fn fire<In, Out>(&mut self, until: Timer, output: &mut Batch<Out>) -> Result<bool, TaskError>
     where
         F: KeyedProcessFunction<K, In, Out>,
     {
-        let timestamp = match timer {
-            Timer::EventTime(time) => time,
-            Timer::ProcessingTime(_) => EventTime::MIN,
-        };
-        let touched = self.scope.backend.touch(keys);
-        touched.map_err(|error| state_failed(&self.label, &error))?;
-        for (hash, key) in keys {
-            let KeyedScope { backend, timers, .. } = &mut self.scope;
-            let wanted = timers
-                .as_ref()
-                .is_some_and(|timers| timers.take(backend, (*hash, key), timer));
-            if wanted {
-                let mut context = KeyedContext::new(&mut self.scope, key, *hash, timestamp);
-                let done = self
-                    .function
-                    .on_timer(timer, &mut context, &mut Collector::new(output, timestamp));
-                done.map_err(|error| {
-                    TaskError::user(format_args!("`on_timer` of operator `{}` failed", self.label), &*error)
-                })?;
-            }
-        }
-        Ok(())
+        let function = &mut self.function;
+        self.scope
+            .fire_timers(until, &self.label, output, |timer, context, out| {
+                function.on_timer(timer, context, out)
+            })
     }
-}
-
-/// The time of an operator that is opened, from where it had come to.
-pub(crate) fn restored_time(
-    identity: &OperatorIdentity,
-    context: &OpenContext,
-    lists: &[ListState],
-) -> Result<TimeService, TaskError> {
-    let mut time = TimeService::new(context);
-    time.restore(lists).map_err(|error| {
-        TaskError::external(
-            format_args!("the event time of operator `{}` cannot be restored", identity.label),
-            &error,
-        )
-    })?;
-    Ok(time)
 }
 
 impl<K, In, Out, F, S> Operator<In, Out> for KeyedProcess<K, F, S>
@@ -127,27 +94,12 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
-        let mut backend = open_backend(identity, context)?;
-        let mut store = KeyedStateStore::new(&mut backend);
-        let opened = self.function.open(&mut store);
-        opened.map_err(|error| TaskError::user(format_args!("`open` of operator `{}` failed", self.label), &*error))?;
-        let mut timers = store.into_timers();
         let restored = context.take_state(identity.id);
         self.ended = restored
             .lists
             .iter()
             .any(|list| list.name == ENDED && !list.items.is_empty());
-        restore_keyed(&mut backend, &restored.keyed, identity, context)?;
-        let time = restored_time(identity, context, &restored.lists)?;
-        if let Some(timers) = &mut timers {
-            let filled = timers.restore(&mut backend, &time);
-            filled.map_err(|error| state_failed(&self.label, &error))?;
-        }
-        self.scope = KeyedScope {
-            timers,
-            time: Some(time),
-            ..KeyedScope::new(backend)
-        };
+        self.scope = KeyedScope::open(identity, context, &restored, |store| self.function.open(store))?;
         Ok(())
     }
 
@@ -155,10 +107,7 @@ where
         self.keys.fill(input.records(), &mut self.key_of);
         let mut records = input.drain(input.len());
         for keys in self.keys.groups() {
-            self.scope
-                .backend
-                .touch(keys)
-                .map_err(|error| state_failed(&self.label, &error))?;
+            self.scope.touch(keys, &self.label)?;
             for ((hash, key), (record, timestamp)) in keys.iter().zip(records.by_ref()) {
                 let mut context = KeyedContext::new(&mut self.scope, key, *hash, timestamp);
                 let mut collector = Collector::new(output, timestamp);
@@ -170,37 +119,13 @@ where
     }
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
-        if let Some(known) = &mut self.scope.time {
-            known.watermark = known.watermark.max(time);
-        }
-        while output.len() < BATCH_RECORDS {
-            let due = self
-                .scope
-                .timers
-                .as_mut()
-                .and_then(|timers| timers.due_in_event_time(time));
-            let Some((timer, keys)) = due else {
-                return Ok(true);
-            };
-            self.fire(timer, &keys, output)?;
-        }
-        Ok(false)
+        self.scope.advance(time);
+        self.fire(Timer::EventTime(time), output)
     }
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        while output.len() < BATCH_RECORDS {
-            let due = self
-                .scope
-                .timers
-                .as_mut()
-                .and_then(|timers| timers.due_in_processing_time(now));
-            let Some((timer, keys)) = due else { break };
-            self.fire(timer, &keys, output)?;
-        }
-        // What is due and was not called, is called in the next turn.
-        if let (Some(timers), Some(time)) = (&self.scope.timers, &self.scope.time) {
-            timers.set_alarm(time);
-        }
+        self.fire(Timer::ProcessingTime(now), output)?;
+        self.scope.set_alarm();
         Ok(())
     }
 

@@ -19,5 +19,4 @@ pub use reduce::Reduce;
 pub use sink::{COMMITTABLES, SinkOperator};
 pub use source::{SPLITS, SourceHead};
 
-pub(crate) use keyed_process::restored_time;
 pub(crate) use state_batch::KeyBatch;

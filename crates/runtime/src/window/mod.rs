@@ -15,6 +15,7 @@
 pub mod assigner;
 pub mod contents;
 pub mod evictor;
+mod keyed_windows;
 mod operator;
 mod sliding;
 pub mod time_window;

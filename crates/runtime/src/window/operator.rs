@@ -2,14 +2,13 @@
 
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
-use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::{Key, State};
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
-use streamd_state::{KeyedStateBackend, StateId};
 
 use super::assigner::TimeDomain;
+use super::keyed_windows::KeyedWindows;
 use super::time_window::field;
 use super::trigger::{WindowTimers, remove};
 use super::{
@@ -17,16 +16,11 @@ use super::{
 };
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
-use crate::keyed::KeyedScope;
-use crate::late::LateCounter;
-use crate::operator::{KeyBatch, restored_time};
+use crate::keyed_scope::KeyedScope;
 use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
-use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
-use crate::timer::{TimeService, Timer, TimerQueue};
-
-/// The name of the state that holds the windows of a key.
-pub(super) const CONTENTS: &str = "~windows";
+use crate::snapshot::state_failed;
+use crate::timer::{Timer, TimerQueue};
 
 /// A window of a key.
 #[derive(Debug, Clone)]
@@ -84,22 +78,16 @@ type Windows<A, S> = Vec<WindowState<A, S>>;
 
 /// Cuts a keyed stream into windows and emits their results.
 pub struct WindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, G: Trigger<T>, S> {
-    label: String,
     assigner: WindowAssigner,
     trigger: G,
     contents: C,
-    lateness: Lateness<T>,
-    key_of: S,
-    scope: KeyedScope<K>,
-    state: StateId<Windows<C::Accumulator, G::State>>,
+    keyed: KeyedWindows<K, T, Windows<C::Accumulator, G::State>, S>,
     event_queue: TimerQueue<K>,
     processing_queue: TimerQueue<K>,
-    keys: KeyBatch<K>,
     /// The windows of the record at hand.
     assigned: Vec<TimeWindow>,
     /// Timers that the trigger has just set.
     registered: Vec<Timer>,
-    late: LateCounter,
     output: std::marker::PhantomData<fn() -> Out>,
 }
 
@@ -123,57 +111,32 @@ where
 {
     /// The operator over records whose key `key_of` takes.
     pub fn new(options: WindowOptions<T, G>, contents: C, key_of: S) -> Self {
-        let (backend, state) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
         Self {
-            label: String::new(),
             assigner: options.assigner,
             trigger: options.trigger,
             contents,
-            lateness: options.lateness,
-            key_of,
-            scope: KeyedScope::new(backend),
-            state,
+            keyed: KeyedWindows::new(options.lateness, key_of),
             event_queue: TimerQueue::new(),
             processing_queue: TimerQueue::new(),
-            keys: KeyBatch::new(),
             assigned: Vec::new(),
             registered: Vec::new(),
-            late: LateCounter::default(),
             output: std::marker::PhantomData,
         }
     }
 
     /// The state that the operator keeps.
     pub fn states() -> Vec<StateDescriptor> {
-        let (backend, _) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
-        descriptors(&backend)
-            .into_iter()
-            .chain([TimeService::descriptor()])
-            .collect()
+        KeyedWindows::<K, T, Windows<C::Accumulator, G::State>, S>::states()
     }
 
-    fn registered_in(
-        mut backend: KeyedStateBackend<K>,
-    ) -> (KeyedStateBackend<K>, StateId<Windows<C::Accumulator, G::State>>) {
-        let state = backend
-            .register(CONTENTS)
-            .expect("the backend is new and holds no state of that name");
-        (backend, state)
-    }
-
-    /// When a window is forgotten; `None` for the global window.
     fn cleanup(&self, window: TimeWindow) -> Option<Timer> {
-        match self.assigner.domain {
-            _ if window == TimeWindow::GLOBAL => None,
-            TimeDomain::Event => Some(Timer::EventTime(EventTime(self.lateness.last_moment(window.end)))),
-            TimeDomain::Processing => Some(Timer::ProcessingTime(WallTime(window.max_timestamp().0))),
-        }
+        cleanup_of(self.assigner.domain, &self.keyed.lateness, window)
     }
 
     fn is_over(&self, window: TimeWindow) -> bool {
         self.assigner.domain == TimeDomain::Event
             && window != TimeWindow::GLOBAL
-            && self.lateness.is_over(window.end, self.scope.watermark())
+            && self.keyed.lateness.is_over(window.end, self.keyed.scope.watermark())
     }
 
     fn on_record(
@@ -184,9 +147,9 @@ where
         output: &mut Batch<Out>,
     ) -> Result<(), TaskError> {
         let time = match self.assigner.domain {
-            TimeDomain::Processing => self.scope.time().now().0,
+            TimeDomain::Processing => self.keyed.scope.time().now().0,
             TimeDomain::Event if timestamp == EventTime::MIN && self.assigner.needs_timestamps() => {
-                return Err(no_timestamp(&self.label));
+                return Err(no_timestamp(&self.keyed.label));
             }
             TimeDomain::Event => timestamp.0,
         };
@@ -213,19 +176,9 @@ where
         }
         self.assigned = assigned;
         if !taken && let Some(record) = record {
-            self.on_late(record, timestamp)?;
+            self.keyed.on_late(record, timestamp)?;
         }
         Ok(())
-    }
-
-    fn on_late(&mut self, record: T, timestamp: EventTime) -> Result<(), TaskError> {
-        match &self.lateness.output {
-            Some(tag) => self.scope.sides.emit(tag, record, timestamp),
-            None => {
-                self.late.count();
-                Ok(())
-            }
-        }
     }
 
     /// Adds a record to a window, and asks the trigger.
@@ -239,9 +192,11 @@ where
         let cleanup = self.cleanup(window);
         let KeyedScope {
             backend, time, sides, ..
-        } = &mut self.scope;
+        } = &mut self.keyed.scope;
         let time = time.as_ref().expect("an operator is opened before it is called");
-        let windows = backend.table_mut(self.state).get_or_insert_with(hash, key, Vec::new);
+        let windows = backend
+            .table_mut(self.keyed.state)
+            .get_or_insert_with(hash, key, Vec::new);
         let known = windows.iter().position(|entry| entry.window == window);
         let position = known.unwrap_or_else(|| {
             windows.push(WindowState {
@@ -274,7 +229,7 @@ where
             sides,
         };
         let done = act(&mut self.contents, result, &mut context, &mut entry.contents, output);
-        done.map_err(|error| user_error(&self.label, &*error))?;
+        done.map_err(|error| user_error(&self.keyed.label, &*error))?;
         self.queue_registered((hash, key));
         Ok(())
     }
@@ -286,7 +241,7 @@ where
                 Timer::EventTime(at) => self.event_queue.push(at.0, hash, key.clone()),
                 Timer::ProcessingTime(at) => {
                     self.processing_queue.push(at.0, hash, key.clone());
-                    self.scope.time().alarm.set(at);
+                    self.keyed.scope.time().alarm.set(at);
                 }
             }
         }
@@ -294,9 +249,9 @@ where
 
     /// Makes one window of this one and all that it touches, if there are any.
     fn merged(&mut self, hash: u64, key: &K, window: TimeWindow) -> TimeWindow {
-        let KeyedScope { backend, time, .. } = &mut self.scope;
+        let KeyedScope { backend, time, .. } = &mut self.keyed.scope;
         let time = time.as_ref().expect("an operator is opened before it is called");
-        let Some(windows) = backend.table_mut(self.state).get_mut(hash, key) else {
+        let Some(windows) = backend.table_mut(self.keyed.state).get_mut(hash, key) else {
             return window;
         };
         let touched = windows.iter().filter(|entry| entry.window.intersects(&window));
@@ -341,8 +296,7 @@ where
 
     /// Calls the windows of these keys that have such a timer, and forgets those that are over.
     fn fire(&mut self, timer: Timer, keys: &[(u64, K)], output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let touched = self.scope.backend.touch(keys);
-        touched.map_err(|error| state_failed(&self.label, &error))?;
+        self.keyed.touch(keys)?;
         for (hash, key) in keys {
             self.fire_key((*hash, key), timer, output)?;
         }
@@ -350,13 +304,13 @@ where
     }
 
     fn fire_key(&mut self, (hash, key): (u64, &K), timer: Timer, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let lateness = self.lateness;
+        let lateness = self.keyed.lateness;
         let domain = self.assigner.domain;
         let KeyedScope {
             backend, time, sides, ..
-        } = &mut self.scope;
+        } = &mut self.keyed.scope;
         let time = time.as_ref().expect("an operator is opened before it is called");
-        let table = backend.table_mut(self.state);
+        let table = backend.table_mut(self.keyed.state);
         let Some(windows) = table.get_mut(hash, key) else {
             return Ok(());
         };
@@ -391,13 +345,14 @@ where
                 sides,
             };
             let done = act(&mut self.contents, result, &mut context, contents, output);
-            done.map_err(|error| user_error(&self.label, &*error))?;
+            done.map_err(|error| user_error(&self.keyed.label, &*error))?;
         }
-        windows.retain(|entry| match (domain, timer) {
-            _ if entry.window == TimeWindow::GLOBAL => true,
-            (TimeDomain::Event, Timer::EventTime(at)) => lateness.last_moment(entry.window.end) > at.0,
-            (TimeDomain::Processing, Timer::ProcessingTime(at)) => entry.window.max_timestamp().0 > at.0,
-            (TimeDomain::Event, Timer::ProcessingTime(_)) | (TimeDomain::Processing, Timer::EventTime(_)) => true,
+        windows.retain(|entry| match (cleanup_of(domain, &lateness, entry.window), timer) {
+            (Some(Timer::EventTime(last)), Timer::EventTime(at)) => last > at,
+            (Some(Timer::ProcessingTime(last)), Timer::ProcessingTime(at)) => last > at,
+            (Some(Timer::EventTime(_)), Timer::ProcessingTime(_))
+            | (Some(Timer::ProcessingTime(_)), Timer::EventTime(_))
+            | (None, _) => true,
         });
         if windows.is_empty() {
             table.remove(hash, key);
@@ -408,35 +363,41 @@ where
 
     /// Fills the queues from restored windows.
     fn restore_queues(&mut self) -> Result<(), TaskError> {
-        let (assigner, lateness) = (self.assigner, self.lateness);
+        let (domain, lateness) = (self.assigner.domain, self.keyed.lateness);
         let (event_queue, processing_queue) = (&mut self.event_queue, &mut self.processing_queue);
-        let visited = self.scope.backend.table_mut(self.state).for_each(&mut |key, windows| {
+        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
+        let visited = table.for_each(&mut |key, windows| {
             let hash = key.stable_hash();
             for entry in windows {
                 let event = entry.timers.event.iter().copied();
                 let processing = entry.timers.processing.iter().copied();
                 event.for_each(|time| event_queue.push(time, hash, key.clone()));
                 processing.for_each(|time| processing_queue.push(time, hash, key.clone()));
-                if entry.window == TimeWindow::GLOBAL {
-                    continue;
-                }
-                match assigner.domain {
-                    TimeDomain::Event => event_queue.push(lateness.last_moment(entry.window.end), hash, key.clone()),
-                    TimeDomain::Processing => {
-                        processing_queue.push(entry.window.max_timestamp().0, hash, key.clone());
-                    }
+                match cleanup_of(domain, &lateness, entry.window) {
+                    Some(Timer::EventTime(last)) => event_queue.push(last.0, hash, key.clone()),
+                    Some(Timer::ProcessingTime(last)) => processing_queue.push(last.0, hash, key.clone()),
+                    None => {}
                 }
             }
         });
-        visited.map_err(|error| state_failed(&self.label, &error))?;
+        visited.map_err(|error| state_failed(&self.keyed.label, &error))?;
         self.set_alarm();
         Ok(())
     }
 
     fn set_alarm(&self) {
-        if let (Some(next), Some(time)) = (self.processing_queue.next(), &self.scope.time) {
+        if let (Some(next), Some(time)) = (self.processing_queue.next(), &self.keyed.scope.time) {
             time.alarm.set(WallTime(next));
         }
+    }
+}
+
+/// When a window is forgotten, on the clock that it goes by; `None` for the global window.
+fn cleanup_of<T>(domain: TimeDomain, lateness: &Lateness<T>, window: TimeWindow) -> Option<Timer> {
+    match domain {
+        _ if window == TimeWindow::GLOBAL => None,
+        TimeDomain::Event => Some(Timer::EventTime(EventTime(lateness.last_moment(window.end)))),
+        TimeDomain::Processing => Some(Timer::ProcessingTime(WallTime(window.max_timestamp().0))),
     }
 }
 
@@ -485,39 +446,26 @@ where
     S: FnMut(&T) -> K + Send + 'static,
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
-        self.label = identity.label.to_string();
-        self.late = context.late_dropped.clone();
-        let (mut backend, state) = Self::registered_in(open_backend(identity, context)?);
-        let restored = context.take_state(identity.id);
-        restore_keyed(&mut backend, &restored.keyed, identity, context)?;
-        self.state = state;
-        self.scope = KeyedScope {
-            time: Some(restored_time(identity, context, &restored.lists)?),
-            ..KeyedScope::new(backend)
-        };
+        self.keyed.open(identity, context)?;
         self.restore_queues()
     }
 
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let mut keys = std::mem::replace(&mut self.keys, KeyBatch::new());
-        keys.fill(input.records(), &mut self.key_of);
+        let keys = self.keyed.keys_of(input.records());
         let mut records = input.drain(input.len());
         for keys in keys.groups() {
-            let touched = self.scope.backend.touch(keys);
-            touched.map_err(|error| state_failed(&self.label, &error))?;
+            self.keyed.touch(keys)?;
             for (key, (record, timestamp)) in keys.iter().zip(records.by_ref()) {
                 self.on_record(key, record, timestamp, output)?;
             }
         }
         drop(records);
-        self.keys = keys;
+        self.keyed.done(keys);
         Ok(())
     }
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
-        if let Some(known) = &mut self.scope.time {
-            known.watermark = known.watermark.max(time);
-        }
+        self.keyed.scope.advance(time);
         while output.len() < BATCH_RECORDS {
             let Some((at, keys)) = self.event_queue.take_due(time.0) else {
                 return Ok(true);
@@ -539,7 +487,7 @@ where
     }
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
-        Some(&mut self.scope.sides)
+        Some(&mut self.keyed.scope.sides)
     }
 
     fn snapshot(
@@ -547,8 +495,6 @@ where
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.scope.backend, barrier);
-        snapshot.lists.push(self.scope.time().to_list());
-        Ok(Some(snapshot))
+        Ok(Some(self.keyed.snapshot(identity, barrier)))
     }
 }

@@ -11,26 +11,23 @@
 
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
-use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::{Key, State};
 use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
-use streamd_state::{KeyedStateBackend, StateId};
 
 use super::assigner::floor_to;
-use super::operator::{CONTENTS, no_timestamp, user_error};
+use super::keyed_windows::KeyedWindows;
+use super::operator::{no_timestamp, user_error};
 use super::time_window::field;
 use super::{Lateness, TimeWindow, WindowAssigner, WindowContents, WindowContext};
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
-use crate::keyed::KeyedScope;
-use crate::late::LateCounter;
-use crate::operator::{KeyBatch, restored_time};
+use crate::keyed_scope::KeyedScope;
 use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
-use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
-use crate::timer::{TimeService, TimerQueue};
+use crate::snapshot::state_failed;
+use crate::timer::TimerQueue;
 
 /// The panes of a key.
 #[derive(Debug, Clone)]
@@ -158,16 +155,10 @@ impl Grid {
 
 /// Cuts a keyed stream into sliding windows that fire when the watermark passes their end.
 pub struct SlidingWindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, S> {
-    label: String,
     grid: Grid,
     contents: C,
-    lateness: Lateness<T>,
-    key_of: S,
-    scope: KeyedScope<K>,
-    state: StateId<Panes<C::Accumulator>>,
+    keyed: KeyedWindows<K, T, Panes<C::Accumulator>, S>,
     queue: TimerQueue<K>,
-    keys: KeyBatch<K>,
-    late: LateCounter,
     output: std::marker::PhantomData<fn() -> Out>,
 }
 
@@ -180,36 +171,18 @@ where
     /// The operator over records whose key `key_of` takes; `None` if the windows do not overlap, or are not of event time.
     pub fn new(assigner: WindowAssigner, contents: C, lateness: Lateness<T>, key_of: S) -> Option<Self> {
         let grid = Grid::new(assigner.overlapping().filter(|_| assigner.needs_timestamps())?);
-        let (backend, state) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
         Some(Self {
-            label: String::new(),
             grid,
             contents,
-            lateness,
-            key_of,
-            scope: KeyedScope::new(backend),
-            state,
+            keyed: KeyedWindows::new(lateness, key_of),
             queue: TimerQueue::new(),
-            keys: KeyBatch::new(),
-            late: LateCounter::default(),
             output: std::marker::PhantomData,
         })
     }
 
     /// The state that the operator keeps.
     pub fn states() -> Vec<StateDescriptor> {
-        let (backend, _) = Self::registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
-        descriptors(&backend)
-            .into_iter()
-            .chain([TimeService::descriptor()])
-            .collect()
-    }
-
-    fn registered_in(mut backend: KeyedStateBackend<K>) -> (KeyedStateBackend<K>, StateId<Panes<C::Accumulator>>) {
-        let state = backend
-            .register(CONTENTS)
-            .expect("the backend is new and holds no state of that name");
-        (backend, state)
+        KeyedWindows::<K, T, Panes<C::Accumulator>, S>::states()
     }
 
     fn on_record(
@@ -220,14 +193,14 @@ where
         output: &mut Batch<Out>,
     ) -> Result<(), TaskError> {
         if timestamp == EventTime::MIN {
-            return Err(no_timestamp(&self.label));
+            return Err(no_timestamp(&self.keyed.label));
         }
-        let (grid, watermark) = (self.grid, self.scope.watermark());
+        let (grid, watermark) = (self.grid, self.keyed.scope.watermark());
         let start = grid.pane_of(timestamp.0);
-        if self.lateness.is_over(grid.last_end(start), watermark) {
-            return self.on_late(record, timestamp);
+        if self.keyed.lateness.is_over(grid.last_end(start), watermark) {
+            return self.keyed.on_late(record, timestamp);
         }
-        let table = self.scope.backend.table_mut(self.state);
+        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
         let panes = table.get_or_insert_with(*hash, key, || Panes {
             next_end: None,
             panes: Vec::new(),
@@ -239,8 +212,8 @@ where
             before => {
                 let position = before.map_or(0, |before| before + 1);
                 panes.panes.insert(position, Pane { start, contents: None });
-                if self.lateness.allowed_ms > 0 {
-                    let forgotten = self.lateness.last_moment(grid.last_end(start));
+                if self.keyed.lateness.allowed_ms > 0 {
+                    let forgotten = self.keyed.lateness.last_moment(grid.last_end(start));
                     self.queue.push(forgotten, *hash, key.clone());
                 }
                 position
@@ -258,25 +231,15 @@ where
         self.fire_late((*hash, key), start, output)
     }
 
-    fn on_late(&mut self, record: T, timestamp: EventTime) -> Result<(), TaskError> {
-        match &self.lateness.output {
-            Some(tag) => self.scope.sides.emit(tag, record, timestamp),
-            None => {
-                self.late.count();
-                Ok(())
-            }
-        }
-    }
-
     /// A record has come to a pane some of whose windows have fired, but still take records: those fire again.
     fn fire_late(&mut self, (hash, key): (u64, &K), pane: i64, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        if self.lateness.allowed_ms == 0 {
+        if self.keyed.lateness.allowed_ms == 0 {
             return Ok(());
         }
-        let watermark = self.scope.watermark();
+        let watermark = self.keyed.scope.watermark();
         let mut end = Some(self.grid.first_end(pane));
         while let Some(at) = end.filter(|end| end.saturating_sub(1) <= watermark.0) {
-            if !self.lateness.is_over(at, watermark) {
+            if !self.keyed.lateness.is_over(at, watermark) {
                 self.emit((hash, key), at, output)?;
             }
             end = self.grid.end_after(pane, at);
@@ -292,8 +255,8 @@ where
         };
         let KeyedScope {
             backend, time, sides, ..
-        } = &mut self.scope;
-        let Some(panes) = backend.table(self.state).get(hash, key) else {
+        } = &mut self.keyed.scope;
+        let Some(panes) = backend.table(self.keyed.state).get(hash, key) else {
             return Ok(());
         };
         let covered = panes
@@ -313,20 +276,20 @@ where
         };
         let mut collector = Collector::new(output, window.max_timestamp());
         let done = self.contents.emit(&mut context, &mut contents, &mut collector);
-        done.map_err(|error| user_error(&self.label, &*error))
+        done.map_err(|error| user_error(&self.keyed.label, &*error))
     }
 
     /// The time has come for this key: a window ends, or panes are of no use any more.
     fn fire(&mut self, time: i64, (hash, key): (u64, &K), output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let Some(panes) = self.scope.backend.table(self.state).get(hash, key) else {
+        let Some(panes) = self.keyed.scope.backend.table(self.keyed.state).get(hash, key) else {
             return Ok(());
         };
         let end = panes.next_end.filter(|end| end.saturating_sub(1) == time);
         if let Some(end) = end {
             self.emit((hash, key), end, output)?;
         }
-        let (grid, lateness) = (self.grid, self.lateness);
-        let table = self.scope.backend.table_mut(self.state);
+        let (grid, lateness) = (self.grid, self.keyed.lateness);
+        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
         let Some(panes) = table.get_mut(hash, key) else {
             return Ok(());
         };
@@ -350,8 +313,9 @@ where
     }
 
     fn restore_queue(&mut self) -> Result<(), TaskError> {
-        let (grid, lateness, queue) = (self.grid, self.lateness, &mut self.queue);
-        let visited = self.scope.backend.table_mut(self.state).for_each(&mut |key, panes| {
+        let (grid, lateness, queue) = (self.grid, self.keyed.lateness, &mut self.queue);
+        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
+        let visited = table.for_each(&mut |key, panes| {
             let hash = key.stable_hash();
             if let Some(end) = panes.next_end {
                 queue.push(end.saturating_sub(1), hash, key.clone());
@@ -364,7 +328,7 @@ where
                 forgotten.for_each(|time| queue.push(time, hash, key.clone()));
             }
         });
-        visited.map_err(|error| state_failed(&self.label, &error))
+        visited.map_err(|error| state_failed(&self.keyed.label, &error))
     }
 }
 
@@ -377,45 +341,31 @@ where
     S: FnMut(&T) -> K + Send + 'static,
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
-        self.label = identity.label.to_string();
-        self.late = context.late_dropped.clone();
-        let (mut backend, state) = Self::registered_in(open_backend(identity, context)?);
-        let restored = context.take_state(identity.id);
-        restore_keyed(&mut backend, &restored.keyed, identity, context)?;
-        self.state = state;
-        self.scope = KeyedScope {
-            time: Some(restored_time(identity, context, &restored.lists)?),
-            ..KeyedScope::new(backend)
-        };
+        self.keyed.open(identity, context)?;
         self.restore_queue()
     }
 
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let mut keys = std::mem::replace(&mut self.keys, KeyBatch::new());
-        keys.fill(input.records(), &mut self.key_of);
+        let keys = self.keyed.keys_of(input.records());
         let mut records = input.drain(input.len());
         for keys in keys.groups() {
-            let touched = self.scope.backend.touch(keys);
-            touched.map_err(|error| state_failed(&self.label, &error))?;
+            self.keyed.touch(keys)?;
             for (key, (record, timestamp)) in keys.iter().zip(records.by_ref()) {
                 self.on_record(key, record, timestamp, output)?;
             }
         }
         drop(records);
-        self.keys = keys;
+        self.keyed.done(keys);
         Ok(())
     }
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
-        if let Some(known) = &mut self.scope.time {
-            known.watermark = known.watermark.max(time);
-        }
+        self.keyed.scope.advance(time);
         while output.len() < BATCH_RECORDS {
             let Some((at, keys)) = self.queue.take_due(time.0) else {
                 return Ok(true);
             };
-            let touched = self.scope.backend.touch(&keys);
-            touched.map_err(|error| state_failed(&self.label, &error))?;
+            self.keyed.touch(&keys)?;
             for (hash, key) in &keys {
                 self.fire(at, (*hash, key), output)?;
             }
@@ -424,7 +374,7 @@ where
     }
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
-        Some(&mut self.scope.sides)
+        Some(&mut self.keyed.scope.sides)
     }
 
     fn snapshot(
@@ -432,8 +382,6 @@ where
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.scope.backend, barrier);
-        snapshot.lists.push(self.scope.time().to_list());
-        Ok(Some(snapshot))
+        Ok(Some(self.keyed.snapshot(identity, barrier)))
     }
 }

@@ -1,0 +1,152 @@
+//! What the keys of one operator in one subtask share.
+
+use streamd_core::snapshot::{ListState, OperatorSubtaskState};
+use streamd_core::state::Key;
+use streamd_core::time::EventTime;
+use streamd_exchange::Batch;
+use streamd_state::KeyedStateBackend;
+
+use crate::chain::{OpenContext, OperatorIdentity};
+use crate::error::{BoxError, TaskError};
+use crate::keyed::{KeyedContext, KeyedStateStore};
+use crate::record::{BATCH_RECORDS, Collector};
+use crate::side_output::SideOutputs;
+use crate::snapshot::{open_backend, restore_keyed, state_failed};
+use crate::timer::{TimeService, Timer, Timers};
+
+/// State, timers, the time, and the way out beside the main stream.
+pub(crate) struct KeyedScope<K: Key> {
+    pub(crate) backend: KeyedStateBackend<K>,
+    pub(crate) timers: Option<Timers<K>>,
+    /// `None` until the operator is opened.
+    pub(crate) time: Option<TimeService>,
+    pub(crate) sides: SideOutputs,
+}
+
+impl<K: Key> KeyedScope<K> {
+    /// Before the operator is opened.
+    pub(crate) fn new(backend: KeyedStateBackend<K>) -> Self {
+        Self {
+            backend,
+            timers: None,
+            time: None,
+            sides: SideOutputs::default(),
+        }
+    }
+
+    /// The scope of an operator whose function registers its state, with what was restored.
+    pub(crate) fn open(
+        identity: &OperatorIdentity,
+        context: &OpenContext,
+        restored: &OperatorSubtaskState,
+        register: impl FnOnce(&mut KeyedStateStore<'_, K>) -> Result<(), BoxError>,
+    ) -> Result<Self, TaskError> {
+        let mut backend = open_backend(identity, context)?;
+        let mut store = KeyedStateStore::new(&mut backend);
+        register(&mut store).map_err(|error| {
+            TaskError::user(format_args!("`open` of operator `{}` failed", identity.label), &*error)
+        })?;
+        let timers = store.into_timers();
+        let mut scope = Self::restored(identity, context, restored, backend)?;
+        if let (Some(mut timers), Some(time)) = (timers, &scope.time) {
+            let filled = timers.restore(&mut scope.backend, time);
+            filled.map_err(|error| state_failed(&identity.label, &error))?;
+            scope.timers = Some(timers);
+        }
+        Ok(scope)
+    }
+
+    /// The scope of an operator without timers of its function, with what was restored into the states of this backend.
+    pub(crate) fn restored(
+        identity: &OperatorIdentity,
+        context: &OpenContext,
+        restored: &OperatorSubtaskState,
+        mut backend: KeyedStateBackend<K>,
+    ) -> Result<Self, TaskError> {
+        restore_keyed(&mut backend, &restored.keyed, identity, context)?;
+        Ok(Self {
+            time: Some(restored_time(identity, context, &restored.lists)?),
+            ..Self::new(backend)
+        })
+    }
+
+    pub(crate) fn time(&self) -> &TimeService {
+        self.time.as_ref().expect("an operator is opened before it is called")
+    }
+
+    pub(crate) fn watermark(&self) -> EventTime {
+        self.time.as_ref().map_or(EventTime::MIN, |time| time.watermark)
+    }
+
+    /// The event time has come to here. It never falls: after a restore the first watermarks are behind it.
+    pub(crate) fn advance(&mut self, time: EventTime) {
+        if let Some(known) = &mut self.time {
+            known.watermark = known.watermark.max(time);
+        }
+    }
+
+    /// Prepares the next accesses to these keys.
+    #[inline]
+    pub(crate) fn touch(&mut self, keys: &[(u64, K)], label: &str) -> Result<(), TaskError> {
+        self.backend.touch(keys).map_err(|error| state_failed(label, &error))
+    }
+
+    /// Calls `on_timer` for the timers that are due at `until`, those that still stand, until a batch of output is full. Answers whether all
+    /// were called.
+    pub(crate) fn fire_timers<Out>(
+        &mut self,
+        until: Timer,
+        label: &str,
+        output: &mut Batch<Out>,
+        mut on_timer: impl FnMut(Timer, &mut KeyedContext<'_, K>, &mut Collector<'_, Out>) -> Result<(), BoxError>,
+    ) -> Result<bool, TaskError> {
+        while output.len() < BATCH_RECORDS {
+            let due = self.timers.as_mut().and_then(|timers| timers.take_due(until));
+            let Some((timer, keys)) = due else {
+                return Ok(true);
+            };
+            let timestamp = match timer {
+                Timer::EventTime(time) => time,
+                Timer::ProcessingTime(_) => EventTime::MIN,
+            };
+            self.touch(&keys, label)?;
+            for (hash, key) in &keys {
+                let Self { backend, timers, .. } = self;
+                let stands = timers
+                    .as_ref()
+                    .is_some_and(|timers| timers.remove(backend, (*hash, key), timer));
+                if stands {
+                    let mut context = KeyedContext::new(self, key, *hash, timestamp);
+                    let called = on_timer(timer, &mut context, &mut Collector::new(output, timestamp));
+                    called.map_err(|error| {
+                        TaskError::user(format_args!("`on_timer` of operator `{label}` failed"), &*error)
+                    })?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Asks to be called at the next timer of the clock. One that is due already is called in the next turn.
+    pub(crate) fn set_alarm(&self) {
+        if let (Some(timers), Some(time)) = (&self.timers, &self.time) {
+            timers.set_alarm(time);
+        }
+    }
+}
+
+/// The time of an operator that is opened, from where it had come to.
+fn restored_time(
+    identity: &OperatorIdentity,
+    context: &OpenContext,
+    lists: &[ListState],
+) -> Result<TimeService, TaskError> {
+    let mut time = TimeService::new(context);
+    time.restore(lists).map_err(|error| {
+        TaskError::external(
+            format_args!("the event time of operator `{}` cannot be restored", identity.label),
+            &error,
+        )
+    })?;
+    Ok(time)
+}
