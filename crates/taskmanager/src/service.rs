@@ -234,8 +234,10 @@ impl Service {
             // The same refusal every two seconds says nothing new.
             if told.as_ref() != Some(&error) {
                 match error.code {
-                    // Not started yet, or stopped: as good a reason to wait as any.
-                    ErrorCode::JobManagerUnreachable => info!(reason = %error, "waiting for the job manager"),
+                    // Not started yet, stopping or stopped: as good a reason to wait as any.
+                    ErrorCode::JobManagerUnreachable | ErrorCode::ClusterShuttingDown => {
+                        info!(reason = %error, "waiting for the job manager");
+                    }
                     _refused => warn!(%error, "task manager cannot register yet"),
                 }
                 told = Some(error);
