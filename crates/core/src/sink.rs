@@ -72,8 +72,21 @@ pub trait SinkWriter: Send + 'static {
         Ok(())
     }
 
+    /// The input has ended: nothing is written any more, and what the next [`prepare_commit`](Self::prepare_commit) returns is all
+    /// that is left.
+    fn end_of_input(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// Makes everything written so far durable, and returns what is to be committed. Nothing written later belongs to it.
     fn prepare_commit(&mut self) -> Result<Vec<Self::Committable>, ConnectorError>;
+
+    /// Asked right after [`prepare_commit`](Self::prepare_commit): output that is durable so far and goes on to grow, such as a file
+    /// that is large enough only after several checkpoints. It is kept in this one snapshot, and [`Sink::commit`] sees it only
+    /// where that snapshot is restored: then the writer that would have gone on is no more, and what there was must become visible.
+    fn unfinished(&mut self) -> Result<Vec<Self::Committable>, ConnectorError> {
+        Ok(Vec::new())
+    }
 }
 
 /// The committable of sinks that have none: it cannot be made.

@@ -88,6 +88,7 @@ pub mod prelude {
 
     pub use serde::{Deserialize, Serialize};
 
+    pub use crate::connectors::file::sink::RollingPolicy;
     pub use crate::connectors::{BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, PrintSink};
     pub use crate::window::{
         AggregateFunction, EventTimeSessionWindows, GlobalWindows, ProcessWindowFunction, SlidingEventTimeWindows,

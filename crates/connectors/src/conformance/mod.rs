@@ -5,7 +5,9 @@
 //!   sink:    write ─▶ prepare ─▶ (crash?) ─▶ commit, commit again              visible exactly if committed
 //! ```
 //!
-//! Reading order: [`source`], [`sink`]. The functions panic where a connector fails, as tests do.
+//! Reading order: [`source`], [`sink`], [`sink_life`]. The functions panic where a connector fails, as tests do.
 
+mod random;
 pub mod sink;
+pub mod sink_life;
 pub mod source;

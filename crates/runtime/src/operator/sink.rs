@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use streamd_core::barrier::Barrier;
-use streamd_core::id::CheckpointId;
+use streamd_core::id::{CheckpointId, OperatorId};
 use streamd_core::migration::read_items;
 use streamd_core::sink::{Sink, SinkContext, SinkWriter};
 use streamd_core::snapshot::ListState;
@@ -48,6 +48,14 @@ impl<S: Sink> SinkOperator<S> {
         }
     }
 
+    /// Output that goes on to grow: for the snapshot that is being taken, and no other.
+    fn unfinished(&mut self) -> Result<Vec<S::Committable>, TaskError> {
+        match self.writer.as_mut().map(SinkWriter::unfinished) {
+            None => Ok(Vec::new()),
+            Some(unfinished) => unfinished.map_err(|error| self.failed(&error)),
+        }
+    }
+
     fn restored(&self, lists: &[ListState]) -> Result<Vec<S::Committable>, TaskError> {
         let lists = lists.iter().filter(|list| list.name == COMMITTABLES);
         let committables = lists.map(read_items::<S::Committable>).collect::<Result<Vec<_>, _>>();
@@ -78,7 +86,8 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
             job_id: context.job_id,
             operator: self.label.clone(),
             subtask: context.subtask,
-            nonce: context.nonce.clone(),
+            // Two sinks of one subtask may have one label, and must never write under one name (RS51).
+            nonce: format!("{}-{}", context.nonce, short(identity.id)),
         };
         self.writer = Some(self.sink.writer(&writer).map_err(|error| self.failed(&error))?);
         Ok(())
@@ -106,6 +115,13 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
         }
     }
 
+    fn end_of_data(&mut self, _output: &mut Batch<()>) -> Result<(), TaskError> {
+        match self.writer.as_mut().map(SinkWriter::end_of_input) {
+            Some(Err(error)) => Err(self.failed(&error)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
     fn snapshot(
         &mut self,
         identity: &OperatorIdentity,
@@ -115,7 +131,14 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
         if !prepared.is_empty() {
             self.prepared.insert(barrier.checkpoint, prepared);
         }
-        let items: Vec<_> = self.prepared.values().flatten().map(to_row).collect();
+        let unfinished = self.unfinished()?;
+        let items: Vec<_> = self
+            .prepared
+            .values()
+            .flatten()
+            .chain(&unfinished)
+            .map(to_row)
+            .collect();
         if items.is_empty() {
             return Ok(None);
         }
@@ -140,4 +163,9 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
         committables.extend(self.prepare()?);
         self.commit(&committables)
     }
+}
+
+/// Enough of an operator's id to tell it from the others of a job.
+fn short(operator: OperatorId) -> String {
+    operator.to_string().chars().take(8).collect()
 }

@@ -1,14 +1,21 @@
-//! A finished file that waits for its checkpoint.
+//! A file that waits for its checkpoint.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use streamd_core::evolution::{Evolution, TypeEvolution};
 use streamd_core::row::{DataType, Field, RowError, RowReader};
 use streamd_core::source::ConnectorError;
-use streamd_core::state::State;
+use streamd_core::state::{State, to_row};
 
-/// A file that is complete and on disk under a hidden name. Its identity is its final name, which no other file ever has.
+use super::part::staged_name;
+
+/// A file that is on disk under a hidden name. Its identity is its final name, which no other file ever has.
+///
+/// One that is unfinished goes on to grow in the writer that holds it. Committed, which it is only when it is restored, it becomes
+/// a file of what it had when the snapshot was taken. The hidden file is copied for that and stays as it is: other snapshots may
+/// hold more of it, or less.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileCommittable {
     /// The folder, as an absolute path.
@@ -19,6 +26,8 @@ pub struct FileCommittable {
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
+    /// Whether only its first `length` bytes are meant, and it may have more.
+    pub is_unfinished: bool,
 }
 
 impl FileCommittable {
@@ -29,6 +38,9 @@ impl FileCommittable {
         let (staged, committed) = (self.path(&self.staged), self.path(&self.name));
         if self.is_complete(&committed)? {
             return Ok(());
+        }
+        if self.is_unfinished {
+            return self.commit_beginning(&staged, &committed);
         }
         if !self.is_complete(&staged)? {
             return Err(ConnectorError::new(format!(
@@ -41,6 +53,39 @@ impl FileCommittable {
             let message = format!("cannot rename `{}` to `{}`", staged.display(), committed.display());
             ConnectorError::caused(message, cause)
         })
+    }
+
+    /// Makes a file of the first bytes of an unfinished one. That may have its final name by now, in the run that went on with it.
+    fn commit_beginning(&self, staged: &Path, committed: &Path) -> Result<(), ConnectorError> {
+        let whole = self
+            .staged
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".inprogress"));
+        let whole = self.path(whole.unwrap_or(&self.staged));
+        let opened = File::open(staged).or_else(|_| File::open(&whole)).map_err(|cause| {
+            let (staged, whole) = (staged.display(), whole.display());
+            let message = format!("output is lost: neither the unfinished file `{staged}` nor `{whole}` can be read");
+            ConnectorError::caused(message, cause)
+        })?;
+        // The name is the same for all who do this, and so are the bytes: they cannot harm one another.
+        let copy = self.path(&staged_name(&self.name));
+        let copied = copy_beginning(opened, self.length, &copy);
+        copied.map_err(|cause| {
+            let message = format!(
+                "cannot copy {} bytes of `{}` to `{}`",
+                self.length,
+                staged.display(),
+                copy.display()
+            );
+            ConnectorError::caused(message, cause)
+        })?;
+        match fs::rename(&copy, committed) {
+            Err(_) if self.is_complete(committed)? => Ok(()),
+            renamed => renamed.map_err(|cause| {
+                let message = format!("cannot rename `{}` to `{}`", copy.display(), committed.display());
+                ConnectorError::caused(message, cause)
+            }),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -66,6 +111,18 @@ impl FileCommittable {
     }
 }
 
+/// Writes the first `length` bytes to a file, which may be there already, and to the disk.
+fn copy_beginning(from: File, length: u64, to: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(to)?;
+    let copied = io::copy(&mut from.take(length), &mut file)?;
+    if copied < length {
+        let message = format!("it has only {copied} bytes");
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+    }
+    file.set_len(length)?;
+    file.sync_all()
+}
+
 impl State for FileCommittable {
     fn data_type() -> DataType {
         let field = |name: &str, data_type| Field {
@@ -79,6 +136,7 @@ impl State for FileCommittable {
                 field("staged", DataType::String),
                 field("name", DataType::String),
                 field("length", DataType::UInt64),
+                field("is_unfinished", DataType::Bool),
             ],
         }
     }
@@ -88,6 +146,7 @@ impl State for FileCommittable {
         self.staged.encode(row);
         self.name.encode(row);
         self.length.encode(row);
+        self.is_unfinished.encode(row);
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
@@ -96,6 +155,13 @@ impl State for FileCommittable {
             staged: String::decode(row)?,
             name: String::decode(row)?,
             length: u64::decode(row)?,
+            is_unfinished: bool::decode(row)?,
         })
+    }
+
+    /// Files of snapshots that were taken before there were unfinished ones are finished.
+    fn describe_evolution(evolution: &mut Evolution) {
+        let this = TypeEvolution::new(Self::data_type());
+        evolution.declare(this.field(None, "is_unfinished", &[], Some(to_row(&false))));
     }
 }

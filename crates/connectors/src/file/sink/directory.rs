@@ -47,6 +47,22 @@ pub(super) fn prepare(directory: &Path, probe: &str) -> Result<(), ConnectorErro
         })
 }
 
+/// Creates a folder below `base`, which is there, and makes its name durable.
+pub(super) fn create_below(base: &Path, directory: &Path) -> Result<(), ConnectorError> {
+    if directory == base || directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).map_err(|cause| {
+        let message = format!("cannot create the output folder `{}`", directory.display());
+        ConnectorError::caused(message, cause)
+    })?;
+    let above = directory
+        .ancestors()
+        .skip(1)
+        .take_while(|above| above.starts_with(base));
+    above.into_iter().try_for_each(synchronise)
+}
+
 /// Creates a file that must not be there yet.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)

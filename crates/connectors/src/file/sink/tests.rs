@@ -218,3 +218,246 @@ fn a_folder_that_cannot_be_written_into_is_known_before_the_job_runs() {
     }
     assert_eq!(names(folder.path()), ["file"], "nothing was made");
 }
+
+/// A clock that a test turns.
+#[derive(Default)]
+struct ManualClock(std::sync::atomic::AtomicU64);
+
+impl ManualClock {
+    fn advance(&self, millis: u64) {
+        self.0.fetch_add(millis, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl streamd_core::time::Clock for ManualClock {
+    fn monotonic(&self) -> streamd_core::time::MonotonicTime {
+        streamd_core::time::MonotonicTime(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> streamd_core::time::WallTime {
+        streamd_core::time::WallTime(self.monotonic().0 as i64)
+    }
+}
+
+fn survives_many_lives(make: impl Fn(&Path) -> FileSink<u64>) {
+    for seed in 0..60 {
+        let folder = tempfile::tempdir().unwrap();
+        Suite {
+            sink: &make(folder.path()),
+            record: &|number| number,
+            view: &|number| number.to_string(),
+            visible: &|| read(FileSource::text_lines(folder.path())),
+        }
+        .survives(seed);
+    }
+}
+
+#[test]
+fn files_that_end_at_checkpoints_are_exact_over_any_life() {
+    survives_many_lives(|path| FileSink::text(path));
+}
+
+#[test]
+fn files_that_live_through_checkpoints_are_exact_over_any_life() {
+    survives_many_lives(|path| FileSink::text(path).rolling(RollingPolicy::by_size_and_time().max_part_size(20)));
+}
+
+#[test]
+fn files_in_more_buckets_than_may_be_open_are_exact_over_any_life() {
+    survives_many_lives(|path| {
+        FileSink::text(path)
+            .bucket_by(|number: &u64| format!("mod/{}", number % 7))
+            .max_open_buckets(3)
+            .rolling(RollingPolicy::by_size_and_time())
+    });
+}
+
+fn written(sink: &FileSink<u64>, numbers: &[u64]) -> FileWriter<u64> {
+    let mut writer = sink.writer(&context(0, "a")).unwrap();
+    writer.write(&mut numbers.to_vec()).unwrap();
+    writer
+}
+
+#[test]
+fn a_file_ends_when_it_is_large_enough_and_is_hidden_until_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = FileSink::<u64>::text(folder.path()).rolling(RollingPolicy::on_checkpoint().max_part_size(6));
+    let mut writer = written(&sink, &[100, 200]);
+    writer.write(&mut vec![300]).unwrap();
+    assert_eq!(names(folder.path()).len(), 2);
+    let committables = writer.prepare_commit().unwrap();
+    assert_eq!(committables.iter().map(|file| file.length).collect::<Vec<_>>(), [8, 4]);
+    sink.commit(&committables).unwrap();
+    assert_eq!(
+        names(folder.path()),
+        ["part-results-0-a-0.txt", "part-results-0-a-1.txt"]
+    );
+}
+
+#[test]
+fn a_file_goes_on_over_checkpoints_until_it_is_old_or_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = std::sync::Arc::new(ManualClock::default());
+    let seconds = std::time::Duration::from_secs;
+    let policy = RollingPolicy::by_size_and_time()
+        .rollover_interval(seconds(60))
+        .inactivity_interval(seconds(10));
+    let sink = FileSink::<u64>::text(folder.path())
+        .rolling(policy)
+        .clock(clock.clone());
+    let mut writer = written(&sink, &[1]);
+    for number in 2..=11 {
+        assert!(writer.prepare_commit().unwrap().is_empty());
+        assert_eq!(writer.unfinished().unwrap()[0].length, 2 * (number - 1));
+        clock.advance(6_000);
+        if number < 11 {
+            writer.write(&mut vec![number % 10]).unwrap();
+        }
+    }
+    // A minute has passed.
+    assert_eq!(writer.prepare_commit().unwrap()[0].length, 20);
+    assert!(writer.unfinished().unwrap().is_empty());
+    writer.write(&mut vec![12]).unwrap();
+    clock.advance(10_000);
+    assert_eq!(writer.prepare_commit().unwrap()[0].length, 3);
+}
+
+#[test]
+fn a_restored_file_that_was_unfinished_shows_what_the_snapshot_holds_and_other_snapshots_keep_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = FileSink::<u64>::text(folder.path()).rolling(RollingPolicy::by_size_and_time());
+    let mut writer = written(&sink, &[1, 2]);
+    let early = writer.unfinished().unwrap();
+    writer.write(&mut vec![3]).unwrap();
+    let late = writer.unfinished().unwrap();
+    writer.write(&mut vec![4]).unwrap();
+    let seen = || read(FileSource::text_lines(folder.path()));
+
+    sink.commit(&early).unwrap();
+    sink.commit(&early).unwrap();
+    assert_eq!(seen(), ["1", "2"]);
+    // A writer that does not know yet that it is superseded goes on; another job resumes from the other snapshot.
+    writer.write(&mut vec![5]).unwrap();
+    sink.commit(&late).unwrap();
+    assert_eq!(seen(), ["1", "2", "1", "2", "3"]);
+    // The run that went on has shown the whole file; going back still finds its beginning.
+    writer.end_of_input().unwrap();
+    sink.commit(&writer.prepare_commit().unwrap()).unwrap();
+    fs::remove_file(folder.path().join(&early[0].name)).unwrap();
+    sink.commit(&early).unwrap();
+    assert!(folder.path().join(&early[0].name).is_file());
+    assert_eq!(early[0].name, "part-results-0-a-0-cut-4.txt");
+}
+
+#[test]
+fn an_unfinished_file_that_is_gone_or_shorter_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = FileSink::<u64>::text(folder.path()).rolling(RollingPolicy::by_size_and_time());
+    let unfinished = written(&sink, &[1, 2]).unfinished().unwrap();
+    let staged = folder.path().join(&unfinished[0].staged);
+    fs::write(&staged, "1").unwrap();
+    let error = streamd_core::error::chain(&sink.commit(&unfinished).unwrap_err());
+    assert!(
+        error.contains("cannot copy 4 bytes of") && error.contains("it has only 1 bytes"),
+        "{error}"
+    );
+    fs::remove_file(staged).unwrap();
+    let error = sink.commit(&unfinished).unwrap_err().to_string();
+    assert!(
+        error.starts_with("output is lost: neither the unfinished file `/"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_left_of_a_writer_is_what_a_snapshot_may_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = RollingPolicy::by_size_and_time().max_part_size(3);
+    let sink = FileSink::<u64>::text(folder.path()).rolling(policy);
+    let mut held = written(&sink, &[1]);
+    held.unfinished().unwrap();
+    let mut rolled = sink.writer(&context(1, "b")).unwrap();
+    rolled.write(&mut vec![100]).unwrap();
+    drop((held, rolled));
+    assert_eq!(names(folder.path()), [".part-results-0-a-0.txt.inprogress"]);
+}
+
+#[test]
+fn records_go_to_the_folders_that_the_function_or_the_time_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let by_record = FileSink::<u64>::text(folder.path().join("r")).bucket_by(|number| format!("half={}", number / 5));
+    by_record
+        .commit(&written(&by_record, &[1, 7, 2, 8]).prepare_commit().unwrap())
+        .unwrap();
+    let lines = |path: &str| read(FileSource::text_lines(folder.path().join(path)));
+    assert_eq!(
+        (lines("r/half=0"), lines("r/half=1")),
+        (vec!["1".into(), "2".into()], vec!["7".into(), "8".into()])
+    );
+
+    let clock = std::sync::Arc::new(ManualClock::default());
+    let by_time = FileSink::<u64>::text(folder.path().join("t"))
+        .bucket_by_time("yyyy-MM-dd--HH")
+        .clock(clock.clone());
+    let mut writer = written(&by_time, &[1]);
+    clock.advance(3_600_000);
+    writer.write(&mut vec![2]).unwrap();
+    by_time.commit(&writer.prepare_commit().unwrap()).unwrap();
+    assert_eq!(
+        (lines("t/1970-01-01--00"), lines("t/1970-01-01--01")),
+        (vec!["1".to_owned()], vec!["2".to_owned()])
+    );
+}
+
+#[test]
+fn a_bucket_that_is_no_folder_fails_the_writer_and_bad_options_the_submission() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = FileSink::<u64>::text(folder.path()).bucket_by(|_| "../elsewhere".to_owned());
+    let mut writer = sink.writer(&context(0, "a")).unwrap();
+    let error = writer.write(&mut vec![1]).unwrap_err().to_string();
+    assert!(
+        error.contains("the bucket `../elsewhere` is no name of a folder"),
+        "{error}"
+    );
+    for (sink, reason) in [
+        (
+            FileSink::<u64>::text(folder.path()).bucket_by_time("yyyy-DD"),
+            "`DD`, which stands for nothing",
+        ),
+        (
+            FileSink::text(folder.path()).part_prefix("a/b"),
+            "cannot begin with `a/b`",
+        ),
+        (FileSink::text(folder.path()).extension("x/y"), "cannot end with `x/y`"),
+    ] {
+        let error = sink.check().unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let named = FileSink::<u64>::text(folder.path()).part_prefix("out").extension("log");
+    named.commit(&written(&named, &[1]).prepare_commit().unwrap()).unwrap();
+    assert_eq!(names(folder.path()), ["out-results-0-a-0.log"]);
+}
+
+#[test]
+fn committables_of_before_there_were_unfinished_files_are_read() {
+    use streamd_core::evolution::Evolution;
+    use streamd_core::state::State;
+    let streamd_core::row::DataType::Struct { name, mut fields } = FileCommittable::data_type() else {
+        panic!("a committable is a struct");
+    };
+    fields.pop();
+    let before = streamd_core::row::DataType::Struct { name, fields };
+    let mut row = Vec::new();
+    for text in ["/out", ".a.inprogress", "a"] {
+        text.to_owned().encode(&mut row);
+    }
+    7u64.encode(&mut row);
+    let list = streamd_core::snapshot::ListState {
+        name: "committables".to_owned(),
+        data_type: before,
+        items: vec![row],
+    };
+    let read = streamd_core::migration::read_items::<FileCommittable>(&list).unwrap();
+    assert!(!read[0].is_unfinished && read[0].length == 7);
+    assert!(!Evolution::of::<FileCommittable>().is_empty());
+}

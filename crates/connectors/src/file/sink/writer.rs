@@ -1,23 +1,21 @@
 //! Writes the files of one subtask.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use streamd_core::sink::{SinkContext, SinkWriter};
 use streamd_core::source::ConnectorError;
 
+use super::bucket;
 use super::builder::FileSink;
 use super::committable::FileCommittable;
 use super::directory;
-
-/// Encoded bytes are handed to the file when there are this many.
-const BUFFER_BYTES: usize = 256 * 1024;
+use super::part::{OpenPart, PartName};
 
 /// The longest part of a file name that comes from the operator: file systems allow 255 bytes in all.
 const MAX_OPERATOR_CHARS: usize = 120;
 
-/// Writes the files of one subtask: one for each interval between two checkpoints in which there are records.
+/// Writes the files of one subtask: one at a time in each bucket.
 pub struct FileWriter<T> {
     sink: FileSink<T>,
     directory: PathBuf,
@@ -25,19 +23,13 @@ pub struct FileWriter<T> {
     stem: String,
     /// How many files were begun.
     files: u64,
-    open: Option<OpenFile>,
-    /// Encoded, and not yet handed to the open file.
-    buffer: Vec<u8>,
+    /// The files that are being written, by bucket.
+    open: BTreeMap<String, OpenPart<T>>,
+    /// Files that ended since the last checkpoint.
+    closed: Vec<OpenPart<T>>,
+    input_has_ended: bool,
     /// Set by the first error: what then reached the disk is unknown, so nothing more is written or prepared.
     has_failed: bool,
-}
-
-/// The file of the current interval.
-struct OpenFile {
-    file: File,
-    staged: String,
-    name: String,
-    length: u64,
 }
 
 impl<T> FileWriter<T> {
@@ -45,7 +37,8 @@ impl<T> FileWriter<T> {
         let directory = sink.absolute_directory()?;
         let operator = file_name_part(&context.operator);
         let stem = format!(
-            "part-{operator}-{}-{}",
+            "{}-{operator}-{}-{}",
+            sink.name_prefix(),
             context.subtask.index,
             file_name_part(&context.nonce)
         );
@@ -55,8 +48,9 @@ impl<T> FileWriter<T> {
             directory,
             stem,
             files: 0,
-            open: None,
-            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            open: BTreeMap::new(),
+            closed: Vec::new(),
+            input_has_ended: false,
             has_failed: false,
         })
     }
@@ -75,60 +69,103 @@ impl<T> FileWriter<T> {
         result
     }
 
-    fn append(&mut self, records: &[T]) -> Result<(), ConnectorError> {
-        let is_first = self.open.is_none();
-        if is_first {
-            self.open = Some(self.create()?);
+    fn append(&mut self, batch: &mut Vec<T>) -> Result<(), ConnectorError> {
+        if let Some(bucket) = self.sink.bucketing().of_all(self.sink.time().wall()) {
+            self.append_to(bucket, batch)?;
+            batch.clear();
+            return Ok(());
         }
-        (self.sink.encoder())(records, is_first, &mut self.buffer).map_err(|cause| {
-            ConnectorError::caused(format!("cannot encode a record for the file `{}`", self.stem), cause)
-        })?;
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.hand_over()?;
+        for (bucket, records) in self.sink.bucketing().spread(batch) {
+            self.append_to(bucket, &records)?;
         }
         Ok(())
     }
 
-    fn create(&mut self) -> Result<OpenFile, ConnectorError> {
-        let name = format!("{}-{}.{}", self.stem, self.files, self.sink.extension());
-        let staged = format!(".{name}.inprogress");
-        let path = self.directory.join(&staged);
-        let file = directory::create_new(&path)
-            .map_err(|cause| ConnectorError::caused(format!("cannot create the file `{}`", path.display()), cause))?;
+    fn append_to(&mut self, bucket: String, records: &[T]) -> Result<(), ConnectorError> {
+        let mut part = match self.open.remove(&bucket) {
+            // It was left alone, or is old, since it was last looked at.
+            Some(part) if self.is_due(&part) => {
+                self.close(part)?;
+                self.create(&bucket)?
+            }
+            Some(part) => part,
+            None => {
+                self.make_room()?;
+                self.create(&bucket)?
+            }
+        };
+        part.append(records, self.sink.time().monotonic())?;
+        if self.is_due(&part) {
+            self.close(part)?;
+        } else {
+            self.open.insert(bucket, part);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, mut part: OpenPart<T>) -> Result<(), ConnectorError> {
+        part.close()?;
+        self.closed.push(part);
+        Ok(())
+    }
+
+    fn is_due(&self, part: &OpenPart<T>) -> bool {
+        let now = self.sink.time().monotonic();
+        self.sink
+            .rolling_policy()
+            .is_due(part.bytes(), part.began, part.written, now)
+    }
+
+    /// Ends the file that was written to the longest time ago if there are as many as may be.
+    fn make_room(&mut self) -> Result<(), ConnectorError> {
+        if self.open.len() < self.sink.most_open_buckets() {
+            return Ok(());
+        }
+        let oldest = self.open.iter().min_by_key(|(_, part)| part.written);
+        let oldest = oldest.map(|(bucket, _)| bucket.clone());
+        if let Some(part) = oldest.and_then(|bucket| self.open.remove(&bucket)) {
+            self.close(part)?;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, bucket: &str) -> Result<OpenPart<T>, ConnectorError> {
+        bucket::check_name(bucket)?;
+        let directory = match bucket {
+            "" => self.directory.clone(),
+            bucket => self.directory.join(bucket),
+        };
+        directory::create_below(&self.directory, &directory)?;
+        let directory_text = self.sink.directory_text(&directory)?;
+        let name = PartName {
+            stem: format!("{}-{}", self.stem, self.files),
+            suffix: self.sink.name_suffix(),
+        };
         self.files += 1;
-        Ok(OpenFile {
-            file,
-            staged,
-            name,
-            length: 0,
-        })
+        let encoder = self
+            .sink
+            .format()
+            .encoder()
+            .map_err(|cause| ConnectorError::caused(format!("cannot begin the file `{}`", name.stem), cause))?;
+        OpenPart::create(directory, directory_text, name, encoder, self.sink.time().monotonic())
     }
 
-    /// Writes the buffer to the open file.
-    fn hand_over(&mut self) -> Result<(), ConnectorError> {
-        let open = self.open.as_mut().expect("records are encoded only for an open file");
-        let written = open.file.write_all(&self.buffer);
-        written.map_err(|cause| cannot_write(self.directory.join(&open.staged), cause))?;
-        open.length += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {
-        if self.open.is_none() {
-            return Ok(Vec::new());
+    fn prepare(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {
+        let ends_all = self.input_has_ended
+            || self.sink.rolling_policy().rolls_on_checkpoint()
+            || !self.sink.format().is_whole_after_each_batch();
+        for (bucket, part) in std::mem::take(&mut self.open) {
+            if ends_all || self.is_due(&part) {
+                self.close(part)?;
+            } else {
+                self.open.insert(bucket, part);
+            }
         }
-        self.hand_over()?;
-        let open = self.open.take().expect("it was looked at above");
-        let synchronised = open.file.sync_all();
-        synchronised.map_err(|cause| cannot_write(self.directory.join(&open.staged), cause))?;
-        directory::synchronise(&self.directory)?;
-        Ok(vec![FileCommittable {
-            directory: self.sink.directory_text(&self.directory)?,
-            staged: open.staged,
-            name: open.name,
-            length: open.length,
-        }])
+        Ok(self.closed.drain(..).map(OpenPart::into_committable).collect())
+    }
+
+    fn hold_open(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {
+        self.open.values_mut().map(OpenPart::hold).collect()
     }
 }
 
@@ -140,28 +177,21 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.guarded(|writer| writer.append(batch))?;
-        batch.clear();
+        self.guarded(|writer| writer.append(batch))
+    }
+
+    fn end_of_input(&mut self) -> Result<(), ConnectorError> {
+        self.input_has_ended = true;
         Ok(())
     }
 
     fn prepare_commit(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {
-        self.guarded(Self::close)
+        self.guarded(Self::prepare)
     }
-}
 
-impl<T> Drop for FileWriter<T> {
-    /// Removes the file of the unfinished interval: it was never prepared, so no snapshot can hold it.
-    fn drop(&mut self) {
-        if let Some(open) = &self.open {
-            // If this fails, or the process dies first, a hidden file stays that nobody reads.
-            let _ = fs::remove_file(self.directory.join(&open.staged));
-        }
+    fn unfinished(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {
+        self.guarded(Self::hold_open)
     }
-}
-
-fn cannot_write(path: PathBuf, cause: io::Error) -> ConnectorError {
-    ConnectorError::caused(format!("cannot write the file `{}`", path.display()), cause)
 }
 
 /// The text with everything that may not be in a file name replaced.
