@@ -99,6 +99,8 @@ pub struct StateBackendOptions {
     pub inline_threshold: u64,
     /// `memory`: the bytes of the largest state of one subtask in a checkpoint.
     pub memory_max_state: u64,
+    /// `rocksdb`: files of a checkpoint that are still on the local disk are used after a failure instead of being fetched.
+    pub local_recovery: bool,
 }
 
 impl Default for StateBackendOptions {
@@ -108,6 +110,7 @@ impl Default for StateBackendOptions {
             rocksdb_memory_per_slot: DEFAULT_ROCKSDB_MEMORY_PER_SLOT,
             inline_threshold: DEFAULT_INLINE_THRESHOLD,
             memory_max_state: DEFAULT_MEMORY_MAX_STATE,
+            local_recovery: true,
         }
     }
 }
@@ -138,6 +141,8 @@ pub struct StateBackendSettings {
     pub inline_threshold: Option<u64>,
     /// See [`StateBackendOptions::memory_max_state`].
     pub memory_max_state: Option<u64>,
+    /// See [`StateBackendOptions::local_recovery`].
+    pub local_recovery: Option<bool>,
 }
 
 impl StateBackendSettings {
@@ -176,6 +181,10 @@ impl StateBackendSettings {
                 defaults.memory_max_state,
                 otherwise.memory_max_state,
             ),
+            local_recovery: self
+                .local_recovery
+                .or(defaults.local_recovery)
+                .unwrap_or(otherwise.local_recovery),
         })
     }
 }

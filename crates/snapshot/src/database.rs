@@ -4,6 +4,7 @@
 //! again. Whose files they are and what is in them, only the backend knows.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
@@ -202,10 +203,29 @@ pub fn database_objects(handle: &KeyedStateHandle, folder: &str) -> Result<Vec<(
         .collect()
 }
 
-/// Fetches an object into a local file that does not exist yet, and checks length and digest on the way.
-pub fn download(object: &ObjectHandle, to: &Path, runtime: &Handle) -> Result<(), SnapshotError> {
-    let fetched = runtime.block_on(fetch(object, to));
-    fetched.map_err(|error| missing(error, "", &object.path))
+/// Fetches objects into local files that do not exist yet, some at once, and checks length and digest on the way.
+pub fn download_all(objects: &[(ObjectHandle, PathBuf)], runtime: &Handle) -> Result<(), SnapshotError> {
+    let fetches = objects.iter().map(|(object, to)| async move {
+        let fetched = fetch(object, to).await;
+        fetched.map_err(|error| missing(error, "", &object.path))
+    });
+    let fetches = futures::stream::iter(fetches).buffer_unordered(FILES_IN_FLIGHT);
+    runtime.block_on(fetches.try_collect())
+}
+
+/// Whether a local file is the content of an object, by its length and digest. Reads all of it.
+pub fn holds(object: &ObjectHandle, file: &Path) -> std::io::Result<bool> {
+    let mut file = std::fs::File::open(file)?;
+    if file.metadata()?.len() != object.length {
+        return Ok(false);
+    }
+    let (mut hasher, mut buffer) = (Xxh3::new(), vec![0; READ_BYTES]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(digest_text(hasher.digest128()) == object.digest),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 async fn fetch(object: &ObjectHandle, to: &Path) -> Result<(), SnapshotError> {

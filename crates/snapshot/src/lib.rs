@@ -56,7 +56,7 @@ pub use catalogue::{
     OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
 };
 pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
-pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download};
+pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download_all, holds};
 pub use discard::{discard, discard_claimed, dispose};
 pub use disposal::{Sharing, dispose_unused};
 pub use edit::{Changes, Edited, edit_snapshot};

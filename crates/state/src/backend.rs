@@ -299,9 +299,9 @@ impl<K: Key> KeyedStateBackend<K> {
             .collect()
     }
 
-    /// Where its local files are, if it has any.
+    /// What has its local files, if it has any.
     #[cfg(feature = "rocksdb")]
-    pub(crate) fn local_directory(&self) -> Option<std::path::PathBuf> {
+    pub(crate) fn instance(&self) -> Option<&crate::rocksdb::Instance> {
         match &self.store {
             Store::Heap => None,
             Store::RocksDb { instance, .. } => Some(instance.directory().to_owned()),

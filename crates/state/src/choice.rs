@@ -1,6 +1,7 @@
 //! Which backend the state of a job is in, and what the backends of one process share.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::id::OperatorId;
@@ -8,7 +9,7 @@ use streamd_core::plan::BuiltWith;
 
 use crate::error::StateError;
 #[cfg(feature = "rocksdb")]
-use crate::rocksdb::{SharedMemory, SlotMemory};
+use crate::rocksdb::{LocalFiles, SharedMemory, SlotMemory};
 
 /// The backend of a job, in one worker. Made once for an attempt.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +17,8 @@ pub struct BackendChoice {
     options: StateBackendOptions,
     /// Where local files go.
     directory: PathBuf,
+    /// Where they stay for the next attempt.
+    recovery: Option<PathBuf>,
     #[cfg(feature = "rocksdb")]
     rocksdb: Option<SharedMemory>,
 }
@@ -53,7 +56,23 @@ impl BackendChoice {
                 .then(|| SharedMemory::new(options.rocksdb_memory_per_slot, slots)),
             options,
             directory,
+            recovery: None,
         })
+    }
+
+    /// The same, with files that earlier attempts left in a directory, and leaving files there. What subtasks have left that are not
+    /// among those `deployed` here, as vertex and index, goes.
+    #[must_use]
+    pub fn recovering_from(self, directory: Option<&Path>, deployed: &BTreeSet<(u32, u32)>) -> Self {
+        let is_wanted = self.options.kind == StateBackendKind::RocksDb && self.options.local_recovery;
+        let recovery = directory.filter(|_| is_wanted).map(Path::to_owned);
+        #[cfg(feature = "rocksdb")]
+        if let Some(directory) = &recovery {
+            crate::rocksdb::forget_others(directory, deployed);
+        }
+        #[cfg(not(feature = "rocksdb"))]
+        let _only_with_rocksdb = deployed;
+        Self { recovery, ..self }
     }
 
     /// What was chosen.
@@ -89,7 +108,9 @@ impl SlotBackend {
                 let (vertex, index) = place.subtask;
                 let name = format!("{}-{vertex}-{index}-{}", place.operator, place.nonce);
                 let directory = self.choice.directory.join("streamd-rocksdb").join(name);
-                let instance = crate::rocksdb::Instance::new(directory, shared.clone())?;
+                let local = self.choice.recovery.as_deref();
+                let local = local.map(|root| LocalFiles::new(root, place.operator, place.subtask));
+                let instance = crate::rocksdb::Instance::new(directory, shared.clone(), local)?;
                 Ok(Store::RocksDb {
                     instance: Box::new(instance),
                     memory: memory.clone(),
@@ -97,7 +118,7 @@ impl SlotBackend {
             }
             #[cfg(not(feature = "rocksdb"))]
             StateBackendKind::RocksDb => {
-                let _only_with_rocksdb = (place, &self.choice.directory);
+                let _only_with_rocksdb = (place, &self.choice.directory, &self.choice.recovery);
                 Err(not_built(StateBackendKind::RocksDb))
             }
         }

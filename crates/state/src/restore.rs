@@ -72,7 +72,7 @@ pub fn restore<K: Key>(
     let mut reader = Reader {
         io,
         #[cfg(feature = "rocksdb")]
-        databases: crate::rocksdb::Databases::new(handles, backend.local_directory()),
+        databases: crate::rocksdb::Databases::new(handles, backend.instance()),
     };
     #[cfg(feature = "rocksdb")]
     if let Some(rows) = restore_database(backend, &states, &mut reader)? {

@@ -5,6 +5,7 @@
 //!             /artifacts/<sha256>         applications, mode 0500
 //!             /describe/<random>/         private to one description, gone with it
 //!             /jobs/<job id>/worker-<n>/  the current directory of a worker
+//!             /jobs/<job id>/local-state/ what the workers of a job leave for those that follow; gone with the job
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -67,6 +68,11 @@ impl WorkDirectory {
     /// The directory of all of a job's workers. A job id is hexadecimal, so that it cannot lead elsewhere.
     pub(crate) fn job(&self, job: JobId) -> PathBuf {
         self.jobs().join(job.to_string())
+    }
+
+    /// Where the workers of a job leave files for the workers of its next attempts.
+    pub(crate) fn local_state(&self, job: JobId) -> PathBuf {
+        self.job(job).join("local-state")
     }
 
     pub(crate) fn worker(&self, job: JobId, worker: WorkerId) -> PathBuf {

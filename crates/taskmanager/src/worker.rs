@@ -74,6 +74,7 @@ impl WorkerTask {
         examine(&executable, &name)?;
         let directory = self.shared.directory.worker(self.job, self.worker);
         create_private(&directory)
+            .and_then(|()| create_private(&self.shared.directory.local_state(self.job)))
             .and_then(|()| {
                 write_private(
                     &directory.join(STORAGE_FILE),
@@ -103,7 +104,8 @@ impl WorkerTask {
             .with("STREAMD_JOB_MANAGER", &self.job_manager)
             .with("STREAMD_DATA_HOST", &self.shared.options.data_host)
             .with("STREAMD_STORAGE_FILE", directory.join(STORAGE_FILE))
-            .with("STREAMD_WORK_DIR", &directory);
+            .with("STREAMD_WORK_DIR", &directory)
+            .with("STREAMD_LOCAL_STATE_DIR", self.shared.directory.local_state(self.job));
         Launch {
             executable,
             name,

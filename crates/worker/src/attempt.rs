@@ -1,5 +1,7 @@
 //! One deployment of the job on this worker: its slots and channels, from DEPLOYING until everything is dropped.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -102,6 +104,9 @@ impl RunningAttempt {
             let mut built = Vec::new();
             let backend = chosen.slot();
             for SubtaskDeployment {
+        let deployed = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
+        let deployed: BTreeSet<_> = deployed.map(|one| (one.subtask.vertex, one.subtask.index)).collect();
+        let chosen = chosen.recovering_from(around.identity.recovery_directory.as_deref(), &deployed);
                 subtask,
                 key_groups,
                 state,

@@ -56,6 +56,7 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
         worker: options.worker,
         task_manager: options.task_manager,
         local_directory: options.local_directory,
+        recovery_directory: options.recovery_directory,
     };
     let worker = Worker::new(identity, pipeline, Some(data_plane), clock);
     let (received, ()) = tokio::join!(receive, worker.run(WorkerLink { commands, events }));

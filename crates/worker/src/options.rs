@@ -22,6 +22,8 @@ pub struct WorkerOptions {
     pub data_host: String,
     /// A directory of its own, which the task manager removes after it (`STREAMD_WORK_DIR`).
     pub local_directory: PathBuf,
+    /// Where it finds what earlier workers of the job left for it, and leaves things itself (`STREAMD_LOCAL_STATE_DIR`).
+    pub recovery_directory: Option<PathBuf>,
     /// How to reach object stores (the file `STREAMD_STORAGE_FILE`, gone once it is read); `None` to use the environment.
     pub storage: Option<StorageSettings>,
 }
@@ -36,6 +38,7 @@ impl WorkerOptions {
             job_manager: required("STREAMD_JOB_MANAGER")?,
             data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
             local_directory: std::env::var_os("STREAMD_WORK_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
+            recovery_directory: std::env::var_os("STREAMD_LOCAL_STATE_DIR").map(PathBuf::from),
             storage: std::env::var_os("STREAMD_STORAGE_FILE")
                 .map(take_storage_settings)
                 .transpose()?,

@@ -38,6 +38,8 @@ pub struct WorkerIdentity {
     pub task_manager: TaskManagerId,
     /// Where the state of running jobs has its local files, if it has any. They go with their attempt.
     pub local_directory: PathBuf,
+    /// Where files of running jobs stay for the next attempt, be it another process; `None` where none follows.
+    pub recovery_directory: Option<PathBuf>,
 }
 
 /// The link to the job master, whatever carries it.

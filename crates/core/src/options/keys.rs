@@ -247,6 +247,13 @@ options! {
         kind: Kind::Choice(&["NO_CLAIM", "CLAIM"]), fallback: Value("NO_CLAIM"), scope: Job,
         deprecated: &["execution.savepoint-restore-mode"],
     }
+    /// Backend `rocksdb`: whether files of the last checkpoint that are still on the disk of a task manager are used when the job restarts
+    /// after a failure, instead of being fetched. Each is checked against the digest that the checkpoint records. They take room until
+    /// later checkpoints no longer have them.
+    LOCAL_RECOVERY: bool = "execution.state-recovery.from-local" {
+        kind: Kind::Choice(&["true", "false"]), fallback: Value("true"), scope: Job,
+        deprecated: &["state.backend.local-recovery"],
+    }
     /// The number of key groups of operators whose code sets none: the parallelism that the job can never exceed. A
     /// snapshot restores with the number that it was taken with only.
     MAX_PARALLELISM: Option<u32> = "pipeline.max-parallelism" {

@@ -198,6 +198,7 @@ fn state_backend(backend: proto::StateBackend) -> Result<StateBackendOptions, Co
     let kind = match Kind::try_from(backend.kind) {
         Ok(Kind::Hashmap) => StateBackendKind::HashMap,
         Ok(Kind::Rocksdb) => StateBackendKind::RocksDb,
+        local_recovery: options.local_recovery,
         Ok(Kind::Memory) => StateBackendKind::Memory,
         Err(_) => {
             let reason = format!("{} is no state backend", backend.kind);
@@ -217,6 +218,7 @@ impl From<SlotDeployment> for proto::SlotDeployment {
         Self {
             slot: slot.slot,
             subtasks: slot.subtasks.into_iter().map(Into::into).collect(),
+        local_recovery: backend.local_recovery,
         }
     }
 }

@@ -92,6 +92,7 @@ fn launcher(
                 worker,
                 task_manager,
                 local_directory: std::env::temp_dir(),
+                recovery_directory: None,
             },
             pipeline,
             None,

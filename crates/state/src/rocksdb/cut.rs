@@ -101,9 +101,7 @@ impl FrozenColumn {
     /// The files of the state. Those that `base` holds already say so.
     pub fn table(&self, base: Option<CheckpointId>) -> Result<DatabaseTable, DatabaseError> {
         let CutFiles { manifest, tables } = self.cut.files()?;
-        let known = base
-            .and_then(|base| self.cut.database.uploaded(base))
-            .unwrap_or_default();
+        let known = self.cut.database.known_files().of_base(base).unwrap_or_default();
         let local = |name: &String, known: Option<&ObjectHandle>| LocalFile {
             name: name.clone(),
             path: self.cut.directory.join(name),
@@ -121,7 +119,9 @@ impl FrozenColumn {
     /// Remembers what became of the files in a checkpoint, for those that are based on it.
     pub fn remember(&self, WrittenFiles { checkpoint, objects }: WrittenFiles) {
         if let Some(checkpoint) = checkpoint {
-            self.cut.database.remember(checkpoint, objects);
+            let files = objects.into_iter().collect();
+            let known = self.cut.database.known_files();
+            known.remember(checkpoint, &self.cut.directory, files);
         }
     }
 

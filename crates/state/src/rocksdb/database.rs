@@ -1,6 +1,5 @@
 //! One database: the states of one operator in one subtask.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,17 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions, WriteBatch, WriteOptions};
-use streamd_core::id::CheckpointId;
-use streamd_core::snapshot::ObjectHandle;
 
 use super::cut::Cut;
+use super::known_files::KnownFiles;
 use super::log::RowLog;
 use super::memory::SharedMemory;
 use super::working_set::UnwrittenRows;
-
-/// Checkpoints whose files are remembered as possible bases of later ones. The base is the newest complete one; those under way
-/// at the same time are few.
-const REMEMBERED_CHECKPOINTS: usize = 16;
 
 /// Why a database failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,8 +91,7 @@ pub struct Database {
     is_pending: AtomicBool,
     /// Why what is there is not the state any more.
     lost: OnceLock<String>,
-    /// By checkpoint, the object of each file that this database had in it.
-    uploaded: Mutex<BTreeMap<CheckpointId, Arc<BTreeMap<String, ObjectHandle>>>>,
+    known_files: Arc<KnownFiles>,
     next_cut: AtomicU64,
     directory: Arc<OwnedDirectory>,
 }
@@ -115,6 +108,7 @@ impl Database {
         directory: Arc<OwnedDirectory>,
         columns: Vec<String>,
         memory: SharedMemory,
+        known_files: Arc<KnownFiles>,
     ) -> Result<Self, DatabaseError> {
         let place = database_path(directory.path());
         let options = memory.database_options();
@@ -137,7 +131,7 @@ impl Database {
             pending: Mutex::new(None),
             is_pending: AtomicBool::new(false),
             lost: OnceLock::new(),
-            uploaded: Mutex::default(),
+            known_files,
             next_cut: AtomicU64::new(0),
             directory,
         })
@@ -258,22 +252,9 @@ impl Database {
         self.is_pending.store(false, Ordering::Release);
     }
 
-    /// Remembers which objects hold files that were in a checkpoint.
-    pub(super) fn remember(&self, checkpoint: CheckpointId, files: impl IntoIterator<Item = (String, ObjectHandle)>) {
-        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = uploaded.entry(checkpoint).or_default();
-        Arc::make_mut(known).extend(files);
-        while uploaded.len() > REMEMBERED_CHECKPOINTS {
-            uploaded.pop_first();
-        }
-    }
-
-    /// The objects of the files that were in a checkpoint; earlier ones are forgotten.
-    pub(super) fn uploaded(&self, checkpoint: CheckpointId) -> Option<Arc<BTreeMap<String, ObjectHandle>>> {
-        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let later = uploaded.split_off(&checkpoint);
-        *uploaded = later;
-        uploaded.get(&checkpoint).cloned()
+    /// Which objects hold its files.
+    pub(super) fn known_files(&self) -> &KnownFiles {
+        &self.known_files
     }
 
     fn write_log(&self, column: &str, log: &RowLog) -> Result<(), DatabaseError> {

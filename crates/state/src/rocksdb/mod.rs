@@ -11,14 +11,19 @@
 //! ```
 //!
 //! All databases of a worker share one block cache and one budget of write buffers; all working sets of a slot share one
-//! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored.
+//! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored, with files that
+//! are still here if they are what it says.
 //!
-//! Reading order: [`memory`], [`log`] (rows on their way down), [`database`], [`cut`], [`working_set`], [`table`], [`open`],
+//! Reading order: [`memory`], [`log`] (rows on their way down), [`local_files`], [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], [`open`],
 //! [`column`] (what a backend makes of them).
 
 pub mod memory;
 
 pub mod log;
+
+pub mod local_files;
+
+pub mod known_files;
 
 pub mod database;
 
@@ -36,6 +41,8 @@ pub use column::{Column, column_name};
 pub(crate) use column::{Columns, FrozenDatabase};
 pub use cut::{Cut, FrozenColumn};
 pub use database::{Database, DatabaseError};
+pub use local_files::LocalFiles;
+pub(crate) use local_files::forget_others;
 pub use memory::{SharedMemory, SlotMemory};
 pub(crate) use open::Databases;
 pub use open::Instance;

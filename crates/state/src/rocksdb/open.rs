@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rocksdb::SstFileWriter;
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, ObjectHandle};
-use streamd_snapshot::{SnapshotError, database_objects, download};
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
+use streamd_snapshot::{SnapshotError, database_objects, download_all};
 use tokio::runtime::Handle;
 
 use super::column::column_name;
 use super::cut::read_rows;
 use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk, rocks};
+use super::known_files::{FileObjects, KnownFiles};
+use super::local_files::LocalFiles;
 use super::memory::SharedMemory;
 
 /// The memory for reading files row by row: they are read once, from the first to the last.
@@ -30,19 +32,26 @@ pub struct Instance {
     directory: Arc<OwnedDirectory>,
     memory: SharedMemory,
     database: Option<Arc<Database>>,
+    known_files: Arc<KnownFiles>,
     /// Rows of a restore, by state, until there are enough for a file.
     loading: BTreeMap<String, Loading>,
 }
 
 impl Instance {
-    /// An instance in a directory that nobody else uses.
-    pub fn new(directory: PathBuf, memory: SharedMemory) -> Result<Self, DatabaseError> {
+    /// An instance in a directory that nobody else uses; and where files stay for the next, if they do.
+    pub fn new(directory: PathBuf, memory: SharedMemory, local: Option<LocalFiles>) -> Result<Self, DatabaseError> {
         Ok(Self {
             directory: Arc::new(OwnedDirectory::create(directory)?),
             memory,
             database: None,
+            known_files: Arc::new(KnownFiles::new(local)),
             loading: BTreeMap::new(),
         })
+    }
+
+    /// What is known of its files.
+    pub(crate) fn known_files(&self) -> Arc<KnownFiles> {
+        Arc::clone(&self.known_files)
     }
 
     /// The directory of everything that is local.
@@ -55,7 +64,8 @@ impl Instance {
         if let Some(database) = &self.database {
             return Ok(Arc::clone(database));
         }
-        let database = Database::open(Arc::clone(&self.directory), columns.to_vec(), self.memory.clone())?;
+        let (directory, known_files) = (Arc::clone(&self.directory), self.known_files());
+        let database = Database::open(directory, columns.to_vec(), self.memory.clone(), known_files)?;
         Ok(Arc::clone(self.database.insert(Arc::new(database))))
     }
 
@@ -67,12 +77,12 @@ impl Instance {
         io: &Handle,
     ) -> Result<Arc<Database>, OpenError> {
         let place = database_path(self.directory.path());
-        let objects = fetch_database(handles, &place, io)?;
-        let database = self.database(columns)?;
+        let objects = fetch_database(handles, &place, &self.known_files, io)?;
+        // Before it is opened: then it may begin to replace its files.
         if let Some(checkpoint) = handles.first().and_then(|handle| checkpoint_of(handle)) {
-            database.remember(checkpoint, objects);
+            self.known_files.remember(checkpoint, &place, objects);
         }
-        Ok(database)
+        Ok(self.database(columns)?)
     }
 
     /// Adds a row of a restore. Rows of one state that come in order of key group are written best.
@@ -174,18 +184,23 @@ pub(crate) struct Databases<'a> {
     /// Where the files go meanwhile.
     directory: PathBuf,
     memory: SharedMemory,
+    known_files: Arc<KnownFiles>,
     fetched: BTreeMap<String, OwnedDirectory>,
 }
 
 impl<'a> Databases<'a> {
     /// Nothing is fetched yet. The handles are all that restore: a database needs the files of all of its states.
-    pub(crate) fn new(handles: &'a [KeyedStateHandle], directory: Option<PathBuf>) -> Self {
+    /// Files go into the directory of the instance that restores, if one does, and are taken from where it keeps them.
+    pub(crate) fn new(handles: &'a [KeyedStateHandle], restoring: Option<&Instance>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("streamd-read-{}-{number}", std::process::id());
         Self {
             handles,
-            directory: directory.unwrap_or_else(std::env::temp_dir).join(name),
+            directory: restoring
+                .map_or_else(std::env::temp_dir, |instance| instance.directory().to_owned())
+                .join(name),
+            known_files: restoring.map(Instance::known_files).unwrap_or_default(),
             memory: SharedMemory::new(READING_MEMORY, 1),
             fetched: BTreeMap::new(),
         }
@@ -224,7 +239,7 @@ impl<'a> Databases<'a> {
             let all: Vec<&KeyedStateHandle> = self.handles.iter().filter(same).collect();
             let directory = self.directory.join(self.fetched.len().to_string());
             let directory = OwnedDirectory::create(directory)?;
-            fetch_database(&all, &database_path(directory.path()), io)?;
+            fetch_database(&all, &database_path(directory.path()), &self.known_files, io)?;
             self.fetched.insert(manifest.clone(), directory);
         }
         Ok(self.fetched[&manifest].path())
@@ -250,25 +265,32 @@ pub(crate) fn is_one_database(handles: &[&KeyedStateHandle], key_groups: KeyGrou
     }
 }
 
-/// Fetches the files of all of these handles, once each, and makes a database of them.
+/// Fetches the files of all of these handles that are not on the local disk any more, once each, and makes a database of them.
 fn fetch_database(
     handles: &[&KeyedStateHandle],
     place: &Path,
+    known_files: &KnownFiles,
     io: &Handle,
-) -> Result<BTreeMap<String, ObjectHandle>, OpenError> {
+) -> Result<FileObjects, OpenError> {
     fs::create_dir_all(place).map_err(|error| disk("create", place, &error))?;
-    let mut objects: BTreeMap<String, ObjectHandle> = BTreeMap::new();
+    let mut objects = FileObjects::new();
     for handle in handles {
         objects.extend(database_objects(handle, "")?);
     }
+    let mut missing = Vec::new();
     for (name, object) in &objects {
         let file = place.join(name);
-        download(object, &file, io)?;
+        if !known_files.take(object, &file) {
+            missing.push((object.clone(), file));
+        }
         if name.starts_with("MANIFEST-") {
             let current = place.join("CURRENT");
             fs::write(&current, format!("{name}\n")).map_err(|error| disk("write", &current, &error))?;
         }
     }
+    download_all(&missing, io)?;
+    let (fetched, local) = (missing.len(), objects.len() - missing.len());
+    tracing::info!(directory = %place.display(), fetched, local, "the files of a database are here");
     objects.retain(|name, _| !name.starts_with("MANIFEST-"));
     Ok(objects)
 }

@@ -107,8 +107,20 @@ impl Task {
         range: KeyGroupRange,
         handles: &[KeyedStateHandle],
     ) -> Result<Self, RestoreError> {
+        Self::open_recovering(options, world, range, handles, None)
+    }
+
+    /// The same, with a directory where files stay for the next.
+    pub fn open_recovering(
+        options: &StateBackendOptions,
+        world: &World,
+        range: KeyGroupRange,
+        handles: &[KeyedStateHandle],
+        recovery: Option<&Path>,
+    ) -> Result<Self, RestoreError> {
         world.inlining.set(options.inlining());
         let chosen = BackendChoice::new(options.clone(), 1, world.local()).unwrap();
+        let chosen = chosen.recovering_from(recovery, &ranges(2).iter().map(|range| (1, range.start)).collect());
         let place = StatePlace {
             operator: operator(),
             subtask: (1, range.start),

@@ -5,6 +5,7 @@
 
 #[path = "../cluster/evolution.rs"]
 mod evolution;
+mod local;
 mod native;
 #[path = "../cluster/retained.rs"]
 mod retained;

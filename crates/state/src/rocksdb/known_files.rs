@@ -1,0 +1,74 @@
+//! Which objects hold the files of a database: what a checkpoint may refer to, and what stays here for a restart.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use streamd_core::id::CheckpointId;
+use streamd_core::snapshot::ObjectHandle;
+
+use super::local_files::LocalFiles;
+
+/// Checkpoints whose files are remembered as possible bases of later ones. The base is the newest complete one; those under way
+/// at the same time are few.
+const REMEMBERED_CHECKPOINTS: usize = 16;
+
+/// The object of each file, by its name in the database.
+pub type FileObjects = BTreeMap<String, ObjectHandle>;
+
+/// The files of the checkpoints of one database.
+#[derive(Debug, Default)]
+pub struct KnownFiles {
+    by_checkpoint: Mutex<BTreeMap<CheckpointId, Arc<FileObjects>>>,
+    local: Option<LocalFiles>,
+}
+
+impl KnownFiles {
+    /// Nothing is known yet. Files are kept for a restart if there is a place for them.
+    pub fn new(local: Option<LocalFiles>) -> Self {
+        Self {
+            by_checkpoint: Mutex::default(),
+            local,
+        }
+    }
+
+    /// Remembers which objects hold files that were in a checkpoint; the files themselves are in `directory`.
+    pub fn remember(&self, checkpoint: CheckpointId, directory: &Path, files: FileObjects) {
+        let mut known = self.lock();
+        if let Some(local) = &self.local {
+            let tables = files.iter().filter(|(name, _)| is_table(name));
+            tables.for_each(|(name, object)| local.keep(&directory.join(name), object));
+        }
+        Arc::make_mut(known.entry(checkpoint).or_default()).extend(files);
+        while known.len() > REMEMBERED_CHECKPOINTS {
+            known.pop_first();
+        }
+        if let Some(local) = &self.local {
+            local.retain(known.values().flat_map(|files| files.values()));
+        }
+    }
+
+    /// The files of the newest complete checkpoint. Those before it are forgotten.
+    pub fn of_base(&self, base: Option<CheckpointId>) -> Option<Arc<FileObjects>> {
+        let mut known = self.lock();
+        // Where checkpoints do not say which is complete, it is most likely the newest that was written.
+        let first = base.or_else(|| known.keys().next_back().copied())?;
+        let later = known.split_off(&first);
+        *known = later;
+        base.and_then(|base| known.get(&base).cloned())
+    }
+
+    /// Puts a file that was kept, with the content of this object, at `to`. False if there is none.
+    pub fn take(&self, object: &ObjectHandle, to: &Path) -> bool {
+        self.local.as_ref().is_some_and(|local| local.take(object, to))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<CheckpointId, Arc<FileObjects>>> {
+        self.by_checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a file never changes. (A manifest goes on under its name.)
+fn is_table(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "sst")
+}

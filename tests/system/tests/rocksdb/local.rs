@@ -1,0 +1,123 @@
+//! Files of a checkpoint that are still on the local disk after a worker has died.
+
+use std::fs;
+use std::path::PathBuf;
+
+use system::files::{everything_below, files_below};
+use system::{Cluster, Gate, Torture, until};
+
+use crate::CHECKPOINTS;
+
+const INCREMENTAL: &str = "execution.checkpointing.incremental=true";
+const NOT_LOCAL: &str = "state.backend.local-recovery=false";
+
+/// Records before the gate, and all.
+const HELD_AT: u64 = 2_000;
+const RECORDS: u64 = 3_000;
+
+/// A job whose state does not change for as long as the gate is closed, and is in a checkpoint.
+fn held_job(cluster: &Cluster, settings: &[&str]) -> (String, Torture, Gate) {
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(RECORDS).rate(4_000).held_at(HELD_AT, &gate);
+    let torture = torture.output(cluster.path("output"));
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["-D", setting]).collect();
+    let id = cluster.submit_and_wait(&settings, &torture.command());
+    until("everything before the gate is committed", || {
+        (torture.committed() == HELD_AT).then_some(())
+    });
+    (id, torture, gate)
+}
+
+/// The files that workers keep for those that follow.
+fn kept(cluster: &Cluster) -> Vec<PathBuf> {
+    let files = files_below(&cluster.path("data")).into_iter();
+    files
+        .filter(|file| file.iter().any(|part| part == "local-state"))
+        .collect()
+}
+
+/// How many files were fetched, and how many were there, by what the worker of the newest attempt says.
+fn fetched_and_local(cluster: &Cluster, id: &str) -> (u64, u64) {
+    until("a worker says where the files of its database came from", || {
+        let log = cluster.streamctl(&["logs", id]).succeeded().stdout;
+        let line = log
+            .lines()
+            .rfind(|line| line.contains("the files of a database are here"))?;
+        let count = |name: &str| {
+            line.split_once(&format!(" {name}="))?
+                .1
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        };
+        Some((count("fetched")?, count("local")?))
+    })
+}
+
+#[test]
+fn files_that_are_still_on_the_disk_are_not_fetched_again_and_go_with_the_job() {
+    let cluster = Cluster::start(1, 1);
+    let (id, torture, gate) = held_job(&cluster, &[CHECKPOINTS, INCREMENTAL]);
+    assert!(!kept(&cluster).is_empty(), "no file is kept");
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let (fetched, local) = fetched_and_local(&cluster, &id);
+    // The manifest alone: it is no file that stays as it is.
+    assert_eq!(fetched, 1);
+    assert!(local > 0);
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(RECORDS);
+    // Invariant I21: no remains.
+    until("nothing local is left of the job", || {
+        let left = everything_below(&cluster.path("data"));
+        let is_local = |path: &PathBuf| {
+            path.iter()
+                .any(|part| part == "local-state" || part == "streamd-rocksdb")
+        };
+        (!left.iter().any(is_local)).then_some(())
+    });
+}
+
+#[test]
+fn files_whose_bytes_were_changed_are_fetched() {
+    let cluster = Cluster::start(1, 1);
+    let (id, torture, gate) = held_job(&cluster, &[CHECKPOINTS, INCREMENTAL]);
+    let files = kept(&cluster);
+    assert!(!files.is_empty(), "no file is kept");
+    for file in &files {
+        let mut bytes = fs::read(file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        // Another file of the same name: the running database has the old one.
+        let changed = cluster.path("changed");
+        fs::write(&changed, &bytes).unwrap();
+        fs::rename(&changed, file).unwrap();
+    }
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let (fetched, local) = fetched_and_local(&cluster, &id);
+    assert_eq!(local, 0);
+    assert!(fetched > 1);
+    let log = cluster.streamctl(&["logs", &id]).succeeded().stdout;
+    assert!(log.contains("a local file is damaged"), "{log}");
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(RECORDS);
+}
+
+#[test]
+fn no_file_stays_where_local_recovery_is_switched_off() {
+    let cluster = Cluster::start(1, 1);
+    let (id, torture, gate) = held_job(&cluster, &[CHECKPOINTS, INCREMENTAL, NOT_LOCAL]);
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let (fetched, local) = fetched_and_local(&cluster, &id);
+    assert_eq!(local, 0);
+    assert!(fetched > 1);
+    assert!(kept(&cluster).is_empty());
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(RECORDS);
+}
