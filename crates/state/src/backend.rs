@@ -304,7 +304,7 @@ impl<K: Key> KeyedStateBackend<K> {
     pub(crate) fn instance(&self) -> Option<&crate::rocksdb::Instance> {
         match &self.store {
             Store::Heap => None,
-            Store::RocksDb { instance, .. } => Some(instance.directory().to_owned()),
+            Store::RocksDb { instance, .. } => Some(instance),
         }
     }
 
