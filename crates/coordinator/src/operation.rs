@@ -71,6 +71,29 @@ impl Operations {
         self.running.keys().copied().collect()
     }
 
+    /// Whether a savepoint is being made of this snapshot.
+    pub fn is_promoting(&self, source: CheckpointId) -> bool {
+        self.running
+            .values()
+            .any(|operation| operation.promoting == Some(source))
+    }
+
+    /// The operation that ends the job once the snapshot is copied that it is to leave as its savepoint.
+    pub fn ending_by_promotion(&self) -> Option<OperationId> {
+        let ends = |operation: &RunningOperation| {
+            operation.promoting.is_some() && operation.kind == OperationKind::CancelWithSavepoint
+        };
+        self.running.iter().find(|(_, it)| ends(it)).map(|(id, _)| *id)
+    }
+
+    /// Notes that the savepoint of an operation is a copy of this snapshot, and complete.
+    pub fn promoted(&mut self, id: OperationId, source: CheckpointId) {
+        if let Some(operation) = self.running.get_mut(&id) {
+            operation.promoting = None;
+            operation.snapshot = Some(source);
+        }
+    }
+
     /// Begins an operation.
     pub fn begin(&mut self, id: OperationId, operation: RunningOperation) {
         self.running.insert(id, operation);

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
+use crate::pins::Pins;
 use crate::random;
 
 /// The name of the one task manager there is.
@@ -67,12 +68,12 @@ impl EmbeddedJob {
         let environment = JobEnvironment {
             clock,
             launcher: Arc::new(launcher),
-            effects: Effects::new(tasks.clone()),
+            effects: Effects::new(tasks.clone(), Pins::default()),
             tasks: tasks.clone(),
             // A thread cannot be lost without its queue being closed.
             worker_timeouts: None,
         };
-        let handle = job_master::spawn(spec, environment);
+        let handle = job_master::spawn(spec, environment, None);
         handle.begin();
         Self { handle, tasks }
     }

@@ -12,10 +12,11 @@
 //! ```
 //!
 //! Each component is a task that owns its state and one bounded mailbox; its handle is a cheap clone. Reading order:
-//! [`options`], [`spec`] (what is checked before a job starts), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
+//! [`options`], [`spec`] (what is checked before a job starts), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
 //! [`server`] (all of it together), [`embedded`] (a job master without any of the rest).
 
 pub mod options;
+mod pins;
 mod random;
 
 pub mod job_master;

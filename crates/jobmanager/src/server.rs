@@ -20,6 +20,7 @@ use crate::dispatcher::{Dispatcher, DispatcherOptions, OPERATIONS_KEPT, Registry
 use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
 use crate::job_master::{Effects, WorkerTimeouts};
 use crate::options::{JobManagerOptions, ResolveJobOptions};
+use crate::pins::Pins;
 use crate::random;
 use crate::resource_manager::{self, ResourceManagerOptions};
 
@@ -33,6 +34,7 @@ pub struct JobManager;
 pub struct RunningJobManager {
     address: SocketAddr,
     registry: RegistryHandle,
+    pins: Pins,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     health: HealthReporter,
@@ -65,7 +67,7 @@ impl JobManager {
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
         let dispatcher = dispatcher(&options, &data, clock, resolve, &tasks);
-        let registry = dispatcher.registry.clone();
+        let (registry, pins) = (dispatcher.registry.clone(), dispatcher.pins.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ServedDispatcher>().await;
         let router = router(&options, dispatcher, &tasks, &shutdown).add_service(health_service);
@@ -86,6 +88,7 @@ impl JobManager {
         Ok(RunningJobManager {
             address,
             registry,
+            pins,
             tasks,
             shutdown,
             health,
@@ -110,6 +113,8 @@ impl RunningJobManager {
         if tokio::time::timeout(self.grace, suspended).await.is_err() {
             warn!("workers of some jobs did not exit in time");
         }
+        // What is held for a suspended job stays for the one that is going on from where it was.
+        self.pins.close();
         drop(jobs);
         drop(self.registry);
         self.shutdown.cancel();
@@ -178,6 +183,7 @@ fn dispatcher(
         ended_jobs_kept: options.ended_jobs_kept,
         ended_jobs_kept_ms: options.ended_jobs_kept_ms,
     };
+    let pins = Pins::default();
     Dispatcher {
         options: Arc::new(DispatcherOptions {
             default_parallelism: options.default_parallelism,
@@ -196,7 +202,8 @@ fn dispatcher(
         artifacts: ArtifactStore::new(data.clone()),
         catalogue,
         resource_manager,
-        effects: Effects::new(tasks.clone()),
+        effects: Effects::new(tasks.clone(), pins.clone()),
+        pins,
         tasks: tasks.clone(),
     }
 }

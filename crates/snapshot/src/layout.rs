@@ -47,6 +47,14 @@ pub fn checkpoint_folder(base: &Location, job: JobId, id: CheckpointId) -> Resul
     job_folder(base, job)?.child(&checkpoint_name(id))
 }
 
+/// The folder of the snapshot that a pointer names: the pointer itself, or the folder that its `_metadata` file is in.
+pub fn snapshot_folder(pointer: &Location) -> Location {
+    match pointer.parent() {
+        Some(parent) if pointer.name() == Some(METADATA) => parent,
+        _a_folder => pointer.clone(),
+    }
+}
+
 /// Whether a folder has the name of a checkpoint's.
 pub fn is_checkpoint_folder(folder: &Location) -> bool {
     checkpoint_of(folder).is_some()

@@ -100,11 +100,8 @@ pub(crate) struct Found {
 }
 
 pub(crate) async fn find(pointer: &str) -> Result<Found, SnapshotError> {
-    let place = Location::open(pointer)?;
-    let (folder, file) = match place.parent() {
-        Some(parent) if place.name() == Some(layout::METADATA) => (parent, place),
-        _a_folder => (place.clone(), place.child(layout::METADATA)?),
-    };
+    let folder = layout::snapshot_folder(&Location::open(pointer)?);
+    let file = folder.child(layout::METADATA)?;
     let bytes = match file.get(MAX_METADATA_BYTES).await {
         Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => return Err(not_found(&folder).await),

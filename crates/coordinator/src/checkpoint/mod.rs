@@ -24,5 +24,5 @@ pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded, NewSnap
 pub use metadata::Origin;
 pub use pending::{PendingSnapshot, Purpose};
 pub use schedule::Schedule;
-pub use store::{CompletedCheckpoint, CompletedStore, End};
+pub use store::{CompletedCheckpoint, CompletedStore, End, folders_referred_to};
 pub use tolerance::{Tolerance, Verdict};

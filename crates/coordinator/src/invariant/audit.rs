@@ -68,6 +68,8 @@ pub struct Audit {
     snapshots: BTreeMap<CheckpointId, Snapshot>,
     /// The greatest snapshot that an attempt must not fall behind: a completed checkpoint, or a committed savepoint.
     latest: Option<CheckpointId>,
+    /// The greatest snapshot whose effects may be visible: its completion was told, or an attempt started from it.
+    visible: Option<CheckpointId>,
     operations: BTreeMap<OperationId, (OperationKind, String)>,
     /// The savepoints that are made of complete snapshots, by operation.
     promotions: BTreeMap<OperationId, Promotion>,
@@ -97,6 +99,7 @@ impl Audit {
             live: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             latest: restored.as_ref().map(|(id, _)| *id),
+            visible: None,
             restored,
             operations: BTreeMap::new(),
             promotions: BTreeMap::new(),
@@ -232,6 +235,7 @@ impl Audit {
                         deployment.attempt, deployment.restored, self.latest
                     )
                 })?;
+                self.visible = self.visible.max(deployment.restored);
                 deployment.attempt
             }
             WorkerCommand::TriggerCheckpoint { attempt, barrier } => {
@@ -252,6 +256,7 @@ impl Audit {
             }
             WorkerCommand::NotifyCheckpointComplete { attempt, checkpoint } => {
                 self.check_notified(*checkpoint)?;
+                self.visible = self.visible.max(Some(*checkpoint));
                 *attempt
             }
             WorkerCommand::NotifyCheckpointAborted { attempt, checkpoint } => {
@@ -403,6 +408,10 @@ impl Audit {
                     OperationKind::CancelWithSavepoint => Some(JobState::Canceled),
                     OperationKind::Stop | OperationKind::Drain => Some(JobState::Finished),
                 };
+                let left = completed.promoted.filter(|_| wanted.is_some());
+                ensure(left.is_none() || self.visible <= left, "I17", || {
+                    format!("snapshot {:?} is committed, and the job leaves {left:?}", self.visible)
+                })?;
                 ensure(wanted.is_none_or(|wanted| wanted == self.state), "I18", || {
                     format!("{kind:?} has succeeded, and the job is {}", self.state.name())
                 })

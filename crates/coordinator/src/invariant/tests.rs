@@ -198,11 +198,15 @@ fn asked(kind: OperationKind) -> Event {
 }
 
 fn answered() -> Action {
+    answered_with_copy_of(None)
+}
+
+fn answered_with_copy_of(promoted: Option<u64>) -> Action {
     let completed = CompletedOperation {
         savepoint_path: location(1),
         bytes: 1,
         duration_ms: 1,
-        promoted: None,
+        promoted: promoted.map(CheckpointId),
     };
     Action::CompleteOperation {
         id: OPERATION,
@@ -312,6 +316,17 @@ fn a_stop_that_succeeds_while_the_job_goes_on_is_seen() {
         .complete(1, SnapshotKind::Savepoint)
         .then(Event::Tick, vec![answered()])
         .breaks("I18");
+}
+
+#[test]
+fn a_job_that_leaves_an_older_checkpoint_than_it_has_committed_is_seen() {
+    Story::new()
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(asked(OperationKind::CancelWithSavepoint), vec![])
+        .then(Event::Tick, vec![trigger(2, SnapshotKind::Checkpoint), publish(2)])
+        .then(published(2), vec![commit(2)])
+        .then(Event::Tick, vec![answered_with_copy_of(Some(1))])
+        .breaks("I17");
 }
 
 #[test]

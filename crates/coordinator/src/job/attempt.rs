@@ -212,8 +212,12 @@ impl JobMachine {
             .collect()
     }
 
-    /// Every subtask runs: from now on there are snapshots.
+    /// Every subtask runs: from now on there are snapshots, unless the job is to end with an older one.
     pub(super) fn on_all_running(&mut self, at: Moment) -> bool {
+        if let Some(operation) = self.operations.ending_by_promotion() {
+            self.enter(Phase::Running(Course::Stopping { operation }), None);
+            return true;
+        }
         if self.takes_checkpoints() {
             self.checkpoints.schedule.start(at.now);
         }

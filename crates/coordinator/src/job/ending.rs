@@ -165,12 +165,18 @@ impl JobMachine {
     }
 
     pub(super) fn end_back_off(&mut self, at: Moment) -> bool {
-        if self.checkpoints.is_publishing() {
+        if self.is_unsettled() {
             self.enter(Phase::Settling, None);
             true
         } else {
             self.begin_attempt(at)
         }
+    }
+
+    /// Whether the next attempt has to wait: for the outcome of a publication, which it may have to start from; or for that of
+    /// a savepoint after which there is no next attempt. It must not commit anything that the savepoint does not cover.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.checkpoints.is_publishing() || self.operations.ending_by_promotion().is_some()
     }
 
     /// Everything is committed: the subtasks close.

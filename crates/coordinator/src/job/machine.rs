@@ -157,7 +157,7 @@ impl JobMachine {
                 self.step_dropping(at, overdue)
             }
             Phase::BackingOff { until } => *until <= at.now && self.end_back_off(at),
-            Phase::Settling => !self.checkpoints.is_publishing() && self.begin_attempt(at),
+            Phase::Settling => !self.is_unsettled() && self.begin_attempt(at),
         }
     }
 

@@ -2,14 +2,14 @@
 
 use streamd_core::barrier::AfterBarrier;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::id::OperationId;
+use streamd_core::id::{CheckpointId, JobId, OperationId};
 use streamd_core::protocol::{ExecutionState, WorkerCommand};
 
 use crate::action::{Action, CompletedOperation};
 use crate::checkpoint::{PendingSnapshot, Purpose};
 use crate::event::{OperationKind, OperationRequest, PublishError, PublishedSnapshot, RestorePoint};
 use crate::job::machine::{JobMachine, Moment};
-use crate::job::phase::{Course, Phase};
+use crate::job::phase::{Course, Phase, Stopped};
 use crate::operation::{
     MAX_UNDER_WAY, OperationResult, RunningOperation, checkpointing_disabled, no_savepoint_directory,
 };
@@ -78,12 +78,14 @@ impl JobMachine {
     /// run, a savepoint is made of what its next attempt would start from.
     fn way_to(&self, kind: OperationKind) -> Result<Way, CodedError> {
         let job_id = self.spec.job_id;
+        if let Some(operation) = self.operations.ending_by_promotion() {
+            return Err(being_stopped(job_id, operation));
+        }
         match &self.phase {
             Phase::Running(Course::Processing | Course::LastCheckpoint) => Ok(Way::Subtasks),
-            Phase::Running(Course::Draining { operation } | Course::Stopping { operation }) => Err(refusal(
-                format!("job {job_id} is being stopped by operation {operation}"),
-                "wait for that operation to end",
-            )),
+            Phase::Running(Course::Draining { operation } | Course::Stopping { operation }) => {
+                Err(being_stopped(job_id, *operation))
+            }
             Phase::Running(Course::Finishing { .. }) => {
                 Err(refusal(format!("job {job_id} is finishing"), "wait for the job to end"))
             }
@@ -115,19 +117,22 @@ impl JobMachine {
         }
     }
 
-    /// The way to a savepoint of a job that does not run. What is to end a job needs its subtasks: what it has done since
-    /// the last checkpoint is neither committed nor undone without them.
+    /// The way to a savepoint of a job that does not run. After a cancellation the resumed job commits what its savepoint
+    /// covers, so a copy will do. A stop promises that it is committed already, and nobody is there to do it.
     fn promotion(&self, kind: OperationKind, state: &str) -> Result<Way, CodedError> {
         let job_id = self.spec.job_id;
         match (kind, &self.restore) {
-            (OperationKind::Savepoint, Some(source)) => Ok(Way::Promotion(source.clone())),
-            (OperationKind::Savepoint, None) => Err(refusal(
+            (OperationKind::Savepoint | OperationKind::CancelWithSavepoint, Some(source)) => {
+                Ok(Way::Promotion(source.clone()))
+            }
+            (OperationKind::Savepoint | OperationKind::CancelWithSavepoint, None) => Err(refusal(
                 format!("job {job_id} is {state}, and has completed no checkpoint"),
-                "wait until it is RUNNING again",
+                "wait until it is RUNNING again; `streamctl cancel` ends it without a savepoint",
             )),
-            (OperationKind::CancelWithSavepoint | OperationKind::Stop | OperationKind::Drain, _) => Err(refusal(
-                format!("job {job_id} is {state}"),
-                "`streamctl savepoint` makes a savepoint of its last completed checkpoint; `streamctl cancel` then ends it",
+            (OperationKind::Stop | OperationKind::Drain, _) => Err(refusal(
+                format!("job {job_id} is {state}: nobody can commit its output"),
+                "`streamctl cancel -s` ends it and makes a savepoint of its last completed checkpoint; what that covers is \
+                 committed by the job that is resumed from it",
             )),
         }
     }
@@ -154,15 +159,15 @@ impl JobMachine {
         let Some(source) = running.promoting else { return };
         self.checkpoints.promoted(source);
         match result {
-            Ok(published) => self.end_operation(
-                id,
-                Ok(CompletedOperation {
+            Ok(published) => {
+                let result = CompletedOperation {
                     savepoint_path: published.uri,
                     bytes: published.bytes,
                     duration_ms: at.now.since(running.requested),
                     promoted: Some(source),
-                }),
-            ),
+                };
+                self.on_promoted_whole(at, (id, running.kind), source, result);
+            }
             Err(error) => {
                 let code = match (error.outcome_unknown, running.is_overdue(at.now)) {
                     (true, _) => ErrorCode::OutcomeUnknown,
@@ -174,9 +179,35 @@ impl JobMachine {
                 if !error.outcome_unknown {
                     self.discard((source, running.location));
                 }
+                if matches!(self.phase, Phase::Running(Course::Stopping { operation }) if operation == id) {
+                    self.go_on(at);
+                }
             }
         }
         self.sweep();
+    }
+
+    fn on_promoted_whole(
+        &mut self,
+        at: Moment,
+        (id, kind): (OperationId, OperationKind),
+        source: CheckpointId,
+        result: CompletedOperation,
+    ) {
+        match kind {
+            OperationKind::CancelWithSavepoint => {
+                self.operations.promoted(id, source);
+                self.begin_cancelling(at, Some(Stopped { operation: id, result }));
+            }
+            // The last two are refused where there is no subtask.
+            OperationKind::Savepoint | OperationKind::Stop | OperationKind::Drain => self.end_operation(id, Ok(result)),
+        }
+    }
+
+    /// What was to end the job has failed, and the job has its subtasks: it goes on as before.
+    pub(super) fn go_on(&mut self, at: Moment) {
+        self.enter(Phase::Running(Course::Processing), None);
+        self.checkpoints.schedule.start(at.now);
     }
 
     /// From the moment on which an operation ends the job, no periodic checkpoint begins.
@@ -227,6 +258,13 @@ impl JobMachine {
             Purpose::Periodic | Purpose::Final => {}
         }
     }
+}
+
+fn being_stopped(job_id: JobId, operation: OperationId) -> CodedError {
+    refusal(
+        format!("job {job_id} is being stopped by operation {operation}"),
+        "wait for that operation to end",
+    )
 }
 
 fn refusal(message: String, hint: &str) -> CodedError {

@@ -49,7 +49,8 @@ pub(super) enum Phase {
         /// When it ends.
         until: MonotonicTime,
     },
-    /// The delay is over, but a publication of the old attempt has no outcome yet: what to restore is not decided.
+    /// The delay is over, but a publication of the old attempt has no outcome yet, or a savepoint that ends the job: what to
+    /// restore is not decided, or whether.
     Settling,
     /// The attempt has failed and its subtasks are being dropped; nothing follows.
     Failing {

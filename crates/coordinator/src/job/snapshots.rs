@@ -207,8 +207,7 @@ impl JobMachine {
         if kind == Some(OperationKind::Drain) {
             self.fail_drained(at, &reason.words);
         } else {
-            self.enter(Phase::Running(Course::Processing), None);
-            self.checkpoints.schedule.start(at.now);
+            self.go_on(at);
         }
     }
 

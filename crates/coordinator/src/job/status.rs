@@ -90,6 +90,16 @@ impl JobMachine {
         })
     }
 
+    /// Whether the job may still read the snapshot that it was started from: until it has one of its own, or has ended.
+    pub fn needs_start(&self) -> bool {
+        let Some(start) = &self.spec.restore else {
+            return false;
+        };
+        let is_next = self.restore.as_ref().is_some_and(|next| next.uri == start.uri);
+        let is_copied = || self.operations.is_promoting(start.metadata.checkpoint_id);
+        !self.state().is_terminal() && (is_next || is_copied())
+    }
+
     /// The job's live workers, in order.
     pub fn workers(&self) -> Vec<WorkerView> {
         self.workers
@@ -104,6 +114,6 @@ impl JobMachine {
 
     /// The latest counters of a subtask in the current attempt.
     pub fn metrics(&self, subtask: SubtaskId) -> Option<SubtaskMetrics> {
-        self.metrics.get(&subtask).copied()
+        self.metrics.get(&subtask).cloned()
     }
 }

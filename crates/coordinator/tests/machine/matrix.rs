@@ -169,7 +169,7 @@ fn must_end(bench: &mut Bench, story: &str) {
         };
         bench.event(Event::Published(CheckpointId(id), Ok(published)));
     }
-    for promotion in [100, 1] {
+    for promotion in [100, 101, 1] {
         let operation = OperationId::from_bytes([promotion; 16]);
         let gone = PublishError {
             message: "no".to_owned(),

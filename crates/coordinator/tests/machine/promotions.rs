@@ -81,14 +81,110 @@ fn a_savepoint_that_cannot_be_made_of_a_checkpoint_leaves_nothing_and_touches_no
 }
 
 #[test]
-fn what_ends_a_job_needs_its_subtasks() {
+fn a_stop_needs_the_subtasks_that_commit() {
     play(&format!(
         "
         >> up; wait 1000; done 1; lost 1
         > stop 1
-        operation 1 failed: job {JOB} is RESTARTING [SD-0403]
+        operation 1 failed: job {JOB} is RESTARTING: nobody can commit its output [SD-0403]
+        > drain 2
+        operation 2 failed: job {JOB} is RESTARTING: nobody can commit its output [SD-0403]
+        "
+    ));
+}
+
+#[test]
+fn a_restarting_job_is_cancelled_with_its_last_checkpoint_as_savepoint_and_never_runs_again() {
+    play(&format!(
+        "
+        >> up; wait 1000; done 1; lost 1
+        > cancel-savepoint 1
+        promote 1 to s3://s/sp-1 within 5000
         > cancel-savepoint 2
-        operation 2 failed: job {JOB} is RESTARTING [SD-0403]
+        operation 2 failed: job {JOB} is being stopped by operation 01010101010101010101010101010101 [SD-0403]
+        # Another attempt could commit what the savepoint does not cover.
+        > canceled
+        > wait 500
+        > wait 60000
+        assert state = RESTARTING
+        > promoted 1
+        RESTARTING -> CANCELLING
+        to 2: shutdown
+        stop 2
+        release slots
+        CANCELLING -> CANCELED
+        operation 1 has s3://promoted/1
+        discard s3://c/chk-1
+        "
+    ));
+}
+
+#[test]
+fn a_cancellation_whose_copy_fails_lets_the_job_restart() {
+    play(&format!(
+        "
+        >> up; wait 1000; done 1; lost 1; cancel-savepoint 1; canceled; wait 500
+        > unpromoted 1
+        operation 1 failed: cancellation with savepoint of job {JOB} failed: checkpoint `1` was not made a savepoint: store says \
+no [SD-0509]
+        discard s3://s/sp-1
+        RESTARTING -> RUNNING
+        request 2 slots
+        >> slots b:0 b:1; running
+        assert restored = 1
+        assert state = RUNNING
+        "
+    ));
+}
+
+#[test]
+fn a_job_that_comes_up_while_it_is_copied_takes_no_checkpoint_and_goes_on_if_the_copy_fails() {
+    let running =
+        "up; wait 1000; done 1; lost-tm a; lost 2; wait 500; cancel-savepoint 1; slots b:0 b:1; registered 3; running";
+    play(&format!(
+        "
+        >> {running}
+        assert state = RUNNING
+        > wait 3000
+        >> unpromoted 1
+        assert operation 1 = SD-0509
+        assert deadline = +1000
+        "
+    ));
+    play(&format!(
+        "
+        >> {running}; promoted 1; canceled
+        assert state = CANCELED
+        assert operation 1 = s3://promoted/1
+        "
+    ));
+}
+
+#[test]
+fn a_failing_job_that_is_cancelled_with_a_savepoint_is_cancelled() {
+    play_with(
+        |spec| spec.options.restart_strategy = RestartStrategy::None,
+        "
+        >> up; wait 1000; done 1; state 0/0 FAILED boom; cancel-savepoint 1; promoted 1; canceled
+        assert state = CANCELED
+        ",
+    );
+    play_with(
+        |spec| spec.options.restart_strategy = RestartStrategy::None,
+        "
+        >> up; wait 1000; done 1; state 0/0 FAILED boom; cancel-savepoint 1; canceled; unpromoted 1
+        assert state = FAILED
+        ",
+    );
+}
+
+#[test]
+fn a_job_without_a_checkpoint_is_not_cancelled_with_one() {
+    play(&format!(
+        "
+        >> up; lost 1
+        > cancel-savepoint 1
+        operation 1 failed: job {JOB} is RESTARTING, and has completed no checkpoint [SD-0403]
         "
     ));
 }

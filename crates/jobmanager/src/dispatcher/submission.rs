@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use streamd_coordinator::checkpoint::folders_referred_to;
 use streamd_coordinator::event::{JobOptions, RestorePoint};
 use streamd_coordinator::job::RestoredFrom;
 use streamd_coordinator::lifecycle::JobState;
@@ -14,7 +15,7 @@ use streamd_core::id::{JobId, WorkerId};
 use streamd_core::plan::PlanDescriptor;
 use streamd_core::time::{Clock, WallTime};
 use streamd_rpc::proto::{self, Application, SubmitJobRequest};
-use streamd_snapshot::{ArtifactStore, OperationCatalogue};
+use streamd_snapshot::{ArtifactStore, Location, OperationCatalogue, Sharing, StoreError, dispose_unused, layout};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -24,6 +25,7 @@ use super::built::check_built;
 use super::registry::{Claim, Outcome, RegistryHandle};
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, WorkerTimeouts};
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
+use crate::pins::{Pin, Pins};
 use crate::resource_manager::{ClusterLauncher, Program, ResourceManagerHandle};
 use crate::spec::{JobRequest, job_spec, read_restore_point};
 
@@ -62,6 +64,7 @@ pub(crate) struct Dispatcher {
     pub(crate) registry: RegistryHandle,
     pub(crate) resource_manager: ResourceManagerHandle,
     pub(crate) effects: Effects,
+    pub(crate) pins: Pins,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -128,12 +131,15 @@ impl Dispatcher {
         inputs.claim_mode = named.or(inputs.claim_mode);
         let defaults = &self.options.job_defaults;
         let options = job_options(&graph, &inputs, defaults, self.options.leader_epoch)?;
-        let restore = match self.restore_path(&submission, &options).await? {
-            None => None,
-            Some(path) => Some(read_restore_point(&path).await?),
+        let (restore, pin) = match self.restore_path(&submission, &options).await? {
+            None => (None, None),
+            Some(path) => {
+                let (point, pin) = self.hold(job_id, &path).await?;
+                (Some(point), Some(pin))
+            }
         };
         match (&restore, options.claim_mode) {
-            (Some(point), ClaimMode::Claim) => self.check_unused(&point.uri).await?,
+            (Some(point), ClaimMode::Claim) => self.check_claim(point, pin.as_ref()).await?,
             (None, ClaimMode::Claim) if named.is_some() => return Err(nothing_to_claim()),
             (Some(_) | None, ClaimMode::NoClaim | ClaimMode::Claim) => {}
         }
@@ -151,7 +157,7 @@ impl Dispatcher {
         warnings.extend(more_warnings);
         warnings.extend(self.slot_warning(&spec.graph).await?);
         let job_name = spec.graph.name.clone();
-        let job = job_master::spawn(spec, self.environment(program));
+        let job = job_master::spawn(spec, self.environment(program), pin);
         self.registry.start(job.clone()).await?;
         job.begin();
         begun(&job).await;
@@ -188,19 +194,60 @@ impl Dispatcher {
         }
     }
 
-    /// Errors if a job that is not over may still read what lies at the place.
-    pub(crate) async fn check_unused(&self, uri: &str) -> Result<(), CodedError> {
+    /// Reads the snapshot that a job is to start from. Nobody deletes it, or what it refers to, until the pin is dropped.
+    async fn hold(&self, job: JobId, path: &str) -> Result<(RestorePoint, Pin), CodedError> {
+        let opened = Location::open(path).map_err(|error| error.to_coded())?;
+        let pin = self.pins.hold(job, &layout::snapshot_folder(&opened)).await;
+        let point = read_restore_point(path).await?;
+        let mut folders = folders_referred_to(&point.metadata, &point.uri);
+        folders.insert(point.uri.clone());
+        let folders: Result<Vec<Location>, StoreError> = folders.iter().map(|folder| Location::open(folder)).collect();
+        pin.narrow(&folders.map_err(|error| error.to_coded())?).await;
+        Ok((point, pin))
+    }
+
+    /// Errors if the snapshot cannot become a job's own, because another job needs it too.
+    async fn check_claim(&self, point: &RestorePoint, pin: Option<&Pin>) -> Result<(), CodedError> {
+        let folder = Location::open(&point.uri).map_err(|error| error.to_coded())?;
+        if let Some(pin) = pin
+            && let Some(holder) = self.pins.holder_before(pin, &folder).await
+        {
+            return Err(in_use(&point.uri, holder));
+        }
+        self.check_disowned(&folder).await
+    }
+
+    /// Deletes a snapshot because its owner says so. Errors if a job that is not over needs it.
+    pub(crate) async fn dispose(&self, path: &str) -> Result<(), CodedError> {
+        let folder = layout::snapshot_folder(&Location::open(path).map_err(|error| error.to_coded())?);
+        self.check_disowned(&folder).await?;
+        let uri = folder.uri();
+        let _begun = self
+            .pins
+            .begin_disposal(&folder)
+            .await
+            .map_err(|holder| in_use(&uri, holder))?;
+        dispose_unused(&uri, Sharing::Refuse)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_coded())
+    }
+
+    /// Errors if the snapshot is a checkpoint of a job that is not over: that job deletes it, and builds upon it.
+    async fn check_disowned(&self, folder: &Location) -> Result<(), CodedError> {
+        let Some(beside) = folder.parent() else {
+            return Ok(());
+        };
+        let beside = beside.resolved_uri().await;
         for job in self.registry.list().await? {
             if job.status().borrow().is_over() {
                 continue;
             }
-            let details = job.details().await?;
-            let restored = details.restored_from.map(|restored| restored.uri);
-            let latest = details.checkpoints.last_completed.map(|completed| completed.uri);
-            if restored.into_iter().chain(latest).any(|used| used == uri) {
-                let message = format!("snapshot `{uri}` is in use by job `{}`", job.job_id());
-                return Err(CodedError::new(ErrorCode::SnapshotInUse, message)
-                    .with_hint("wait for the job's next checkpoint, or until the job has ended"));
+            if let Some(checkpoints) = job.details().await?.spec.options.checkpoint_directory {
+                let checkpoints = Location::open(&checkpoints).map_err(|error| error.to_coded())?;
+                if checkpoints.resolved_uri().await == beside {
+                    return Err(in_use(&folder.uri(), job.job_id()));
+                }
             }
         }
         Ok(())
@@ -267,6 +314,13 @@ fn named_claim_mode(submission: &SubmitJobRequest) -> Option<ClaimMode> {
         proto::ClaimMode::NoClaim => Some(ClaimMode::NoClaim),
         proto::ClaimMode::Claim => Some(ClaimMode::Claim),
     }
+}
+
+fn in_use(folder: &str, job: JobId) -> CodedError {
+    let message = format!("snapshot `{folder}` is in use by job `{job}`");
+    CodedError::new(ErrorCode::SnapshotInUse, message).with_hint(
+        "wait until the job has a checkpoint of its own, or has ended; a job deletes its own checkpoints by itself",
+    )
 }
 
 fn nothing_to_claim() -> CodedError {

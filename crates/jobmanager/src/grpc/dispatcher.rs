@@ -6,7 +6,6 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
 use streamd_rpc::proto;
 use streamd_rpc::status::to_status;
-use streamd_snapshot::{Location, Sharing, dispose_unused};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -43,18 +42,6 @@ impl DispatcherService {
             .map(|answer| answer.map_err(|error| to_status(&error)))
             .take_until(self.shutdown.clone().cancelled_owned())
             .boxed()
-    }
-
-    async fn dispose(&self, path: &str) -> Result<proto::DisposeSavepointResponse, CodedError> {
-        let location = Location::open(path).map_err(|error| error.to_coded())?;
-        let folder = match (location.name(), location.parent()) {
-            (Some(streamd_snapshot::layout::METADATA), Some(folder)) => folder,
-            (_, _) => location,
-        };
-        self.dispatcher.check_unused(&folder.uri()).await?;
-        let disposed = dispose_unused(&folder.uri(), Sharing::Refuse).await;
-        disposed.map_err(|error| error.to_coded())?;
-        Ok(proto::DisposeSavepointResponse {})
     }
 
     async fn cluster(&self) -> Result<proto::GetClusterResponse, CodedError> {
@@ -254,7 +241,8 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         &self,
         request: Request<proto::DisposeSavepointRequest>,
     ) -> Answer<proto::DisposeSavepointResponse> {
-        answer(self.dispose(&request.into_inner().path).await)
+        let disposed = self.dispatcher.dispose(&request.into_inner().path).await;
+        answer(disposed.map(|()| proto::DisposeSavepointResponse {}))
     }
 
     async fn get_cluster(&self, _request: Request<proto::GetClusterRequest>) -> Answer<proto::GetClusterResponse> {

@@ -9,9 +9,10 @@ use streamd_core::snapshot::SnapshotMetadata;
 use streamd_snapshot::{Abandon, Location, SnapshotError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, warn};
+use tracing::{Instrument, info, warn};
 
 use super::handle::JobMessage;
+use crate::pins::Pins;
 use crate::random;
 
 /// Deletions at once, over all jobs: they are never urgent, and must not keep the store from what is.
@@ -28,14 +29,17 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) struct Effects {
     tasks: TaskTracker,
     discards: Arc<Semaphore>,
+    /// What other jobs may still read: it is deleted only once they do not.
+    pins: Pins,
 }
 
 impl Effects {
-    /// Effects whose tasks are tracked by `tasks`.
-    pub(crate) fn new(tasks: TaskTracker) -> Self {
+    /// Effects whose tasks are tracked by `tasks`, and which delete nothing that is pinned.
+    pub(crate) fn new(tasks: TaskTracker, pins: Pins) -> Self {
         Self {
             tasks,
             discards: Arc::new(Semaphore::new(DISCARDS_AT_ONCE)),
+            pins,
         }
     }
 
@@ -82,39 +86,60 @@ impl Effects {
         self.tasks.spawn(report.in_current_span());
     }
 
-    /// Deletes a snapshot in the background, as well as it can.
-    pub(super) fn discard(&self, checkpoint: CheckpointId, location: String) {
-        let deletion = {
-            let location = location.clone();
-            async move { discard(&location).await }
-        };
-        self.delete(checkpoint, location, deletion);
-    }
-
-    /// Deletes a snapshot that the user gave to the job.
-    pub(super) fn discard_claimed(&self, checkpoint: CheckpointId, location: String) {
-        let deletion = {
-            let location = location.clone();
-            async move { discard_claimed(&location).await }
-        };
-        self.delete(checkpoint, location, deletion);
-    }
-
-    fn delete(
-        &self,
-        checkpoint: CheckpointId,
-        location: String,
-        deletion: impl Future<Output = Result<(), SnapshotError>> + Send + 'static,
-    ) {
-        let discards = self.discards.clone();
-        let deletion = async move {
+    /// Deletes a snapshot in the background, as well as it can, once no other job may read it any more.
+    pub(super) fn delete(&self, deletion: Deletion) {
+        let (discards, pins) = (self.discards.clone(), self.pins.clone());
+        let work = async move {
+            let Deletion {
+                checkpoint, location, ..
+            } = &deletion;
+            let Some(_begun) = pins.begin_deletion(location).await else {
+                info!(checkpoint_id = %checkpoint, location, "snapshot stays: another job starts from it");
+                return;
+            };
             let _permit = discards.acquire_owned().await.expect("the semaphore is never closed");
-            if let Err(error) = deletion.await {
+            if let Err(error) = deletion.carry_out().await {
                 let error = streamd_core::error::chain(&error);
                 warn!(checkpoint_id = %checkpoint, location, error, "snapshot could not be discarded");
             }
         };
-        self.tasks.spawn(deletion.in_current_span());
+        self.tasks.spawn(work.in_current_span());
+    }
+}
+
+/// A snapshot to be deleted.
+pub(super) struct Deletion {
+    pub(super) checkpoint: CheckpointId,
+    /// The URI of its folder.
+    pub(super) location: String,
+    pub(super) ownership: Ownership,
+}
+
+/// How a snapshot came to be the job's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// The job took it.
+    Taken,
+    /// The user gave it to the job that started from it.
+    Claimed,
+}
+
+impl Deletion {
+    async fn carry_out(&self) -> Result<(), SnapshotError> {
+        for pause in DISCARD_PAUSES {
+            if self.try_once().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.try_once().await
+    }
+
+    async fn try_once(&self) -> Result<(), SnapshotError> {
+        match self.ownership {
+            Ownership::Taken => streamd_snapshot::discard(&Location::open(&self.location)?).await,
+            Ownership::Claimed => streamd_snapshot::discard_claimed(&self.location).await,
+        }
     }
 }
 
@@ -191,25 +216,4 @@ async fn publish(metadata: &SnapshotMetadata, location: &str) -> Result<Publishe
             outcome_unknown: error.outcome_unknown(),
         }),
     }
-}
-
-async fn discard_claimed(location: &str) -> Result<(), SnapshotError> {
-    for pause in DISCARD_PAUSES {
-        if streamd_snapshot::discard_claimed(location).await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(pause).await;
-    }
-    streamd_snapshot::discard_claimed(location).await
-}
-
-async fn discard(location: &str) -> Result<(), SnapshotError> {
-    let folder = Location::open(location)?;
-    for pause in DISCARD_PAUSES {
-        if streamd_snapshot::discard(&folder).await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(pause).await;
-    }
-    streamd_snapshot::discard(&folder).await
 }

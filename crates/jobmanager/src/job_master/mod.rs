@@ -14,6 +14,7 @@ mod effects;
 mod handle;
 mod launcher;
 mod operations;
+mod remains;
 mod service;
 mod status;
 mod workers;

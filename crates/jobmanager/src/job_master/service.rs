@@ -17,12 +17,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::effects::{Effects, Promotion};
+use super::effects::{Deletion, Effects, Ownership, Promotion};
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
 use super::operations::Operations;
+use super::remains::Remains;
 use super::status::{JobDetails, JobStatus};
 use super::workers::{WorkerTimeouts, Workers};
+use crate::pins::Pin;
 
 /// What a job master needs from its surroundings.
 #[derive(Clone)]
@@ -39,8 +41,9 @@ pub(crate) struct JobEnvironment {
     pub(crate) worker_timeouts: Option<WorkerTimeouts>,
 }
 
-/// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped.
-pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment) -> JobMasterHandle {
+/// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped. `start` is
+/// what holds the snapshot that the job starts from.
+pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment, start: Option<Pin>) -> JobMasterHandle {
     let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
     let status = watch::Sender::new(JobStatus::new(&spec, environment.clock.wall()));
     let handle = JobMasterHandle {
@@ -52,11 +55,13 @@ pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment) -> JobMasterHand
     let master = JobMaster {
         job_id: spec.job_id,
         machine: JobMachine::new(spec),
+        start,
         clock: environment.clock,
         launcher: environment.launcher,
         effects: environment.effects,
         workers: Workers::new(environment.worker_timeouts),
         operations: Operations::default(),
+        remains: Remains::default(),
         status,
         mailbox: mailbox.downgrade(),
         inbox,
@@ -72,11 +77,14 @@ pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment) -> JobMasterHand
 struct JobMaster {
     job_id: JobId,
     machine: JobMachine,
+    /// Holds the snapshot that the job started from, for as long as the machine may need it.
+    start: Option<Pin>,
     clock: Arc<dyn Clock>,
     launcher: Arc<dyn WorkerLauncher>,
     effects: Effects,
     workers: Workers,
     operations: Operations,
+    remains: Remains,
     status: watch::Sender<JobStatus>,
     /// Weak, so that the master ends with the last handle of others.
     mailbox: mpsc::WeakSender<JobMessage>,
@@ -97,6 +105,7 @@ impl JobMaster {
     async fn run(mut self) {
         loop {
             self.next_request();
+            self.clean_up();
             self.answer_suspending();
             let deadline = self.next_deadline();
             tokio::select! {
@@ -126,8 +135,12 @@ impl JobMaster {
             JobMessage::WorkerStarted(worker) => self.workers.started(worker, self.clock.monotonic()),
             JobMessage::WorkerEvent(worker, event) => self.on_worker_event(worker, event),
             JobMessage::WorkerLinkClosed(worker) => self.workers.link_closed(worker, self.clock.monotonic()),
-            JobMessage::WorkerLost(worker, failure) => self.on_worker_lost(worker, failure),
+            JobMessage::WorkerLost(worker, failure) => {
+                self.remains.ended(worker);
+                self.on_worker_lost(worker, failure);
+            }
             JobMessage::TaskManagerLost(task_manager) => {
+                self.remains.lost(&task_manager);
                 self.workers.remove_task_manager(&task_manager);
                 self.on_event(Event::TaskManagerLost(task_manager));
             }
@@ -264,6 +277,9 @@ impl JobMaster {
             }
         }
         self.operations.refresh(|id| self.machine.operation(id));
+        if !self.machine.needs_start() {
+            self.start = None;
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -272,6 +288,7 @@ impl JobMaster {
             Action::ReleaseSlots => self.requests.push_back(LaunchRequest::ReleaseSlots),
             Action::StartWorker { worker, task_manager } => {
                 self.workers.start(worker, task_manager.clone());
+                self.remains.started(worker, task_manager.clone());
                 self.requests
                     .push_back(LaunchRequest::StartWorker { worker, task_manager });
             }
@@ -292,8 +309,16 @@ impl JobMaster {
             } => self
                 .effects
                 .publish(checkpoint, *metadata, location, self.mailbox.clone()),
-            Action::Discard { checkpoint, location } => self.effects.discard(checkpoint, location),
-            Action::DiscardClaimed { checkpoint, location } => self.effects.discard_claimed(checkpoint, location),
+            Action::Discard { checkpoint, location } => self.delete(Deletion {
+                checkpoint,
+                location,
+                ownership: Ownership::Taken,
+            }),
+            Action::DiscardClaimed { checkpoint, location } => self.delete(Deletion {
+                checkpoint,
+                location,
+                ownership: Ownership::Claimed,
+            }),
             Action::Promote {
                 operation,
                 source,
@@ -310,6 +335,14 @@ impl JobMaster {
             }
             Action::CompleteOperation { id, result } => self.complete_operation(id, result),
             Action::StateChanged { from, to, failure } => self.change_state(from, to, failure),
+        }
+    }
+
+    /// What a job leaves at its end, which has been told by now, is deleted once nothing of it runs.
+    fn delete(&mut self, deletion: Deletion) {
+        match self.machine.state().is_terminal() {
+            true => self.remains.delete(deletion),
+            false => self.effects.delete(deletion),
         }
     }
 
@@ -369,9 +402,17 @@ impl JobMaster {
         self.launching = Some(self.launcher.launch(handle, request));
     }
 
+    /// Deletes what the job leaves, once nothing of it can write any more.
+    fn clean_up(&mut self) {
+        for deletion in self.remains.take_deletions() {
+            self.effects.delete(deletion);
+        }
+    }
+
     /// Answers those who wait for the end, once nothing of the job runs any more.
     fn answer_suspending(&mut self) {
-        if self.workers.is_empty() && self.requests.is_empty() && self.launching.is_none() {
+        let is_idle = self.requests.is_empty() && self.launching.is_none();
+        if is_idle && self.workers.is_empty() && self.remains.is_deserted() {
             for reply in self.suspending.drain(..) {
                 let _gone = reply.send(());
             }

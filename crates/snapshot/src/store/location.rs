@@ -86,6 +86,18 @@ impl Location {
         self.is_local().then(|| PathBuf::from(format!("/{}", self.path)))
     }
 
+    /// The canonical URI, without symbolic links on the way where it is in the local file system and exists: by this, two
+    /// names of one place are known to be one.
+    pub async fn resolved_uri(&self) -> String {
+        let Some(path) = self.local_path() else {
+            return self.uri();
+        };
+        let resolved = tokio::task::spawn_blocking(move || path.canonicalize()).await;
+        let resolved = resolved.ok().and_then(Result::ok);
+        let resolved = resolved.and_then(|path| Path::parse(path.to_str()?.trim_start_matches('/')).ok());
+        uri::to_uri(&self.root, resolved.as_ref().unwrap_or(&self.path))
+    }
+
     pub(super) fn is_local(&self) -> bool {
         self.root.scheme == Scheme::File
     }

@@ -6,7 +6,7 @@ use streamd_core::id::JobId;
 use streamd_rpc::proto::{CancelJobRequest, OperationKind};
 
 use crate::arguments::{OperationArguments, no_job, parsed_job_id};
-use crate::command::savepoint::begun;
+use crate::command::savepoint::{begun, promoted};
 use crate::failure::Failure;
 use crate::location::absolute;
 use crate::operation::{Operation, Ran};
@@ -21,7 +21,8 @@ Examples:
   streamctl cancel -s /data/savepoints fd72014d4c864993a2e5a9287b4a9c5d
   streamctl cancel -s fd72014d4c864993a2e5a9287b4a9c5d
 
-With -s, nothing that the job does after the savepoint takes effect. If the savepoint fails, the job goes on.")]
+With -s, nothing that the job does after the savepoint takes effect. If the savepoint fails, the job goes on. Of a job that \
+is restarting or failing, the last completed checkpoint becomes the savepoint.")]
 pub struct CancelCommand {
     /// Take a savepoint first, under DIR [default: state.savepoints.dir]
     #[arg(short = 's', long = "withSavepoint", visible_alias = "with-savepoint", value_name = "DIR", num_args = 0..=1)]
@@ -38,6 +39,8 @@ struct Canceled<'a> {
     job_id: &'a str,
     canceled: bool,
     savepoint_path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promoted_checkpoint: Option<u64>,
 }
 
 impl CancelCommand {
@@ -81,6 +84,7 @@ async fn cancel(job_id: JobId, session: &Session, output: &mut Output) -> Result
         job_id: &job_id,
         canceled: true,
         savepoint_path: None,
+        promoted_checkpoint: None,
     })
 }
 
@@ -98,6 +102,9 @@ async fn cancel_with_savepoint(
         (_id, Ran::Completed(done)) => done,
         (id, Ran::Detached) => return begun(&job_id, &id, output),
     };
+    if done.promoted_checkpoint > 0 {
+        output.note(&promoted(done.promoted_checkpoint));
+    }
     output.line(&format!(
         "Cancelled job {job_id}. Savepoint stored in {}.",
         done.savepoint_path
@@ -106,5 +113,6 @@ async fn cancel_with_savepoint(
         job_id: &job_id,
         canceled: true,
         savepoint_path: Some(&done.savepoint_path),
+        promoted_checkpoint: (done.promoted_checkpoint > 0).then_some(done.promoted_checkpoint),
     })
 }

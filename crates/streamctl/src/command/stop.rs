@@ -20,7 +20,8 @@ Examples:
   streamctl stop --drain fd72014d4c864993a2e5a9287b4a9c5d
 
 The job FINISHES once everything up to the savepoint is committed. With --drain the input ends first, and everything is
-flushed: for a job that is not to be resumed.")]
+flushed: for a job that is not to be resumed. A job that is restarting or failing has nobody to commit its output:
+end it with `streamctl cancel -s`.")]
 pub struct StopCommand {
     /// The folder under which the savepoint gets its own [default: state.savepoints.dir]
     #[arg(short = 'p', long = "savepointPath", visible_alias = "savepoint-path", value_name = "DIR", num_args = 0..=1)]

@@ -12,6 +12,7 @@ mod edges;
 mod event_time;
 mod evolution;
 mod failures;
+mod forks;
 mod isolation;
 mod latency;
 mod logs;

@@ -66,6 +66,40 @@ fn a_savepoint_during_which_a_worker_dies_fails_or_is_whole_and_the_job_recovers
 }
 
 #[test]
+fn a_job_that_fails_again_and_again_is_cancelled_with_its_last_checkpoint_and_resumed_exactly() {
+    let cluster = Cluster::start(1, 2);
+    let folder = cluster.place("savepoints");
+    let gate = Gate::closed(cluster.path("gate"));
+    let held = Torture::new().records(6_000).held_at(5_000, &gate);
+    let held = held.output(cluster.path("output"));
+    // Once it has failed, it is RESTARTING for as long as this test takes.
+    let later = "restart-strategy.fixed-delay.delay=1 h";
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", later], &held.command());
+    until("records are committed", || (held.committed() > 0).then_some(()));
+    cluster.worker_of(&id).kill();
+    cluster.wait_for(&id, "RESTARTING");
+
+    let stop = cluster
+        .streamctl(&["stop", "-p", &folder, &id])
+        .refused(4, "SD-0403", "RESTARTING");
+    assert!(stop.stderr.contains("streamctl cancel -s"), "{stop:#?}");
+    let ran = cluster
+        .streamctl(&["cancel", "-s", &folder, &id, "--output", "json"])
+        .succeeded();
+    assert!(ran.stderr.contains("The job did not run"), "{ran:#?}");
+    let savepoint = ran.objects()[0]["savepoint_path"].as_str().unwrap().to_owned();
+    assert_eq!(cluster.job(&id).state, "CANCELED");
+    until("its checkpoints are deleted", || {
+        cluster.checkpoints(&id).is_empty().then_some(())
+    });
+    cluster.streamctl(&["savepoint", "verify", &savepoint]).succeeded();
+    gate.open();
+    let resumed = Torture::new().records(6_000).output(cluster.path("output"));
+    cluster.run(&["-s", &savepoint], &resumed.command()).succeeded();
+    resumed.assert_complete(6_000);
+}
+
+#[test]
 fn of_stops_and_cancels_at_once_one_takes_effect_and_the_output_is_that_of_one() {
     let cluster = Cluster::start(1, 2);
     let folder = cluster.place("savepoints");

@@ -101,8 +101,9 @@ fn check_job(job: &JobDetails, metadata: &SnapshotMetadata, folder: &str) -> Res
     let id = job.summary.as_ref().map_or("", |summary| summary.job_id.as_str());
     let is_checkpoint = metadata.kind == streamd_core::barrier::SnapshotKind::Checkpoint;
     let took_it = is_checkpoint && id == metadata.job_id.to_string();
-    let used = [&job.restored_from, &job.last_checkpoint];
-    if !took_it && !used.into_iter().flatten().any(|snapshot| snapshot.uri == folder) {
+    // What the job was started from is not read again once it has a checkpoint of its own.
+    let used = job.last_checkpoint.as_ref().or(job.restored_from.as_ref());
+    if !took_it && used.is_none_or(|snapshot| snapshot.uri != folder) {
         return Ok(());
     }
     let message = format!("snapshot `{folder}` is in use by job `{id}`, which has not ended");
