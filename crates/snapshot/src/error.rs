@@ -396,7 +396,7 @@ impl SnapshotError {
                 Some("check the directory `io.tmp.dirs` of the task manager: its rights and its free room")
             }
             Self::NeedsRocksDb { .. } => Some(
-                "take a savepoint, which every backend and every command reads, or build the application with streamd's feature `rocksdb`",
+                "take a savepoint, which every backend and every command reads, or build this program (the application, or `streamctl`) with the feature `rocksdb`",
             ),
             Self::StateTooLarge { .. } => Some(
                 "take a savepoint and go on from it with `state.backend.type: hashmap`, or raise `state.backend.memory.max-state-size`",

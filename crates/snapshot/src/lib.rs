@@ -15,7 +15,7 @@
 //! ([`metadata`]) ties either together. Both formats are specified in `docs/reference`.
 //!
 //! Reading order: [`error`], [`store`], [`layout`], [`background`], [`native`], [`table`], [`subtask`] (what a subtask writes),
-//! [`restore`] (what it reads back), [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
+//! [`restore`] (what it reads back), [`database_reader`], [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
 
 pub mod error;
 pub mod store;
@@ -29,6 +29,7 @@ pub mod table;
 
 pub mod database;
 pub mod restore;
+pub mod database_reader;
 pub mod subtask;
 
 pub mod metadata;
@@ -57,6 +58,7 @@ pub use catalogue::{
 };
 pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
 pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download_all, holds};
+pub use database_reader::{DatabaseReader, install_database_reader};
 pub use discard::{discard, discard_claimed, dispose};
 pub use disposal::{Sharing, dispose_unused};
 pub use edit::{Changes, Edited, edit_snapshot};
@@ -67,7 +69,7 @@ pub use native::{SegmentSink, WrittenObject, WrittenSegment};
 pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
-pub use restore::{absolute, read_keyed_state};
+pub use restore::{RowVisitor, absolute, read_keyed_state};
 pub use retained::{RetainedCheckpoint, list_retained};
 pub use store::{Created, Location};
 pub use subtask::{KeyedStateSink, KeyedTable, SubtaskContext, SubtaskSnapshotWriter};

@@ -143,6 +143,12 @@ pub fn check_built(kind: StateBackendKind) -> Result<(), StateError> {
     }
 }
 
+/// Lets this program read the rows of checkpoints whatever backend they are of, as far as it was built with it.
+pub fn install_readers() {
+    #[cfg(feature = "rocksdb")]
+    streamd_snapshot::install_database_reader(Box::new(crate::rocksdb::FilesReader));
+}
+
 /// What this program was built with.
 pub fn built_with() -> BuiltWith {
     let kinds = [

@@ -36,7 +36,7 @@ pub mod write;
 pub mod error;
 
 pub use backend::{KeyedStateBackend, StateDescriptor, StateId};
-pub use choice::{BackendChoice, SlotBackend, StatePlace, built_with, check_built};
+pub use choice::{BackendChoice, SlotBackend, StatePlace, built_with, check_built, install_readers};
 pub use error::StateError;
 pub use frozen_state::{FrozenRows, FrozenState};
 pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};

@@ -41,6 +41,8 @@ pub fn run(
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     configure(StorageSettings::of(session.configuration(), variables));
+    #[cfg(feature = "rocksdb")]
+    streamd_state::install_readers();
     // Two threads carry the traffic with the store, and a third waits for the rows.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -36,7 +36,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("streamctl", &["core", "rpc", "snapshot"]),
+    // `state` by its feature `rocksdb` alone: for the rows of checkpoints that are the files of a database.
+    ("streamctl", &["core", "rpc", "snapshot", "state"]),
     ("daemon", &["core", "jobmanager", "rpc", "taskmanager"]),
 ];
 

@@ -8,6 +8,7 @@ use streamd_core::snapshot::{KeyedStateHandle, METADATA_VERSION, OperatorState};
 use tokio::runtime::Handle;
 
 use super::changes::Changes;
+use crate::database_reader::read_operator_state;
 use crate::discard::discard;
 use crate::error::SnapshotError;
 use crate::inspect::{InspectError, KeyedContents};
@@ -15,7 +16,6 @@ use crate::json::split;
 use crate::layout;
 use crate::publish::{PublishError, publish, random_nonce};
 use crate::read::StoredSnapshot;
-use crate::restore::read_keyed_state;
 use crate::store::Location;
 use crate::subtask::{KeyedTable, SubtaskContext};
 use crate::table::SavepointWriter;
@@ -176,7 +176,8 @@ impl Rewriting<'_> {
         let mut writer = self.begin(operator, part, part.key_groups, subtask)?;
         let mut refused = None;
         let (folder, runtime) = (&self.stored.folder, self.runtime);
-        let read = read_keyed_state(part, folder, part.key_groups, runtime, &mut |group, key, value| {
+        let of_operator = (operator, part);
+        let read = read_operator_state(of_operator, folder, part.key_groups, runtime, &mut |group, key, value| {
             if !is_edited || self.changes.is_empty() {
                 return writer.row(group, key, value);
             }

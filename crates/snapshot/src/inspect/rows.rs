@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::InspectError;
+use crate::database_reader::read_operator_state;
 use crate::error::SnapshotError;
 use crate::json::{Renderer, parse_text, split};
-use crate::restore::read_keyed_state;
 
 /// Characters of a key or value that a message shows.
 const SHOWN: usize = 60;
@@ -106,7 +106,8 @@ impl<'a> KeyedContents<'a> {
         for handle in &self.handles {
             self.check_types(handle)?;
             let mut ended = None;
-            let read = read_keyed_state(handle, self.folder, range, runtime, &mut |key_group, key, value| {
+            let part = (self.operator, *handle);
+            let read = read_operator_state(part, self.folder, range, runtime, &mut |key_group, key, value| {
                 let row = self.row(key_group, key, value)?;
                 ended = Some(match visit(row) {
                     Ok(ControlFlow::Continue(())) => return Ok(()),

@@ -276,3 +276,22 @@ fn rows_and_values_of_a_state_print_as_json() {
     let renderer = Renderer::new(&streamd_core::row::DataType::String);
     assert_eq!(renderer.render(&to_row(&"a\u{1b}".to_owned())).unwrap(), r#""a\u001b""#);
 }
+
+#[test]
+fn rows_in_the_files_of_a_database_are_refused_by_a_program_without_one() {
+    let sample = Sample::new();
+    let mut stored = sample.read(&sample.savepoint("sp"));
+    for handle in &mut stored.metadata.operators[0].keyed {
+        let files = vec!["MANIFEST-000005".to_owned()];
+        handle.format = streamd_core::snapshot::KeyedStateFormat::RocksDb { files };
+    }
+    let operator = find_operator(&stored, "counts").unwrap();
+    let StateContents::Keyed(state) = find_state(&stored, operator, None).unwrap() else {
+        panic!("it is keyed");
+    };
+    let error = state.visit(sample.runtime.handle(), |_row| panic!("no row can be read"));
+    let error = error.unwrap_err().to_coded();
+    assert_eq!(error.code, streamd_core::error::ErrorCode::BackendNotBuilt);
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("savepoint") && hint.contains("`streamctl`"), "{hint}");
+}

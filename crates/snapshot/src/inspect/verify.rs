@@ -3,14 +3,15 @@
 use futures::StreamExt;
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::row::{RowError, RowReader};
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, ObjectHandle, OperatorState};
+use streamd_core::snapshot::{KeyedStateHandle, ObjectHandle, OperatorState};
 use tokio::runtime::Handle;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::database_reader::{is_readable, read_operator_state};
 use crate::error::SnapshotError;
 use crate::json::{Renderer, split};
 use crate::read::{Found, check_digest, find, objects_of};
-use crate::restore::{missing, read_keyed_state, resolve};
+use crate::restore::{missing, resolve};
 use crate::table::read_list;
 
 /// Objects that are read at once.
@@ -30,7 +31,7 @@ pub struct Verified {
     pub bytes: u64,
     /// Rows and elements that were decoded.
     pub rows: u64,
-    /// States in the files of a database, which only a backend of its kind decodes: of these the bytes were checked and not the rows.
+    /// States in the files of a database that this program cannot read: of these the bytes were checked and not the rows.
     pub undecoded: Vec<String>,
     /// What is wrong, object by object; empty if the snapshot is whole.
     pub damages: Vec<Damage>,
@@ -65,7 +66,7 @@ pub fn verify_snapshot(pointer: &str, runtime: &Handle) -> Result<Verified, Snap
     let is_whole = |path: &str| !damaged.iter().any(|object| object == path);
     for operator in &found.metadata.operators {
         for handle in &operator.keyed {
-            if matches!(handle.format, KeyedStateFormat::RocksDb { .. }) {
+            if !is_readable(handle) {
                 verified.undecoded.push(handle.state.clone());
             } else if handle.objects.iter().all(|object| is_whole(&object.path)) {
                 let rows = check_rows(operator, handle, &verified.folder, runtime);
@@ -156,8 +157,8 @@ fn check_rows(
         values.append(&mut text, value)?;
         Ok(key_group_of(xxh3_64(key), groups))
     };
-    read_keyed_state(
-        handle,
+    read_operator_state(
+        (operator, handle),
         folder,
         KeyGroupRange::all(groups),
         runtime,

@@ -15,7 +15,7 @@
 //! are still here if they are what it says.
 //!
 //! Reading order: [`memory`], [`log`] (rows on their way down), [`local_files`], [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], [`open`],
-//! [`column`] (what a backend makes of them).
+//! [`column`] (what a backend makes of them), [`reader`] (rows of checkpoints for commands).
 
 pub mod memory;
 
@@ -37,6 +37,8 @@ pub mod open;
 
 pub mod column;
 
+pub mod reader;
+
 pub use column::{Column, column_name};
 pub(crate) use column::{Columns, FrozenDatabase};
 pub use cut::{Cut, FrozenColumn};
@@ -46,4 +48,5 @@ pub(crate) use local_files::forget_others;
 pub use memory::{SharedMemory, SlotMemory};
 pub(crate) use open::Databases;
 pub use open::Instance;
+pub use reader::FilesReader;
 pub use table::{CachedTable, TableError};

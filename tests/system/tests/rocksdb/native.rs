@@ -86,7 +86,7 @@ fn a_retained_checkpoint_of_databases_is_restored_onto_the_heap_at_another_paral
 }
 
 #[test]
-fn the_rows_of_databases_are_shown_from_a_savepoint_and_refused_with_that_advice_from_a_checkpoint() {
+fn a_savepoint_of_databases_is_rows_and_a_checkpoint_their_files() {
     let cluster = Cluster::start(1, 1);
     let id = submit_and_wait_for_state(&cluster);
     let savepoint = text(&cluster.savepoint(&id, &cluster.place("savepoints")));
@@ -97,14 +97,12 @@ fn the_rows_of_databases_are_shown_from_a_savepoint_and_refused_with_that_advice
     assert_eq!(shown.succeeded().objects().len(), 10);
 
     let checkpoint = text(&cluster.checkpoints(&id).pop().expect("a checkpoint is kept"));
-    let refused = cluster.streamctl(&["state", "show", &checkpoint, "ordinals", "ordinal"]);
-    let refused = refused.refused(2, "SD-0604", "the files of a RocksDB database");
-    assert!(refused.stderr.contains("savepoint"), "{refused:#?}");
-    cluster.streamctl(&["state", "list", &checkpoint]).succeeded();
-    let verified = cluster
-        .streamctl(&["checkpoint", "verify", &checkpoint, "--output", "json"])
+    // Whether `streamctl` reads the rows depends on how it was built: that is tested there.
+    let listed = cluster
+        .streamctl(&["state", "list", &checkpoint, "--output", "json"])
         .succeeded();
-    assert_eq!(verified.objects()[0]["undecoded_states"][0], "ordinal", "{verified:#?}");
+    assert_eq!(listed.objects()[0]["rows"], 10, "{listed:#?}");
+    cluster.streamctl(&["checkpoint", "verify", &checkpoint]).succeeded();
 }
 
 #[test]
