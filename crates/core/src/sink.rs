@@ -72,11 +72,9 @@ pub trait SinkWriter: Send + 'static {
         Ok(())
     }
 
-    /// The input has ended: nothing is written any more, and what the next [`prepare_commit`](Self::prepare_commit) returns is all
-    /// that is left.
-    fn end_of_input(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
+    /// The next [`prepare_commit`](Self::prepare_commit) is to return everything, and nothing may stay [`unfinished`](Self::unfinished):
+    /// the input has ended, or the job stops with the savepoint that comes. If that fails, records may follow all the same.
+    fn leave_nothing_unfinished(&mut self) {}
 
     /// Makes everything written so far durable, and returns what is to be committed. Nothing written later belongs to it.
     fn prepare_commit(&mut self) -> Result<Vec<Self::Committable>, ConnectorError>;

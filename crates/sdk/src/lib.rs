@@ -43,7 +43,8 @@ mod watermark_strategy;
 mod windowed_stream;
 
 pub use connected_streams::{
-    ConnectedStreams, KeyOf, KeyedBroadcastStreams, KeyedCoProcessFunction, KeyedConnectedStreams,
+    BroadcastStreams, CoProcessFunction, ConnectedStreams, KeyOf, KeyedBroadcastStreams, KeyedCoProcessFunction,
+    KeyedConnectedStreams,
 };
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{CheckpointConfig, StreamExecutionEnvironment};
@@ -68,7 +69,11 @@ pub use streamd_runtime::keyed::{
     AggregatingState, AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, ReducingState,
     TimerService, ValueState,
 };
-pub use streamd_runtime::operator::KeyedBroadcastProcessFunction;
+pub use streamd_runtime::operator::{KeyedBroadcastContext, KeyedBroadcastProcessFunction};
+pub use streamd_runtime::operator_state::{BroadcastState, OperatorListState, OperatorStateStore};
+pub use streamd_runtime::process_function::{
+    BroadcastContext, BroadcastProcessFunction, ProcessContext, ProcessFunction,
+};
 pub use streamd_runtime::record::{Collector, Record};
 pub use streamd_runtime::side_output::OutputTag;
 pub use streamd_runtime::timer::Timer;
@@ -78,7 +83,7 @@ pub use streamd_runtime::window;
 /// Test harnesses: an operator driven by hand, without a job around it.
 pub mod testing {
     pub use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
-    pub use streamd_runtime::operator::{KeyedProcess, Reduce};
+    pub use streamd_runtime::operator::{BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce};
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
 }
 
@@ -89,7 +94,9 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::connectors::file::sink::RollingPolicy;
-    pub use crate::connectors::{BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, PrintSink};
+    pub use crate::connectors::{
+        BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, LedgerSink, PrintSink,
+    };
     pub use crate::window::{
         AggregateFunction, EventTimeSessionWindows, GlobalWindows, ProcessWindowFunction, SlidingEventTimeWindows,
         SlidingProcessingTimeWindows, TimeWindow, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
@@ -97,8 +104,8 @@ pub mod prelude {
     };
     pub use crate::{
         AllKeys, BoxError, Collector, DataStream, EventTime, ExternalizedCheckpointRetention, KeyedContext,
-        KeyedProcessFunction, KeyedStateStore, KeyedStream, ListState, MapState, OutputTag, RestartStrategy, State,
-        StreamExecutionEnvironment, Timer, ValueState, WallTime, WatermarkStrategy,
+        KeyedProcessFunction, KeyedStateStore, KeyedStream, ListState, MapState, OperatorListState, OperatorStateStore,
+        OutputTag, ProcessContext, ProcessFunction, RestartStrategy, State, StreamExecutionEnvironment, Timer, ValueState, WallTime, WatermarkStrategy,
     };
 }
 

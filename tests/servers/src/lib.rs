@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Reading order: [`address`] and [`checkout`] (what a test finds on this machine), [`server`] (a process with a port), one module
-//! for each kind, [`proxy`].
+//! for each kind, [`ledger`] (the one server that is made here), [`proxy`].
 
 pub mod address;
 pub mod checkout;
@@ -21,9 +21,11 @@ pub mod minio;
 pub mod moto;
 
 pub mod http;
+pub mod ledger;
 pub mod proxy;
 
 pub use address::{own_address, own_port};
 pub use checkout::{not_tested, workspace};
+pub use ledger::Ledger;
 pub use proxy::{Dialect, Fault, Proxy, Request};
 pub use server::{Server, python};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::files::{binary, committed, number, text};
 use crate::gate::Gate;
 
@@ -70,12 +72,17 @@ impl Torture {
         committed(self.output_folder()).len() as u64
     }
 
-    /// Every record must be in the output exactly once, numbered within its key without a gap.
-    pub fn assert_complete(&self, records: u64) {
-        let numbers = self.numbers();
+    /// Each of the records must be in these lines exactly once, numbered within its key without a gap.
+    pub fn assert_are_complete(&self, lines: &[Value], records: u64) {
+        let numbers = self.numbers_of(lines);
         assert_eq!(numbers.len() as u64, records, "not every record is there");
         let in_order = numbers.iter().copied().eq(0..records);
         assert!(in_order, "the records are not 0 to {records}");
+    }
+
+    /// Every record must be in the output exactly once, numbered within its key without a gap.
+    pub fn assert_complete(&self, records: u64) {
+        self.assert_are_complete(&committed(self.output_folder()), records);
     }
 
     /// Every record must be in the output at least once. Returns how many are there more often.
@@ -97,12 +104,16 @@ impl Torture {
 
     /// No record may be in the output twice, nor a key's numbers have a gap. Returns the records, sorted.
     pub fn numbers(&self) -> Vec<u64> {
+        self.numbers_of(&committed(self.output_folder()))
+    }
+
+    fn numbers_of(&self, lines: &[Value]) -> Vec<u64> {
         let mut numbers = Vec::new();
         let mut ordinals: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for line in committed(self.output_folder()) {
-            let (key, number_of_record) = (number(&line, "key"), number(&line, "number"));
+        for line in lines {
+            let (key, number_of_record) = (number(line, "key"), number(line, "number"));
             assert_eq!(key, number_of_record % self.keys, "{line} has the wrong key");
-            ordinals.entry(key).or_default().push(number(&line, "ordinal"));
+            ordinals.entry(key).or_default().push(number(line, "ordinal"));
             numbers.push(number_of_record);
         }
         for (key, mut ordinals) in ordinals {

@@ -207,7 +207,7 @@ impl<S: Sink, V: Ord + Debug> Life<'_, S, V> {
 
     fn end(mut self, story: &[Step]) {
         for subtask in &mut self.subtasks {
-            subtask.writer.end_of_input().expect("the sink takes the end");
+            subtask.writer.leave_nothing_unfinished();
         }
         self.snapshot();
         self.notify();

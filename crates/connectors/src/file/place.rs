@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use streamd_core::source::ConnectorError;
 
-/// The variable that is set where a cluster runs the program, and not where a person does.
-const MODE: &str = "STREAMD_MODE";
+use crate::process::MODE;
 
 /// The path from the root. `what` is what it leads to, for messages.
 ///

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use streamd_core::barrier::Barrier;
+use streamd_core::barrier::{AfterBarrier, Barrier};
 use streamd_core::id::{CheckpointId, OperatorId};
 use streamd_core::migration::read_items;
 use streamd_core::sink::{Sink, SinkContext, SinkWriter};
@@ -116,10 +116,10 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
     }
 
     fn end_of_data(&mut self, _output: &mut Batch<()>) -> Result<(), TaskError> {
-        match self.writer.as_mut().map(SinkWriter::end_of_input) {
-            Some(Err(error)) => Err(self.failed(&error)),
-            Some(Ok(())) | None => Ok(()),
+        if let Some(writer) = self.writer.as_mut() {
+            writer.leave_nothing_unfinished();
         }
+        Ok(())
     }
 
     fn snapshot(
@@ -127,6 +127,10 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
+        if let (AfterBarrier::Halt, Some(writer)) = (barrier.options.sources, self.writer.as_mut()) {
+            // A job that stops has nothing hidden left.
+            writer.leave_nothing_unfinished();
+        }
         let prepared = self.prepare()?;
         if !prepared.is_empty() {
             self.prepared.insert(barrier.checkpoint, prepared);

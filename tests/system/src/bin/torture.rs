@@ -14,6 +14,12 @@ struct Args {
     /// The folder for the output; without it, nothing is written
     #[arg(long)]
     output: Option<PathBuf>,
+    /// The URL of a ledger for the output
+    #[arg(long, conflicts_with = "output")]
+    ledger: Option<String>,
+    /// Spread the output over folders by key, in files that live through checkpoints until they have so many bytes
+    #[arg(long, requires = "output")]
+    part_bytes: Option<u64>,
     /// How many records there are; without it, they do not end
     #[arg(long)]
     records: Option<u64>,
@@ -156,9 +162,10 @@ fn main() -> streamd::Result<()> {
             line
         }),
     };
-    match args.output {
-        Some(folder) => lines.sink_to(FileSink::json_lines(folder)).uid("lines"),
-        None => lines.sink_to(BlackholeSink::new()).name("nowhere"),
+    match (args.output, args.ledger) {
+        (Some(folder), _) => lines.sink_to(files(folder, args.part_bytes)).uid("lines"),
+        (None, Some(url)) => lines.sink_to(LedgerSink::json_lines(url)).uid("lines"),
+        (None, None) => lines.sink_to(BlackholeSink::new()).name("nowhere"),
     };
     if args.say {
         lines
@@ -169,6 +176,22 @@ fn main() -> streamd::Result<()> {
 
     env.execute("torture")?;
     Ok(())
+}
+
+fn files(folder: PathBuf, part_bytes: Option<u64>) -> FileSink<Line> {
+    let sink = FileSink::json_lines(folder);
+    match part_bytes {
+        None => sink,
+        Some(bytes) => sink
+            .bucket_by(|line: &Line| format!("key={}", line.key))
+            .max_open_buckets(4)
+            .rolling(
+                RollingPolicy::by_size_and_time()
+                    .max_part_size(bytes)
+                    .rollover_interval(Duration::MAX)
+                    .inactivity_interval(Duration::MAX),
+            ),
+    }
 }
 
 /// Leaves a plan that is none.

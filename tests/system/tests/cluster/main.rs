@@ -7,6 +7,7 @@ mod back_pressure;
 mod backends;
 mod bad_applications;
 mod cancel;
+mod connectors;
 mod durable;
 mod edges;
 mod event_time;

@@ -341,7 +341,7 @@ fn a_restored_file_that_was_unfinished_shows_what_the_snapshot_holds_and_other_s
     sink.commit(&late).unwrap();
     assert_eq!(seen(), ["1", "2", "1", "2", "3"]);
     // The run that went on has shown the whole file; going back still finds its beginning.
-    writer.end_of_input().unwrap();
+    writer.leave_nothing_unfinished();
     sink.commit(&writer.prepare_commit().unwrap()).unwrap();
     fs::remove_file(folder.path().join(&early[0].name)).unwrap();
     sink.commit(&early).unwrap();

@@ -27,7 +27,8 @@ pub struct FileWriter<T> {
     open: BTreeMap<String, OpenPart<T>>,
     /// Files that ended since the last checkpoint.
     closed: Vec<OpenPart<T>>,
-    input_has_ended: bool,
+    /// Whether no file may live through the next checkpoint.
+    ends_all: bool,
     /// Set by the first error: what then reached the disk is unknown, so nothing more is written or prepared.
     has_failed: bool,
 }
@@ -50,7 +51,7 @@ impl<T> FileWriter<T> {
             files: 0,
             open: BTreeMap::new(),
             closed: Vec::new(),
-            input_has_ended: false,
+            ends_all: false,
             has_failed: false,
         })
     }
@@ -151,7 +152,7 @@ impl<T> FileWriter<T> {
     }
 
     fn prepare(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {
-        let ends_all = self.input_has_ended
+        let ends_all = std::mem::take(&mut self.ends_all)
             || self.sink.rolling_policy().rolls_on_checkpoint()
             || !self.sink.format().is_whole_after_each_batch();
         for (bucket, part) in std::mem::take(&mut self.open) {
@@ -180,9 +181,8 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
         self.guarded(|writer| writer.append(batch))
     }
 
-    fn end_of_input(&mut self) -> Result<(), ConnectorError> {
-        self.input_has_ended = true;
-        Ok(())
+    fn leave_nothing_unfinished(&mut self) {
+        self.ends_all = true;
     }
 
     fn prepare_commit(&mut self) -> Result<Vec<FileCommittable>, ConnectorError> {

@@ -1,0 +1,134 @@
+//! Sources and sinks of the house at work: killed, moved, and with the outside world failing around them.
+
+use serde_json::Value;
+use servers::ledger::book::State;
+use servers::{Fault, Ledger, Proxy, own_port};
+use system::files::{files_below, parse};
+use system::{Cluster, ClusterBuilder, Gate, Torture, until};
+
+use crate::CHECKPOINTS;
+
+fn lines(ledger: &Ledger) -> Vec<Value> {
+    ledger.records().iter().map(|line| parse(line)).collect()
+}
+
+#[test]
+fn a_ledger_has_every_record_once_whatever_dies() {
+    let cluster = ClusterBuilder::new(2, 2)
+        .setting("restart-strategy.fixed-delay.attempts", "1000000")
+        .start();
+    let (address, journal) = (own_port(), cluster.path("journal"));
+    let ledger = Ledger::open(address, &journal);
+    let proxy = Proxy::before(address);
+    let torture = |gate: &Gate| {
+        let torture = Torture::new().records(12_000).rate(1_500).held_at(9_000, gate);
+        torture.argument("--ledger", &proxy.url())
+    };
+    let gate = Gate::closed(cluster.path("gate"));
+    let first = torture(&gate);
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &first.command());
+    let committed = |ledger: &Ledger, before: usize| {
+        until("more records are committed", || {
+            let now = ledger.records().len();
+            (now > before).then_some(now)
+        })
+    };
+
+    // Requests fail in all ways in which it stays open whether they were carried out.
+    let faults = [
+        Fault::AppliedThen500,
+        Fault::AppliedThenReset,
+        Fault::Reset,
+        Fault::Unavailable,
+    ];
+    proxy.plan(move |request| match request.index % 3 {
+        0 => faults[request.index / 3 % faults.len()],
+        _ => Fault::Well,
+    });
+    let seen = committed(&ledger, 0);
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    proxy.end();
+    let seen = committed(&ledger, seen);
+
+    // The ledger dies, a worker while it is away, and it comes back with what it had.
+    drop(ledger);
+    cluster.worker_of(&id).kill();
+    let ledger = Ledger::open(address, &journal);
+    assert!(ledger.records().len() >= seen);
+    cluster.wait_for_restart(&id, 2);
+
+    // A savepoint holds what is prepared; the job goes on with more subtasks than before.
+    let savepoint = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "CANCELED");
+    let second = torture(&gate);
+    let resumed = ["-p", "3", "-D", CHECKPOINTS, "-s", savepoint.to_str().unwrap()];
+    let id = cluster.submit_and_wait(&resumed, &second.command());
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    second.assert_are_complete(&lines(&ledger), 12_000);
+}
+
+#[test]
+fn prepared_output_that_the_ledger_has_given_up_fails_the_job_for_good() {
+    let cluster = Cluster::start(1, 2);
+    let ledger = Ledger::open(own_port(), &cluster.path("journal"));
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(4_000).held_at(3_000, &gate);
+    let torture = torture.argument("--ledger", &ledger.url());
+    // No checkpoint but the savepoint: all that was read is in transactions that it holds.
+    let id = cluster.submit_and_wait(&["-D", "execution.checkpointing.interval=1 h"], &torture.command());
+    cluster.wait_for_records(&id, 3_000);
+    let savepoint = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "CANCELED");
+    ledger.expire(State::Prepared);
+
+    let id = cluster.submit(&["-s", savepoint.to_str().unwrap()], &torture.command());
+    let failed = cluster.wait_for(&id, "FAILED");
+    assert!(
+        failed.last_failure.contains("output is lost: the ledger `http://"),
+        "{failed:?}"
+    );
+    assert!(lines(&ledger).is_empty());
+    gate.open();
+}
+
+#[test]
+fn files_in_buckets_that_live_through_checkpoints_are_exact_through_a_kill_a_savepoint_and_a_stop() {
+    let cluster = Cluster::start(2, 2);
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(12_000).rate(1_500).held_at(9_000, &gate);
+    let torture = torture.argument("--part-bytes", "5000").output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let cut = || {
+        let files = files_below(&cluster.path("output")).into_iter();
+        files
+            .filter(|file| {
+                file.file_name()
+                    .is_some_and(|name| name.to_str().is_some_and(|name| name.contains("-cut-")))
+            })
+            .count()
+    };
+    until("the files that were unfinished when the worker died are seen", || {
+        (cut() > 0).then_some(())
+    });
+    let cancelled = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "CANCELED");
+
+    let resumed = ["-p", "3", "-D", CHECKPOINTS, "-s", cancelled.to_str().unwrap()];
+    let id = cluster.submit_and_wait(&resumed, &torture.command());
+    let stopped = cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "FINISHED");
+    // A stop leaves nothing hidden that the savepoint holds: the job goes on without a file to cut.
+    let (before, numbers) = (cut(), torture.numbers().len());
+    assert!(numbers > 0);
+
+    gate.open();
+    let id = cluster.submit(&["-p", "1", "-s", stopped.to_str().unwrap()], &torture.command());
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(12_000);
+    assert_eq!(cut(), before);
+}
