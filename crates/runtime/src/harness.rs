@@ -3,12 +3,13 @@
 //! Feed records, watermarks and time; look at what comes out; take a snapshot, and go on from it in other subtasks. State is
 //! really written and really read, to and from a folder that goes with the harness's snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use streamd_core::backend::Inlining;
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
+use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::OperatorSubtaskState;
@@ -49,6 +50,8 @@ pub struct OperatorTestHarness<Op, In, Out> {
     state: OperatorSubtaskState,
     clock: Arc<HandClock>,
     alarm: Alarm,
+    /// The lists whose elements are dealt out at a restore.
+    split: BTreeSet<String>,
     late: LateCounter,
     io: Arc<tokio::runtime::Runtime>,
     input: Batch<In>,
@@ -93,6 +96,7 @@ where
             alarm: Alarm::default(),
             late: LateCounter::default(),
             io: Arc::new(io),
+            split: BTreeSet::new(),
             input: Batch::new(),
             output: Batch::new(),
             emitted: Vec::new(),
@@ -115,7 +119,16 @@ where
         KeyGroupRange::of_subtask(index, parallelism, KEY_GROUPS).contains(group)
     }
 
-    /// Begins with what these subtasks, all that there were, had in state. Operator state goes to every subtask as a whole.
+    /// Says what state the operator declares: list state is then dealt out at a restore, as a job does.
+    #[must_use]
+    pub fn declare(mut self, states: &[StateDescriptor]) -> Self {
+        let lists = states.iter().filter(|state| state.kind == StateKind::List);
+        self.split = lists.map(|state| state.name.clone()).collect();
+        self
+    }
+
+    /// Begins with what these subtasks, all that there were, had in state. Operator state goes to every subtask as a whole, but
+    /// for lists that were [declared](Self::declare).
     #[must_use]
     pub fn restore(mut self, snapshots: &[OperatorSnapshotHandle]) -> Self {
         for snapshot in snapshots {
@@ -135,6 +148,17 @@ where
             self.collect();
         }
         self.input.clear();
+        let (index, parallelism) = (self.subtask.0 as usize, self.subtask.1 as usize);
+        for name in &self.split {
+            let mut items = Vec::new();
+            for list in self.state.lists.iter_mut().filter(|list| list.name == *name) {
+                items.append(&mut list.items);
+            }
+            let block = items.len() * index / parallelism..items.len() * (index + 1) / parallelism;
+            if let Some(list) = self.state.lists.iter_mut().find(|list| list.name == *name) {
+                list.items = items.drain(block).collect();
+            }
+        }
         self.tell_own();
         Ok(())
     }

@@ -4,11 +4,12 @@ use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
-use streamd_state::KeyedStateBackend;
+use streamd_state::{KeyedStateBackend, OperatorStateBackend};
 
 use crate::chain::{OpenContext, OperatorIdentity};
 use crate::error::{BoxError, TaskError};
 use crate::keyed::{KeyedContext, KeyedStateStore};
+use crate::process_function::restore_states;
 use crate::record::{BATCH_RECORDS, Collector};
 use crate::side_output::SideOutputs;
 use crate::snapshot::{open_backend, restore_keyed, state_failed};
@@ -17,6 +18,8 @@ use crate::timer::{TimeService, Timer, Timers};
 /// State, timers, the time, and the way out beside the main stream.
 pub(crate) struct KeyedScope<K: Key> {
     pub(crate) backend: KeyedStateBackend<K>,
+    /// State that belongs to no key.
+    pub(crate) states: OperatorStateBackend,
     pub(crate) timers: Option<Timers<K>>,
     /// `None` until the operator is opened.
     pub(crate) time: Option<TimeService>,
@@ -28,6 +31,7 @@ impl<K: Key> KeyedScope<K> {
     pub(crate) fn new(backend: KeyedStateBackend<K>) -> Self {
         Self {
             backend,
+            states: OperatorStateBackend::new(),
             timers: None,
             time: None,
             sides: SideOutputs::default(),
@@ -42,12 +46,17 @@ impl<K: Key> KeyedScope<K> {
         register: impl FnOnce(&mut KeyedStateStore<'_, K>) -> Result<(), BoxError>,
     ) -> Result<Self, TaskError> {
         let mut backend = open_backend(identity, context)?;
-        let mut store = KeyedStateStore::new(&mut backend);
+        let mut states = OperatorStateBackend::new();
+        let mut store = KeyedStateStore::new(&mut backend, &mut states);
         register(&mut store).map_err(|error| {
             TaskError::user(format_args!("`open` of operator `{}` failed", identity.label), &*error)
         })?;
         let timers = store.into_timers();
-        let mut scope = Self::restored(identity, context, restored, backend)?;
+        restore_states(&mut states, &restored.lists, &identity.label)?;
+        let mut scope = Self {
+            states,
+            ..Self::restored(identity, context, restored, backend)?
+        };
         if let (Some(mut timers), Some(time)) = (timers, &scope.time) {
             let filled = timers.restore(&mut scope.backend, time);
             filled.map_err(|error| state_failed(&identity.label, &error))?;

@@ -42,6 +42,10 @@ mod keyed_scope;
 pub mod operator;
 
 pub mod window;
+pub mod operator_state;
+
+pub mod process_function;
+
 
 pub mod barrier;
 

@@ -4,7 +4,9 @@ use streamd_core::state::Key;
 use streamd_runtime::connected::Either;
 use streamd_runtime::error::BoxError;
 use streamd_runtime::keyed::{AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore};
-use streamd_runtime::operator::{KeyedBroadcastProcess, KeyedBroadcastProcessFunction};
+use streamd_runtime::operator::{BroadcastProcess, KeyedBroadcastProcess, KeyedBroadcastProcessFunction};
+use streamd_runtime::operator_state::OperatorStateStore;
+use streamd_runtime::process_function::{BroadcastProcessFunction, ProcessContext, ProcessFunction};
 use streamd_runtime::record::{Collector, Record};
 use streamd_runtime::timer::Timer;
 
@@ -49,6 +51,19 @@ impl<A: Record, B: Record> ConnectedStreams<A, B> {
             Either::Second(record) => second(record, out),
         };
         self.stream.flat_map(flat_map).name("co-flat-map")
+    }
+
+    /// Applies a function that may keep operator state, which both streams share.
+    pub fn process<O, F>(&self, function: F) -> DataStream<O>
+    where
+        O: Record,
+        F: CoProcessFunction<A, B, O>,
+    {
+        let function = CoProcess {
+            function,
+            types: std::marker::PhantomData,
+        };
+        self.stream.process(function).name("co-process")
     }
 
     /// Groups the records of both streams by keys of one type: records of one key meet in one subtask.
@@ -103,6 +118,39 @@ where
 
     pub(crate) fn keyed(self) -> KeyedStream<K, Either<A, B>, S> {
         self.stream
+    }
+}
+
+/// A function over two streams that are not keyed, with operator state. Flink's noun.
+pub trait CoProcessFunction<A, B, Out>: Clone + Send + 'static {
+    /// Registers state, as in [`ProcessFunction`].
+    fn open(&mut self, _state: &mut OperatorStateStore<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Handles a record of the first stream.
+    fn process_element1(
+        &mut self,
+        value: A,
+        context: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, Out>,
+    ) -> Result<(), BoxError>;
+
+    /// Handles a record of the second stream.
+    fn process_element2(
+        &mut self,
+        value: B,
+        context: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, Out>,
+    ) -> Result<(), BoxError>;
+
+    /// Both inputs have ended, as in [`ProcessFunction`].
+    fn end_of_input(
+        &mut self,
+        _context: &mut ProcessContext<'_>,
+        _out: &mut Collector<'_, Out>,
+    ) -> Result<(), BoxError> {
+        Ok(())
     }
 }
 
@@ -195,6 +243,60 @@ where
     }
 }
 
+impl<A, B, Out, F> ProcessFunction<Either<A, B>, Out> for CoProcess<F, A, B>
+where
+    A: Record,
+    B: Record,
+    F: CoProcessFunction<A, B, Out>,
+{
+    fn open(&mut self, state: &mut OperatorStateStore<'_>) -> Result<(), BoxError> {
+        self.function.open(state)
+    }
+
+    fn process_element(
+        &mut self,
+        value: Either<A, B>,
+        context: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, Out>,
+    ) -> Result<(), BoxError> {
+        match value {
+            Either::First(value) => self.function.process_element1(value, context, out),
+            Either::Second(value) => self.function.process_element2(value, context, out),
+        }
+    }
+
+    fn end_of_input(&mut self, context: &mut ProcessContext<'_>, out: &mut Collector<'_, Out>) -> Result<(), BoxError> {
+        self.function.end_of_input(context, out)
+    }
+}
+
+/// A stream beside one that every subtask sees.
+pub struct BroadcastStreams<A, B> {
+    stream: DataStream<Either<A, B>>,
+}
+
+impl<A: Record, B: Record> BroadcastStreams<A, B> {
+    pub(crate) fn new(first: &DataStream<A>, second: &DataStream<B>) -> Self {
+        Self {
+            stream: DataStream::either(first, second).and_broadcast(first),
+        }
+    }
+
+    /// Applies a function with state that the broadcast stream alone changes and every subtask knows.
+    pub fn process<O, F>(&self, function: F) -> DataStream<O>
+    where
+        O: Record,
+        F: BroadcastProcessFunction<A, B, O>,
+    {
+        let states = BroadcastProcess::states(function.clone()).unwrap_or_else(|error| {
+            self.stream.environment().fail(error);
+            Vec::new()
+        });
+        let make = move || BroadcastProcess::new(function.clone());
+        self.stream.transform("broadcast process", states, make)
+    }
+}
+
 /// A keyed stream beside one that every subtask sees.
 pub struct KeyedBroadcastStreams<K, A, B, S> {
     stream: DataStream<Either<A, B>>,
@@ -223,14 +325,14 @@ where
         O: Record,
         F: KeyedBroadcastProcessFunction<K, A, B, O>,
     {
-        type Process<K, A, B, O, F, S> = KeyedBroadcastProcess<K, A, B, O, F, S>;
-        let states = Process::<K, A, B, O, F, S>::states(function.clone()).unwrap_or_else(|error| {
+        type Process<K, A, B, F, S> = KeyedBroadcastProcess<K, A, B, F, S>;
+        let states = Process::<K, A, B, F, S>::states(function.clone()).unwrap_or_else(|error| {
             self.stream.environment().fail(error);
             Vec::new()
         });
         let key_of = self.key_of.clone();
         self.stream.transform("broadcast process", states, move || {
-            Process::<K, A, B, O, F, S>::new(function.clone(), key_of.clone())
+            Process::<K, A, B, F, S>::new(function.clone(), key_of.clone())
         })
     }
 }

@@ -12,15 +12,16 @@ use streamd_exchange::partition::{Partitioner, ResultPartition};
 use streamd_runtime::chain::{AnyLink, Chained, Exit, Link, Operator};
 use streamd_runtime::connected::{Either, first_exit, second_exit};
 use streamd_runtime::error::TaskError;
-use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, SinkOperator};
+use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, Process, SinkOperator};
 use streamd_runtime::pipeline::{SideInput, Step, StepFactory, StepInput};
+use streamd_runtime::process_function::ProcessFunction;
 use streamd_runtime::record::{Collector, Record};
 use streamd_runtime::side_output::{OutputTag, side_link};
 use streamd_runtime::subtask::{InputHead, InputTask};
 use streamd_runtime::watermark::{TimestampsAndWatermarks, WatermarkGenerator};
 use streamd_runtime::window::WindowAssigner;
 
-use crate::connected_streams::ConnectedStreams;
+use crate::connected_streams::{BroadcastStreams, ConnectedStreams};
 use crate::environment::StreamExecutionEnvironment;
 use crate::joined_streams::JoinedStreams;
 use crate::keyed_stream::KeyedStream;
@@ -218,6 +219,19 @@ impl<T: Record> DataStream<T> {
         self.transform("flat_map", Vec::new(), move || FlatMap(function.clone()))
     }
 
+    /// Applies a function that may keep operator state: state that belongs to no key.
+    pub fn process<O, F>(&self, function: F) -> DataStream<O>
+    where
+        O: Record,
+        F: ProcessFunction<T, O>,
+    {
+        let states = Process::states::<T, O>(function.clone()).unwrap_or_else(|error| {
+            self.env.fail(error);
+            Vec::new()
+        });
+        self.transform("process", states, move || Process::new(function.clone()))
+    }
+
     /// Groups the records by key: records of one key meet in one subtask, in order, with the state of that key.
     pub fn key_by<K, S>(&self, key_of: S) -> KeyedStream<K, T, S>
     where
@@ -254,6 +268,11 @@ impl<T: Record> DataStream<T> {
     /// This stream and another, to be joined by key and window.
     pub fn join<B: Record>(&self, other: &DataStream<B>) -> JoinedStreams<T, B> {
         JoinedStreams::new(self, other)
+    /// This stream, and one that every subtask sees: rules, rates, settings.
+    pub fn connect_broadcast<B: Record>(&self, broadcast: &DataStream<B>) -> BroadcastStreams<T, B> {
+        BroadcastStreams::new(self, broadcast)
+    }
+
     }
 
     /// Cuts the records of all keys together into windows: in one subtask, whatever the parallelism.
@@ -492,6 +511,16 @@ impl<A: Record, B: Record> DataStream<Either<A, B>> {
     /// The records of the first stream by their key, those of the second to every subtask. `key_of` gives records of the first
     /// stream, which has as many inputs as `first`, a key.
     pub(crate) fn keyed_and_broadcast<K, S>(&self, first: &DataStream<A>, key_of: S) -> Self
+    /// The records of the first stream, which has as many inputs as `first`, as they come, those of the second to every
+    /// subtask.
+    pub(crate) fn and_broadcast(&self, first: &DataStream<A>) -> Self {
+        let mut both = self.partitioned(&Partition::Kind(PartitionerKind::Broadcast));
+        for (input, own) in both.inputs.iter_mut().zip(&self.inputs).take(first.inputs.len()) {
+            input.partition = own.partition.clone();
+        }
+        both
+    }
+
     where
         K: Key,
         S: Fn(&A) -> K + Clone + Send + 'static,

@@ -114,6 +114,8 @@ pub mod prelude {
 mod documentation {
     #[doc = include_str!("../../../docs/explanation/event-time.md")]
     mod event_time {}
+    #[doc = include_str!("../../../docs/explanation/kinds-of-state.md")]
+    mod kinds_of_state {}
 }
 
 /// What the derive macros write paths to. Not for use by hand.

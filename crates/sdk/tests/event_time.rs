@@ -12,8 +12,8 @@ use streamd::connectors::strided::StridedSplit;
 use streamd::prelude::*;
 use streamd::window::{EventTimeTrigger, PurgingTrigger};
 use streamd::{
-    ConnectorError, Guarantee, KeyedBroadcastProcessFunction, KeyedCoProcessFunction, Source, SourceReader,
-    SourceStatus,
+    BroadcastState, ConnectorError, Guarantee, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
+    KeyedCoProcessFunction, Source, SourceReader, SourceStatus,
 };
 
 /// Number, key, and time in milliseconds.
@@ -392,19 +392,24 @@ fn two_streams_of_different_types_share_the_state_of_a_key() {
 
 /// Lets events pass whose key no rule forbids, and tells how many rules its subtasks have heard of.
 #[derive(Clone)]
-struct Rules(Arc<AtomicU64>);
+struct Rules {
+    known: Arc<AtomicU64>,
+    forbidden: BroadcastState<u32, ()>,
+}
 
 impl KeyedBroadcastProcessFunction<u32, Event, u32, String> for Rules {
-    type Broadcast = BTreeSet<u32>;
+    fn open(&mut self, state: &mut KeyedStateStore<'_, u32>) -> std::result::Result<(), BoxError> {
+        state.operator_state().get_broadcast_state(&mut self.forbidden)
+    }
 
     fn process_element(
         &mut self,
         event: Event,
-        forbidden: &BTreeSet<u32>,
         context: &mut KeyedContext<'_, u32>,
         out: &mut Collector<'_, String>,
     ) -> std::result::Result<(), BoxError> {
-        if forbidden.len() == 5 && !forbidden.contains(context.key()) {
+        let forbidden = self.forbidden.entries(context);
+        if forbidden.len() == 5 && !forbidden.contains_key(context.key()) {
             out.collect(event.0.to_string());
         }
         Ok(())
@@ -413,11 +418,11 @@ impl KeyedBroadcastProcessFunction<u32, Event, u32, String> for Rules {
     fn process_broadcast_element(
         &mut self,
         key: u32,
-        forbidden: &mut BTreeSet<u32>,
+        context: &mut KeyedBroadcastContext<'_, u32>,
         _out: &mut Collector<'_, String>,
     ) -> std::result::Result<(), BoxError> {
-        forbidden.insert(key);
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.forbidden.put(context, key, ());
+        self.known.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -519,7 +524,10 @@ fn what_was_broadcast_is_known_in_every_subtask_after_a_failure_too() {
     let allowed = events
         .key_by(|event| event.1)
         .connect_broadcast(&rules)
-        .process(Rules(known))
+        .process(Rules {
+            known,
+            forbidden: BroadcastState::new("forbidden keys"),
+        })
         .uid("rules applied");
     allowed.sink_to(FileSink::text(folder.path())).uid("output");
     env.execute("rules").unwrap();

@@ -14,6 +14,12 @@ pub enum StateError {
         /// The name.
         state: String,
     },
+    /// An application may not call a state so.
+    #[error("the name of state `{state}` begins with `~`, as only those of streamd's own states do")]
+    ReservedName {
+        /// The name.
+        state: String,
+    },
     /// A type nests deeper than snapshots can describe.
     #[error("the type of state `{state}` nests {depth} deep, more than {MAX_TYPE_DEPTH}")]
     TypeTooDeep {
@@ -105,7 +111,9 @@ impl StateError {
     /// The stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::DuplicateState { .. } | Self::TypeTooDeep { .. } => ErrorCode::InvalidJobGraph,
+            Self::DuplicateState { .. } | Self::ReservedName { .. } | Self::TypeTooDeep { .. } => {
+                ErrorCode::InvalidJobGraph
+            }
             Self::UnknownState { .. } => ErrorCode::UnclaimedState,
             Self::NotBuilt { .. } => ErrorCode::BackendNotBuilt,
             #[cfg(feature = "rocksdb")]

@@ -1,4 +1,5 @@
-//! Keyed state: tables of native Rust values by key, frozen in an instant for a snapshot and restored by key-group range.
+//! Keyed state: tables of native Rust values by key, frozen in an instant for a snapshot and restored by key-group range;
+//! and operator state: lists that belong to no key.
 //!
 //! This crate deliberately knows no operator, task, job or network. What an operator calls a value, list or map state is
 //! one table here (a list is a `Vec`, a map a `BTreeMap`, as values); which bytes make up an object in the store is the
@@ -13,7 +14,7 @@
 //! ```
 //!
 //! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), `rocksdb` (the feature of that name),
-//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`write`], [`restore`], [`error`].
+//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`write`], [`restore`], [`operator_state`], [`error`].
 //!
 //! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
 //! hashing (Fagin et al., 1979).
@@ -33,6 +34,8 @@ pub mod schema;
 pub mod restore;
 pub mod write;
 
+pub mod operator_state;
+
 pub mod error;
 
 pub use backend::{KeyedStateBackend, StateDescriptor, StateId};
@@ -40,6 +43,7 @@ pub use choice::{BackendChoice, SlotBackend, StatePlace, built_with, check_built
 pub use error::StateError;
 pub use frozen_state::{FrozenRows, FrozenState};
 pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};
+pub use operator_state::{Entry, OperatorContents, OperatorStateBackend, OperatorStateId, Redistribution, check_name};
 pub use restore::{RestoreError, restore};
 pub use schema::RowPlan;
 pub use table::Table;

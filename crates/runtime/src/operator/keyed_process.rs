@@ -6,21 +6,17 @@ use streamd_core::snapshot::ListState;
 use streamd_core::state::{Key, State, to_row};
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
-use streamd_state::KeyedStateBackend;
+use streamd_state::{KeyedStateBackend, OperatorStateBackend};
 
 use super::state_batch::KeyBatch;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
-use crate::keyed::{AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore};
+use crate::keyed::{AllKeys, ENDED, KeyedContext, KeyedProcessFunction, KeyedStateStore};
 use crate::keyed_scope::KeyedScope;
 use crate::record::Collector;
 use crate::side_output::SideOutputs;
 use crate::snapshot::{descriptors, state_failed};
 use crate::timer::{TimeService, Timer};
-
-/// The union list that is not empty once the function was told of the end of the input. What it emitted then is in front of
-/// the barrier, so that a job restored behind it must not emit it again.
-const ENDED: &str = "end-of-input";
 
 /// A [`KeyedProcessFunction`] with its state.
 pub struct KeyedProcess<K: Key, F, S> {
@@ -31,6 +27,7 @@ pub struct KeyedProcess<K: Key, F, S> {
     keys: KeyBatch<K>,
     /// Whether the function was told of the end of the input: told once, over restores as well.
     ended: bool,
+    subtask: u32,
 }
 
 impl<K: Key, F, S> KeyedProcess<K, F, S> {
@@ -44,6 +41,7 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
             scope: KeyedScope::new(backend),
             keys: KeyBatch::new(),
             ended: false,
+            subtask: 0,
         }
     }
 
@@ -53,7 +51,8 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
         F: KeyedProcessFunction<K, In, Out>,
     {
         let mut backend = KeyedStateBackend::<K>::new(KeyGroupRange::all(1), 1);
-        let mut store = KeyedStateStore::new(&mut backend);
+        let mut states = OperatorStateBackend::new();
+        let mut store = KeyedStateStore::new(&mut backend, &mut states);
         let opened = function.open(&mut store);
         opened.map_err(|error| TaskError::user("`open` failed", &*error))?;
         let watermark = store.into_timers().map(|_| TimeService::descriptor());
@@ -65,6 +64,7 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
         };
         Ok(descriptors(&backend)
             .into_iter()
+            .chain(states.descriptors())
             .chain([ended])
             .chain(watermark)
             .collect())
@@ -94,6 +94,7 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
+        self.subtask = context.subtask.index;
         let restored = context.take_state(identity.id);
         self.ended = restored
             .lists
@@ -150,6 +151,7 @@ where
         if let (Some(_), Some(time)) = (&self.scope.timers, &self.scope.time) {
             snapshot.lists.push(time.to_list());
         }
+        snapshot.lists.extend(self.scope.states.snapshot(self.subtask));
         Ok(Some(snapshot))
     }
 
@@ -157,7 +159,7 @@ where
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        let mut all = AllKeys::new(&mut self.scope.backend);
+        let mut all = AllKeys::new(&mut self.scope);
         let done = self
             .function
             .end_of_input(&mut all, &mut Collector::new(output, EventTime::MIN));

@@ -1,0 +1,5 @@
+//! State of every kind against the obvious way to keep it, over random streams, cuts and rescales.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod broadcast;
+mod operator_state;
