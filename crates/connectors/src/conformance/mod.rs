@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`source`], [`sink`], [`sink_life`]. The functions panic where a connector fails, as tests do.
 
-mod random;
+pub(crate) mod random;
 pub mod sink;
 pub mod sink_life;
 pub mod source;

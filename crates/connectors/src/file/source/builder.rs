@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use streamd_core::graph::Guarantee;
@@ -12,6 +13,7 @@ use super::csv::Csv;
 use super::format::Format;
 use super::json::JsonLines;
 use super::listing;
+use super::monitor::MonitoredFiles;
 use super::reader::FileReader;
 use super::split::FileSplit;
 use super::text::TextLines;
@@ -22,7 +24,8 @@ const SPLIT_BYTES: u64 = 4 * 1024 * 1024;
 /// Reads a file, or all files of a folder and of the folders in it, in the order of their names.
 ///
 /// Files and folders whose names begin with `.` or `_` are passed over. The input is what is there when the job starts:
-/// later files and bytes are not read. Every process of the job must see the files under the same path.
+/// later files and bytes are not read, unless the folder is [`monitor`](Self::monitor)ed. Files named `.gz`, `.zst` or `.lz4` are
+/// decompressed. Every process of the job must see the files under the same path.
 ///
 /// Guarantee: exactly-once.
 ///
@@ -82,6 +85,20 @@ impl<F: Format> FileSource<F> {
     pub fn split_size(mut self, bytes: u64) -> Self {
         self.split_bytes = bytes;
         self
+    }
+
+    /// Reads on for ever: looks into the folder after each `interval`, and reads the files that have come (see
+    /// [`monitor`](super::monitor)). Each file is read by one subtask, from its start to its end.
+    #[must_use]
+    pub fn monitor(self, interval: Duration) -> MonitoredFiles<F> {
+        MonitoredFiles {
+            path: self.path,
+            format: self.format,
+            interval,
+            records_per_second: self.records_per_second,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::new())),
+            lanes: None,
+        }
     }
 
     /// Paces by this clock instead of the machine's: for tests.

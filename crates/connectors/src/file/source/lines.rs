@@ -121,6 +121,11 @@ impl Lines {
             Some(at) => at + 1,
             None => self.read_to_line_end()?,
         };
+        if length == 0 {
+            // The end of compressed content, which only reading finds.
+            self.offset = self.end;
+            return Ok(None);
+        }
         let (offset, start) = (self.offset, self.unread);
         self.offset += length as u64;
         self.unread += length;

@@ -1,11 +1,12 @@
 //! Which files are read, and how they are cut into splits.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use streamd_core::source::ConnectorError;
 
+use super::compression::Compression;
 use super::split::{FileSplit, HEAD_BYTES, fingerprint};
 use crate::file::place::from_root;
 
@@ -17,17 +18,38 @@ const MAX_DEPTH: usize = 32;
 const MAX_SPLITS: u64 = 65_536;
 
 /// A file that will be read.
-struct Listed {
+pub(super) struct Listed {
     path: String,
     length: u64,
     head: u64,
+    is_compressed: bool,
+}
+
+impl Listed {
+    /// Whether it is the file of a split, as far as its length and its first bytes tell.
+    pub(super) fn is_same_as(&self, split: &FileSplit) -> bool {
+        (self.length, self.head) == (split.length, split.head)
+    }
+
+    /// The file as one split; none if it is empty.
+    pub(super) fn whole(&self) -> Option<FileSplit> {
+        (self.length > 0).then(|| FileSplit {
+            path: self.path.clone(),
+            length: self.length,
+            head: self.head,
+            start: 0,
+            // Where compressed content ends is known when it has been read.
+            end: if self.is_compressed { u64::MAX } else { self.length },
+            position: 0,
+        })
+    }
 }
 
 /// The splits of the file or folder `root`. `split_size` is the aim for files that may be cut; `None` cuts none.
 pub(super) fn enumerate(root: &Path, split_size: Option<u64>) -> Result<Vec<FileSplit>, ConnectorError> {
     let root = from_root("input", root)?;
     let mut paths = Vec::new();
-    collect(&root, 0, &mut paths)?;
+    collect(&root, 0, &mut paths, Vanished::Errors)?;
     if paths.is_empty() {
         return Err(ConnectorError::new(format!(
             "the input folder `{}` holds no files (names that begin with `.` or `_` are passed over)",
@@ -40,10 +62,29 @@ pub(super) fn enumerate(root: &Path, split_size: Option<u64>) -> Result<Vec<File
     Ok(files.iter().flat_map(|file| cut(file, split_size)).collect())
 }
 
+/// What becomes of a file or folder that is gone between a look at its folder and a look at itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Vanished {
+    Errors,
+    PassedOver,
+}
+
+/// The files below a folder that changes meanwhile, in the order of their names.
+pub(super) fn look_into(root: &Path) -> Result<Vec<PathBuf>, ConnectorError> {
+    let mut paths = Vec::new();
+    collect(root, 0, &mut paths, Vanished::PassedOver)?;
+    Ok(paths)
+}
+
 /// The files at or below a path, in the order of their names. Hidden ones are left out, except for the path itself.
-fn collect(path: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<(), ConnectorError> {
+fn collect(path: &Path, depth: usize, into: &mut Vec<PathBuf>, vanished: Vanished) -> Result<(), ConnectorError> {
     let cannot_read = |cause| ConnectorError::caused(format!("cannot read the input `{}`", path.display()), cause);
-    let metadata = fs::metadata(path).map_err(cannot_read)?;
+    let is_passed_over =
+        |cause: &io::Error| vanished == Vanished::PassedOver && depth > 0 && cause.kind() == io::ErrorKind::NotFound;
+    let metadata = match fs::metadata(path) {
+        Err(cause) if is_passed_over(&cause) => return Ok(()),
+        metadata => metadata.map_err(cannot_read)?,
+    };
     if metadata.is_file() {
         into.push(path.to_owned());
         return Ok(());
@@ -58,18 +99,19 @@ fn collect(path: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<(), Con
             path.display()
         )));
     }
-    let mut entries = fs::read_dir(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(cannot_read)?;
+    let mut entries = match fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+        Err(cause) if is_passed_over(&cause) => return Ok(()),
+        entries => entries.map_err(cannot_read)?,
+    };
     entries.retain(|entry| !matches!(entry.file_name().as_encoded_bytes().first(), Some(b'.' | b'_')));
     entries.sort_unstable_by_key(fs::DirEntry::file_name);
     entries
         .iter()
-        .try_for_each(|entry| collect(&entry.path(), depth + 1, into))
+        .try_for_each(|entry| collect(&entry.path(), depth + 1, into, vanished))
 }
 
 /// Opens a file, so that one that cannot be read is found before the job takes a slot.
-fn look_at(path: &Path) -> Result<Listed, ConnectorError> {
+pub(super) fn look_at(path: &Path) -> Result<Listed, ConnectorError> {
     let cannot_read = |cause| ConnectorError::caused(format!("cannot read the file `{}`", path.display()), cause);
     let file = File::open(path).map_err(cannot_read)?;
     let length = file.metadata().map_err(cannot_read)?.len();
@@ -80,6 +122,7 @@ fn look_at(path: &Path) -> Result<Listed, ConnectorError> {
         .to_str()
         .ok_or_else(|| ConnectorError::new(format!("the path of the file `{}` is not UTF-8", path.display())))?;
     Ok(Listed {
+        is_compressed: Compression::of(path)?.is_some(),
         path: path.to_owned(),
         length,
         head: fingerprint(&head),
@@ -88,6 +131,9 @@ fn look_at(path: &Path) -> Result<Listed, ConnectorError> {
 
 /// The splits of one file; none if it is empty.
 fn cut(file: &Listed, split_size: Option<u64>) -> Vec<FileSplit> {
+    if file.is_compressed {
+        return file.whole().into_iter().collect();
+    }
     let size = split_size.unwrap_or(file.length);
     let count = file
         .length

@@ -9,6 +9,9 @@ pub const HEAD_BYTES: u64 = 4096;
 /// The bytes `start..end` of a file, and the position of the next record in them.
 ///
 /// A record belongs to the split in which it begins; it may end in a later one.
+///
+/// Of a file that is compressed, all offsets are in its content: it is one split, from 0 to `u64::MAX`, which is its position once it
+/// has been read to its end. Only `length` and `head` are about the file itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSplit {
     /// The file, as an absolute path.

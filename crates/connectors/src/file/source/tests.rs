@@ -102,6 +102,141 @@ proptest! {
     }
 }
 
+/// The content, compressed as the extension says.
+fn compressed(extension: &str, content: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    match extension {
+        "gz" => {
+            // Of two members, as `cat a.gz b.gz` makes them.
+            let member = |content: &[u8]| {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            };
+            let (first, second) = content.split_at(content.len() / 2);
+            [member(first), member(second)].concat()
+        }
+        // With checksums, as the programs `zstd` and `lz4` write them.
+        "zst" => {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.include_checksum(true).unwrap();
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        }
+        "lz4" => {
+            let info = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+            let frame = |content: &[u8]| {
+                let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info.clone(), Vec::new());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            };
+            let (first, second) = content.split_at(content.len() / 2);
+            [frame(first), frame(second)].concat()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn compressed_files_are_read_like_others_however_the_job_is_cut(
+        scenario: Scenario,
+        extension in prop::sample::select(vec!["gz", "zst", "lz4"]),
+        origins in prop::collection::vec(prop::collection::vec("[a-z\",\n é]{0,9}", 0..60), 1..4),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut flights, mut lines) = (Vec::new(), Vec::new());
+        for (file, origins) in origins.iter().enumerate() {
+            let (mut csv, mut text) = ("origin,id\n".to_owned(), String::new());
+            for (line, origin) in (0..).zip(origins) {
+                let id = file as u32 * 1000 + line;
+                csv += &format!("\"{}\",{id}\n", origin.replace('"', "\"\""));
+                flights.push(Flight { id, origin: origin.clone() });
+                text += &format!("{id}\n");
+                lines.push(id.to_string());
+            }
+            for (kind, content) in [("csv", csv), ("txt", text)] {
+                fs::create_dir_all(folder.path().join(kind)).unwrap();
+                let path = folder.path().join(kind).join(format!("{file}.{extension}"));
+                fs::write(path, compressed(extension, content.as_bytes())).unwrap();
+            }
+        }
+        let source = FileSource::csv::<Flight>(folder.path().join("csv"));
+        prop_assert_eq!(read(&source).unwrap(), flights);
+        reads_every_record_once(&source, &scenario);
+        let source = FileSource::text_lines(folder.path().join("txt")).split_size(10);
+        prop_assert_eq!(read(&source).unwrap(), lines);
+        reads_every_record_once(&source, &scenario);
+    }
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_short_or_damaged_or_none_is_an_error_with_its_position() {
+    let content: String = (0..20_000)
+        .map(|line| format!("{line} {}\n", line * 7919 % 10_007))
+        .collect();
+    for extension in ["gz", "zst", "lz4"] {
+        let name = format!("a.{extension}");
+        let whole = compressed(extension, content.as_bytes());
+        let failure = |bytes: &[u8]| {
+            let folder = folder(&[(&name, bytes)]);
+            let read = read(&FileSource::text_lines(folder.path()));
+            let records = read.as_ref().map_or(0, Vec::len);
+            let error = read.err();
+            chain(error.unwrap_or_else(|| {
+                panic!(
+                    "{extension}: {} of {} bytes gave {records} records",
+                    bytes.len(),
+                    whole.len()
+                )
+            }))
+        };
+        for length in [5, whole.len() / 3, whole.len() - 9, whole.len() - 1] {
+            let error = failure(&whole[..length]);
+            assert!(
+                error.starts_with("cannot decompress the file `/"),
+                "{extension} {length}: {error}"
+            );
+            assert!(error.contains(&format!("/{name}` after byte ")), "{error}");
+        }
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 0x55;
+        let error = failure(&damaged);
+        assert!(
+            error.contains("it is damaged, incomplete or no "),
+            "{extension}: {error}"
+        );
+        let error = failure(content.as_bytes());
+        assert!(error.contains("after byte 0 of its content"), "{extension}: {error}");
+        let grown = [&whole[..], b"and something else"].concat();
+        let error = failure(&grown);
+        assert!(error.contains("it is damaged"), "{extension}: {error}");
+    }
+}
+
+#[test]
+fn a_bad_record_in_a_compressed_file_has_its_place_in_the_content() {
+    let bytes = compressed("gz", b"{\"id\":1,\"origin\":\"ATL\"}\n{\"id\":2,");
+    let folder = folder(&[("bad.gz", &bytes)]);
+    let error = chain(read(&FileSource::json_lines::<Flight>(folder.path())).unwrap_err());
+    assert!(
+        error.contains("at byte 24 of the content of the compressed file `/") && error.contains("EOF while parsing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_archive_of_another_kind_is_refused_before_the_job_runs() {
+    let folder = folder(&[("a.BZ2", b"BZh9")]);
+    let error = chain(FileSource::text_lines(folder.path()).enumerate(1).unwrap_err());
+    assert!(
+        error.contains("is compressed as `.bz2`, which cannot be read"),
+        "{error}"
+    );
+}
+
 #[test]
 fn lines_come_without_their_ends_and_empty_ones_count() {
     assert_eq!(lines_of(b"a\n\nb\r\n\r\nc"), ["a", "", "b", "", "c"]);
