@@ -100,13 +100,13 @@ impl RunningAttempt {
         let directory = around.identity.local_directory.clone();
         let chosen = BackendChoice::new(deployment.state_backend, deployment.slots.len(), directory);
         let chosen = chosen.map_err(|error| TaskError::user("the job cannot run", &error))?;
+        let deployed = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
+        let deployed: BTreeSet<_> = deployed.map(|one| (one.subtask.vertex, one.subtask.index)).collect();
+        let chosen = chosen.recovering_from(around.identity.recovery_directory.as_deref(), &deployed);
         for (position, SlotDeployment { slot, subtasks }) in deployment.slots.into_iter().enumerate() {
             let mut built = Vec::new();
             let backend = chosen.slot();
             for SubtaskDeployment {
-        let deployed = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
-        let deployed: BTreeSet<_> = deployed.map(|one| (one.subtask.vertex, one.subtask.index)).collect();
-        let chosen = chosen.recovering_from(around.identity.recovery_directory.as_deref(), &deployed);
                 subtask,
                 key_groups,
                 state,

@@ -190,6 +190,7 @@ fn state_backend_to_proto(options: StateBackendOptions) -> proto::StateBackend {
         rocksdb_memory_per_slot: options.rocksdb_memory_per_slot,
         inline_threshold: options.inline_threshold,
         memory_max_state: options.memory_max_state,
+        local_recovery: options.local_recovery,
     }
 }
 
@@ -198,7 +199,6 @@ fn state_backend(backend: proto::StateBackend) -> Result<StateBackendOptions, Co
     let kind = match Kind::try_from(backend.kind) {
         Ok(Kind::Hashmap) => StateBackendKind::HashMap,
         Ok(Kind::Rocksdb) => StateBackendKind::RocksDb,
-        local_recovery: options.local_recovery,
         Ok(Kind::Memory) => StateBackendKind::Memory,
         Err(_) => {
             let reason = format!("{} is no state backend", backend.kind);
@@ -210,6 +210,7 @@ fn state_backend(backend: proto::StateBackend) -> Result<StateBackendOptions, Co
         rocksdb_memory_per_slot: backend.rocksdb_memory_per_slot,
         inline_threshold: backend.inline_threshold,
         memory_max_state: backend.memory_max_state,
+        local_recovery: backend.local_recovery,
     })
 }
 
@@ -218,7 +219,6 @@ impl From<SlotDeployment> for proto::SlotDeployment {
         Self {
             slot: slot.slot,
             subtasks: slot.subtasks.into_iter().map(Into::into).collect(),
-        local_recovery: backend.local_recovery,
         }
     }
 }
