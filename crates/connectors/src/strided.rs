@@ -94,8 +94,11 @@ pub trait Numbered: Send + 'static {
 pub struct StridedReader<N> {
     records: N,
     pacer: Pacer,
-    unfinished: VecDeque<StridedSplit>,
+    /// With their numbers.
+    unfinished: VecDeque<(usize, StridedSplit)>,
     finished: Vec<StridedSplit>,
+    added: usize,
+    polled: usize,
 }
 
 impl<N: Numbered> StridedReader<N> {
@@ -105,6 +108,17 @@ impl<N: Numbered> StridedReader<N> {
             pacer: Pacer::new(records_per_second, clock),
             unfinished: VecDeque::new(),
             finished: Vec::new(),
+            added: 0,
+            polled: 0,
+        }
+    }
+
+    /// Puts a split where it belongs: at the end of those that wait for their turn, or among those that are done with.
+    fn keep(&mut self, number: usize, split: StridedSplit) {
+        if split.remaining() > 0 {
+            self.unfinished.push_back((number, split));
+        } else {
+            self.finished.push(split);
         }
     }
 
@@ -124,17 +138,14 @@ impl<N: Numbered> SourceReader for StridedReader<N> {
     fn add_splits(&mut self, splits: Vec<StridedSplit>) -> Result<(), ConnectorError> {
         for split in splits {
             self.records.check(&split)?;
-            if split.remaining() > 0 {
-                self.unfinished.push_back(split);
-            } else {
-                self.finished.push(split);
-            }
+            self.keep(self.added, split);
+            self.added += 1;
         }
         Ok(())
     }
 
     fn poll(&mut self, out: &mut Vec<N::Out>, limit: usize) -> Result<SourceStatus, ConnectorError> {
-        let Some(split) = self.unfinished.front_mut() else {
+        let Some((number, mut split)) = self.unfinished.front().copied() else {
             return Ok(SourceStatus::End);
         };
         let allowed = match self.pacer.allow(limit) {
@@ -142,26 +153,31 @@ impl<N: Numbered> SourceReader for StridedReader<N> {
             Err(wait) => return Ok(SourceStatus::Idle(wait)),
         };
         let count = allowed.min(split.remaining());
-        let (mut number, stride) = (split.next, split.stride);
+        let (mut record_number, stride) = (split.next, split.stride);
         // Nothing in the loop but an addition and the function: this is the hot path of benchmarks.
         out.extend((0..count as usize).map(|_| {
-            let record = self.records.record(number);
-            number = number.wrapping_add(stride);
+            let record = self.records.record(record_number);
+            record_number = record_number.wrapping_add(stride);
             record
         }));
         split.next = split.next.saturating_add(count * stride);
         self.pacer.spend(count as usize);
-        if let Some(split) = self.unfinished.pop_front() {
-            if split.remaining() > 0 {
-                self.unfinished.push_back(split);
-            } else {
-                self.finished.push(split);
-            }
-        }
+        self.unfinished.pop_front();
+        self.keep(number, split);
+        self.polled = number;
         Ok(self.status())
     }
 
+    fn polled_split(&self) -> Option<usize> {
+        (self.added > 0).then_some(self.polled)
+    }
+
+    fn is_at_end(&self, split: usize) -> bool {
+        !self.unfinished.iter().any(|(number, _)| *number == split)
+    }
+
     fn snapshot(&self) -> Vec<StridedSplit> {
-        self.finished.iter().chain(&self.unfinished).copied().collect()
+        let unfinished = self.unfinished.iter().map(|(_, split)| split);
+        self.finished.iter().chain(unfinished).copied().collect()
     }
 }

@@ -11,6 +11,7 @@ use crate::barrier::Barrier;
 use crate::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
 use crate::key_group::KeyGroupRange;
 use crate::snapshot::{OperatorSubtaskState, SubtaskSnapshot};
+use crate::time::EventTime;
 
 /// From the job master to a worker.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,13 @@ pub enum WorkerCommand {
     Drain {
         /// The attempt that it is for.
         attempt: Attempt,
+    },
+    /// How far the whole job has come in each watermark alignment group: whoever is too far ahead waits.
+    AlignWatermarks {
+        /// The attempt that it is for.
+        attempt: Attempt,
+        /// The least of all subtasks.
+        groups: BTreeMap<String, EventTime>,
     },
     /// Everything is committed: subtasks close and report FINISHED.
     Finish {
@@ -254,7 +262,7 @@ pub enum FaultDomain {
 }
 
 /// Counters of one subtask.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubtaskMetrics {
     /// Position of the vertex.
     pub vertex: u32,
@@ -272,4 +280,6 @@ pub struct SubtaskMetrics {
     pub late_dropped: u64,
     /// How far its event time has come, in milliseconds since 1970; `None` where it has none.
     pub watermark: Option<i64>,
+    /// How far its streams have come in each watermark alignment group that they are in.
+    pub alignment: BTreeMap<String, EventTime>,
 }

@@ -51,6 +51,20 @@ pub trait SourceReader: Send + 'static {
     /// Errors fail the attempt; the message names the split and the position.
     fn poll(&mut self, out: &mut Vec<Self::Out>, limit: usize) -> Result<SourceStatus, ConnectorError>;
 
+    /// The number of the split that the records of the last [`poll`](Self::poll) are from, all of them. Splits are numbered from 0 in
+    /// the order in which they were added.
+    ///
+    /// For readers that read their splits in turns, and then before the first poll as well: the event time of a subtask is that of
+    /// its split that is least far. `None`, the default, for readers that read one split after the other.
+    fn polled_split(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether this split is read to its end. Asked of readers that tell their [`polled_split`](Self::polled_split).
+    fn is_at_end(&self, _split: usize) -> bool {
+        false
+    }
+
     /// The splits with their positions after the last record that [`poll`](Self::poll) returned. Splits read to their end
     /// stay in the list for as long as they must not be found again.
     fn snapshot(&self) -> Vec<Self::Split>;

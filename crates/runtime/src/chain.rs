@@ -26,6 +26,8 @@ use crate::error::TaskError;
 use crate::late::LateCounter;
 use crate::record::Record;
 use crate::side_output::{SideLink, SideOutputs};
+use crate::source_progress::SourceProgress;
+use crate::watermark::AlignmentGroups;
 
 /// What follows an operator within its subtask.
 #[derive(Default)]
@@ -119,6 +121,10 @@ pub struct OpenContext {
     pub alarm: Alarm,
     /// Counts the records that came too late, and were dropped.
     pub late_dropped: LateCounter,
+    /// The source at the head of the chain, where records come from it straight.
+    pub source: Option<SourceProgress>,
+    /// How far the sources of the job have come that wait for each other.
+    pub alignment: AlignmentGroups,
 }
 
 impl OpenContext {
@@ -361,7 +367,14 @@ where
 
     fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
         match event {
-            ControlEvent::Open(context) => self.operator.open(&self.identity, context)?,
+            ControlEvent::Open(context) => {
+                // What an operator takes out is missing behind it, and not in the other branches of the chain.
+                let source = context.source.clone();
+                self.operator.open(&self.identity, context)?;
+                self.control_next(&mut ControlEvent::Open(context))?;
+                context.source = source;
+                return Ok(());
+            }
             ControlEvent::Flush => {
                 self.operator.flush()?;
                 self.tell_own_watermarks::<In>()?;

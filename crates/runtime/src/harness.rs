@@ -24,6 +24,8 @@ use crate::late::LateCounter;
 use crate::record::Record;
 use crate::side_output::OutputTag;
 use crate::snapshot::{Cut, write_cut};
+use crate::source_progress::SourceProgress;
+use crate::watermark::AlignmentGroups;
 
 /// How many key groups there are in a harness.
 const KEY_GROUPS: u32 = 128;
@@ -48,11 +50,13 @@ pub struct OperatorTestHarness<Op, In, Out> {
     identity: OperatorIdentity,
     subtask: (u32, u32),
     state: OperatorSubtaskState,
-    clock: Arc<HandClock>,
-    alarm: Alarm,
     /// The lists whose elements are dealt out at a restore.
     split: BTreeSet<String>,
+    clock: Arc<HandClock>,
+    alarm: Alarm,
     late: LateCounter,
+    source: Option<SourceProgress>,
+    alignment: AlignmentGroups,
     io: Arc<tokio::runtime::Runtime>,
     input: Batch<In>,
     output: Batch<Out>,
@@ -92,11 +96,13 @@ where
             },
             subtask: (0, 1),
             state: OperatorSubtaskState::default(),
+            split: BTreeSet::new(),
             clock: Arc::default(),
             alarm: Alarm::default(),
             late: LateCounter::default(),
+            source: None,
+            alignment: AlignmentGroups::default(),
             io: Arc::new(io),
-            split: BTreeSet::new(),
             input: Batch::new(),
             output: Batch::new(),
             emitted: Vec::new(),
@@ -109,6 +115,13 @@ where
     #[must_use]
     pub fn subtask(mut self, index: u32, parallelism: u32) -> Self {
         self.subtask = (index, parallelism);
+        self
+    }
+
+    /// Stands in the chain of this source, which says whose split the records are that are fed.
+    #[must_use]
+    pub fn behind_source(mut self, source: &SourceProgress) -> Self {
+        self.source = Some(source.clone());
         self
     }
 
@@ -135,6 +148,17 @@ where
             self.state.keyed.extend(snapshot.state.keyed.iter().cloned());
             self.state.lists.extend(snapshot.state.lists.iter().cloned());
         }
+        let (index, parallelism) = (self.subtask.0 as usize, self.subtask.1 as usize);
+        for name in &self.split {
+            let mut items = Vec::new();
+            for list in self.state.lists.iter_mut().filter(|list| list.name == *name) {
+                items.append(&mut list.items);
+            }
+            let block = items.len() * index / parallelism..items.len() * (index + 1) / parallelism;
+            if let Some(list) = self.state.lists.iter_mut().find(|list| list.name == *name) {
+                list.items = items.drain(block).collect();
+            }
+        }
         self
     }
 
@@ -148,17 +172,6 @@ where
             self.collect();
         }
         self.input.clear();
-        let (index, parallelism) = (self.subtask.0 as usize, self.subtask.1 as usize);
-        for name in &self.split {
-            let mut items = Vec::new();
-            for list in self.state.lists.iter_mut().filter(|list| list.name == *name) {
-                items.append(&mut list.items);
-            }
-            let block = items.len() * index / parallelism..items.len() * (index + 1) / parallelism;
-            if let Some(list) = self.state.lists.iter_mut().find(|list| list.name == *name) {
-                list.items = items.drain(block).collect();
-            }
-        }
         self.tell_own();
         Ok(())
     }
@@ -178,14 +191,25 @@ where
     /// Turns the clock, and lets the operator do what was due on the way, as often as it asks.
     pub fn set_processing_time(&mut self, time: i64) -> Result<(), TaskError> {
         self.open()?;
-        self.clock.0.store(time, Ordering::Relaxed);
-        while self.alarm.due().is_some_and(|due| due.0 <= time) {
+        while let Some(due) = self.alarm.due().filter(|due| due.0 <= time) {
+            self.clock.0.fetch_max(due.0, Ordering::Relaxed);
             self.alarm.clear();
-            self.operator.processing_time(WallTime(time), &mut self.output)?;
+            self.operator.processing_time(self.clock.wall(), &mut self.output)?;
             self.collect();
             self.tell_own();
         }
+        self.clock.0.store(time, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Lets time pass in which the subtask does nothing: there is no room for what it emits.
+    pub fn stand_still_until(&mut self, time: i64) {
+        self.clock.0.store(time, Ordering::Relaxed);
+    }
+
+    /// How far the streams of the job have come that wait for each other.
+    pub fn alignment(&self) -> AlignmentGroups {
+        self.alignment.clone()
     }
 
     /// Says that there is nothing more to read for now.
@@ -267,7 +291,7 @@ where
         Ok(OperatorSnapshotHandle { state })
     }
 
-    fn subtask_id(&self) -> SubtaskId {
+    pub(crate) fn subtask_id(&self) -> SubtaskId {
         SubtaskId {
             vertex: 0,
             index: self.subtask.0,
@@ -292,6 +316,8 @@ where
             clock: Arc::<HandClock>::clone(&self.clock),
             alarm: self.alarm.clone(),
             late_dropped: self.late.clone(),
+            source: self.source.clone(),
+            alignment: self.alignment.clone(),
         };
         self.operator.open(&self.identity, &mut context)
     }

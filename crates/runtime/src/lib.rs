@@ -13,8 +13,9 @@
 //! Records travel in batches: one virtual call hands a whole batch from operator to operator, and the loop over its
 //! records is compiled into each operator with the user's closure inlined.
 //!
-//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`side_output`], [`connected`], [`alarm`], [`timer`], [`watermark`] and [`late`] (time), [`operator`] (each kind, one file), [`window`],
-//! [`keyed`] (state as user functions see it), [`barrier`] and [`valve`] (alignment of snapshots and of time), [`subtask`], [`slot`] (the loop), [`snapshot`]
+//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`side_output`], [`connected`], [`alarm`], [`timer`],
+//! [`source_progress`], [`watermark`] and [`late`] (time), [`operator`] (each kind, one file), [`window`],
+//! [`keyed`], [`operator_state`] and [`process_function`] (state as user functions see it), [`barrier`] and [`valve`] (alignment of snapshots and of time), [`subtask`], [`slot`] (the loop), [`snapshot`]
 //! (the asynchronous part of a checkpoint), [`pipeline`]
 //! (from the application to subtasks), [`harness`] (operators in tests).
 
@@ -32,6 +33,8 @@ pub mod alarm;
 
 pub mod timer;
 
+pub mod source_progress;
+
 pub mod watermark;
 
 pub mod late;
@@ -39,13 +42,13 @@ pub mod late;
 pub mod keyed;
 mod keyed_scope;
 
-pub mod operator;
-
-pub mod window;
 pub mod operator_state;
 
 pub mod process_function;
 
+pub mod operator;
+
+pub mod window;
 
 pub mod barrier;
 

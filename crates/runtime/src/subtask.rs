@@ -55,6 +55,9 @@ pub trait SourceTask: Send {
 
     /// Whether every exit has room.
     fn has_room(&self) -> bool;
+
+    /// Whether an operator of the chain wants it to wait.
+    fn is_held(&self) -> bool;
 }
 
 /// What one poll of a source did.
@@ -86,6 +89,10 @@ where
 
     fn has_room(&self) -> bool {
         Self::has_room(self)
+    }
+
+    fn is_held(&self) -> bool {
+        Self::is_held(self)
     }
 }
 
@@ -172,11 +179,11 @@ impl SubtaskCounters {
             vertex: subtask.vertex,
             index: subtask.index,
             records_in: self.records_in.load(Ordering::Relaxed),
-            records_out: 0,
             busy_ns: self.busy_ns.load(Ordering::Relaxed),
             backpressured_ns: self.backpressured_ns.load(Ordering::Relaxed),
             late_dropped: self.late_dropped.read(),
             watermark: Some(self.watermark.load(Ordering::Relaxed)).filter(|time| *time != EventTime::MIN.0),
+            ..SubtaskMetrics::default()
         }
     }
 }
@@ -437,6 +444,11 @@ impl Subtask {
         for _ in 0..BATCHES_PER_TURN {
             if !source.has_room() {
                 return Ok(Turn::NoRoom);
+            }
+            if source.is_held() {
+                // Who holds it has set the alarm. What it has read goes on.
+                self.turns_since_flush += u32::from(records > 0);
+                return Ok(Turn::Waits(Duration::MAX));
             }
             let done = source.poll()?;
             records += done.records;

@@ -11,7 +11,7 @@
 use streamd_core::time::{EventTime, Watermark};
 
 /// The watermarks of all channels of one subtask.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WatermarkValve {
     channels: Vec<Channel>,
     /// What the operators were told last. It never falls.
@@ -30,16 +30,22 @@ struct Channel {
 impl WatermarkValve {
     /// For a subtask with this many channels.
     pub fn new(channels: usize) -> Self {
-        let channel = Channel {
-            time: EventTime::MIN,
-            idle: false,
-            counts: true,
-        };
-        Self {
-            channels: vec![channel; channels],
+        let mut valve = Self {
+            channels: Vec::new(),
             told: EventTime::MIN,
             idle: false,
-        }
+        };
+        (0..channels).for_each(|_| valve.add_channel());
+        valve
+    }
+
+    /// One channel more. It holds the others back, unless all are idle.
+    pub fn add_channel(&mut self) {
+        self.channels.push(Channel {
+            time: EventTime::MIN,
+            idle: self.idle,
+            counts: !self.idle,
+        });
     }
 
     /// A channel says something of its time. Answers what the operators are to be told, in order.

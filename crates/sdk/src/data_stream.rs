@@ -244,6 +244,9 @@ impl<T: Record> DataStream<T> {
 
     /// Gives the records timestamps, and the stream watermarks: the beginning of event time. Close to the source, so that what
     /// follows has them.
+    ///
+    /// In the chain of a source, which parsing and filtering may come before, watermarks are made for each split of the source, and
+    /// the least of them holds: a subtask that reads several splits in turns loses nothing of the one that is behind.
     pub fn assign_timestamps_and_watermarks<G, A>(&self, strategy: WatermarkStrategy<G, A>) -> DataStream<T>
     where
         G: WatermarkGenerator<T>,
@@ -253,10 +256,10 @@ impl<T: Record> DataStream<T> {
             let WatermarkStrategy {
                 generator,
                 assigner,
-                idle_after,
+                policy,
             } = strategy.clone();
             let assign = move |record: &T, timestamp| assigner.extract_timestamp(record, timestamp);
-            TimestampsAndWatermarks::new(assign, generator, idle_after)
+            TimestampsAndWatermarks::new(assign, generator, policy)
         })
     }
 
@@ -265,14 +268,14 @@ impl<T: Record> DataStream<T> {
         ConnectedStreams::new(self, other)
     }
 
-    /// This stream and another, to be joined by key and window.
-    pub fn join<B: Record>(&self, other: &DataStream<B>) -> JoinedStreams<T, B> {
-        JoinedStreams::new(self, other)
     /// This stream, and one that every subtask sees: rules, rates, settings.
     pub fn connect_broadcast<B: Record>(&self, broadcast: &DataStream<B>) -> BroadcastStreams<T, B> {
         BroadcastStreams::new(self, broadcast)
     }
 
+    /// This stream and another, to be joined by key and window.
+    pub fn join<B: Record>(&self, other: &DataStream<B>) -> JoinedStreams<T, B> {
+        JoinedStreams::new(self, other)
     }
 
     /// Cuts the records of all keys together into windows: in one subtask, whatever the parallelism.
@@ -508,9 +511,6 @@ impl<A: Record, B: Record> DataStream<Either<A, B>> {
         }
     }
 
-    /// The records of the first stream by their key, those of the second to every subtask. `key_of` gives records of the first
-    /// stream, which has as many inputs as `first`, a key.
-    pub(crate) fn keyed_and_broadcast<K, S>(&self, first: &DataStream<A>, key_of: S) -> Self
     /// The records of the first stream, which has as many inputs as `first`, as they come, those of the second to every
     /// subtask.
     pub(crate) fn and_broadcast(&self, first: &DataStream<A>) -> Self {
@@ -521,6 +521,9 @@ impl<A: Record, B: Record> DataStream<Either<A, B>> {
         both
     }
 
+    /// The records of the first stream by their key, those of the second to every subtask. `key_of` gives records of the first
+    /// stream, which has as many inputs as `first`, a key.
+    pub(crate) fn keyed_and_broadcast<K, S>(&self, first: &DataStream<A>, key_of: S) -> Self
     where
         K: Key,
         S: Fn(&A) -> K + Clone + Send + 'static,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use streamd_core::time::EventTime;
-use streamd_runtime::watermark::{BoundedOutOfOrderness, NoWatermarks, WatermarkGenerator};
+use streamd_runtime::watermark::{
+    BoundedOutOfOrderness, NoWatermarks, WatermarkAlignment, WatermarkGenerator, WatermarkPolicy,
+};
 
 /// How records get their timestamps and a stream its watermarks. Flink's noun.
 ///
@@ -20,7 +22,7 @@ use streamd_runtime::watermark::{BoundedOutOfOrderness, NoWatermarks, WatermarkG
 pub struct WatermarkStrategy<G, A = KeepTimestamps> {
     pub(crate) generator: G,
     pub(crate) assigner: A,
-    pub(crate) idle_after: Option<Duration>,
+    pub(crate) policy: WatermarkPolicy,
 }
 
 /// Takes the timestamp of a record, in milliseconds since 1970, from it and from the timestamp that it came with.
@@ -51,7 +53,8 @@ where
 }
 
 impl WatermarkStrategy<BoundedOutOfOrderness> {
-    /// For streams whose timestamps never fall, within each subtask that assigns them.
+    /// For streams whose timestamps never fall, within each split of the source; where they are not assigned in the source's chain,
+    /// within each subtask.
     pub fn for_monotonous_timestamps() -> Self {
         Self::for_bounded_out_of_orderness(Duration::ZERO)
     }
@@ -76,7 +79,7 @@ impl<G> WatermarkStrategy<G> {
         Self {
             generator,
             assigner: KeepTimestamps,
-            idle_after: None,
+            policy: WatermarkPolicy::default(),
         }
     }
 }
@@ -92,16 +95,28 @@ impl<G, A> WatermarkStrategy<G, A> {
         WatermarkStrategy {
             generator: self.generator,
             assigner,
-            idle_after: self.idle_after,
+            policy: self.policy,
         }
     }
 
-    /// A subtask without a record for this long holds nobody's time back, until it has one again.
+    /// A split without a record for this long holds nobody's time back, until it has one again; nor does a subtask whose splits are
+    /// all so. Only time in which records could have come counts: not a source that is held back by those behind it.
     #[must_use]
-    pub fn with_idleness(self, idle_after: Duration) -> Self {
-        Self {
-            idle_after: Some(idle_after),
-            ..self
-        }
+    pub fn with_idleness(mut self, idle_after: Duration) -> Self {
+        self.policy.idle_after = Some(idle_after);
+        self
+    }
+
+    /// Sources of the same group wait for each other: one reads nothing more while its watermark is more than `max_drift` ahead of
+    /// the group's least, in the whole job. It keeps state small where one source could run far ahead of another, and changes no
+    /// result. How far everybody is goes round once a second: `max_drift` wants to be more than what the slowest source covers in that
+    /// time, or it waits for the others to hear of it. A source that may have nothing to say needs
+    /// [`with_idleness`](Self::with_idleness) as well, or all the others wait for it.
+    ///
+    /// Only in the chain of a source: the job fails at its start where the stream was redistributed before.
+    #[must_use]
+    pub fn with_watermark_alignment(mut self, group: impl Into<String>, max_drift: Duration) -> Self {
+        self.policy.alignment = Some(WatermarkAlignment::new(group, max_drift));
+        self
     }
 }

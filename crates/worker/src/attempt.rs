@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use streamd_core::id::{Attempt, SubtaskId};
 use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, SubtaskMetrics, WorkerEvent};
-use streamd_core::time::Clock;
+use streamd_core::time::{Clock, EventTime};
 use streamd_exchange::network::{AttemptNetwork, DataPlane};
 use streamd_exchange::wake::Waker;
 use streamd_runtime::alarm::Alarm;
@@ -18,6 +18,7 @@ use streamd_runtime::late::LateCounter;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
 use streamd_runtime::subtask::SubtaskCounters;
+use streamd_runtime::watermark::AlignmentGroups;
 use streamd_state::BackendChoice;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -53,6 +54,7 @@ pub struct RunningAttempt {
     attempt: Attempt,
     slots: Vec<RunningSlot>,
     counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
+    alignment: AlignmentGroups,
     network: Option<AttemptNetwork>,
     writers: TaskTracker,
 }
@@ -93,10 +95,12 @@ impl RunningAttempt {
             attempt,
             slots: Vec::new(),
             counters: Vec::new(),
+            alignment: AlignmentGroups::default(),
             network,
             writers,
         };
         let max_parallelism = deployment.max_parallelism;
+        let alignment = running.alignment.clone();
         let directory = around.identity.local_directory.clone();
         let chosen = BackendChoice::new(deployment.state_backend, deployment.slots.len(), directory);
         let chosen = chosen.map_err(|error| TaskError::user("the job cannot run", &error))?;
@@ -129,6 +133,8 @@ impl RunningAttempt {
                     clock: Arc::clone(around.clock),
                     alarm: Alarm::default(),
                     late_dropped: LateCounter::default(),
+                    source: None,
+                    alignment: alignment.clone(),
                 };
                 let (gate, outputs) = channels.take(subtask);
                 let wiring = Wiring {
@@ -187,8 +193,16 @@ impl RunningAttempt {
     pub fn metrics(&self) -> Vec<SubtaskMetrics> {
         self.counters
             .iter()
-            .map(|(subtask, counters)| counters.read(*subtask))
+            .map(|(subtask, counters)| SubtaskMetrics {
+                alignment: self.alignment.of_subtask(*subtask),
+                ..counters.read(*subtask)
+            })
             .collect()
+    }
+
+    /// How far the whole job has come in each watermark alignment group.
+    pub fn align_watermarks(&self, groups: BTreeMap<String, EventTime>) {
+        self.alignment.set_least(groups);
     }
 
     /// Ends all slots, and waits until their threads and writers are gone. Blocks: call it where blocking is allowed.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use streamd_core::backend::Inlining;
 use streamd_core::barrier::Barrier;
-use streamd_core::error::CodedError;
 use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::protocol::{ExecutionState, WorkerEvent};
 use streamd_runtime::chain::OperatorSnapshot;
@@ -34,14 +33,6 @@ impl Reporter {
     fn tell(&self, event: WorkerEvent) {
         // A closed link ends the worker; there is nobody left to tell.
         let _ = self.events.blocking_send(event);
-    }
-}
-
-/// Why a snapshot was declined, on one line: what the user reads is what the job manager makes of it.
-fn declined(error: &CodedError) -> String {
-    match &error.hint {
-        Some(hint) => format!("{error} ({hint})"),
-        None => error.to_string(),
     }
 }
 
@@ -82,7 +73,8 @@ impl SubtaskReporter for Reporter {
                     snapshot,
                 },
                 Err(error) => {
-                    let reason = declined(&error.to_coded());
+                    // On one line: what the user reads is what the job manager makes of it.
+                    let reason = error.to_coded().on_one_line();
                     tracing::warn!(%checkpoint, %subtask, %reason, "snapshot declined");
                     WorkerEvent::Decline {
                         attempt: reporter.attempt,

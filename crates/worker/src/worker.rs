@@ -127,6 +127,10 @@ impl Worker {
                 self.tell(attempt, &SlotCommand::Aborted(checkpoint))
             }
             WorkerCommand::Drain { attempt } => self.tell(attempt, &SlotCommand::Drain),
+            WorkerCommand::AlignWatermarks { attempt, groups } => match &self.running {
+                Some(running) if running.attempt() == attempt => running.align_watermarks(groups),
+                Some(_) | None => {}
+            },
             WorkerCommand::Finish { attempt } => self.tell(attempt, &SlotCommand::Finish),
             WorkerCommand::Cancel { attempt } => self.tell(attempt, &SlotCommand::Cancel),
             WorkerCommand::Shutdown => {}

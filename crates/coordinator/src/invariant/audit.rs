@@ -275,7 +275,9 @@ impl Audit {
                 })?;
                 *attempt
             }
-            WorkerCommand::Drain { attempt } | WorkerCommand::Cancel { attempt } => *attempt,
+            WorkerCommand::Drain { attempt }
+            | WorkerCommand::Cancel { attempt }
+            | WorkerCommand::AlignWatermarks { attempt, .. } => *attempt,
             WorkerCommand::Shutdown => self.attempt,
         };
         ensure(attempt >= self.attempt, "I7", || {

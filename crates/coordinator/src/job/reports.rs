@@ -1,8 +1,11 @@
 //! What workers report.
 
-use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerEvent};
+use std::collections::BTreeMap;
 
+use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
+
+use crate::action::Action;
 use crate::job::attempt::failure;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase};
@@ -66,9 +69,30 @@ impl JobMachine {
                             self.metrics.insert(subtask, metrics);
                         }
                     }
+                    self.align_watermarks(worker);
                 }
             }
         }
+    }
+
+    /// Tells a worker how far the job has come in each of its watermark alignment groups, once every subtask has said how far it is.
+    fn align_watermarks(&mut self, worker: WorkerId) {
+        let of_worker = |subtask: &SubtaskId| self.execution.runs(worker, *subtask);
+        let aligned = self
+            .metrics
+            .iter()
+            .any(|(subtask, metrics)| of_worker(subtask) && !metrics.alignment.is_empty());
+        if !aligned || self.metrics.len() < self.execution.len() {
+            return;
+        }
+        let mut groups = BTreeMap::new();
+        for (group, time) in self.metrics.values().flat_map(|metrics| &metrics.alignment) {
+            let least = groups.entry(group.clone()).or_insert(*time);
+            *least = (*least).min(*time);
+        }
+        let attempt = self.attempt;
+        let command = WorkerCommand::AlignWatermarks { attempt, groups };
+        self.out.push(Action::Send { worker, command });
     }
 
     fn on_subtask_state(&mut self, at: Moment, subtask: SubtaskId, to: ExecutionState, reason: Option<Failure>) {

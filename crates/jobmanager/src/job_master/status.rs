@@ -73,7 +73,7 @@ pub struct JobDetails {
 }
 
 /// A subtask of the current attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubtaskView {
     /// The state of its execution.
     pub state: ExecutionState,

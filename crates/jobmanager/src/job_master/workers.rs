@@ -245,6 +245,7 @@ fn next_beats(command: &WorkerCommand) -> Option<Attempt> {
         WorkerCommand::TriggerCheckpoint { .. }
         | WorkerCommand::NotifyCheckpointComplete { .. }
         | WorkerCommand::NotifyCheckpointAborted { .. }
+        | WorkerCommand::AlignWatermarks { .. }
         | WorkerCommand::Drain { .. } => None,
     }
 }

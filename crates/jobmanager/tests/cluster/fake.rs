@@ -299,7 +299,8 @@ impl FakeWorker {
             }
             WorkerCommand::TriggerCheckpoint { .. }
             | WorkerCommand::NotifyCheckpointComplete { .. }
-            | WorkerCommand::NotifyCheckpointAborted { .. } => {}
+            | WorkerCommand::NotifyCheckpointAborted { .. }
+            | WorkerCommand::AlignWatermarks { .. } => {}
             WorkerCommand::Drain { attempt } => {
                 for subtask in self.running.clone() {
                     events.send(WorkerEvent::EndOfData { attempt, subtask }).await.unwrap();

@@ -8,7 +8,7 @@ use streamd_core::id::{Attempt, CheckpointId, SubtaskId, WorkerId};
 use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, WorkerCommand, WorkerPlacement};
 
 use super::ConvertError;
-use super::field::{all, id, required, text};
+use super::field::{all, event_times, id, required, text};
 use super::snapshot::{operators, operators_to_proto};
 use super::state::{key_groups, subtask};
 use crate::proto;
@@ -34,6 +34,10 @@ impl From<WorkerCommand> for proto::WorkerCommand {
                 })
             }
             WorkerCommand::Drain { attempt } => Command::Drain(proto::Drain { attempt: attempt.0 }),
+            WorkerCommand::AlignWatermarks { attempt, groups } => Command::AlignWatermarks(proto::AlignWatermarks {
+                attempt: attempt.0,
+                groups: groups.into_iter().map(|(group, time)| (group, time.0)).collect(),
+            }),
             WorkerCommand::Finish { attempt } => Command::Finish(proto::Finish { attempt: attempt.0 }),
             WorkerCommand::Cancel { attempt } => Command::Cancel(proto::CancelSubtasks { attempt: attempt.0 }),
             WorkerCommand::Shutdown => Command::Shutdown(proto::Shutdown {}),
@@ -62,6 +66,10 @@ impl TryFrom<proto::WorkerCommand> for WorkerCommand {
             },
             Command::Drain(drain) => Self::Drain {
                 attempt: Attempt(drain.attempt),
+            },
+            Command::AlignWatermarks(align) => Self::AlignWatermarks {
+                attempt: Attempt(align.attempt),
+                groups: event_times(align.groups),
             },
             Command::Finish(finish) => Self::Finish {
                 attempt: Attempt(finish.attempt),

@@ -5,7 +5,7 @@ use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics, WorkerEven
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use super::ConvertError;
-use super::field::{all, id, required, text};
+use super::field::{all, event_times, id, required, text};
 use super::snapshot::{operators, operators_to_proto};
 use super::state::{execution_state, subtask};
 use crate::proto;
@@ -157,6 +157,11 @@ impl From<SubtaskMetrics> for proto::SubtaskCounters {
             backpressured_ns: metrics.backpressured_ns,
             late_dropped: metrics.late_dropped,
             watermark: metrics.watermark,
+            alignment: metrics
+                .alignment
+                .into_iter()
+                .map(|(group, time)| (group, time.0))
+                .collect(),
         }
     }
 }
@@ -175,6 +180,7 @@ impl TryFrom<proto::SubtaskCounters> for SubtaskMetrics {
             backpressured_ns: counters.backpressured_ns,
             late_dropped: counters.late_dropped,
             watermark: counters.watermark,
+            alignment: event_times(counters.alignment),
         })
     }
 }

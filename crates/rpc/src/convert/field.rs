@@ -1,8 +1,10 @@
 //! Reading single fields of hostile messages.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use streamd_core::row::{DataType, MAX_TYPE_DEPTH};
+use streamd_core::time::EventTime;
 
 use super::ConvertError;
 
@@ -38,6 +40,14 @@ where
     C: TryFrom<P, Error = ConvertError>,
 {
     values.into_iter().map(C::try_from).collect()
+}
+
+/// Event times by name: milliseconds on the wire.
+pub(super) fn event_times<M>(times: M) -> BTreeMap<String, EventTime>
+where
+    M: IntoIterator<Item = (String, i64)>,
+{
+    times.into_iter().map(|(name, time)| (name, EventTime(time))).collect()
 }
 
 /// The JSON form of a schema.

@@ -10,6 +10,7 @@ use streamd_exchange::Batch;
 use crate::chain::{ControlEvent, Fan, OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::record::{BATCH_RECORDS, Record};
+use crate::source_progress::SourceProgress;
 use crate::subtask::SourceTurn;
 use streamd_core::snapshot::ListState;
 
@@ -21,6 +22,7 @@ pub struct SourceHead<S: Source> {
     identity: OperatorIdentity,
     source: S,
     reader: Option<S::Reader>,
+    progress: SourceProgress,
     batch: Batch<S::Out>,
     next: Fan<S::Out>,
 }
@@ -35,6 +37,7 @@ where
             identity,
             source,
             reader: None,
+            progress: SourceProgress::default(),
             batch: Batch::new(),
             next,
         }
@@ -55,10 +58,15 @@ where
             )
         })?;
         let mut reader = self.source.reader().map_err(|error| self.failed(&error))?;
-        reader
-            .add_splits(splits.concat())
-            .map_err(|error| self.failed(&error))?;
+        let splits = splits.concat();
+        let count = splits.len();
+        reader.add_splits(splits).map_err(|error| self.failed(&error))?;
+        if reader.polled_split().is_some() {
+            self.progress = SourceProgress::of_splits(count);
+            (0..count).for_each(|split| self.progress.on_polled(split, reader.is_at_end(split)));
+        }
         self.reader = Some(reader);
+        context.source = Some(self.progress.clone());
         Ok(())
     }
 
@@ -72,6 +80,11 @@ where
         OperatorSnapshot::lists(&self.identity, vec![list])
     }
 
+    /// Whether an operator behind it wants it to wait.
+    pub fn is_held(&self) -> bool {
+        self.progress.is_held()
+    }
+
     /// Reads one batch and pushes it down the chain.
     pub fn poll(&mut self) -> Result<SourceTurn, TaskError> {
         let Some(reader) = self.reader.as_mut() else {
@@ -80,9 +93,13 @@ where
                 self.identity.label
             )));
         };
-        let status = reader
-            .poll(self.batch.untimed(), BATCH_RECORDS)
-            .map_err(|error| self.failed(&error))?;
+        let status = match reader.poll(self.batch.untimed(), BATCH_RECORDS) {
+            Ok(status) => status,
+            Err(error) => return Err(self.failed(&error)),
+        };
+        if let Some(split) = reader.polled_split() {
+            self.progress.on_polled(split, reader.is_at_end(split));
+        }
         let records = self.batch.len() as u64;
         self.next.process(&mut self.batch)?;
         Ok(match status {
