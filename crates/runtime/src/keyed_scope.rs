@@ -1,12 +1,15 @@
 //! What the keys of one operator in one subtask share.
 
+use std::cell::RefCell;
+
+use streamd_core::barrier::Barrier;
 use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
 use streamd_state::{KeyedStateBackend, OperatorStateBackend};
 
-use crate::chain::{OpenContext, OperatorIdentity};
+use crate::chain::{OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::error::{BoxError, TaskError};
 use crate::keyed::{KeyedContext, KeyedStateStore};
 use crate::process_function::restore_states;
@@ -24,7 +27,11 @@ pub(crate) struct KeyedScope<K: Key> {
     /// `None` until the operator is opened.
     pub(crate) time: Option<TimeService>,
     pub(crate) sides: SideOutputs,
+    /// What is to be done with the state of the key at hand when the call is over: values with a time to live change by being read.
+    afterwards: RefCell<Vec<Afterwards<K>>>,
 }
+
+type Afterwards<K> = Box<dyn FnOnce(&mut KeyedStateBackend<K>, u64, &K) + Send>;
 
 impl<K: Key> KeyedScope<K> {
     /// Before the operator is opened.
@@ -35,6 +42,7 @@ impl<K: Key> KeyedScope<K> {
             timers: None,
             time: None,
             sides: SideOutputs::default(),
+            afterwards: RefCell::default(),
         }
     }
 
@@ -97,7 +105,37 @@ impl<K: Key> KeyedScope<K> {
     /// Prepares the next accesses to these keys.
     #[inline]
     pub(crate) fn touch(&mut self, keys: &[(u64, K)], label: &str) -> Result<(), TaskError> {
+        self.read_clock();
         self.backend.touch(keys).map_err(|error| state_failed(label, &error))
+    }
+
+    /// Tells values with a time to live, if there are any, what time it is.
+    #[inline]
+    pub(crate) fn read_clock(&mut self) {
+        if let (true, Some(time)) = (self.backend.expires(), &self.time) {
+            self.backend.set_time(time.now());
+        }
+    }
+
+    /// Has something done with the state of the key at hand when the call is over.
+    pub(crate) fn afterwards(&self, act: impl FnOnce(&mut KeyedStateBackend<K>, u64, &K) + Send + 'static) {
+        self.afterwards.borrow_mut().push(Box::new(act));
+    }
+
+    /// A call for this key is over.
+    #[inline]
+    pub(crate) fn settle(&mut self, hash: u64, key: &K) {
+        if !self.afterwards.get_mut().is_empty() {
+            for act in self.afterwards.take() {
+                act(&mut self.backend, hash, key);
+            }
+        }
+    }
+
+    /// Freezes keyed state.
+    pub(crate) fn snapshot(&mut self, identity: &OperatorIdentity, barrier: &Barrier) -> OperatorSnapshot {
+        self.read_clock();
+        OperatorSnapshot::keyed(identity, &mut self.backend, barrier)
     }
 
     /// Calls `on_timer` for the timers that are due at `until`, those that still stand, until a batch of output is full. Answers whether all

@@ -79,6 +79,7 @@ pub(crate) fn restore_keyed<K: Key>(
     identity: &OperatorIdentity,
     context: &OpenContext,
 ) -> Result<(), TaskError> {
+    backend.set_time(context.clock.wall());
     let rows = restore(backend, restored, &context.io).map_err(|error| {
         TaskError::external(
             format_args!("the state of operator `{}` cannot be restored", identity.label),

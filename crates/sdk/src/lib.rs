@@ -67,7 +67,7 @@ pub use streamd_runtime::connected::Either;
 pub use streamd_runtime::error::BoxError;
 pub use streamd_runtime::keyed::{
     AggregatingState, AllKeys, KeyedContext, KeyedProcessFunction, KeyedStateStore, ListState, MapState, ReducingState,
-    TimerService, ValueState,
+    StateTtlConfig, StateVisibility, TimerService, UpdateType, ValueState,
 };
 pub use streamd_runtime::operator::{KeyedBroadcastContext, KeyedBroadcastProcessFunction};
 pub use streamd_runtime::operator_state::{BroadcastState, OperatorListState, OperatorStateStore};

@@ -11,7 +11,7 @@ use streamd::connectors::strided::StridedSplit;
 use streamd::prelude::*;
 use streamd::{
     BroadcastContext, BroadcastProcessFunction, BroadcastState, CoProcessFunction, ConnectorError, Guarantee, Source,
-    SourceReader, SourceStatus,
+    SourceReader, SourceStatus, StateTtlConfig, UpdateType,
 };
 
 type Done = std::result::Result<(), BoxError>;
@@ -327,4 +327,62 @@ fn a_function_over_two_streams_keeps_what_has_no_partner_yet() {
         );
     }
     assert_eq!(halves.len() as u64, 2 * NUMBERS, "everything has found a partner");
+}
+
+/// Counts per key, and remembers the last numbers, in state that lives for an hour.
+#[derive(Clone)]
+struct Remembered {
+    count: ValueState<u64>,
+    last: ListState<u64>,
+    seen: MapState<u64, u64>,
+}
+
+impl KeyedProcessFunction<u64, u64, String> for Remembered {
+    fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Done {
+        state.register(&mut self.count)?;
+        state.register(&mut self.last)?;
+        state.register(&mut self.seen)
+    }
+
+    fn process_element(
+        &mut self,
+        number: u64,
+        context: &mut KeyedContext<'_, u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Done {
+        *self.count.get_or_default(context) += 1;
+        self.last.add(context, number);
+        *self.seen.get_or_default(context, number % 2) += 1;
+        let count = self.count.get(context).copied().unwrap_or(0);
+        let last = self.last.get(context).len() as u64;
+        let seen: u64 = self.seen.entries(context).map(|(_, seen)| *seen).sum();
+        out.collect(format!("{} {count} {last} {seen}", context.key()));
+        Ok(())
+    }
+}
+
+#[test]
+fn state_with_a_time_to_live_survives_a_failure_like_any_other() {
+    let job = Job::new();
+    let hour = StateTtlConfig::new(Duration::from_secs(3_600))
+        .update_type(UpdateType::OnReadAndWrite)
+        .cleanup_full_snapshot();
+    let remembered = Remembered {
+        count: ValueState::new("count").enable_time_to_live(hour),
+        last: ListState::new("last").enable_time_to_live(hour),
+        seen: MapState::new("seen").enable_time_to_live(hour),
+    };
+    let output = job
+        .numbers(0)
+        .key_by(|number| number % 17)
+        .process(remembered)
+        .uid("remembered");
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    let expected = (0..NUMBERS).map(|number| {
+        let count = counts.entry(number % 17).or_default();
+        *count += 1;
+        format!("{} {count} {count} {count}", number % 17)
+    });
+    let expected = sorted(expected);
+    assert_eq!(job.run(&output), expected);
 }

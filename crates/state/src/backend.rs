@@ -6,16 +6,19 @@ use std::marker::PhantomData;
 
 use streamd_core::barrier::{Barrier, Increment, SnapshotKind};
 use streamd_core::evolution::Evolution;
-use streamd_core::id::CheckpointId;
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
-use streamd_core::row::{DataType, MAX_TYPE_DEPTH, RowError};
+use streamd_core::row::{DataType, MAX_TYPE_DEPTH};
 use streamd_core::state::{Key, State, from_row};
+use streamd_core::time::WallTime;
 
 use crate::choice::{SlotBackend, StatePlace, Store};
 use crate::error::StateError;
+use crate::expiring::Expire;
 use crate::frozen_state::{FrozenRows, FrozenState};
+use crate::lifetime::{Lifetime, TimeToLive};
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
+use crate::state_table::{Inserted, StateTable};
 use crate::table::Table;
 
 /// Names a state of a backend, with the type of its values. Valid only with the backend that gave it out.
@@ -58,11 +61,17 @@ pub struct KeyedStateBackend<K: Key> {
     max_parallelism: u32,
     states: Vec<Registered<K>>,
     store: Store,
+    /// What time it is for values with a time to live.
+    now: WallTime,
+    /// Whether there are any.
+    expires: bool,
 }
 
 struct Registered<K> {
     descriptor: StateDescriptor,
     table: Box<dyn StateTable<K>>,
+    /// How long its values live, if not for ever.
+    lifetime: Option<Lifetime>,
 }
 
 impl<K: Key> KeyedStateBackend<K> {
@@ -87,7 +96,42 @@ impl<K: Key> KeyedStateBackend<K> {
             max_parallelism,
             states: Vec::new(),
             store,
+            now: WallTime(0),
+            expires: false,
         }
+    }
+
+    /// Says what time it is: before a restore, before keys are [touched](Self::touch), and before a freeze. Only for values with
+    /// a time to live.
+    #[inline]
+    pub fn set_time(&mut self, now: WallTime) {
+        self.now = now;
+    }
+
+    /// What time it was when somebody said so last.
+    #[inline]
+    pub fn now(&self) -> WallTime {
+        self.now
+    }
+
+    /// Whether a state has a time to live.
+    #[inline]
+    pub fn expires(&self) -> bool {
+        self.expires
+    }
+
+    /// As [`register`](Self::register), for values that live only so long. Errors as well if that is no time.
+    pub fn register_expiring<V: Expire>(&mut self, name: &str, ttl: TimeToLive) -> Result<StateId<V>, StateError> {
+        if ttl.millis <= 0 {
+            return Err(StateError::TimeToLive {
+                state: name.to_owned(),
+                millis: ttl.millis,
+            });
+        }
+        let id = self.register(name)?;
+        self.states[id.index].lifetime = Some(Lifetime::new::<K, V>(ttl));
+        self.expires = true;
+        Ok(id)
     }
 
     /// The key groups whose keys it holds.
@@ -126,6 +170,7 @@ impl<K: Key> KeyedStateBackend<K> {
         self.states.push(Registered {
             descriptor,
             table: Box::new(table),
+            lifetime: None,
         });
         Ok(StateId {
             index,
@@ -162,7 +207,19 @@ impl<K: Key> KeyedStateBackend<K> {
     /// before the state of a key is read or written; errors if the local database fails.
     #[inline]
     pub fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
+        if self.expires {
+            self.sweep(keys.len());
+        }
         self.states.iter_mut().try_for_each(|state| state.table.touch(keys))
+    }
+
+    /// Removes some of what is over, now that so many keys are to be worked on.
+    fn sweep(&mut self, keys: usize) {
+        for Registered { table, lifetime, .. } in &mut self.states {
+            if let Some(lifetime) = lifetime {
+                lifetime.sweep(&mut **table, keys, self.now);
+            }
+        }
     }
 
     /// Prepares an empty state for about this many rows. A hint: unknown names are ignored.
@@ -192,7 +249,7 @@ impl<K: Key> KeyedStateBackend<K> {
         value: &[u8],
     ) -> Result<(), StateError> {
         let (key_groups, max_parallelism) = (self.key_groups, self.max_parallelism);
-        let Registered { descriptor, table } = &mut self.states[index];
+        let Registered { descriptor, table, .. } = &mut self.states[index];
         let state = || descriptor.name.clone();
         let malformed = |part| {
             move |source| StateError::MalformedRow {
@@ -271,15 +328,24 @@ impl<K: Key> KeyedStateBackend<K> {
         let mut rows = rows.into_iter();
         self.states
             .iter()
-            .filter_map(|Registered { descriptor, .. }| {
-                Some(FrozenState {
-                    name: descriptor.name.clone(),
-                    key: descriptor.key.clone(),
-                    value: descriptor.value.clone(),
-                    key_groups,
-                    rows: rows.next()?,
-                })
-            })
+            .filter_map(
+                |Registered {
+                     descriptor, lifetime, ..
+                 }| {
+                    let rows = rows.next()?;
+                    let rows = match lifetime {
+                        Some(lifetime) => lifetime.filtered(rows, self.now),
+                        None => rows,
+                    };
+                    Some(FrozenState {
+                        name: descriptor.name.clone(),
+                        key: descriptor.key.clone(),
+                        value: descriptor.value.clone(),
+                        key_groups,
+                        rows,
+                    })
+                },
+            )
             .collect()
     }
 
@@ -353,95 +419,6 @@ impl<K: Key> fmt::Debug for KeyedStateBackend<K> {
 #[cfg(feature = "rocksdb")]
 fn frozen(column: Result<crate::rocksdb::FrozenColumn, crate::rocksdb::DatabaseError>) -> Box<dyn FrozenRows> {
     Box::new(crate::rocksdb::FrozenDatabase::new(column))
-}
-
-/// What became of an inserted row.
-enum Inserted {
-    New,
-    Replaced,
-}
-
-/// A table whose values have any type.
-trait StateTable<K>: Any + Send {
-    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError>;
-    fn reserve(&mut self, rows: u64);
-    fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError>;
-    /// Frozen rows of the heap.
-    fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>>;
-    /// Frozen rows of the heap, for a checkpoint that builds upon another.
-    fn freeze_increment(
-        &mut self,
-        checkpoint: (CheckpointId, Option<CheckpointId>),
-        place: &str,
-    ) -> Option<Box<dyn FrozenRows>>;
-    /// Checkpoints build upon no others any more.
-    fn stop_tracking(&mut self);
-    /// The table, if its rows are in a database.
-    #[cfg(feature = "rocksdb")]
-    fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column>;
-}
-
-impl<K: Key, V: State> StateTable<K> for Table<K, V> {
-    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
-        Self::touch(self, keys)
-    }
-
-    fn reserve(&mut self, rows: u64) {
-        match self {
-            Self::Heap(table) => table.reserve(rows),
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(_) => {}
-        }
-    }
-
-    fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError> {
-        let value: V = from_row(value)?;
-        match self {
-            Self::Heap(table) => Ok(match table.insert(hash, &key, value) {
-                None => Inserted::New,
-                Some(_) => Inserted::Replaced,
-            }),
-            // Its rows are loaded by files; that they are values of the state was the question.
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(_) => Ok(Inserted::New),
-        }
-    }
-
-    fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>> {
-        match self {
-            Self::Heap(table) => Some(Box::new(table.freeze())),
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(_) => None,
-        }
-    }
-
-    fn freeze_increment(
-        &mut self,
-        (checkpoint, base): (CheckpointId, Option<CheckpointId>),
-        place: &str,
-    ) -> Option<Box<dyn FrozenRows>> {
-        match self {
-            Self::Heap(table) => Some(Box::new(table.freeze_increment(checkpoint, base, place))),
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(_) => None,
-        }
-    }
-
-    fn stop_tracking(&mut self) {
-        match self {
-            Self::Heap(table) => table.stop_tracking(),
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(_) => {}
-        }
-    }
-
-    #[cfg(feature = "rocksdb")]
-    fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column> {
-        match self {
-            Self::Heap(_) => None,
-            Self::RocksDb(table) => Some(&mut **table),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,14 @@ pub enum StateError {
         /// The name.
         state: String,
     },
+    /// Values that are over before they are written.
+    #[error("the time to live of state `{state}` is {millis} ms: it must be longer than nothing")]
+    TimeToLive {
+        /// The name of the state.
+        state: String,
+        /// The time to live.
+        millis: i64,
+    },
     /// A type nests deeper than snapshots can describe.
     #[error("the type of state `{state}` nests {depth} deep, more than {MAX_TYPE_DEPTH}")]
     TypeTooDeep {
@@ -111,9 +119,10 @@ impl StateError {
     /// The stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::DuplicateState { .. } | Self::ReservedName { .. } | Self::TypeTooDeep { .. } => {
-                ErrorCode::InvalidJobGraph
-            }
+            Self::DuplicateState { .. }
+            | Self::ReservedName { .. }
+            | Self::TimeToLive { .. }
+            | Self::TypeTooDeep { .. } => ErrorCode::InvalidJobGraph,
             Self::UnknownState { .. } => ErrorCode::UnclaimedState,
             Self::NotBuilt { .. } => ErrorCode::BackendNotBuilt,
             #[cfg(feature = "rocksdb")]

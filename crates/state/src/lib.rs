@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), `rocksdb` (the feature of that name),
-//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`write`], [`restore`], [`operator_state`], [`error`].
+//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`expiring`] and [`lifetime`] (time to live), [`write`], [`restore`], [`operator_state`], [`error`].
 //!
 //! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
 //! hashing (Fagin et al., 1979).
@@ -27,9 +27,13 @@ pub mod rocksdb;
 pub mod table;
 
 pub mod backend;
+mod state_table;
 pub mod choice;
 pub mod frozen_state;
 pub mod schema;
+
+pub mod expiring;
+pub mod lifetime;
 
 pub mod restore;
 pub mod write;
@@ -41,8 +45,10 @@ pub mod error;
 pub use backend::{KeyedStateBackend, StateDescriptor, StateId};
 pub use choice::{BackendChoice, SlotBackend, StatePlace, built_with, check_built, install_readers};
 pub use error::StateError;
+pub use expiring::{Expire, Expiring, ExpiringList, Left};
 pub use frozen_state::{FrozenRows, FrozenState};
 pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};
+pub use lifetime::TimeToLive;
 pub use operator_state::{Entry, OperatorContents, OperatorStateBackend, OperatorStateId, Redistribution, check_name};
 pub use restore::{RestoreError, restore};
 pub use schema::RowPlan;

@@ -99,7 +99,7 @@ fn by_state<'a, K: Key>(
             .ok_or_else(|| StateError::UnknownState {
                 state: handle.state.clone(),
             })?;
-        let plan = RowPlan::resolve(handle, &descriptors[index])?;
+        let plan = RowPlan::resolve(handle, &descriptors[index], backend.now())?;
         let parts = states.entry(handle.state.as_str()).or_insert_with(|| Parts {
             index,
             handles: Vec::new(),

@@ -5,6 +5,7 @@ use streamd_core::migration::{Migration, Mismatch, MismatchKind, check_key};
 use streamd_core::row::RowError;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::State;
+use streamd_core::time::WallTime;
 
 use crate::backend::StateDescriptor;
 use crate::error::StateError;
@@ -17,8 +18,9 @@ pub struct RowPlan {
 }
 
 impl RowPlan {
-    /// Compares what a handle holds with what the application registers. Errors if nothing makes the one of the other.
-    pub fn resolve(handle: &KeyedStateHandle, descriptor: &StateDescriptor) -> Result<Self, StateError> {
+    /// Compares what a handle holds with what the application registers. Errors if nothing makes the one of the other. A time to
+    /// live that is new counts from `now`.
+    pub fn resolve(handle: &KeyedStateHandle, descriptor: &StateDescriptor, now: WallTime) -> Result<Self, StateError> {
         let refused = |mismatch| StateError::IncompatibleSchema {
             state: handle.state.clone(),
             mismatch: Box::new(mismatch),
@@ -34,7 +36,7 @@ impl RowPlan {
             }));
         }
         let evolution: &Evolution = &descriptor.evolution;
-        let values = Migration::resolve(&handle.value, &descriptor.value, evolution).map_err(refused)?;
+        let values = Migration::resolve_at(&handle.value, &descriptor.value, evolution, now).map_err(refused)?;
         Ok(Self {
             values: (!values.is_identity()).then_some(values),
         })

@@ -51,6 +51,14 @@ fn run(step: &Step, row: &mut RowReader<'_>, out: &mut Vec<u8>) -> Result<(), Ro
             out.extend_from_slice(&index.to_le_bytes());
             fields(record, row, out)?;
         }
+        Step::Stamp(now, step) => {
+            out.extend_from_slice(&now.0.to_le_bytes());
+            run(step, row, out)?;
+        }
+        Step::Unstamp(step) => {
+            row.array::<8>()?;
+            run(step, row, out)?;
+        }
         Step::Convert { from, function } => {
             let stored = row.value(from)?;
             // Only the application has the function; nobody else migrates rows.

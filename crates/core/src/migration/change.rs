@@ -37,6 +37,10 @@ pub enum ChangeKind {
     },
     /// A variant is new.
     VariantAdded,
+    /// A value gets a time to live.
+    Expiring,
+    /// A value has no time to live any more.
+    Lasting,
     /// A function of the application is called.
     Converted {
         /// What it takes.
@@ -56,6 +60,8 @@ impl fmt::Display for Change {
             ChangeKind::Reordered => write!(f, "reorders {place}"),
             ChangeKind::Widened { from, to } => write!(f, "widens {place} from {from} to {to}"),
             ChangeKind::VariantAdded => write!(f, "adds variant {place}"),
+            ChangeKind::Expiring => write!(f, "gives {place} a time to live, from the restore on"),
+            ChangeKind::Lasting => write!(f, "takes the time to live from {place}"),
             ChangeKind::Converted { from, to } => {
                 write!(f, "converts {place} from {} to {}", short(from), short(to))
             }

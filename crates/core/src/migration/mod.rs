@@ -8,13 +8,16 @@
 //!
 //! Fields and variants are known by name. What changes by itself: fields that are added (with a default, or as an option),
 //! removed, renamed (with an alias) or reordered; variants that are added, renamed or reordered; numbers that become wider
-//! without loss; a value that becomes an option. Everything else takes a function of the application. Keys never change.
+//! without loss; a value that becomes an option; a value that gets, or loses, a time to live. Everything else takes a function of
+//! the application. Keys never change.
 
 mod apply;
 mod change;
+mod expiring;
 mod resolve;
 
 pub use change::{Change, ChangeKind, Mismatch, MismatchKind};
+pub use expiring::expiring_type;
 pub use resolve::Migration;
 
 use crate::evolution::Evolution;

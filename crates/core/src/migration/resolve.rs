@@ -1,8 +1,10 @@
 //! Two schemas compared, once, into the steps that every row takes.
 
 use super::change::{Change, ChangeKind, Mismatch, MismatchKind};
+use super::expiring::value_of_expiring;
 use crate::evolution::{Evolution, Function, TypeEvolution};
 use crate::row::{DataType, Field, Variant};
+use crate::time::WallTime;
 
 /// How rows of a stored type become rows of the present one.
 #[derive(Debug, Clone)]
@@ -30,6 +32,10 @@ pub(super) enum Step {
     Struct(Record),
     /// For each stored variant, its present index and what becomes of its fields.
     Enum(Vec<(u32, Record)>),
+    /// A value gets a time to live, which begins at this time.
+    Stamp(WallTime, Box<Step>),
+    /// A value has no time to live any more.
+    Unstamp(Box<Step>),
     /// A function of the application makes the new value.
     Convert { from: DataType, function: Option<Function> },
 }
@@ -63,8 +69,20 @@ pub(super) enum Number {
 impl Migration {
     /// Compares a stored type with the present one. Errors, for the first part that nothing makes the new one of.
     pub fn resolve(stored: &DataType, declared: &DataType, evolution: &Evolution) -> Result<Self, Mismatch> {
+        Self::resolve_at(stored, declared, evolution, WallTime(0))
+    }
+
+    /// As [`resolve`](Self::resolve), for rows that are restored at this time: from it on counts the time to live of values that get
+    /// one.
+    pub fn resolve_at(
+        stored: &DataType,
+        declared: &DataType,
+        evolution: &Evolution,
+        now: WallTime,
+    ) -> Result<Self, Mismatch> {
         let mut resolver = Resolver {
             evolution,
+            now,
             changes: Vec::new(),
         };
         let step = resolver.value("", stored, declared)?;
@@ -87,6 +105,7 @@ impl Migration {
 
 struct Resolver<'a> {
     evolution: &'a Evolution,
+    now: WallTime,
     changes: Vec<Change>,
 }
 
@@ -104,6 +123,17 @@ impl Resolver<'_> {
             self.widened(path, stored, declared);
             return Ok(Step::Widen { from, to });
         }
+        match (value_of_expiring(stored), value_of_expiring(declared)) {
+            (None, Some(new)) => {
+                self.change(path, ChangeKind::Expiring);
+                return Ok(Step::Stamp(self.now, Box::new(self.value(path, stored, new)?)));
+            }
+            (Some(old), None) => {
+                self.change(path, ChangeKind::Lasting);
+                return Ok(Step::Unstamp(Box::new(self.value(path, old, declared)?)));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
         match (stored, declared) {
             (DataType::Option(old), DataType::Option(new)) => Ok(Step::Option(Box::new(self.value(path, old, new)?))),
             (_, DataType::Option(new)) => {
@@ -114,6 +144,9 @@ impl Resolver<'_> {
             // A list of bytes has a type of its own, and the rows of any list.
             (DataType::Bytes, DataType::List(new)) => self.list(path, &DataType::UInt8, new),
             (DataType::List(old), DataType::Bytes) if **old == DataType::UInt8 => Ok(Step::Copy(DataType::Bytes)),
+            (DataType::List(old), DataType::Bytes) if value_of_expiring(old) == Some(&DataType::UInt8) => {
+                self.list(path, old, &DataType::UInt8)
+            }
             (DataType::Map(old_key, old), DataType::Map(new_key, new)) => {
                 if !old_key.is_same_schema(new_key) {
                     return Err(mismatch(

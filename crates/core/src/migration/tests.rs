@@ -6,6 +6,7 @@ use super::*;
 use crate::evolution::TypeEvolution;
 use crate::row::{Field, Variant};
 use crate::state::to_row;
+use crate::time::WallTime;
 
 fn field(name: &str, data_type: DataType) -> Field {
     Field {
@@ -435,4 +436,60 @@ proptest! {
             prop_assert!(migration.apply(prefix, &mut Vec::new()).is_err());
         }
     }
+}
+
+#[test]
+fn a_value_gets_and_loses_a_time_to_live_wherever_it_stands() {
+    let evolution = Evolution::default();
+    let list = |of| DataType::List(Box::new(of));
+    let map = |of| DataType::Map(Box::new(DataType::String), Box::new(of));
+    for (plain, expiring, value, stamped) in [
+        (
+            DataType::UInt32,
+            expiring_type(DataType::UInt32),
+            to_row(&7u32),
+            to_row(&(50i64, 7u32)),
+        ),
+        (
+            list(DataType::UInt32),
+            list(expiring_type(DataType::UInt32)),
+            to_row(&vec![7u32, 8]),
+            to_row(&vec![(50i64, 7u32), (50, 8)]),
+        ),
+        (
+            DataType::Bytes,
+            list(expiring_type(DataType::UInt8)),
+            to_row(&vec![7u8, 8]),
+            to_row(&vec![(50i64, 7u8), (50, 8)]),
+        ),
+        (
+            map(DataType::UInt32),
+            map(expiring_type(DataType::UInt32)),
+            to_row(&BTreeMap::from([("a".to_owned(), 7u32)])),
+            to_row(&BTreeMap::from([("a".to_owned(), (50i64, 7u32))])),
+        ),
+    ] {
+        let there = Migration::resolve_at(&plain, &expiring, &evolution, WallTime(50)).unwrap();
+        let back = Migration::resolve(&expiring, &plain, &evolution).unwrap();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        there.apply(&value, &mut first).unwrap();
+        back.apply(&stamped, &mut second).unwrap();
+        assert_eq!((first, second), (stamped, value), "{plain}");
+        assert!(changes(&there)[0].starts_with("gives ") && changes(&back)[0].starts_with("takes the time to live"));
+    }
+    // Beside what changes for other reasons.
+    let migration = Migration::resolve_at(
+        &DataType::UInt32,
+        &expiring_type(DataType::UInt64),
+        &evolution,
+        WallTime(50),
+    )
+    .unwrap();
+    assert_eq!(migrate::<(i64, u64)>(&migration, &7u32), (50, 7));
+    // A struct of the application that looks the same is none.
+    let own = record(
+        "Mine",
+        vec![field("last_update", DataType::Int64), field("value", DataType::UInt32)],
+    );
+    assert!(Migration::resolve(&own, &DataType::UInt32, &evolution).is_err());
 }

@@ -54,6 +54,13 @@ impl<'a, K: Key> KeyedContext<'a, K> {
     }
 }
 
+impl<K: Key> Drop for KeyedContext<'_, K> {
+    #[inline]
+    fn drop(&mut self) {
+        self.scope.settle(self.hash, self.key);
+    }
+}
+
 /// The time, and the timers of the key at hand. Flink's noun.
 ///
 /// A timer fires once, however often it was registered, and is kept in snapshots like any state. To register one the function
@@ -133,6 +140,7 @@ pub struct AllKeys<'a, K: Key> {
 
 impl<'a, K: Key> AllKeys<'a, K> {
     pub(crate) fn new(scope: &'a mut KeyedScope<K>) -> Self {
+        scope.read_clock();
         Self { scope, failure: None }
     }
 

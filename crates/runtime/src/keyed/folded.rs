@@ -3,6 +3,7 @@ use streamd_state::{KeyedStateBackend, StateError};
 
 use super::context::KeyedContext;
 use super::store::StateHandle;
+use super::time_to_live::StateTtlConfig;
 use super::value::ValueState;
 use crate::window::AggregateFunction;
 
@@ -20,6 +21,13 @@ impl<V: State, F: FnMut(&mut V, V)> ReducingState<V, F> {
             value: ValueState::new(name),
             reduce,
         }
+    }
+
+    /// Lets values live only so long since something was added.
+    #[must_use]
+    pub fn enable_time_to_live(mut self, ttl: StateTtlConfig) -> Self {
+        self.value = self.value.enable_time_to_live(ttl);
+        self
     }
 
     /// The value of the key, if any was added.
@@ -80,6 +88,13 @@ impl<In, A: AggregateFunction<In>> AggregatingState<In, A> {
             function,
             input: std::marker::PhantomData,
         }
+    }
+
+    /// Lets accumulators live only so long since something was added.
+    #[must_use]
+    pub fn enable_time_to_live(mut self, ttl: StateTtlConfig) -> Self {
+        self.accumulator = self.accumulator.enable_time_to_live(ttl);
+        self
     }
 
     /// The result for the values of the key, if any was added.

@@ -42,9 +42,11 @@ mod store;
 
 mod context;
 
+mod binding;
 mod folded;
 mod list;
 mod map;
+mod time_to_live;
 mod value;
 
 pub use context::{AllKeys, KeyedContext, TimerService};
@@ -54,39 +56,5 @@ pub use list::ListState;
 pub use map::{MapState, OrderedState};
 pub(crate) use store::ENDED;
 pub use store::{KeyedStateStore, StateHandle};
+pub use time_to_live::{StateTtlConfig, StateVisibility, UpdateType};
 pub use value::ValueState;
-
-use streamd_state::StateId;
-
-/// Where a handle's state is, once it is registered.
-#[derive(Debug)]
-struct Binding<V> {
-    name: &'static str,
-    id: Option<StateId<V>>,
-}
-
-// By hand: a derive would ask `V: Clone`.
-impl<V> Clone for Binding<V> {
-    fn clone(&self) -> Self {
-        Self {
-            name: self.name,
-            id: self.id,
-        }
-    }
-}
-
-impl<V> Binding<V> {
-    const fn new(name: &'static str) -> Self {
-        Self { name, id: None }
-    }
-
-    #[inline]
-    fn id(&self) -> StateId<V> {
-        self.id.unwrap_or_else(|| {
-            panic!(
-                "state `{0}` is used but was not registered: call `state.register(&mut self.{0})` in `open`",
-                self.name
-            )
-        })
-    }
-}

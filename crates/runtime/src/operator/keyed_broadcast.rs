@@ -17,7 +17,7 @@ use crate::keyed_scope::KeyedScope;
 use crate::operator_state::{BroadcastSide, OperatorStateContext};
 use crate::record::{Collector, Record};
 use crate::side_output::{OutputTag, SideOutputs};
-use crate::snapshot::{descriptors, state_failed};
+use crate::snapshot::descriptors;
 use crate::timer::{FIRED_TOGETHER, TimeService, Timer};
 
 /// A function over a keyed stream and a broadcast one. Flink's noun.
@@ -90,6 +90,7 @@ impl<K: Key> KeyedBroadcastContext<'_, K> {
         state: &ValueState<V>,
         mut apply: impl FnMut(&mut KeyedContext<'_, K>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
+        self.scope.read_clock();
         let mut keys = Vec::new();
         state.for_each_key(self.scope, |key| keys.push((key.stable_hash(), key.clone())))?;
         for some in keys.chunks(FIRED_TOGETHER) {
@@ -187,10 +188,7 @@ where
                 Either::First(value) => {
                     let key = (self.key_of)(&value);
                     let keys = [(key.stable_hash(), key)];
-                    self.scope
-                        .backend
-                        .touch(&keys)
-                        .map_err(|error| state_failed(&self.label, &error))?;
+                    self.scope.touch(&keys, &self.label)?;
                     let [(hash, key)] = &keys;
                     let mut context = KeyedContext::new(&mut self.scope, key, *hash, timestamp);
                     self.function.process_element(value, &mut context, &mut out)
@@ -226,7 +224,7 @@ where
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.scope.backend, barrier);
+        let mut snapshot = self.scope.snapshot(identity, barrier);
         snapshot.lists.push(self.scope.time().to_list());
         snapshot.lists.extend(self.scope.states.snapshot(self.subtask));
         Ok(Some(snapshot))

@@ -139,7 +139,7 @@ where
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.scope.backend, barrier);
+        let mut snapshot = self.scope.snapshot(identity, barrier);
         if self.ended {
             let items = vec![to_row(&true)];
             snapshot.lists.push(ListState {

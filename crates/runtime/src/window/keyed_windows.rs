@@ -96,7 +96,7 @@ impl<K: Key, T: Record, V: State, S> KeyedWindows<K, T, V, S> {
 
     /// The windows, and how far the time has come.
     pub(super) fn snapshot(&mut self, identity: &OperatorIdentity, barrier: &Barrier) -> OperatorSnapshot {
-        let mut snapshot = OperatorSnapshot::keyed(identity, &mut self.scope.backend, barrier);
+        let mut snapshot = self.scope.snapshot(identity, barrier);
         snapshot.lists.push(self.scope.time().to_list());
         snapshot
     }

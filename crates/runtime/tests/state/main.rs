@@ -3,3 +3,4 @@
 
 mod broadcast;
 mod operator_state;
+mod time_to_live;

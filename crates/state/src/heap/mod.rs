@@ -9,7 +9,7 @@
 //! An incremental checkpoint leaves out what an earlier, complete one has: the table tracks which rows change (`changes`), the threads
 //! that write checkpoints record what these consist of (`ledger`), and at a barrier the two meet ([`increment`]).
 //!
-//! Reading order: `directory`, `shard`, `layers`, `changes`, `ledger`, [`table`], [`frozen`], [`increment`].
+//! Reading order: `directory`, `shard`, `layers`, `changes`, `ledger`, [`table`], [`frozen`], [`increment`], `sweep`.
 
 mod directory;
 mod layers;
@@ -22,6 +22,9 @@ pub mod frozen;
 pub mod increment;
 pub mod table;
 
+mod sweep;
+
 pub use frozen::{EveryRowVisitor, FrozenTable, RowVisitor};
 pub use increment::FrozenIncrement;
+pub use sweep::SweepCursor;
 pub use table::HeapTable;

@@ -359,7 +359,24 @@ impl<K: Key, V: State> HeapTable<K, V> {
     #[cold]
     #[inline(never)]
     fn take_back(&mut self, hash: u64) -> usize {
-        let number = self.directory.shard_of(hash);
+        self.take_back_shard(self.directory.shard_of(hash));
+        self.directory.shard_of(hash)
+    }
+
+    /// Takes a shard back if it is frozen and its snapshots have let go.
+    pub(super) fn take_back_released(&mut self, number: usize) {
+        if let Shard::Frozen(layers) = &self.shards[number]
+            && layers.is_released()
+        {
+            self.take_back_shard(number);
+        }
+    }
+
+    pub(super) fn shard(&self, number: usize) -> &Shard<K, V> {
+        &self.shards[number]
+    }
+
+    fn take_back_shard(&mut self, number: usize) {
         for (key, value) in self.shards[number].take_back(number) {
             let hash = key.stable_hash();
             let number = self.shard_with_room(hash);
@@ -369,7 +386,6 @@ impl<K: Key, V: State> HeapTable<K, V> {
             // That it has changed is known since it was written.
             entries.insert_unique(shard_hash(hash), (key, value), rehash);
         }
-        self.directory.shard_of(hash)
     }
 
     /// Moves the entries of a shard from `boundary` on into a new shard.

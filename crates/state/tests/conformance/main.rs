@@ -7,3 +7,4 @@ mod files;
 mod fixture;
 mod increments;
 mod snapshots;
+mod time_to_live;

@@ -1,0 +1,145 @@
+//! How long the values of a state live, and how those that are over go: a few rows at a time while others are worked on, and
+//! on the way into snapshots.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::ControlFlow;
+
+use streamd_core::state::Key;
+use streamd_core::time::WallTime;
+use streamd_snapshot::{SegmentSink, SnapshotError};
+
+use crate::error::StateError;
+use crate::expiring::{Expire, Left, RowFilter, filter_row};
+use crate::frozen_state::FrozenRows;
+use crate::heap::{RowVisitor, SweepCursor};
+use crate::table::Table;
+
+/// How long the values of a state live. How long what is over is still to be seen is not this crate's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeToLive {
+    /// Milliseconds from the last update on.
+    pub millis: i64,
+    /// How many places of the table are looked at for each key that is worked on. Rows on disk are not.
+    pub cleanup_size: usize,
+    /// Whether snapshots leave out what is over; those that are written whole, since others refer to earlier ones.
+    pub cleanup_in_full_snapshots: bool,
+}
+
+/// Looks at a few rows of a table, of whichever type, and removes what is over.
+type SweepTable = fn(table: &mut dyn Any, cursor: &mut SweepCursor, places: usize, deadline: WallTime);
+
+/// The lifetime of one state, without the types of its table.
+pub(crate) struct Lifetime {
+    ttl: TimeToLive,
+    filter: RowFilter,
+    sweep: SweepTable,
+    cursor: SweepCursor,
+}
+
+impl Lifetime {
+    /// That of a table of these types.
+    pub(crate) fn new<K: Key, V: Expire>(ttl: TimeToLive) -> Self {
+        Self {
+            ttl,
+            filter: filter_row::<V>,
+            sweep: sweep_table::<K, V>,
+            cursor: SweepCursor::default(),
+        }
+    }
+
+    /// What was updated at or before this time is over now.
+    pub(crate) fn deadline(&self, now: WallTime) -> WallTime {
+        WallTime(now.0.saturating_sub(self.ttl.millis))
+    }
+
+    /// `keys` keys are about to be worked on.
+    pub(crate) fn sweep(&mut self, table: &mut dyn Any, keys: usize, now: WallTime) {
+        let places = keys.saturating_mul(self.ttl.cleanup_size);
+        if places > 0 {
+            let deadline = self.deadline(now);
+            (self.sweep)(table, &mut self.cursor, places, deadline);
+        }
+    }
+
+    /// Frozen rows without what is over, where that is wanted.
+    pub(crate) fn filtered(&self, rows: Box<dyn FrozenRows>, now: WallTime) -> Box<dyn FrozenRows> {
+        if !self.ttl.cleanup_in_full_snapshots {
+            return rows;
+        }
+        Box::new(LivingRows {
+            rows,
+            filter: self.filter,
+            deadline: self.deadline(now),
+        })
+    }
+}
+
+impl fmt::Debug for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lifetime").field(&self.ttl).finish()
+    }
+}
+
+fn sweep_table<K: Key, V: Expire>(table: &mut dyn Any, cursor: &mut SweepCursor, places: usize, deadline: WallTime) {
+    match table.downcast_mut::<Table<K, V>>() {
+        Some(Table::Heap(table)) => table.sweep(cursor, places, deadline),
+        // Rows on disk go when they are read, and when a snapshot is written whole.
+        #[cfg(feature = "rocksdb")]
+        Some(Table::RocksDb(_)) => {}
+        None => unreachable!("the lifetime of a state is made with its table"),
+    }
+}
+
+/// Frozen rows without what is over at a deadline.
+struct LivingRows {
+    rows: Box<dyn FrozenRows>,
+    filter: RowFilter,
+    deadline: WallTime,
+}
+
+impl LivingRows {
+    /// What takes all rows, and hands on what lives.
+    fn living<'a>(
+        (filter, deadline): (RowFilter, WallTime),
+        visit: &'a mut RowVisitor<'_>,
+    ) -> impl FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a {
+        let mut kept = Vec::new();
+        move |key_group, key, value| match filter(value, deadline, &mut kept) {
+            Ok(Left::Nothing) => ControlFlow::Continue(()),
+            Ok(Left::Some) => visit(key_group, key, &kept),
+            // A row that cannot be read is not this one's to refuse: whoever reads the snapshot says so.
+            Ok(Left::All) | Err(_) => visit(key_group, key, value),
+        }
+    }
+}
+
+impl FrozenRows for LivingRows {
+    /// How many there are at most.
+    fn rows(&self) -> u64 {
+        self.rows.rows()
+    }
+
+    fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        self.rows
+            .try_for_each_row(&mut Self::living((self.filter, self.deadline), visit))
+    }
+
+    fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        self.rows
+            .drain_rows(&mut Self::living((self.filter, self.deadline), visit))
+    }
+
+    fn write_segments(&mut self, sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
+        self.rows.write_segments(sink)
+    }
+
+    fn failure(&self) -> Option<StateError> {
+        self.rows.failure()
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn column(&self) -> Option<&crate::rocksdb::FrozenColumn> {
+        self.rows.column()
+    }
+}

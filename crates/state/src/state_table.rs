@@ -1,0 +1,100 @@
+//! The table of a state without the type of its values: what a backend asks of it.
+
+use std::any::Any;
+
+use streamd_core::id::CheckpointId;
+use streamd_core::row::RowError;
+use streamd_core::state::{Key, State, from_row};
+
+use crate::error::StateError;
+use crate::frozen_state::FrozenRows;
+use crate::table::Table;
+
+/// What became of an inserted row.
+pub(crate) enum Inserted {
+    New,
+    Replaced,
+}
+
+/// A table whose values have any type.
+pub(crate) trait StateTable<K>: Any + Send {
+    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError>;
+    fn reserve(&mut self, rows: u64);
+    fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError>;
+    /// Frozen rows of the heap.
+    fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>>;
+    /// Frozen rows of the heap, for a checkpoint that builds upon another.
+    fn freeze_increment(
+        &mut self,
+        checkpoint: (CheckpointId, Option<CheckpointId>),
+        place: &str,
+    ) -> Option<Box<dyn FrozenRows>>;
+    /// Checkpoints build upon no others any more.
+    fn stop_tracking(&mut self);
+    /// The table, if its rows are in a database.
+    #[cfg(feature = "rocksdb")]
+    fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column>;
+}
+
+impl<K: Key, V: State> StateTable<K> for Table<K, V> {
+    fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
+        Self::touch(self, keys)
+    }
+
+    fn reserve(&mut self, rows: u64) {
+        match self {
+            Self::Heap(table) => table.reserve(rows),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => {}
+        }
+    }
+
+    fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError> {
+        let value: V = from_row(value)?;
+        match self {
+            Self::Heap(table) => Ok(match table.insert(hash, &key, value) {
+                None => Inserted::New,
+                Some(_) => Inserted::Replaced,
+            }),
+            // Its rows are loaded by files; that they are values of the state was the question.
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => Ok(Inserted::New),
+        }
+    }
+
+    fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>> {
+        match self {
+            Self::Heap(table) => Some(Box::new(table.freeze())),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => None,
+        }
+    }
+
+    fn freeze_increment(
+        &mut self,
+        (checkpoint, base): (CheckpointId, Option<CheckpointId>),
+        place: &str,
+    ) -> Option<Box<dyn FrozenRows>> {
+        match self {
+            Self::Heap(table) => Some(Box::new(table.freeze_increment(checkpoint, base, place))),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => None,
+        }
+    }
+
+    fn stop_tracking(&mut self) {
+        match self {
+            Self::Heap(table) => table.stop_tracking(),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => {}
+        }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column> {
+        match self {
+            Self::Heap(_) => None,
+            Self::RocksDb(table) => Some(&mut **table),
+        }
+    }
+}
