@@ -15,6 +15,7 @@
 //! | [`FileSource`] | exactly-once: positions are byte offsets, and only bytes that were there at the start are read |
 //! | [`GeneratorSource`] | exactly-once, if the function gives the same record for the same number |
 //! | [`CollectionSource`] | exactly-once, if every process builds the same collection |
+//! | [`SocketTextSource`] | at-most-once: nobody sends again what was lost |
 //! | [`FileSink`] | exactly-once: files become visible when the checkpoint that covers them is complete |
 //! | [`LedgerSink`] | exactly-once: transactions are committed when the checkpoint that holds them is complete |
 //! | [`PrintSink`] | at-least-once: what was printed after the last checkpoint is printed again |
@@ -22,12 +23,13 @@
 //!
 //! Reading order: [`file`](mod@file) ([`file::source`], [`file::sink`]), [`generator`], [`collection`],
 //! [`ledger`], [`print`](mod@print), [`blackhole`]; then `conformance`, which says in code what every connector must do, for
-//! your own connectors too (feature `conformance`).
+//! your own connectors too.
 
 pub mod file;
 
 pub mod collection;
 pub mod generator;
+pub mod socket;
 
 pub mod blackhole;
 pub mod ledger;
@@ -37,7 +39,6 @@ mod pacer;
 mod process;
 pub mod strided;
 
-#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
 pub use blackhole::BlackholeSink;
@@ -46,3 +47,4 @@ pub use file::{FileSink, FileSource};
 pub use generator::GeneratorSource;
 pub use ledger::LedgerSink;
 pub use print::PrintSink;
+pub use socket::SocketTextSource;

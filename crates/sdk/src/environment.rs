@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use streamd_connectors::{CollectionSource, FileSource, GeneratorSource};
+use streamd_connectors::{CollectionSource, FileSource, GeneratorSource, SocketTextSource};
 use streamd_core::barrier::Compression;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::evolution::Evolution;
@@ -144,6 +144,12 @@ impl StreamExecutionEnvironment {
     /// A stream of the lines of a text file, or of every file in a folder.
     pub fn read_text_file(&self, path: impl AsRef<std::path::Path>) -> DataStream<String> {
         self.from_source(FileSource::text_lines(path.as_ref()), "text file")
+    }
+
+    /// A stream of the lines that the server at this host and port sends, until it closes the connection. At-most-once: lines that
+    /// were read before a failure are gone.
+    pub fn socket_text_stream(&self, host: impl Into<String>, port: u16) -> DataStream<String> {
+        self.from_source(SocketTextSource::new(host, port), "socket")
     }
 
     /// Runs the job, and returns when it has ended. On a cluster this call never returns: the process is a worker, or has

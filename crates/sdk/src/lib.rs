@@ -80,8 +80,9 @@ pub use streamd_runtime::timer::Timer;
 pub use streamd_runtime::watermark::WatermarkGenerator;
 pub use streamd_runtime::window;
 
-/// Test harnesses: an operator driven by hand, without a job around it.
+/// Test harnesses: an operator driven by hand, without a job around it; and what every connector must do, as code to run.
 pub mod testing {
+    pub use streamd_connectors::conformance;
     pub use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
     pub use streamd_runtime::operator::{BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce};
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
@@ -95,7 +96,7 @@ pub mod prelude {
 
     pub use crate::connectors::file::sink::RollingPolicy;
     pub use crate::connectors::{
-        BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, LedgerSink, PrintSink,
+        BlackholeSink, CollectionSource, FileSink, FileSource, GeneratorSource, LedgerSink, PrintSink, SocketTextSource,
     };
     pub use crate::window::{
         AggregateFunction, EventTimeSessionWindows, GlobalWindows, ProcessWindowFunction, SlidingEventTimeWindows,
@@ -105,7 +106,8 @@ pub mod prelude {
     pub use crate::{
         AllKeys, BoxError, Collector, DataStream, EventTime, ExternalizedCheckpointRetention, KeyedContext,
         KeyedProcessFunction, KeyedStateStore, KeyedStream, ListState, MapState, OperatorListState, OperatorStateStore,
-        OutputTag, ProcessContext, ProcessFunction, RestartStrategy, State, StreamExecutionEnvironment, Timer, ValueState, WallTime, WatermarkStrategy,
+        OutputTag, ProcessContext, ProcessFunction, RestartStrategy, State, StreamExecutionEnvironment, Timer,
+        ValueState, WallTime, WatermarkStrategy,
     };
 }
 
@@ -116,6 +118,10 @@ mod documentation {
     mod event_time {}
     #[doc = include_str!("../../../docs/explanation/kinds-of-state.md")]
     mod kinds_of_state {}
+    #[doc = include_str!("../../../docs/how-to/read-and-write-files.md")]
+    mod read_and_write_files {}
+    #[doc = include_str!("../../../docs/how-to/write-a-connector.md")]
+    mod write_a_connector {}
 }
 
 /// What the derive macros write paths to. Not for use by hand.

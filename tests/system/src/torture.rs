@@ -62,7 +62,7 @@ impl Torture {
 
     /// The application and its arguments.
     pub fn command(&self) -> Vec<String> {
-        let mut command = vec![text(&binary("torture"))];
+        let mut command = vec![text(&binary("unruly"))];
         command.extend(self.arguments.iter().cloned());
         command
     }

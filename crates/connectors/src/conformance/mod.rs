@@ -11,3 +11,6 @@ pub(crate) mod random;
 pub mod sink;
 pub mod sink_life;
 pub mod source;
+
+#[cfg(test)]
+mod tests;

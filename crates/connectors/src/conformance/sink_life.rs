@@ -25,7 +25,16 @@ enum Step {
     /// A checkpoint is taken, and given up.
     AbortedCheckpoint,
     /// The job fails, and goes on from its last complete checkpoint with so many subtasks.
-    Fail(u32),
+    Fail(u32, Superseded),
+}
+
+/// What becomes of the writers of a job that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Superseded {
+    /// They end before others take over.
+    End,
+    /// They go on for a while, and end then.
+    GoOn,
 }
 
 /// How sinks hear of a checkpoint that is complete.
@@ -89,7 +98,10 @@ impl Step {
             6 => Self::Checkpoint(Notification::Twice),
             7 => Self::Checkpoint(Notification::Never),
             8 => Self::AbortedCheckpoint,
-            _ => Self::Fail(1 + random.below(3) as u32),
+            _ => {
+                let superseded = [Superseded::End, Superseded::GoOn][random.below(2) as usize];
+                Self::Fail(1 + random.below(3) as u32, superseded)
+            }
         }
     }
 }
@@ -114,8 +126,8 @@ impl<S: Sink, V: Ord + Debug> Life<'_, S, V> {
             Step::AbortedCheckpoint => {
                 self.snapshot();
             }
-            Step::Fail(subtasks) => {
-                self.fail(subtasks);
+            Step::Fail(subtasks, superseded) => {
+                self.fail(subtasks, superseded);
                 let visible = self.visible();
                 self.assert_is(&visible, self.restorable.1, "after a restore", story);
             }
@@ -194,10 +206,13 @@ impl<S: Sink, V: Ord + Debug> Life<'_, S, V> {
         }
     }
 
-    fn fail(&mut self, subtasks: u32) {
-        let superseded = std::mem::take(&mut self.subtasks);
+    fn fail(&mut self, subtasks: u32, superseded: Superseded) {
+        let mut going_on = std::mem::take(&mut self.subtasks);
+        if superseded == Superseded::End {
+            going_on.clear();
+        }
         self.start(subtasks);
-        for mut subtask in superseded {
+        for mut subtask in going_on {
             // It does not know yet. What fails here fails a subtask that is over.
             let mut batch = vec![(self.suite.record)(STRAY + self.attempt)];
             let _ = subtask.writer.write(&mut batch);

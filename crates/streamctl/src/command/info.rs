@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::graph::{Guarantee, JobGraph};
+use streamd_core::graph::{Guarantee, JobGraph, OperatorKind};
 use streamd_core::plan::PlanDescriptor;
 use streamd_rpc::proto::DescribeApplicationRequest;
 
@@ -27,8 +27,17 @@ pub struct InfoCommand {
 struct Described<'a> {
     job_name: &'a str,
     guarantee: Guarantee,
+    connectors: Vec<Connector<'a>>,
     warnings: &'a [String],
     plan: &'a Value,
+}
+
+/// What a source or sink promises.
+#[derive(Serialize)]
+struct Connector<'a> {
+    kind: OperatorKind,
+    name: &'a str,
+    guarantee: Guarantee,
 }
 
 impl InfoCommand {
@@ -75,7 +84,12 @@ fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Resul
     output.line("")?;
     output.line(&format!("Job: {}", graph.name))?;
     let promised = graph.guarantee(graph.checkpointing.mode.unwrap_or_default());
-    output.line(&format!("Guarantee: {}", guarantee(promised)))?;
+    let connectors = connectors(graph);
+    output.line(&format!(
+        "Guarantee: {}{}",
+        guarantee(promised),
+        because(&connectors, promised)
+    ))?;
     if let Some(built) = &described.built_with {
         output.line(&format!("State backends: {}", built.state_backends.join(", ")))?;
         output.line(&format!("Storage: {}", built.storage_schemes.join(", ")))?;
@@ -86,6 +100,7 @@ fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Resul
     output.object(&Described {
         job_name: &graph.name,
         guarantee: promised,
+        connectors,
         warnings: &warnings,
         plan,
     })
@@ -96,6 +111,35 @@ fn guarantee(guarantee: Guarantee) -> &'static str {
         Guarantee::AtMostOnce => "at most once",
         Guarantee::AtLeastOnce => "at least once",
         Guarantee::ExactlyOnce => "exactly once",
+    }
+}
+
+fn connectors(graph: &JobGraph) -> Vec<Connector<'_>> {
+    let connectors = graph.operators().filter_map(|(_, operator)| {
+        Some(Connector {
+            kind: operator.kind,
+            name: &operator.name,
+            guarantee: operator.guarantee?,
+        })
+    });
+    connectors.collect()
+}
+
+/// Which sources and sinks promise no more than the job does, where that is not everything.
+fn because(connectors: &[Connector<'_>], promised: Guarantee) -> String {
+    let weakest = |connector: &&Connector<'_>| connector.guarantee == promised && promised < Guarantee::ExactlyOnce;
+    let named = connectors.iter().filter(weakest).map(|connector| {
+        let kind = match connector.kind {
+            OperatorKind::Source => "source",
+            OperatorKind::Transformation => "operator",
+            OperatorKind::Sink => "sink",
+        };
+        format!("{kind} `{}`", connector.name)
+    });
+    let named: Vec<String> = named.collect();
+    match &named[..] {
+        [] => String::new(),
+        named => format!(", because of {}", named.join(", ")),
     }
 }
 

@@ -224,7 +224,7 @@ fn the_plan_is_shown_in_flinks_frame() {
             "--------------------------------------------------------------",
             "",
             "Job: flights",
-            "Guarantee: at least once",
+            "Guarantee: at least once, because of sink `count`",
             "Warning: operator `count` has state but no uid: add `.uid(\"…\")`, or its state is lost when the job graph changes",
         ]
     );
@@ -233,6 +233,10 @@ fn the_plan_is_shown_in_flinks_frame() {
     assert_eq!(
         (json["guarantee"].as_str(), json["job_name"].as_str()),
         (Some("at_least_once"), Some("flights"))
+    );
+    assert_eq!(
+        json["connectors"],
+        serde_json::json!([{"kind": "sink", "name": "count", "guarantee": "at_least_once"}])
     );
 }
 

@@ -14,6 +14,12 @@ struct Args {
     /// The folder for the output; without it, nothing is written
     #[arg(long)]
     output: Option<PathBuf>,
+    /// The `host:port` of a server that sends the numbers, instead of making them
+    #[arg(long, conflicts_with_all = ["records", "hold_at"])]
+    socket: Option<std::net::SocketAddr>,
+    /// A folder into which files with the numbers come
+    #[arg(long, conflicts_with_all = ["records", "hold_at", "socket"])]
+    folder: Option<PathBuf>,
     /// The URL of a ledger for the output
     #[arg(long, conflicts_with = "output")]
     ledger: Option<String>,
@@ -142,10 +148,26 @@ fn main() -> streamd::Result<()> {
     }
 
     let keys = args.keys;
-    let numbers = HeldNumbers::new(args.records, args.rate, args.hold);
-    let lines = env
-        .from_source(numbers, "numbers")
-        .uid("numbers")
+    let read = |line: String| line.parse().expect("each line is a number");
+    let numbers: DataStream<u64> = match (args.socket, args.folder) {
+        (Some(server), _) => env
+            .socket_text_stream(server.ip().to_string(), server.port())
+            .name("numbers")
+            .uid("numbers")
+            .map(read),
+        (None, Some(folder)) => env
+            .from_source(
+                FileSource::text_lines(folder).monitor(Duration::from_millis(50)),
+                "numbers",
+            )
+            .uid("numbers")
+            .map(read),
+        (None, None) => {
+            let numbers = HeldNumbers::new(args.records, args.rate, args.hold);
+            env.from_source(numbers, "numbers").uid("numbers")
+        }
+    };
+    let lines = numbers
         .key_by(move |number| number % keys)
         .process(Number {
             ordinal: ValueState::new("ordinal"),

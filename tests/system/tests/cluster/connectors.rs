@@ -1,5 +1,7 @@
 //! Sources and sinks of the house at work: killed, moved, and with the outside world failing around them.
 
+use std::io::Write as _;
+
 use serde_json::Value;
 use servers::ledger::book::State;
 use servers::{Fault, Ledger, Proxy, own_port};
@@ -131,4 +133,85 @@ fn files_in_buckets_that_live_through_checkpoints_are_exact_through_a_kill_a_sav
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(12_000);
     assert_eq!(cut(), before);
+}
+
+#[test]
+fn the_guarantee_of_a_job_is_that_of_its_weakest_source_or_sink() {
+    let cluster = Cluster::start(1, 1);
+    let ledger = Ledger::open(own_port(), &cluster.path("journal"));
+    let promise = |torture: Torture| {
+        let command = torture.command();
+        let arguments: Vec<&str> = ["info"].into_iter().chain(command.iter().map(String::as_str)).collect();
+        let shown = cluster.streamctl(&arguments).succeeded().stdout;
+        let line = shown.lines().find_map(|line| line.strip_prefix("Guarantee: "));
+        line.unwrap_or_else(|| panic!("{shown}")).to_owned()
+    };
+    let ledger = |torture: Torture| torture.argument("--ledger", &ledger.url());
+    let server = own_port();
+    let socket = |torture: Torture| torture.argument("--socket", &server.to_string());
+    assert_eq!(promise(Torture::new().output(cluster.path("output"))), "exactly once");
+    assert_eq!(promise(ledger(Torture::new())), "exactly once");
+    assert_eq!(
+        promise(ledger(Torture::new()).flag("--say")),
+        "at least once, because of sink `say`"
+    );
+    assert_eq!(
+        promise(socket(Torture::new()).flag("--say")),
+        "at most once, because of source `numbers`"
+    );
+}
+
+#[test]
+fn a_job_reads_lines_from_a_socket_until_it_is_closed() {
+    let cluster = Cluster::start(1, 1);
+    let server = std::net::TcpListener::bind(own_port()).unwrap();
+    let torture = Torture::new().argument("--socket", &server.local_addr().unwrap().to_string());
+    let torture = torture.output(cluster.path("output"));
+    let id = cluster.submit(&["-D", CHECKPOINTS], &torture.command());
+    let (mut connection, _) = server.accept().unwrap();
+    let lines: String = (0..1_000).map(|number| format!("{number}\n")).collect();
+    connection.write_all(lines.as_bytes()).unwrap();
+    until("lines are committed", || (torture.committed() > 0).then_some(()));
+    drop(connection);
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(1_000);
+}
+
+#[test]
+fn a_job_reads_files_as_they_come_into_a_folder_also_after_a_kill_and_a_savepoint() {
+    let cluster = Cluster::start(2, 1);
+    let input = cluster.path("input");
+    std::fs::create_dir(&input).unwrap();
+    let write = |file: u64| {
+        let lines: String = (file * 500..(file + 1) * 500)
+            .map(|number| format!("{number}\n"))
+            .collect();
+        let hidden = input.join(format!(".{file}"));
+        std::fs::write(&hidden, lines).unwrap();
+        std::fs::rename(hidden, input.join(file.to_string())).unwrap();
+    };
+    let torture = Torture::new().argument("--folder", &cluster.place("input"));
+    let torture = torture.output(cluster.path("output"));
+    let committed = |count: u64| {
+        until("all files are committed", || {
+            (torture.committed() == count).then_some(())
+        })
+    };
+    write(0);
+    let id = cluster.submit_and_wait(&["-p", "1", "-D", CHECKPOINTS], &torture.command());
+    committed(500);
+    write(1);
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    write(2);
+    committed(1_500);
+    let savepoint = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "CANCELED");
+    write(3);
+    let resumed = ["-p", "2", "-D", CHECKPOINTS, "-s", savepoint.to_str().unwrap()];
+    let id = cluster.submit_and_wait(&resumed, &torture.command());
+    committed(2_000);
+    cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(2_000);
 }
