@@ -135,6 +135,7 @@ codes! {
     OrphansUnknown = 518, Snapshot, "orphans cannot be told while snapshots are unreadable";
     TargetExists = 519, Conflict, "something exists at the target";
     StateWouldBeDropped = 520, Conflict, "starting the application would drop state of the snapshot";
+    FolderClaimed = 521, Conflict, "the folder of checkpoints belongs to another cluster";
     // 06xx: storage
     StorageUnavailable = 601, Unavailable, "the object store does not answer";
     InvalidStorageUri = 602, Usage, "the storage location is malformed";
@@ -202,6 +203,14 @@ impl CodedError {
         Self {
             hint: Some(hint.into()),
             ..self
+        }
+    }
+
+    /// Message, code and hint where there is only one line: in the reason of something else.
+    pub fn on_one_line(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self} ({hint})"),
+            None => self.to_string(),
         }
     }
 

@@ -8,8 +8,9 @@ use crate::arguments::LogFormat;
 /// The variables that say what is logged; the first that is set counts.
 const VARIABLES: [&str; 2] = ["STREAMD_LOG", "RUST_LOG"];
 
-/// What is logged where no variable says otherwise.
-const DEFAULT_FILTER: &str = "info";
+/// What is logged where no variable says otherwise. The client of object stores tells of every request that it repeats: what comes of them is
+/// told by whoever asked for it.
+const DEFAULT_FILTER: &str = "info,object_store=warn";
 
 /// Begins to log.
 pub fn start(format: LogFormat) -> Result<(), CodedError> {

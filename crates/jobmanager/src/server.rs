@@ -16,7 +16,9 @@ use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
-use crate::dispatcher::{Dispatcher, DispatcherOptions, OPERATIONS_KEPT, RegistryHandle, RegistryOptions};
+use crate::dispatcher::{
+    CheckpointFolders, Dispatcher, DispatcherOptions, OPERATIONS_KEPT, RegistryHandle, RegistryOptions,
+};
 use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
 use crate::job_master::{Effects, WorkerTimeouts};
 use crate::options::{JobManagerOptions, ResolveJobOptions};
@@ -26,6 +28,9 @@ use crate::resource_manager::{self, ResourceManagerOptions};
 
 /// The service whose health clients look at.
 type ServedDispatcher = proto::dispatcher_server::DispatcherServer<DispatcherService>;
+
+/// How long the start waits for the store of the checkpoints: a job manager without it can still tell and cancel.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The job manager.
 pub struct JobManager;
@@ -67,6 +72,9 @@ impl JobManager {
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
         let dispatcher = dispatcher(&options, &data, clock, resolve, &tasks);
+        if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
+            claim(&dispatcher.folders, checkpoints).await?;
+        }
         let (registry, pins) = (dispatcher.registry.clone(), dispatcher.pins.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ServedDispatcher>().await;
@@ -129,6 +137,26 @@ impl RunningJobManager {
     }
 }
 
+/// Makes the folder of checkpoints this cluster's, so that one of another cluster is told at the start. Where nobody can say now whose
+/// it is, the first job that takes checkpoints asks again.
+async fn claim(folders: &CheckpointFolders, checkpoints: &str) -> Result<(), CodedError> {
+    match tokio::time::timeout(CLAIM_PATIENCE, folders.claim(checkpoints)).await {
+        Ok(Err(error)) if error.code == ErrorCode::FolderClaimed => Err(error),
+        Ok(Err(error)) => {
+            warn!(folder = checkpoints, %error, "nobody can say whose the folder of checkpoints is");
+            Ok(())
+        }
+        Err(_late) => {
+            warn!(
+                folder = checkpoints,
+                "the store of the folder of checkpoints does not answer"
+            );
+            Ok(())
+        }
+        Ok(Ok(())) => Ok(()),
+    }
+}
+
 /// Makes a folder of this machine, so that one that cannot be made is told at the start and not to the first job.
 fn make_folder(folder: &Location) -> Result<(), CodedError> {
     let Some(path) = folder.local_path() else {
@@ -184,6 +212,7 @@ fn dispatcher(
         ended_jobs_kept_ms: options.ended_jobs_kept_ms,
     };
     let pins = Pins::default();
+    let folders = CheckpointFolders::new(data.clone(), clock.clone());
     Dispatcher {
         options: Arc::new(DispatcherOptions {
             default_parallelism: options.default_parallelism,
@@ -204,6 +233,7 @@ fn dispatcher(
         resource_manager,
         effects: Effects::new(tasks.clone(), pins.clone()),
         pins,
+        folders,
         tasks: tasks.clone(),
     }
 }

@@ -2,128 +2,9 @@
 
 use streamd_core::error::{CodedError, ErrorCode, chain};
 use streamd_core::id::OperatorId;
-use streamd_core::options::KNOWN_SCHEMES;
 use streamd_core::row::RowError;
 
-/// Why the store could not be reached, or refused.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A location that cannot be understood.
-    #[error("storage location `{uri}` is malformed: {reason}")]
-    InvalidUri {
-        /// What was given, without credentials.
-        uri: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// A location of a kind of store that nobody here has heard of.
-    #[error("storage location `{uri}` has the unknown scheme `{scheme}`: the schemes are `{}`", KNOWN_SCHEMES.join("`, `"))]
-    UnknownScheme {
-        /// What was given, without credentials.
-        uri: String,
-        /// Its scheme.
-        scheme: String,
-    },
-    /// A location of a kind of store that this program was built without.
-    #[error("`{uri}` cannot be opened: this program was built without the feature `{feature}` for `{scheme}://`")]
-    NotBuilt {
-        /// The store.
-        uri: String,
-        /// The scheme of its kind.
-        scheme: &'static str,
-        /// The cargo feature that it comes with.
-        feature: &'static str,
-    },
-    /// Settings from which no client can be made.
-    #[error("the settings for `{uri}` cannot be used: {reason}")]
-    Settings {
-        /// The store.
-        uri: String,
-        /// What is wrong with them.
-        reason: String,
-    },
-    /// A store that would be spoken to in the clear, through a network.
-    #[error("`{uri}` is at `{endpoint}`, which is not encrypted and not on this machine")]
-    Insecure {
-        /// The store.
-        uri: String,
-        /// Its address.
-        endpoint: String,
-    },
-    /// The store did not answer in time; what was asked of it may happen all the same.
-    #[error("cannot {operation} `{uri}`: there was no answer within {seconds} s")]
-    TimedOut {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// On what.
-        uri: String,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// Fewer bytes came than the store had announced.
-    #[error("only {actual} of {expected} bytes of `{uri}` arrived")]
-    Incomplete {
-        /// The object.
-        uri: String,
-        /// The announced length.
-        expected: u64,
-        /// What came.
-        actual: u64,
-    },
-    /// A name that could reach beyond its folder, or that the store cannot hold.
-    #[error("object name `{name}` is not allowed: {reason}")]
-    InvalidName {
-        /// The name.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// The object does not exist.
-    #[error("there is no object `{uri}`")]
-    NotFound {
-        /// Where it was looked for.
-        uri: String,
-    },
-    /// The object is larger than any of its kind may be.
-    #[error("object `{uri}` has {length} bytes, more than the limit of {limit}")]
-    TooLarge {
-        /// The object.
-        uri: String,
-        /// Its length.
-        length: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// The store said no.
-    #[error("cannot {operation} `{uri}`")]
-    Failed {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// On what.
-        uri: String,
-        /// What the store said.
-        #[source]
-        source: object_store::Error,
-    },
-    /// A folder of the local file system could not be looked through.
-    #[error("cannot list everything below `{uri}`")]
-    Unlisted {
-        /// The folder.
-        uri: String,
-        /// What the file system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A folder of the local file system could not be tidied up.
-    #[error("cannot remove the emptied folder `{uri}`")]
-    Tidy {
-        /// The folder.
-        uri: String,
-        /// What the file system said.
-        #[source]
-        source: std::io::Error,
-    },
-}
+pub use crate::store::StoreError;
 
 /// What is wrong with a snapshot, or why it could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -318,6 +199,24 @@ pub enum SnapshotError {
         /// The largest size.
         limit: u64,
     },
+    /// Everything that travels inside of the metadata is together too large.
+    #[error("the metadata `{uri}` would have {bytes} bytes, more than the {limit} that can be read again")]
+    MetadataTooLarge {
+        /// The metadata.
+        uri: String,
+        /// How many bytes it would have, at least.
+        bytes: u64,
+        /// The most that it may have.
+        limit: u64,
+    },
+    /// The folder of checkpoints is another cluster's.
+    #[error("folder `{folder}` belongs to another cluster, the one of `{storage}`")]
+    Claimed {
+        /// The folder.
+        folder: String,
+        /// Where that cluster keeps its applications and records.
+        storage: String,
+    },
     /// The rows of a state could not be had where they are.
     #[error("state `{state}` could not be read")]
     Producer {
@@ -350,7 +249,10 @@ impl SnapshotError {
             Self::Local { .. } | Self::Producer { .. } => ErrorCode::LocalStateFailed,
             Self::NeedsRocksDb { .. } => ErrorCode::BackendNotBuilt,
             Self::InUse { .. } => ErrorCode::SnapshotInUse,
-            Self::StateTooLarge { .. } | Self::StatesTooLarge { .. } => ErrorCode::StateTooLarge,
+            Self::StateTooLarge { .. } | Self::StatesTooLarge { .. } | Self::MetadataTooLarge { .. } => {
+                ErrorCode::StateTooLarge
+            }
+            Self::Claimed { .. } => ErrorCode::FolderClaimed,
             Self::NotMetadata { .. }
             | Self::Truncated { .. }
             | Self::TooLong { .. }
@@ -404,6 +306,12 @@ impl SnapshotError {
             Self::StatesTooLarge { .. } => Some(
                 "take a savepoint and go on from it with `state.backend.type: hashmap`, or at a higher parallelism",
             ),
+            Self::MetadataTooLarge { .. } => Some(
+                "keep less in it: `state.backend.type: hashmap` instead of `memory`, a smaller `execution.checkpointing.data-inline-threshold`, or fewer subtasks",
+            ),
+            Self::Claimed { .. } => Some(
+                "give this cluster a folder of its own with `execution.checkpointing.dir`; if the other is gone for good, `streamctl checkpoint release` takes the folder from it",
+            ),
             Self::UnsupportedType { .. }
             | Self::Row { .. }
             | Self::Misuse { .. }
@@ -413,75 +321,6 @@ impl SnapshotError {
             | Self::Consumer { .. } => None,
         }
     }
-}
-
-impl StoreError {
-    /// The stable code of the error.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::InvalidUri { .. } | Self::UnknownScheme { .. } => ErrorCode::InvalidStorageUri,
-            Self::NotBuilt { .. } => ErrorCode::StorageSchemeNotBuilt,
-            Self::Settings { .. } => ErrorCode::InvalidStorageSettings,
-            Self::Insecure { .. } => ErrorCode::InsecureStorageEndpoint,
-            Self::TimedOut { .. } | Self::Incomplete { .. } => ErrorCode::StorageUnavailable,
-            Self::InvalidName { .. } | Self::TooLarge { .. } => ErrorCode::SnapshotCorrupt,
-            Self::NotFound { .. } => ErrorCode::SnapshotNotFound,
-            Self::Failed { source, .. } => match source {
-                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                    ErrorCode::StorageDenied
-                }
-                // The store's own enum grows with its versions.
-                _other if denied(source) => ErrorCode::StorageDenied,
-                _other => ErrorCode::StorageUnavailable,
-            },
-            Self::Unlisted { source, .. } if denied(source) => ErrorCode::StorageDenied,
-            Self::Unlisted { .. } | Self::Tidy { .. } => ErrorCode::StorageUnavailable,
-        }
-    }
-
-    /// The error for a person, with the whole chain of causes and a hint.
-    pub fn to_coded(&self) -> CodedError {
-        let coded = CodedError::new(self.code(), chain(self));
-        match self.hint() {
-            Some(hint) => coded.with_hint(hint),
-            None => coded,
-        }
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::InvalidUri { .. } | Self::UnknownScheme { .. } => {
-                Some("give an absolute path, like `/data/savepoints`, or a URI like `s3://bucket/savepoints`")
-            }
-            Self::NotBuilt { .. } => Some(
-                "build it with the feature that docs/how-to/use-object-storage.md names: in an application, `streamd = { features = [\"s3\"] }`",
-            ),
-            Self::Settings { .. } => Some("docs/how-to/use-object-storage.md says what each store needs"),
-            Self::Insecure { .. } => Some("write `https://`: plain HTTP is for servers on this machine"),
-            Self::TimedOut { .. } | Self::Incomplete { .. } => Some("check the network, and that the store is up"),
-            Self::Failed { .. } | Self::Unlisted { .. } | Self::Tidy { .. } => {
-                Some("check that the place exists, is writable and has room")
-            }
-            Self::InvalidName { .. } | Self::NotFound { .. } | Self::TooLarge { .. } => None,
-        }
-    }
-}
-
-/// Whether the file system refused for want of rights: the local store reports that as a generic error.
-fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && matches!(
-                io.kind(),
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-            )
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 fn listed(entries: &[String]) -> String {

@@ -1,6 +1,7 @@
 //! The names of all objects. No other module makes one.
 //!
 //! ```text
+//! <checkpoints>/claimed-by.json
 //! <checkpoints>/<job id>/chk-<N>/_metadata
 //!                       /chk-<N>/<vertex>-<subtask>-a<attempt>-<nonce>.state
 //!                       /chk-<N>/<vertex>-<subtask>-a<attempt>-<nonce>-<8 digits of the operator's id>-<file of a database>
@@ -10,6 +11,7 @@
 //!                       /<operator>-<8 digits of its id>/<state>.list.parquet
 //! <artifacts>/artifacts/<sha256>
 //! <storage>/operations/<operation id>.{begun,ended}.json
+//! <storage>/cluster.json
 //! ```
 //!
 //! Names are never reused: whatever a stale writer may write carries his attempt and nonce.
@@ -25,6 +27,12 @@ pub const METADATA: &str = "_metadata";
 
 /// The folder of the records of completion, beside the checkpoint folders of a job.
 pub const COMPLETED: &str = "completed";
+
+/// The record of whose a folder of checkpoints is.
+pub const CLAIM: &str = "claimed-by.json";
+
+/// The record of who a cluster is, in the storage that outlives job managers.
+pub const CLUSTER: &str = "cluster.json";
 
 /// What the names of checkpoint folders begin with.
 const CHECKPOINT_PREFIX: &str = "chk-";

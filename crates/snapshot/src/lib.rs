@@ -28,8 +28,8 @@ pub mod native;
 pub mod table;
 
 pub mod database;
-pub mod restore;
 pub mod database_reader;
+pub mod restore;
 pub mod subtask;
 
 pub mod metadata;
@@ -48,6 +48,7 @@ pub mod inspect;
 pub mod json;
 
 pub mod catalogue;
+pub mod folder_claim;
 pub mod promote;
 pub mod retained;
 
@@ -63,6 +64,7 @@ pub use discard::{discard, discard_claimed, dispose};
 pub use disposal::{Sharing, dispose_unused};
 pub use edit::{Changes, Edited, edit_snapshot};
 pub use error::{SnapshotError, StoreError};
+pub use folder_claim::{ClusterIdentity, FolderClaim, claim_folder, claim_of, cluster_identity, release_folder};
 pub use fsck::{FsckOptions, FsckReport, fsck, sweep};
 pub use layout::checkpoint_of_object;
 pub use native::{SegmentSink, WrittenObject, WrittenSegment};

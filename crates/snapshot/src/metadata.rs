@@ -76,6 +76,23 @@ pub(crate) fn encode(
     snapshot: &SnapshotMetadata,
     list_tables: &[ListTable],
 ) -> Result<Vec<u8>, SnapshotError> {
+    encode_within(MAX_METADATA_BYTES, uri, snapshot, list_tables)
+}
+
+fn encode_within(
+    limit: u64,
+    uri: &str,
+    snapshot: &SnapshotMetadata,
+    list_tables: &[ListTable],
+) -> Result<Vec<u8>, SnapshotError> {
+    let check = |bytes: usize| match bytes as u64 {
+        bytes if bytes > limit => Err(SnapshotError::MetadataTooLarge {
+            uri: uri.to_owned(),
+            bytes,
+            limit,
+        }),
+        _fits => Ok(()),
+    };
     let settled;
     let (snapshot, contents) = if snapshot.has_contents() {
         let mut taken = snapshot.clone();
@@ -85,7 +102,10 @@ pub(crate) fn encode(
     } else {
         (snapshot, Vec::new())
     };
-    let mut bytes = Vec::with_capacity(4096 + contents.iter().map(|content| content.len()).sum::<usize>());
+    let inlined: usize = contents.iter().map(|content| content.len()).sum();
+    // Before anything of that size is allocated.
+    check(inlined)?;
+    let mut bytes = Vec::with_capacity(4096 + inlined);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&METADATA_VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 8]);
@@ -100,12 +120,7 @@ pub(crate) fn encode(
     bytes[12..HEADER_BYTES].copy_from_slice(&body.to_le_bytes());
     let digest = xxh3_128(&bytes);
     bytes.extend_from_slice(&digest.to_be_bytes());
-    if bytes.len() as u64 > MAX_METADATA_BYTES {
-        return Err(malformed(
-            uri,
-            format!("it would have {} bytes, more than {MAX_METADATA_BYTES}", bytes.len()),
-        ));
-    }
+    check(bytes.len())?;
     Ok(bytes)
 }
 

@@ -1,4 +1,5 @@
 use streamd_core::barrier::SnapshotKind;
+use streamd_core::error::ErrorCode;
 use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
 use streamd_core::id::{Attempt, CheckpointId, JobId};
 use streamd_core::row::DataType;
@@ -84,6 +85,23 @@ fn inlining() -> SnapshotMetadata {
         inlined("c", "x.state", &first, 50),
     ];
     metadata
+}
+
+#[test]
+fn what_is_too_large_is_refused_with_what_to_do_and_the_limit_itself_is_not() {
+    let whole = encode(URI, &inlining(), &[]).unwrap().len() as u64;
+    assert!(encode_within(whole, URI, &inlining(), &[]).is_ok());
+    // By a byte, and by what travels inside alone.
+    for limit in [whole - 1, 1] {
+        let error = encode_within(limit, URI, &inlining(), &[]).unwrap_err();
+        assert!(
+            matches!(&error, SnapshotError::MetadataTooLarge { limit: told, .. } if *told == limit),
+            "{error}"
+        );
+        let coded = error.to_coded();
+        assert_eq!(coded.code, ErrorCode::StateTooLarge);
+        assert!(coded.hint.unwrap().contains("`state.backend.type: hashmap`"));
+    }
 }
 
 #[test]

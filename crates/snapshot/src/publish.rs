@@ -61,9 +61,12 @@ impl PublishError {
         }
     }
 
-    /// What happened, on one line.
+    /// What happened, on one line: with its code and what to do, where that is known.
     pub fn message(&self) -> String {
-        streamd_core::error::chain(self)
+        match self {
+            Self::Failed(error) => error.to_coded().on_one_line(),
+            Self::Lost { .. } | Self::OutcomeUnknown { .. } => streamd_core::error::chain(self),
+        }
     }
 }
 

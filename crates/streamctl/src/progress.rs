@@ -11,8 +11,14 @@ use crate::arguments::OutputFormat;
 /// How often the line is written anew: a person sees it move, and the job manager hardly notices.
 pub const REFRESH: Duration = Duration::from_millis(500);
 
-/// Ends the line and removes what an earlier, longer one left.
+/// Goes to the beginning of the line and removes what is there.
 const CLEAR: &str = "\r\x1b[K";
+
+/// Has the terminal cut what is too long for a line: [`CLEAR`] removes one line, and would leave the first of two.
+const CUT: &str = "\x1b[?7l";
+
+/// Has the terminal go on in the next line again.
+const WRAP: &str = "\x1b[?7h";
 
 /// The line of one command.
 pub struct Progress {
@@ -54,8 +60,9 @@ impl Progress {
     fn show(&mut self, text: &str) {
         if self.is_shown {
             self.has_written = true;
-            // Nobody misses a line of progress that cannot be written.
-            drop(write!(std::io::stderr().lock(), "{CLEAR}{text}"));
+            // At once, so that the terminal is as it was whatever happens next. Nobody misses a line that cannot be written.
+            let line = format!("{CLEAR}{CUT}{text}{WRAP}");
+            drop(std::io::stderr().lock().write_all(line.as_bytes()));
         }
     }
 

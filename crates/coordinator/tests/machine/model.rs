@@ -557,7 +557,7 @@ impl Model {
                     self.leave(id, subtask, ExecutionState::Canceled);
                 }
             }
-            WorkerCommand::Shutdown => {}
+            WorkerCommand::AlignWatermarks { .. } | WorkerCommand::Shutdown => {}
             WorkerCommand::TriggerCheckpoint { .. }
             | WorkerCommand::NotifyCheckpointComplete { .. }
             | WorkerCommand::NotifyCheckpointAborted { .. }

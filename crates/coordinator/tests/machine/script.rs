@@ -430,6 +430,7 @@ fn render_command(command: &WorkerCommand) -> String {
         WorkerCommand::NotifyCheckpointComplete { checkpoint, .. } => format!("complete {checkpoint}"),
         WorkerCommand::NotifyCheckpointAborted { checkpoint, .. } => format!("aborted {checkpoint}"),
         WorkerCommand::Drain { .. } => "drain".to_owned(),
+        WorkerCommand::AlignWatermarks { .. } => "align watermarks".to_owned(),
         WorkerCommand::Finish { .. } => "finish".to_owned(),
         WorkerCommand::Cancel { attempt } => format!("cancel attempt {attempt}"),
         WorkerCommand::Shutdown => "shutdown".to_owned(),

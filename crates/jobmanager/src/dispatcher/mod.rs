@@ -8,6 +8,7 @@
 
 mod artifact;
 mod built;
+mod checkpoint_folder;
 mod compatibility;
 mod logs;
 mod operation;
@@ -16,6 +17,7 @@ mod resume;
 mod submission;
 
 pub(crate) use artifact::artifact_error;
+pub(crate) use checkpoint_folder::CheckpointFolders;
 pub(crate) use logs::stream_logs;
 pub(crate) use operation::{KnownOperation, OPERATIONS_KEPT, parse_operation_id};
 pub(crate) use registry::{RegistryHandle, RegistryOptions};

@@ -22,6 +22,7 @@ use tracing::info;
 
 use super::artifact::artifact_error;
 use super::built::check_built;
+use super::checkpoint_folder::CheckpointFolders;
 use super::registry::{Claim, Outcome, RegistryHandle};
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, WorkerTimeouts};
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
@@ -65,6 +66,7 @@ pub(crate) struct Dispatcher {
     pub(crate) resource_manager: ResourceManagerHandle,
     pub(crate) effects: Effects,
     pub(crate) pins: Pins,
+    pub(crate) folders: CheckpointFolders,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -144,6 +146,17 @@ impl Dispatcher {
             (Some(_) | None, ClaimMode::NoClaim | ClaimMode::Claim) => {}
         }
         let mut warnings = check_built(&program.file_name, built_with.as_ref(), &options, restore.as_ref())?;
+        if let Some(folder) = options
+            .checkpoint_directory
+            .as_deref()
+            .filter(|_| options.checkpointing.interval_ms.is_some())
+        {
+            self.folders.claim(folder).await?;
+            self.folders.check_new(folder, job_id).await?;
+        }
+        if let Some(point) = &restore {
+            warnings.extend(self.folders.warning(&point.uri).await);
+        }
         let restored_from = restore.as_ref().map(restored_from);
         let (spec, more_warnings) = job_spec(JobRequest {
             job_id,

@@ -37,7 +37,8 @@ pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobEx
 
 /// Works until the job master sends the worker home, and ends the process.
 pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobExecutionResult> {
-    init_tracing("info");
+    // The client of object stores tells of every request that it repeats; what comes of them is told by whoever asked for it.
+    init_tracing("info,object_store=warn");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .thread_name("io")

@@ -49,7 +49,7 @@ pub struct FsckReport {
     pub base: Location,
     /// The URIs of the snapshots that can be read, in order.
     pub snapshots: Vec<(SnapshotKind, String)>,
-    /// What a snapshot refers to, and the metadata and records themselves.
+    /// What a snapshot refers to, the metadata and records themselves, and the record of whose the prefix is.
     pub reachable: Tally,
     /// Objects of streamd's names, older than the grace time, that nothing refers to.
     pub orphans: Vec<Surveyed>,
@@ -295,7 +295,7 @@ async fn classify(
     let youngest = WallTime(options.now.0.saturating_sub(grace));
     for found in surveyed {
         let uri = base.child(&found.name).map(|location| location.uri());
-        if uri.is_ok_and(|uri| reachable.contains(&uri)) {
+        if uri.is_ok_and(|uri| reachable.contains(&uri)) || found.name == layout::CLAIM {
             report.reachable.add(found.length);
         } else if found.kind != SurveyedKind::Object || !is_ours(base, &found.name) {
             report.foreign.add(found.length);

@@ -9,6 +9,7 @@
 //!
 //! Create-if-absent of whole objects is all that is asked of a store; no folders, no renames, no conditional updates.
 
+mod error;
 mod limits;
 mod uri;
 
@@ -38,6 +39,7 @@ pub(crate) mod faulty;
 
 pub use client::{built_schemes, configure, feature_of_scheme, scheme_of};
 pub use create::CreateError;
+pub use error::StoreError;
 pub use folder::Entry;
 pub use location::{Created, Location, absolute_pointer};
 pub use survey::{Surveyed, SurveyedKind};

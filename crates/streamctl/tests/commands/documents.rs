@@ -42,6 +42,7 @@ const COMMANDS: &[&[&str]] = &[
     &["checkpoint", "show"],
     &["checkpoint", "verify"],
     &["checkpoint", "dispose"],
+    &["checkpoint", "release"],
     &["state"],
     &["state", "list"],
     &["state", "show"],

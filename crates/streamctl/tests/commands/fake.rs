@@ -1,5 +1,6 @@
 //! A job manager that answers what it was told to, and remembers what it was asked.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Command, Output};
@@ -26,6 +27,10 @@ pub struct Script {
     /// What there is to know of the job.
     pub details: Option<JobDetails>,
     pub outcome: Option<wait_operation_response::Outcome>,
+    /// How far an operation is before it has that outcome, one for each time that somebody asks.
+    pub progress: Vec<OperationProgress>,
+    /// What there is to know of the job before [`details`](Self::details), one for each time that somebody asks.
+    pub details_before: Vec<JobDetails>,
     /// The operations that are recorded.
     pub operations: Vec<OperationDetails>,
     /// What a submitted job starts from.
@@ -60,6 +65,8 @@ impl Fake {
             .unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let service = Service {
+            progress: Mutex::new(script.progress.clone().into()),
+            details_before: Mutex::new(script.details_before.clone().into()),
             script,
             requests: requests.clone(),
         };
@@ -156,6 +163,8 @@ pub fn job(name: &str, state: JobState) -> JobSummary {
 
 struct Service {
     script: Script,
+    progress: Mutex<VecDeque<OperationProgress>>,
+    details_before: Mutex<VecDeque<JobDetails>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -245,7 +254,8 @@ impl Dispatcher for Service {
     }
 
     async fn get_job(&self, _: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
-        match self.script.details.clone() {
+        let before = self.details_before.lock().unwrap().pop_front();
+        match before.or_else(|| self.script.details.clone()) {
             Some(details) => Ok(Response::new(GetJobResponse { job: Some(details) })),
             None => Err(self.no_such_job()),
         }
@@ -305,8 +315,10 @@ impl Dispatcher for Service {
         &self,
         _: Request<WaitOperationRequest>,
     ) -> Result<Response<WaitOperationResponse>, Status> {
+        let progress = self.progress.lock().unwrap().pop_front();
+        let progress = progress.map(wait_operation_response::Outcome::InProgress);
         Ok(Response::new(WaitOperationResponse {
-            outcome: self.script.outcome.clone(),
+            outcome: progress.or_else(|| self.script.outcome.clone()),
         }))
     }
 

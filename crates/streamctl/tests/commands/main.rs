@@ -10,3 +10,4 @@ mod refusals;
 mod run;
 mod savepoints;
 mod snapshots;
+mod terminal;

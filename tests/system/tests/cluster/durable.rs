@@ -158,6 +158,31 @@ fn a_claimed_checkpoint_goes_with_all_its_folders_and_an_unclaimed_one_stays() {
 }
 
 #[test]
+fn a_job_id_whose_checkpoints_are_there_is_not_given_out_again() {
+    let mut cluster = Cluster::start(1, 1);
+    let start = || Torture::new().rate(500).command();
+    let options = ["-D", CHECKPOINTS, "-D", RETAIN, "--job-id", REQUEST];
+    let id = cluster.submit_and_wait(&options, &start());
+    until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+    // Nobody remembers the job now, but its checkpoints are there.
+    cluster.daemon("jobmanager").terminate();
+    cluster.daemon("taskmanager-0").terminate();
+    cluster.start_daemon("jobmanager-again", &["jobmanager"]);
+    cluster.add_task_manager();
+    cluster.wait_until_ready(1);
+    let kept = cluster.checkpoints(&id).pop().unwrap();
+    let path = kept.to_str().unwrap();
+    for from in [vec![], vec!["-s", path]] {
+        let arguments: Vec<&str> = ["-d"].iter().chain(&options).copied().chain(from).collect();
+        cluster.run(&arguments, &start()).refused(4, "SD-0404", REQUEST);
+    }
+    cluster.submit_and_wait(&["-D", CHECKPOINTS, "-s", path], &start());
+    cluster.streamctl(&["checkpoint", "verify", path]).succeeded();
+}
+
+#[test]
 fn whatever_fails_or_ends_leaves_no_empty_folder() {
     let cluster = ClusterBuilder::new(1, 2)
         .setting("restart-strategy.fixed-delay.attempts", "100")

@@ -148,7 +148,7 @@ fn several_jobs_start_from_one_checkpoint_and_the_first_to_have_its_own_takes_it
     let origin = Torture::new().records(RECORDS).held_at(BEFORE, &gate);
     let retain = "execution.checkpointing.externalized-checkpoint-retention=RETAIN_ON_CANCELLATION";
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", retain], &origin.command());
-    cluster.wait_for_records(&id, BEFORE);
+    until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();

@@ -1,6 +1,7 @@
 //! Several clusters on one machine.
 
-use system::{ClusterBuilder, Gate, Torture};
+use system::files::text;
+use system::{ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -41,4 +42,56 @@ fn a_cluster_in_one_process_runs_jobs_and_takes_them_with_it() {
     let status = cluster.daemon("local").terminate();
     assert!(status.success(), "{status}");
     assert!(cluster.workers().is_empty(), "{:?}", cluster.workers());
+}
+
+#[test]
+fn a_second_cluster_never_writes_into_the_folder_of_checkpoints_of_the_first_unless_it_is_released() {
+    let (mut one, mut other) = ClusterBuilder::new(1, 2).start_two();
+    let folder = one.place("data/checkpoints");
+    let setting = format!("execution.checkpointing.dir={folder}");
+    let endless = Torture::new().rate(100).command();
+    let id = one.submit_and_wait(&["-D", CHECKPOINTS], &endless);
+    until("a checkpoint is complete", || one.checkpoints(&id).pop());
+
+    // One job of the other cluster, then its job manager.
+    let theirs = one.place("data/ha");
+    let refused = other.run(&["-d", "-D", CHECKPOINTS, "-D", &setting], &endless);
+    refused.refused(4, "SD-0521", &theirs);
+    assert!(other.jobs().is_empty());
+    // Without checkpoints nothing is written there.
+    other.submit_and_wait(&["-D", &setting], &endless);
+    // A third, that begins with it.
+    let [data, pid] = ["process.working-dir", "env.pid.dir"].map(|key| format!("{key}={}", other.place("third")));
+    let third = other.start_daemon("third", &["jobmanager", "-D", &setting, "-D", &data, "-D", &pid]);
+    let status = third.ended();
+    assert_eq!(status.code(), Some(4), "{}", third.log());
+    assert!(third.log().contains("[SD-0521]"), "{}", third.log());
+
+    // A fork over the border is told that it may come too late.
+    let path = until("a checkpoint is there when a job starts from it", || {
+        let path = text(&one.checkpoints(&id).pop()?);
+        let ran = other.run(&["-d", "-s", &path], &endless);
+        (ran.code == 0).then_some(ran)
+    });
+    assert!(
+        path.stderr.contains("warning: ") && path.stderr.contains(&theirs),
+        "{path:#?}"
+    );
+
+    // The first comes back to what is its own.
+    one.daemon("jobmanager").terminate();
+    let again = one.start_daemon("jobmanager-again", &["jobmanager"]);
+    assert!(!again.has_ended());
+    one.wait_until_ready(1);
+    one.submit_and_wait(&["-D", CHECKPOINTS], &endless);
+    let listed = other.streamctl(&["fsck", &folder, "--older-than", "1ms", "--output", "json"]);
+    assert_eq!(listed.objects().last().unwrap()["foreign"]["objects"], 0, "{listed:#?}");
+
+    let ran = other.streamctl(&["checkpoint", "release", &folder]);
+    assert_eq!(ran.code, 2, "it was not confirmed: {ran:#?}");
+    let ran = other
+        .streamctl(&["checkpoint", "release", &folder, "--yes"])
+        .succeeded();
+    assert!(ran.stdout.contains(&theirs), "{ran:#?}");
+    other.submit_and_wait(&["-D", CHECKPOINTS, "-D", &setting], &endless);
 }

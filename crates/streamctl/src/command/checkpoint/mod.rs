@@ -1,7 +1,9 @@
-//! `streamctl checkpoint`: which checkpoints there are, what is in them, whether they are whole, and getting rid of them.
+//! `streamctl checkpoint`: which checkpoints there are, what is in them, whether they are whole, getting rid of them, and whose their
+//! folder is.
 
 mod dispose;
 mod list;
+mod release;
 mod show;
 mod verify;
 
@@ -13,6 +15,7 @@ use crate::output::Output;
 
 pub use dispose::DisposeCommand;
 pub use list::ListCheckpointsCommand;
+pub use release::ReleaseCommand;
 pub use show::{ShowCommand, summary};
 pub use verify::VerifyCommand;
 
@@ -34,7 +37,7 @@ impl SnapshotQuery {
     }
 }
 
-/// List, inspect, verify or dispose of checkpoints
+/// List, inspect, verify or dispose of checkpoints; release their folder
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,13 +55,14 @@ enum CheckpointSubcommand {
     Show(ShowCommand),
     Verify(VerifyCommand),
     Dispose(DisposeCommand),
+    Release(ReleaseCommand),
 }
 
 impl CheckpointCommand {
     /// What is left where it is given up.
     pub fn effect(&self) -> Effect {
         match self.command {
-            CheckpointSubcommand::Dispose(_) => Effect::Perhaps,
+            CheckpointSubcommand::Dispose(_) | CheckpointSubcommand::Release(_) => Effect::Perhaps,
             CheckpointSubcommand::List(_) | CheckpointSubcommand::Show(_) | CheckpointSubcommand::Verify(_) => {
                 Effect::None
             }
@@ -72,6 +76,7 @@ impl CheckpointCommand {
             CheckpointSubcommand::Show(command) => command.execute(offline, output),
             CheckpointSubcommand::Verify(command) => command.execute(offline, output),
             CheckpointSubcommand::Dispose(command) => command.execute(offline, output),
+            CheckpointSubcommand::Release(command) => command.execute(offline, output),
         }
     }
 }
