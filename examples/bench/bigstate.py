@@ -8,71 +8,17 @@ Starts a cluster of its own under a temporary directory, and prints a line for e
 sizes are those of files, times those of commands and of the first record behind the state.
 """
 
-import json, os, pathlib, shutil, subprocess, sys, tempfile, time
+import json, os, pathlib, shutil, time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
-OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[1:])
+from cluster import BIN, Cluster, options, say, wait_for
+
+OPTIONS = options()
 KEYS, BYTES = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("bytes", 100))
 PARALLELISM, BACKEND = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "hashmap")
 RAW = KEYS * (8 + BYTES)
-PLACE = pathlib.Path(tempfile.mkdtemp(prefix="bigstate-", dir=OPTIONS.get("dir")))
+CLUSTER = Cluster(PARALLELISM, OPTIONS.get("dir"), "keep" in OPTIONS)
+PLACE, streamctl, status = CLUSTER.place, CLUSTER.streamctl, CLUSTER.status
 TIMELINE = PLACE / "timeline"
-
-
-def environment():
-    configuration = PLACE / "conf"
-    configuration.mkdir()
-    (configuration / "streamd.yaml").write_text(
-        f"""jobmanager.rpc.address: 127.0.0.1
-jobmanager.rpc.port: 0
-taskmanager.numberOfTaskSlots: {PARALLELISM}
-state.checkpoints.dir: {PLACE}/checkpoints
-state.savepoints.dir: {PLACE}/savepoints
-execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
-"""
-    )
-    return dict(
-        os.environ,
-        STREAMD_BIN_DIR=str(BIN),
-        STREAMD_CONF_DIR=str(configuration),
-        STREAMD_LOG_DIR=str(PLACE / "log"),
-        STREAMD_PID_DIR=str(PLACE / "pid"),
-        STREAMD_DATA_DIR=str(PLACE / "data"),
-        STREAMD_TASK_MANAGERS="1",
-    )
-
-
-ENVIRONMENT = environment()
-
-
-def call(*command):
-    done = subprocess.run([str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def streamctl(*arguments):
-    return call(BIN / "streamctl", *arguments)
-
-
-def status(job):
-    return json.loads(streamctl("status", job, "--output", "json"))
-
-
-def say(what, value, aim=""):
-    print(f"{what:<58} {value:<34} {aim}", flush=True)
-
-
-def wait_for(what, look, seconds=900):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        seen = look()
-        if seen:
-            return seen
-        time.sleep(0.01)
-    sys.exit(f"waited {seconds} s in vain: {what}")
 
 
 def samples():
@@ -204,16 +150,11 @@ def dip(savepoint):
 
 def main():
     say(f"{KEYS} keys x {BYTES} bytes, {BACKEND}, parallelism {PARALLELISM}", f"raw {RAW / 1e9:.2f} GB", "aim")
-    call(ROOT / "bin/start-cluster.sh")
-    try:
+    with CLUSTER:
         savepoint = savepoint_and_restore()
         checkpoints(savepoint, "false")
         checkpoints(savepoint, "true")
         dip(savepoint)
-    finally:
-        call(ROOT / "bin/stop-cluster.sh")
-        if "keep" not in OPTIONS:
-            shutil.rmtree(PLACE, ignore_errors=True)
 
 
 main()

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use streamd_core::backend::Inlining;
+use streamd_core::backend::{Inlining, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId};
@@ -15,7 +15,8 @@ use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::OperatorSubtaskState;
 use streamd_core::time::{Clock, EventTime, MonotonicTime, WallTime, Watermark};
 use streamd_exchange::Batch;
-use streamd_state::SlotBackend;
+use streamd_exchange::wake::{Parker, Waker};
+use streamd_state::{BackendChoice, SlotBackend};
 
 use crate::alarm::Alarm;
 use crate::chain::{OpenContext, Operator, OperatorIdentity};
@@ -49,6 +50,7 @@ pub struct OperatorTestHarness<Op, In, Out> {
     operator: Op,
     identity: OperatorIdentity,
     subtask: (u32, u32),
+    backend: SlotBackend,
     state: OperatorSubtaskState,
     /// The lists whose elements are dealt out at a restore.
     split: BTreeSet<String>,
@@ -95,6 +97,7 @@ where
                 label: Arc::from("under test"),
             },
             subtask: (0, 1),
+            backend: SlotBackend::default(),
             state: OperatorSubtaskState::default(),
             split: BTreeSet::new(),
             clock: Arc::default(),
@@ -109,6 +112,18 @@ where
             watermarks: Vec::new(),
             opened: false,
         }
+    }
+
+    /// Keeps keyed state in this backend; local files are below the machine's temporary directory, and go with the harness.
+    ///
+    /// # Panics
+    ///
+    /// If the program was built without the backend.
+    #[must_use]
+    pub fn state_backend(mut self, options: StateBackendOptions) -> Self {
+        let chosen = BackendChoice::new(options, 1, std::env::temp_dir());
+        self.backend = chosen.expect("the program has the backend").slot();
+        self
     }
 
     /// Is subtask `index` of so many: it owns the keys of its key groups, and must be given no others.
@@ -311,7 +326,7 @@ where
             max_parallelism: KEY_GROUPS,
             nonce: streamd_snapshot::random_nonce(),
             state: BTreeMap::from([(self.identity.id, std::mem::take(&mut self.state))]),
-            backend: SlotBackend::default(),
+            backend: self.backend.clone(),
             io: self.io.handle().clone(),
             clock: Arc::<HandClock>::clone(&self.clock),
             alarm: self.alarm.clone(),

@@ -2,7 +2,7 @@
 //! after a hundredth of the keys has changed.
 //!
 //! ```text
-//! cargo run --release -p streamd-state --features rocksdb --example backend_bench -- rocksdb [K [events [MB per slot]]]
+//! cargo run --release -p streamd-state --features rocksdb --example backend_bench -- rocksdb [K [events [MB per slot [words per value]]]]
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
@@ -33,6 +33,8 @@ struct Bench {
     sums: StateId<Vec<u64>>,
     io: Runtime,
     folder: tempfile::TempDir,
+    /// Words of eight bytes in each value.
+    words: u64,
 }
 
 fn main() {
@@ -42,14 +44,17 @@ fn main() {
         _other => StateBackendKind::HashMap,
     };
     let mut number = |otherwise: u64| arguments.next().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let (keys, events, megabytes) = (number(1_000_000), number(20_000_000), number(256));
+    let (keys, events, megabytes, words) = (number(1_000_000), number(20_000_000), number(256), number(12));
     let options = StateBackendOptions {
         kind,
         rocksdb_memory_per_slot: megabytes << 20,
         ..StateBackendOptions::default()
     };
     println!("{} K = {keys}, {megabytes} MB", kind.name());
-    let mut bench = open(&options, &[]);
+    let mut bench = Bench {
+        words,
+        ..open(&options, &[])
+    };
     bench.report("first touch", keys, |bench| bench.run(0..keys, |index| index));
     bench.report("keyed sum", events, |bench| {
         bench.run(0..events, |index| mix(index) % keys)
@@ -82,6 +87,7 @@ fn open(options: &StateBackendOptions, handles: &[KeyedStateHandle]) -> Bench {
         sums,
         io: Runtime::new().unwrap(),
         folder,
+        words: 12,
     }
 }
 
@@ -132,10 +138,11 @@ impl Bench {
     fn work(&mut self, batch: &mut Vec<(u64, u64)>) {
         self.backend.touch(batch).unwrap();
         let table = self.backend.table_mut(self.sums);
+        let words = self.words;
         for (hash, key) in batch.drain(..) {
-            // A hundred bytes, of which most never change.
+            // A hundred bytes unless told otherwise, of which most never change.
             let fresh = || {
-                (0..12)
+                (0..words)
                     .map(|part| if part == 0 { 0 } else { mix(key + part) })
                     .collect()
             };

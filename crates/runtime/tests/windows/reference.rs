@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use streamd_core::backend::StateBackendOptions;
 use streamd_core::state::State;
 use streamd_runtime::harness::OperatorTestHarness;
 use streamd_runtime::window::{
@@ -64,6 +65,7 @@ fn collected(
 struct Job<Op, M> {
     make: M,
     subtasks: Vec<OperatorTestHarness<Op, Event, Result_>>,
+    backend: StateBackendOptions,
     checkpoint: u64,
 }
 
@@ -73,9 +75,14 @@ where
     M: Fn() -> Op,
 {
     fn new(make: M) -> Self {
+        Self::on(StateBackendOptions::default(), make)
+    }
+
+    fn on(backend: StateBackendOptions, make: M) -> Self {
         Self {
-            subtasks: vec![OperatorTestHarness::new(make())],
+            subtasks: vec![OperatorTestHarness::new(make()).state_backend(backend.clone())],
             make,
+            backend,
             checkpoint: 0,
         }
     }
@@ -118,6 +125,7 @@ where
         self.subtasks = (0..parallelism)
             .map(|index| {
                 OperatorTestHarness::new((self.make)())
+                    .state_backend(self.backend.clone())
                     .subtask(index, parallelism)
                     .restore(&snapshots)
             })
@@ -197,6 +205,16 @@ fn key_of(event: &Event) -> u32 {
 
 /// What an operator with these windows and the default trigger gives.
 fn general(assigner: WindowAssigner, lateness: i64, steps: &[Step]) -> BTreeMap<(u32, i64, i64), (Vec<u64>, usize)> {
+    general_on(StateBackendOptions::default(), assigner, lateness, steps)
+}
+
+/// The same on a state backend.
+fn general_on(
+    backend: StateBackendOptions,
+    assigner: WindowAssigner,
+    lateness: i64,
+    steps: &[Step],
+) -> BTreeMap<(u32, i64, i64), (Vec<u64>, usize)> {
     let make = || {
         WindowOperator::new(
             options(assigner, EventTimeTrigger, lateness),
@@ -204,7 +222,23 @@ fn general(assigner: WindowAssigner, lateness: i64, steps: &[Step]) -> BTreeMap<
             key_of,
         )
     };
-    Job::new(make).run(steps)
+    Job::on(backend, make).run(steps)
+}
+
+// Each subtask opens a database: fewer cases, of the same kind.
+#[cfg(feature = "rocksdb")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 25, ..ProptestConfig::default() })]
+
+    #[test]
+    fn windows_on_disk_are_those_on_the_heap(assigner in windows(), lateness in 0i64..20, steps in steps()) {
+        let disk = StateBackendOptions {
+            kind: streamd_core::backend::StateBackendKind::RocksDb,
+            rocksdb_memory_per_slot: 1 << 20,
+            ..StateBackendOptions::default()
+        };
+        prop_assert_eq!(general_on(disk, assigner, lateness, &steps), general(assigner, lateness, &steps));
+    }
 }
 
 proptest! {

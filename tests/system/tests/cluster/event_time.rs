@@ -6,7 +6,7 @@ use std::process::Command;
 use system::files::{binary, text};
 use system::{Cluster, until};
 
-use crate::CHECKPOINTS;
+use crate::{CHECKPOINTS, NEXMARK};
 
 const EVENTS: u64 = 200_000;
 
@@ -14,7 +14,7 @@ const EVENTS: u64 = 200_000;
 fn nexmark(query: &str, output: &str, rate: u64) -> Vec<String> {
     let numbers = [EVENTS.to_string(), rate.to_string()];
     let [events, rate] = numbers;
-    let program = text(&binary("nexmark"));
+    let program = text(&binary(NEXMARK));
     [
         &program, "--query", query, "--events", &events, "--rate", &rate, "--output", output,
     ]

@@ -33,5 +33,8 @@ mod surroundings;
 /// Has a job take a checkpoint five times a second.
 const CHECKPOINTS: &str = "execution.checkpointing.interval=200 ms";
 
+/// The binary of the example `nexmark`.
+const NEXMARK: &str = "nexmark";
+
 /// A job id that nobody has.
 const NO_JOB: &str = "00000000000000000000000000000000";

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "../cluster/event_time.rs"]
+mod event_time;
 #[path = "../cluster/evolution.rs"]
 mod evolution;
 mod local;
@@ -12,3 +14,6 @@ mod retained;
 
 /// Has a job take a checkpoint five times a second.
 const CHECKPOINTS: &str = "execution.checkpointing.interval=200 ms";
+
+/// The binary of the example `nexmark`, built with RocksDB.
+const NEXMARK: &str = "nexmark-on-disk";

@@ -101,7 +101,9 @@ fn a_savepoint_of_databases_is_rows_and_a_checkpoint_their_files() {
     let listed = cluster
         .streamctl(&["state", "list", &checkpoint, "--output", "json"])
         .succeeded();
-    assert_eq!(listed.objects()[0]["rows"], 10, "{listed:#?}");
+    let mut states = listed.objects();
+    states.retain(|state| state["state"] == "ordinal");
+    assert_eq!(states[0]["rows"], 10, "{listed:#?}");
     cluster.streamctl(&["checkpoint", "verify", &checkpoint]).succeeded();
 }
 

@@ -1,0 +1,74 @@
+"""A cluster of release binaries under a temporary directory, for the scripts that measure."""
+
+import json, os, pathlib, shutil, subprocess, sys, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
+
+
+def options():
+    """The arguments of the script, each `name=value`."""
+    return dict(argument.split("=", 1) for argument in sys.argv[1:])
+
+
+def say(what, value, aim=""):
+    print(f"{what:<58} {value:<34} {aim}", flush=True)
+
+
+def wait_for(what, look, seconds=900):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.01)
+    sys.exit(f"waited {seconds} s in vain: {what}")
+
+
+class Cluster:
+    """One task manager with this many slots. Use it with `with`."""
+
+    def __init__(self, slots, directory=None, keep=False):
+        self.keep = keep
+        self.place = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=directory))
+        configuration = self.place / "conf"
+        configuration.mkdir()
+        (configuration / "streamd.yaml").write_text(
+            f"""jobmanager.rpc.address: 127.0.0.1
+jobmanager.rpc.port: 0
+taskmanager.numberOfTaskSlots: {slots}
+state.checkpoints.dir: {self.place}/checkpoints
+state.savepoints.dir: {self.place}/savepoints
+execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
+"""
+        )
+        self.environment = dict(
+            os.environ,
+            STREAMD_BIN_DIR=str(BIN),
+            STREAMD_CONF_DIR=str(configuration),
+            STREAMD_LOG_DIR=str(self.place / "log"),
+            STREAMD_PID_DIR=str(self.place / "pid"),
+            STREAMD_DATA_DIR=str(self.place / "data"),
+            STREAMD_TASK_MANAGERS="1",
+        )
+
+    def __enter__(self):
+        self.call(ROOT / "bin/start-cluster.sh")
+        return self
+
+    def __exit__(self, *_failure):
+        self.call(ROOT / "bin/stop-cluster.sh")
+        if not self.keep:
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def call(self, *command):
+        done = subprocess.run([str(part) for part in command], env=self.environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def streamctl(self, *arguments):
+        return self.call(BIN / "streamctl", *arguments)
+
+    def status(self, job):
+        return json.loads(self.streamctl("status", job, "--output", "json"))
