@@ -17,12 +17,12 @@ use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_core::time::{Clock, EventTime, WallTime, Watermark};
 use streamd_exchange::Batch;
-use streamd_exchange::element::Element;
-use streamd_exchange::partition::{ResultPartition, SendError};
 use streamd_state::{FrozenState, KeyedStateBackend, SlotBackend};
 
 use crate::alarm::Alarm;
+use crate::completions::{Calls, Completions};
 use crate::error::TaskError;
+use crate::fan::Fan;
 use crate::late::LateCounter;
 use crate::record::Record;
 use crate::side_output::{SideLink, SideOutputs};
@@ -52,6 +52,9 @@ pub trait Link<T>: Send {
 
     /// Whether every exit behind this step has room for what a batch may become.
     fn has_room(&self) -> bool;
+
+    /// How many calls of this step, and of those behind it, have not come back.
+    fn calls(&self) -> Calls;
 }
 
 /// A `Box<dyn Link<T>>` whose `T` is known to whoever asks for it back.
@@ -87,6 +90,8 @@ pub enum ControlEvent<'a> {
     Watermark(Watermark, &'a mut bool),
     /// The alarm has gone off: an operator has asked for it.
     ProcessingTime(WallTime),
+    /// Calls have come back: some operator's.
+    Completed,
     /// The input has ended: emit what is left.
     EndOfData,
     /// The checkpoint is complete: commit.
@@ -119,6 +124,8 @@ pub struct OpenContext {
     pub clock: Arc<dyn Clock>,
     /// Wakes the subtask for [`ControlEvent::ProcessingTime`].
     pub alarm: Alarm,
+    /// Wakes the subtask for [`ControlEvent::Completed`].
+    pub completions: Completions,
     /// Counts the records that came too late, and were dropped.
     pub late_dropped: LateCounter,
     /// The source at the head of the chain, where records come from it straight.
@@ -210,6 +217,17 @@ pub trait Operator<In, Out>: Send + 'static {
         Ok(())
     }
 
+    /// How many calls it has made elsewhere that have not come back, or are not emitted yet. It gets no more records while they
+    /// are [as many as may be](Calls::Full), and is told of the end of the input when there are none.
+    fn calls(&self) -> Calls {
+        Calls::None
+    }
+
+    /// Calls have come back; perhaps another operator's. Emits some of what is there.
+    fn completed(&mut self, _output: &mut Batch<Out>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
     /// Records for other streams than the main one, to be taken out after every call.
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
         None
@@ -254,6 +272,8 @@ pub struct Chained<O, Out> {
     sides: Vec<Box<dyn SideLink>>,
     /// A watermark of which the operator has not emitted everything yet.
     pending: Option<EventTime>,
+    /// Whether the input has ended and the operator, which waits for calls, was not told yet.
+    ending: bool,
 }
 
 impl<O, Out> Chained<O, Out> {
@@ -269,6 +289,7 @@ impl<O, Out> Chained<O, Out> {
             next: Fan::new(outputs.main)?,
             sides: outputs.sides,
             pending: None,
+            ending: false,
         })
     }
 
@@ -323,6 +344,17 @@ impl<O, Out> Chained<O, Out> {
     {
         self.next.control(event)?;
         self.sides.iter_mut().try_for_each(|side| side.control(event))
+    }
+
+    /// Tells the operator that its input has ended.
+    fn end<In>(&mut self) -> Result<(), TaskError>
+    where
+        In: 'static,
+        Out: Record,
+        O: Operator<In, Out>,
+    {
+        self.operator.end_of_data(&mut self.output)?;
+        self.hand_on::<In>()
     }
 
     /// Emits some of what a time has set free. Answers whether more is left.
@@ -397,10 +429,21 @@ where
             ControlEvent::Barrier(barrier, snapshots) => {
                 snapshots.extend(self.operator.snapshot(&self.identity, barrier)?);
             }
-            ControlEvent::EndOfData => {
-                self.operator.end_of_data(&mut self.output)?;
+            ControlEvent::Completed => {
+                self.operator.completed(&mut self.output)?;
                 self.hand_on::<In>()?;
+                self.tell_own_watermarks::<In>()?;
+                if self.ending && self.operator.calls() == Calls::None {
+                    self.ending = false;
+                    self.end::<In>()?;
+                    self.control_next(&mut ControlEvent::EndOfData)?;
+                }
             }
+            ControlEvent::EndOfData if self.operator.calls() != Calls::None => {
+                self.ending = true;
+                return Ok(());
+            }
+            ControlEvent::EndOfData => self.end::<In>()?,
             ControlEvent::CheckpointComplete(checkpoint) => self.operator.checkpoint_complete(*checkpoint)?,
             ControlEvent::Finish => self.operator.finish()?,
         }
@@ -410,107 +453,15 @@ where
     fn has_room(&self) -> bool {
         self.next.has_room() && self.sides.iter().all(|side| side.has_room())
     }
-}
 
-/// The consumers of one operator's output within the subtask: none for a sink, one as a rule, several where the stream forks.
-pub struct Fan<T> {
-    links: Vec<Box<dyn Link<T>>>,
-    copy: Batch<T>,
-}
-
-impl<T: Record> Fan<T> {
-    /// The consumers, given without their type.
-    pub fn new(links: Vec<AnyLink>) -> Result<Self, TaskError> {
-        let links = links.into_iter().map(AnyLink::downcast).collect::<Result<_, _>>()?;
-        Ok(Self {
-            links,
-            copy: Batch::new(),
-        })
-    }
-
-    /// Hands the batch to every consumer; it is empty afterwards.
-    #[inline]
-    pub fn process(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        if let Some((last, others)) = self.links.split_last_mut() {
-            for link in others {
-                self.copy.copy_from(batch);
-                link.process(&mut self.copy)?;
-            }
-            last.process(batch)?;
-        }
-        batch.clear();
-        Ok(())
-    }
-
-    /// Passes a control event to every consumer.
-    pub fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
-        self.links.iter_mut().try_for_each(|link| link.control(event))
-    }
-
-    /// Goes on with a watermark; see [`Link::resume`].
-    pub fn resume(&mut self) -> Result<bool, TaskError> {
-        let mut busy = false;
-        for link in &mut self.links {
-            busy |= link.resume()?;
-        }
-        Ok(busy)
-    }
-
-    /// Whether every consumer has room.
-    pub fn has_room(&self) -> bool {
-        self.links.iter().all(|link| link.has_room())
-    }
-}
-
-/// The end of a chain: an edge of the graph, to the subtasks of another vertex.
-pub struct Exit<T> {
-    partition: ResultPartition<T>,
-}
-
-impl<T: Record> Exit<T> {
-    /// The exit into this partition.
-    pub fn new(partition: ResultPartition<T>) -> Self {
-        Self { partition }
-    }
-}
-
-impl<T: Record> Link<T> for Exit<T> {
-    fn process(&mut self, batch: &mut Batch<T>) -> Result<(), TaskError> {
-        self.partition.emit(batch).map_err(send_failed)
-    }
-
-    fn resume(&mut self) -> Result<bool, TaskError> {
-        Ok(false)
-    }
-
-    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
-        let sent = match event {
-            ControlEvent::Flush => self.partition.flush(),
-            ControlEvent::Barrier(barrier, _) => self.partition.control(Element::Barrier(barrier.clone())),
-            ControlEvent::Watermark(watermark, _) => self.partition.control(Element::Watermark(*watermark)),
-            ControlEvent::EndOfData => self.partition.control(Element::EndOfData),
-            ControlEvent::ProcessingTime(_)
-            | ControlEvent::Open(_)
-            | ControlEvent::CheckpointComplete(_)
-            | ControlEvent::Finish => Ok(()),
-        };
-        sent.map_err(send_failed)
-    }
-
-    fn has_room(&self) -> bool {
-        self.partition.has_room()
-    }
-}
-
-fn send_failed(error: SendError) -> TaskError {
-    match &error {
-        SendError::Lost { .. } => TaskError::neighbour_lost(format!(
-            "records cannot be sent on: {}",
-            streamd_core::error::chain(&error)
-        )),
-        SendError::Encode(_) => TaskError::user("records cannot be sent on", &error),
+    fn calls(&self) -> Calls {
+        let own = self.operator.calls();
+        let behind = self
+            .sides
+            .iter()
+            .map(|side| side.calls())
+            .fold(self.next.calls(), Calls::max);
+        let ending = if self.ending { Calls::Some } else { Calls::None };
+        own.max(behind).max(ending)
     }
 }

@@ -7,8 +7,10 @@ use streamd_core::state::State;
 use streamd_exchange::Batch;
 use streamd_exchange::partition::ResultPartition;
 
-use crate::chain::{AnyLink, ControlEvent, Exit, Link};
+use crate::chain::{AnyLink, ControlEvent, Link};
+use crate::completions::Calls;
 use crate::error::TaskError;
+use crate::exit::Exit;
 use crate::record::Record;
 
 /// A record of one of two connected streams.
@@ -107,5 +109,9 @@ impl<T: Record, O: Record> Link<T> for ConvertingExit<T, O> {
 
     fn has_room(&self) -> bool {
         self.exit.has_room()
+    }
+
+    fn calls(&self) -> Calls {
+        Calls::None
     }
 }

@@ -20,6 +20,7 @@ use streamd_state::{BackendChoice, SlotBackend};
 
 use crate::alarm::Alarm;
 use crate::chain::{OpenContext, Operator, OperatorIdentity};
+use crate::completions::{Calls, Completions};
 use crate::error::TaskError;
 use crate::late::LateCounter;
 use crate::record::Record;
@@ -56,6 +57,9 @@ pub struct OperatorTestHarness<Op, In, Out> {
     split: BTreeSet<String>,
     clock: Arc<HandClock>,
     alarm: Alarm,
+    completions: Completions,
+    /// Woken when calls have come back.
+    parker: Parker,
     late: LateCounter,
     source: Option<SourceProgress>,
     alignment: AlignmentGroups,
@@ -90,6 +94,7 @@ where
             .enable_all()
             .build()
             .expect("a thread can be started");
+        let (waker, parker) = Waker::new();
         Self {
             operator,
             identity: OperatorIdentity {
@@ -102,6 +107,8 @@ where
             split: BTreeSet::new(),
             clock: Arc::default(),
             alarm: Alarm::default(),
+            completions: Completions::waking(waker),
+            parker,
             late: LateCounter::default(),
             source: None,
             alignment: AlignmentGroups::default(),
@@ -235,9 +242,44 @@ where
         Ok(())
     }
 
-    /// Ends the input: the watermark goes to the end of time, and the operator emits what it still owes.
+    /// How many calls of the operator have not come back.
+    pub fn calls(&mut self) -> Result<Calls, TaskError> {
+        self.open()?;
+        Ok(self.operator.calls())
+    }
+
+    /// Has the operator emit what it can if a call has come back, and answers whether any has.
+    pub fn process_completions(&mut self) -> Result<bool, TaskError> {
+        self.open()?;
+        if !self.completions.take() {
+            return Ok(false);
+        }
+        self.operator.completed(&mut self.output)?;
+        self.collect();
+        self.tell_own();
+        Ok(true)
+    }
+
+    /// Waits until a call has come back, and has the operator emit what it then can.
+    pub fn await_call(&mut self) -> Result<(), TaskError> {
+        while !self.process_completions()? {
+            self.parker.park();
+        }
+        Ok(())
+    }
+
+    /// Waits until every call has come back.
+    pub fn await_calls(&mut self) -> Result<(), TaskError> {
+        while self.calls()? != Calls::None {
+            self.await_call()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the input: the watermark goes to the end of time, every call comes back, and the operator emits what it still owes.
     pub fn end_of_input(&mut self) -> Result<(), TaskError> {
         self.process_watermark(i64::MAX)?;
+        self.await_calls()?;
         self.operator.end_of_data(&mut self.output)?;
         self.collect();
         Ok(())
@@ -330,6 +372,7 @@ where
             io: self.io.handle().clone(),
             clock: Arc::<HandClock>::clone(&self.clock),
             alarm: self.alarm.clone(),
+            completions: self.completions.clone(),
             late_dropped: self.late.clone(),
             source: self.source.clone(),
             alignment: self.alignment.clone(),

@@ -13,9 +13,9 @@
 //! Records travel in batches: one virtual call hands a whole batch from operator to operator, and the loop over its
 //! records is compiled into each operator with the user's closure inlined.
 //!
-//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`side_output`], [`connected`], [`alarm`], [`timer`],
+//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`fan`], [`exit`], [`side_output`], [`connected`], [`alarm`], [`timer`], [`completions`],
 //! [`source_progress`], [`watermark`] and [`late`] (time), [`operator`] (each kind, one file), [`window`],
-//! [`keyed`], [`operator_state`] and [`process_function`] (state as user functions see it), [`barrier`] and [`valve`] (alignment of snapshots and of time), [`subtask`], [`slot`] (the loop), [`snapshot`]
+//! [`keyed`], [`operator_state`] and [`process_function`] (state as user functions see it), [`async_function`], [`barrier`] and [`valve`] (alignment of snapshots and of time), [`head`], [`counters`], [`subtask`], [`slot`] (the loop), [`snapshot`]
 //! (the asynchronous part of a checkpoint), [`pipeline`]
 //! (from the application to subtasks), [`harness`] (operators in tests).
 
@@ -25,11 +25,17 @@ pub mod error;
 
 pub mod chain;
 
+pub mod fan;
+
+pub mod exit;
+
 pub mod side_output;
 
 pub mod connected;
 
 pub mod alarm;
+
+pub mod completions;
 
 pub mod timer;
 
@@ -46,6 +52,8 @@ pub mod operator_state;
 
 pub mod process_function;
 
+pub mod async_function;
+
 pub mod operator;
 
 pub mod window;
@@ -53,6 +61,10 @@ pub mod window;
 pub mod barrier;
 
 pub mod valve;
+
+pub mod head;
+
+pub mod counters;
 
 pub mod subtask;
 

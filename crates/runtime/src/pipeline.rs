@@ -21,8 +21,9 @@ use streamd_exchange::gate::InputGate;
 
 use crate::chain::{AnyLink, OperatorIdentity, Outputs};
 use crate::error::TaskError;
+use crate::head::{Head, InputTask, SourceTask};
 use crate::side_output::SideLink;
-use crate::subtask::{Head, InputTask, SourceTask, Subtask, SubtaskReporter};
+use crate::subtask::{Subtask, SubtaskReporter};
 
 /// A step of the application.
 pub struct Step {

@@ -5,8 +5,10 @@ use std::any::Any;
 use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
 
-use crate::chain::{AnyLink, ControlEvent, Fan};
+use crate::chain::{AnyLink, ControlEvent};
+use crate::completions::Calls;
 use crate::error::TaskError;
+use crate::fan::Fan;
 use crate::record::Record;
 
 /// Names a side output of records of type `T`. Flink's noun.
@@ -123,6 +125,9 @@ pub trait SideLink: Send {
 
     /// As for [`Link::has_room`](crate::chain::Link::has_room).
     fn has_room(&self) -> bool;
+
+    /// As for [`Link::calls`](crate::chain::Link::calls).
+    fn calls(&self) -> Calls;
 }
 
 struct SideFan<T> {
@@ -156,5 +161,9 @@ impl<T: Record> SideLink for SideFan<T> {
 
     fn has_room(&self) -> bool {
         self.next.has_room()
+    }
+
+    fn calls(&self) -> Calls {
+        self.next.calls()
     }
 }

@@ -2,29 +2,23 @@
 //!
 //! Driven by the loop of its slot, never blocking: a turn does a bounded amount of work and says what it waits for.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use streamd_core::barrier::{AfterBarrier, Barrier};
 use streamd_core::id::{CheckpointId, SubtaskId};
-use streamd_core::protocol::SubtaskMetrics;
-use streamd_core::source::Source;
 use streamd_core::time::{Clock, EventTime, Watermark};
-use streamd_exchange::Batch;
-use streamd_exchange::element::{Element, Payload};
-use streamd_exchange::gate::InputGate;
-use streamd_exchange::receive_into;
+use streamd_exchange::element::Element;
 
 use crate::alarm::Alarm;
 use crate::barrier::{Alignment, BarrierAligner};
-use crate::chain::{ControlEvent, Link, OpenContext, OperatorSnapshot};
+use crate::chain::{ControlEvent, OpenContext, OperatorSnapshot};
+use crate::completions::{Calls, Completions};
+use crate::counters::{SubtaskCounters, add};
 use crate::error::TaskError;
-use crate::late::LateCounter;
-use crate::operator::SourceHead;
-use crate::record::Record;
+use crate::head::Head;
 use crate::valve::WatermarkValve;
 
 /// Batches that a subtask takes in one turn: enough to make the loop's own cost vanish, few enough that the other subtasks
@@ -33,165 +27,6 @@ const BATCHES_PER_TURN: usize = 4;
 
 /// Turns after which held-back records are handed on although there is more to read: bounds the latency of rare output.
 const TURNS_PER_FLUSH: u32 = 64;
-
-/// What brings records into a chain.
-pub enum Head {
-    /// A source.
-    Source(Box<dyn SourceTask>),
-    /// The channels from other subtasks.
-    Input(InputGate, Box<dyn InputTask>),
-}
-
-/// A source without its types.
-pub trait SourceTask: Send {
-    /// Reads one batch and pushes it down the chain.
-    fn poll(&mut self) -> Result<SourceTurn, TaskError>;
-
-    /// Handles a control event, and passes it on.
-    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
-
-    /// Goes on with a watermark; see [`Link::resume`].
-    fn resume(&mut self) -> Result<bool, TaskError>;
-
-    /// Whether every exit has room.
-    fn has_room(&self) -> bool;
-
-    /// Whether an operator of the chain wants it to wait.
-    fn is_held(&self) -> bool;
-}
-
-/// What one poll of a source did.
-#[derive(Debug, Clone, Copy)]
-pub struct SourceTurn {
-    /// Records read.
-    pub records: u64,
-    /// How long nothing more will come: zero if there may be more at once.
-    pub wait: Duration,
-    /// Whether the source is read to its end.
-    pub ended: bool,
-}
-
-impl<S: Source> SourceTask for SourceHead<S>
-where
-    S::Out: Record,
-{
-    fn poll(&mut self) -> Result<SourceTurn, TaskError> {
-        Self::poll(self)
-    }
-
-    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
-        Self::control(self, event)
-    }
-
-    fn resume(&mut self) -> Result<bool, TaskError> {
-        Self::resume(self)
-    }
-
-    fn has_room(&self) -> bool {
-        Self::has_room(self)
-    }
-
-    fn is_held(&self) -> bool {
-        Self::is_held(self)
-    }
-}
-
-/// The first operator of a chain fed by channels, without its type.
-pub trait InputTask: Send {
-    /// Processes a batch. Returns the emptied buffer where it is one that the producer can use again.
-    fn receive(&mut self, payload: Payload) -> Result<Option<Box<dyn Any + Send>>, TaskError>;
-
-    /// Handles a control event, and passes it on.
-    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError>;
-
-    /// Goes on with a watermark; see [`Link::resume`].
-    fn resume(&mut self) -> Result<bool, TaskError>;
-
-    /// Whether every exit has room.
-    fn has_room(&self) -> bool;
-}
-
-/// The head of a chain whose first operator takes `T`.
-pub struct InputHead<T> {
-    first: Box<dyn Link<T>>,
-    batch: Batch<T>,
-}
-
-impl<T: Record> InputHead<T> {
-    /// The head before this operator.
-    pub fn new(first: Box<dyn Link<T>>) -> Self {
-        Self {
-            first,
-            batch: Batch::new(),
-        }
-    }
-}
-
-impl<T: Record> InputTask for InputHead<T> {
-    fn receive(&mut self, payload: Payload) -> Result<Option<Box<dyn Any + Send>>, TaskError> {
-        let spare = receive_into(payload, &mut self.batch);
-        let spare = spare.map_err(|error| TaskError::external("a batch of records cannot be read", &error))?;
-        self.first.process(&mut self.batch)?;
-        self.batch.clear();
-        Ok(spare)
-    }
-
-    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
-        self.first.control(event)
-    }
-
-    fn resume(&mut self) -> Result<bool, TaskError> {
-        self.first.resume()
-    }
-
-    fn has_room(&self) -> bool {
-        self.first.has_room()
-    }
-}
-
-/// Counters of a subtask, written by its slot and read by the worker's heartbeat.
-#[derive(Debug)]
-pub struct SubtaskCounters {
-    records_in: AtomicU64,
-    busy_ns: AtomicU64,
-    backpressured_ns: AtomicU64,
-    late_dropped: LateCounter,
-    /// What the operators were told last.
-    watermark: AtomicI64,
-}
-
-impl Default for SubtaskCounters {
-    fn default() -> Self {
-        Self {
-            records_in: AtomicU64::new(0),
-            busy_ns: AtomicU64::new(0),
-            backpressured_ns: AtomicU64::new(0),
-            late_dropped: LateCounter::default(),
-            watermark: AtomicI64::new(EventTime::MIN.0),
-        }
-    }
-}
-
-impl SubtaskCounters {
-    /// The counters as they stand.
-    pub fn read(&self, subtask: SubtaskId) -> SubtaskMetrics {
-        SubtaskMetrics {
-            vertex: subtask.vertex,
-            index: subtask.index,
-            records_in: self.records_in.load(Ordering::Relaxed),
-            busy_ns: self.busy_ns.load(Ordering::Relaxed),
-            backpressured_ns: self.backpressured_ns.load(Ordering::Relaxed),
-            late_dropped: self.late_dropped.read(),
-            watermark: Some(self.watermark.load(Ordering::Relaxed)).filter(|time| *time != EventTime::MIN.0),
-            ..SubtaskMetrics::default()
-        }
-    }
-}
-
-/// One writer: a plain load and store, not a locked instruction.
-fn add(counter: &AtomicU64, amount: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
-}
 
 /// What a turn did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,13 +70,16 @@ pub struct Subtask {
     /// Whether what a watermark has set free is not all handed on.
     busy: bool,
     alarm: Alarm,
+    completions: Completions,
     clock: Option<Arc<dyn Clock>>,
     channels_ended: usize,
     counters: Arc<SubtaskCounters>,
     reporter: Box<dyn SubtaskReporter>,
-    /// The barrier behind which the source waits.
+    /// The barrier behind which the subtask emits nothing.
     halted_at: Option<CheckpointId>,
     input_ended: bool,
+    /// Whether the end was told to the operators, and is still to be reported: calls have not come back.
+    ending: bool,
     turns_since_flush: u32,
     last_turn: Turn,
 }
@@ -262,12 +100,14 @@ impl Subtask {
             watermarks: VecDeque::new(),
             busy: false,
             alarm: Alarm::default(),
+            completions: Completions::default(),
             clock: None,
             channels_ended: 0,
             counters: Arc::default(),
             reporter,
             halted_at: None,
             input_ended: false,
+            ending: false,
             turns_since_flush: 0,
             last_turn: Turn::Waits(Duration::ZERO),
         }
@@ -308,6 +148,7 @@ impl Subtask {
     /// Restores state and gets every operator ready.
     pub fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
         self.alarm = context.alarm.clone();
+        self.completions = context.completions.clone();
         self.clock = Some(Arc::clone(&context.clock));
         context.late_dropped = self.counters.late_dropped.clone();
         self.control(&mut ControlEvent::Open(context))?;
@@ -321,6 +162,7 @@ impl Subtask {
 
     /// Does a bounded amount of work.
     pub fn turn(&mut self) -> Result<Turn, TaskError> {
+        let completed = self.complete_calls()?;
         let rung = self.ring()?;
         let turn = match &mut self.head {
             Head::Source(_) => self.source_turn()?,
@@ -328,6 +170,7 @@ impl Subtask {
         };
         let turn = match (turn, rung) {
             (Turn::Waits(_) | Turn::NoRoom, Rung::Now) => Turn::Worked,
+            (Turn::Waits(_) | Turn::NoRoom, _) if completed => Turn::Worked,
             (Turn::Waits(wait), Rung::In(left)) => Turn::Waits(wait.min(left)),
             (turn, _) => turn,
         };
@@ -341,13 +184,10 @@ impl Subtask {
 
     /// Sources: emits the barrier of a snapshot.
     pub fn trigger(&mut self, barrier: &Barrier) -> Result<(), TaskError> {
-        if let Head::Source(_) = self.head {
-            if barrier.options.sources == AfterBarrier::Halt {
-                self.halted_at = Some(barrier.checkpoint);
-            }
-            self.cut(barrier)?;
+        match self.head {
+            Head::Source(_) => self.cut(barrier),
+            Head::Input(..) => Ok(()),
         }
-        Ok(())
     }
 
     /// The checkpoint is complete: sinks commit.
@@ -385,6 +225,9 @@ impl Subtask {
         let (Some(due), Some(clock)) = (self.alarm.due(), &self.clock) else {
             return Ok(Rung::Never);
         };
+        if self.halted_at.is_some() {
+            return Ok(Rung::Never);
+        }
         let now = clock.wall();
         if !self.has_room() {
             // What is due may be much: it waits for room like everything else.
@@ -398,6 +241,17 @@ impl Subtask {
         self.turns_since_flush += 1;
         self.control(&mut ControlEvent::ProcessingTime(now))?;
         Ok(Rung::Now)
+    }
+
+    /// Tells the operators that calls have come back. Answers whether any has.
+    fn complete_calls(&mut self) -> Result<bool, TaskError> {
+        if self.halted_at.is_some() || !self.exits_have_room() || !self.completions.take() {
+            return Ok(false);
+        }
+        self.turns_since_flush += 1;
+        self.control(&mut ControlEvent::Completed)?;
+        self.report_end();
+        Ok(true)
     }
 
     /// Tells the operators what waits to be told of the event time, as far as there is room. Answers whether all is told.
@@ -426,10 +280,31 @@ impl Subtask {
         Ok(!self.busy && self.watermarks.is_empty())
     }
 
+    /// Whether there is room for what records and timers may become.
     fn has_room(&self) -> bool {
+        self.exits_have_room() && self.calls() != Calls::Full
+    }
+
+    /// What a turn is that could do nothing for want of room. What is held back is handed on where it is calls that are waited for.
+    fn without_room(&self) -> Turn {
+        if self.exits_have_room() {
+            Turn::Waits(Duration::MAX)
+        } else {
+            Turn::NoRoom
+        }
+    }
+
+    fn exits_have_room(&self) -> bool {
         match &self.head {
             Head::Source(source) => source.has_room(),
             Head::Input(_, first) => first.has_room(),
+        }
+    }
+
+    fn calls(&self) -> Calls {
+        match &self.head {
+            Head::Source(source) => source.calls(),
+            Head::Input(_, first) => first.calls(),
         }
     }
 
@@ -444,6 +319,9 @@ impl Subtask {
         for _ in 0..BATCHES_PER_TURN {
             if !source.has_room() {
                 return Ok(Turn::NoRoom);
+            }
+            if source.calls() == Calls::Full {
+                return Ok(Turn::Waits(Duration::MAX));
             }
             if source.is_held() {
                 // Who holds it has set the alarm. What it has read goes on.
@@ -469,13 +347,17 @@ impl Subtask {
     fn input_turn(&mut self) -> Result<Turn, TaskError> {
         for taken in 0..BATCHES_PER_TURN {
             if (self.busy || !self.watermarks.is_empty()) && !self.tell_watermarks()? {
-                return Ok(if self.has_room() { Turn::Worked } else { Turn::NoRoom });
+                return Ok(if self.has_room() {
+                    Turn::Worked
+                } else {
+                    self.without_room()
+                });
             }
             let Head::Input(gate, first) = &mut self.head else {
                 break;
             };
-            if !first.has_room() {
-                return Ok(if taken == 0 { Turn::NoRoom } else { Turn::Worked });
+            if !first.has_room() || first.calls() == Calls::Full {
+                return Ok(if taken == 0 { self.without_room() } else { Turn::Worked });
             }
             let Some((channel, element)) = gate.poll() else {
                 return match gate.failed() {
@@ -535,6 +417,11 @@ impl Subtask {
     }
 
     fn cut(&mut self, barrier: &Barrier) -> Result<(), TaskError> {
+        if barrier.options.sources == AfterBarrier::Halt {
+            // Neither sources emit anything, nor timers, nor calls that come back: it would be committed with the snapshot, and
+            // again by whoever starts from it.
+            self.halted_at = Some(barrier.checkpoint);
+        }
         let mut operators = Vec::new();
         self.control(&mut ControlEvent::Barrier(barrier, &mut operators))?;
         self.reporter.on_cut(self.id, barrier, operators);
@@ -552,8 +439,17 @@ impl Subtask {
             }
         }
         self.control(&mut ControlEvent::EndOfData)?;
-        self.reporter.on_end_of_data(self.id);
+        self.ending = true;
+        self.report_end();
         Ok(())
+    }
+
+    /// Says that everything is emitted, once it is.
+    fn report_end(&mut self) {
+        if self.ending && self.calls() == Calls::None {
+            self.ending = false;
+            self.reporter.on_end_of_data(self.id);
+        }
     }
 
     fn flush(&mut self) -> Result<(), TaskError> {
@@ -568,3 +464,7 @@ impl Subtask {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "subtask_tests.rs"]
+mod tests;

@@ -9,15 +9,16 @@ use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateK
 use streamd_core::sink::{NoCommit, Sink};
 use streamd_core::state::{Key, State};
 use streamd_exchange::partition::{Partitioner, ResultPartition};
-use streamd_runtime::chain::{AnyLink, Chained, Exit, Link, Operator};
+use streamd_runtime::chain::{AnyLink, Chained, Link, Operator};
 use streamd_runtime::connected::{Either, first_exit, second_exit};
 use streamd_runtime::error::TaskError;
+use streamd_runtime::exit::Exit;
+use streamd_runtime::head::{InputHead, InputTask};
 use streamd_runtime::operator::{COMMITTABLES, Filter, FlatMap, Map, Process, SinkOperator};
 use streamd_runtime::pipeline::{SideInput, Step, StepFactory, StepInput};
 use streamd_runtime::process_function::ProcessFunction;
 use streamd_runtime::record::{Collector, Record};
 use streamd_runtime::side_output::{OutputTag, side_link};
-use streamd_runtime::subtask::{InputHead, InputTask};
 use streamd_runtime::watermark::{TimestampsAndWatermarks, WatermarkGenerator};
 use streamd_runtime::window::WindowAssigner;
 
@@ -25,6 +26,7 @@ use crate::connected_streams::{BroadcastStreams, ConnectedStreams};
 use crate::environment::StreamExecutionEnvironment;
 use crate::joined_streams::JoinedStreams;
 use crate::keyed_stream::KeyedStream;
+use crate::partition::{ByChance, ByFunction, HashByKey, HashFirst, MakeRoute, Partition};
 use crate::watermark_strategy::{TimestampAssigner, WatermarkStrategy};
 use crate::windowed_stream::{NoKey, WindowedStream};
 
@@ -50,117 +52,12 @@ fn plain_exit<T: Record>(partition: ResultPartition<T>) -> AnyLink {
     AnyLink::new(link)
 }
 
-enum Partition<T> {
-    /// Forward where the parallelism agrees, else rebalance.
-    Default,
-    Kind(PartitionerKind),
-    /// By a function from a record to its consumer, made for a number of consumers and of key groups.
-    Route(PartitionerKind, Rc<dyn MakeRoute<T>>),
-}
-
-/// From a record to the index of its consumer.
-type Route<T> = Box<dyn FnMut(&T) -> u32 + Send>;
-
-/// Makes a route, given the number of consumers and of key groups.
-type RouteMaker<T> = Box<dyn FnMut(u32, u32) -> Route<T> + Send>;
-
-trait MakeRoute<T> {
-    fn make(&self) -> RouteMaker<T>;
-}
-
-struct HashByKey<S>(S);
-
-/// As [`HashByKey`], for the records of the first of two streams. Those of the second go elsewhere, and are not asked for.
-struct HashFirst<S>(S);
-
-impl<A: 'static, B, K, S> MakeRoute<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
-where
-    K: Key,
-    S: Fn(&A) -> K + Clone + Send + 'static,
-{
-    fn make(&self) -> RouteMaker<Either<A, B>> {
-        let mut make = HashByKey(self.0.clone()).make();
-        Box::new(move |consumers, key_groups| {
-            let mut route: Route<A> = make(consumers, key_groups);
-            Box::new(move |record| match record {
-                Either::First(record) => route(record),
-                Either::Second(_) => 0,
-            })
-        })
-    }
-}
-
-impl<T, K, S> MakeRoute<T> for HashByKey<(S, std::marker::PhantomData<fn() -> K>)>
-where
-    K: Key,
-    S: Fn(&T) -> K + Clone + Send + 'static,
-{
-    fn make(&self) -> RouteMaker<T> {
-        let key_of = self.0.0.clone();
-        Box::new(move |consumers, key_groups| {
-            let key_of = key_of.clone();
-            Box::new(move |record| {
-                let group = streamd_core::key_group::key_group_of(key_of(record).stable_hash(), key_groups);
-                streamd_core::key_group::subtask_of(group, consumers, key_groups)
-            })
-        })
-    }
-}
-
-/// Any consumer, by chance.
-struct ByChance;
-
-impl<T> MakeRoute<T> for ByChance {
-    fn make(&self) -> RouteMaker<T> {
-        // Each subtask draws its own numbers; which ones matters to nobody.
-        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-        Box::new(move |consumers, _| {
-            seed = seed.rotate_left(17).wrapping_mul(0xBF58_476D_1CE4_E5B9) | 1;
-            let mut drawn = seed;
-            Box::new(move |_| {
-                drawn ^= drawn << 13;
-                drawn ^= drawn >> 7;
-                drawn ^= drawn << 17;
-                ((u128::from(drawn) * u128::from(consumers)) >> 64) as u32
-            })
-        })
-    }
-}
-
-/// The consumer that a function of the application says.
-struct ByFunction<F>(F);
-
-impl<T, F> MakeRoute<T> for ByFunction<F>
-where
-    F: FnMut(&T, u32) -> u32 + Clone + Send + 'static,
-{
-    fn make(&self) -> RouteMaker<T> {
-        let function = self.0.clone();
-        Box::new(move |consumers, _| {
-            let mut function = function.clone();
-            Box::new(move |record| {
-                let chosen = function(record, consumers);
-                assert!(
-                    chosen < consumers,
-                    "the partitioner of the application chose subtask {chosen}, counted from 0, of {consumers}"
-                );
-                chosen
-            })
-        })
-    }
-}
-
 impl<T> Clone for Upstream<T> {
     fn clone(&self) -> Self {
-        let partition = match &self.partition {
-            Partition::Default => Partition::Default,
-            Partition::Kind(kind) => Partition::Kind(*kind),
-            Partition::Route(kind, make) => Partition::Route(*kind, Rc::clone(make)),
-        };
         Self {
             step: self.step,
             side: self.side,
-            partition,
+            partition: self.partition.clone(),
             exit: self.exit,
         }
     }
@@ -534,26 +431,6 @@ impl<A: Record, B: Record> DataStream<Either<A, B>> {
             input.partition = Partition::Route(PartitionerKind::Hash, Rc::clone(&make));
         }
         keyed
-    }
-}
-
-impl<T> Partition<T> {
-    /// The same for records of another type; what goes by key is given one anew.
-    fn without_key<X>(&self) -> Partition<X> {
-        match self {
-            Self::Kind(kind) => Partition::Kind(*kind),
-            Self::Default | Self::Route(..) => Partition::Default,
-        }
-    }
-}
-
-impl<T> Clone for Partition<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Default => Self::Default,
-            Self::Kind(kind) => Self::Kind(*kind),
-            Self::Route(kind, make) => Self::Route(*kind, Rc::clone(make)),
-        }
     }
 }
 

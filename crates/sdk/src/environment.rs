@@ -14,7 +14,7 @@ use streamd_core::graph::{
 use streamd_core::snapshot::ListState;
 use streamd_core::source::Source;
 use streamd_core::state::{State, to_row};
-use streamd_runtime::chain::Fan;
+use streamd_runtime::fan::Fan;
 use streamd_runtime::operator::{SPLITS, SourceHead};
 use streamd_runtime::pipeline::{JobSettings, Pipeline, Step, StepFactory};
 use streamd_runtime::record::Record;

@@ -32,6 +32,7 @@
 //!
 //! [`execute`]: StreamExecutionEnvironment::execute
 
+mod async_data_stream;
 mod connected_streams;
 mod data_stream;
 mod environment;
@@ -39,9 +40,11 @@ mod error;
 mod execute;
 mod joined_streams;
 mod keyed_stream;
+mod partition;
 mod watermark_strategy;
 mod windowed_stream;
 
+pub use async_data_stream::AsyncDataStream;
 pub use connected_streams::{
     BroadcastStreams, CoProcessFunction, ConnectedStreams, KeyOf, KeyedBroadcastStreams, KeyedCoProcessFunction,
     KeyedConnectedStreams,
@@ -63,6 +66,7 @@ pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatu
 pub use streamd_core::state::{Key, State};
 pub use streamd_core::time::{EventTime, WallTime};
 pub use streamd_macros::State;
+pub use streamd_runtime::async_function::{AsyncFunction, AsyncRetryStrategy};
 pub use streamd_runtime::connected::Either;
 pub use streamd_runtime::error::BoxError;
 pub use streamd_runtime::keyed::{
@@ -83,8 +87,11 @@ pub use streamd_runtime::window;
 /// Test harnesses: an operator driven by hand, without a job around it; and what every connector must do, as code to run.
 pub mod testing {
     pub use streamd_connectors::conformance;
+    pub use streamd_runtime::async_function::{AsyncWaitOptions, OutputMode};
     pub use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
-    pub use streamd_runtime::operator::{BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce};
+    pub use streamd_runtime::operator::{
+        AsyncWait, BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce,
+    };
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
 }
 
@@ -116,6 +123,8 @@ pub mod prelude {
 mod documentation {
     #[doc = include_str!("../../../docs/explanation/event-time.md")]
     mod event_time {}
+    #[doc = include_str!("../../../docs/how-to/call-outside-services.md")]
+    mod call_outside_services {}
     #[doc = include_str!("../../../docs/explanation/kinds-of-state.md")]
     mod kinds_of_state {}
     #[doc = include_str!("../../../docs/how-to/read-and-write-files.md")]

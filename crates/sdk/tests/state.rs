@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use streamd::connectors::strided::StridedSplit;
 use streamd::prelude::*;
 use streamd::{
-    BroadcastContext, BroadcastProcessFunction, BroadcastState, CoProcessFunction, ConnectorError, Guarantee, Source,
-    SourceReader, SourceStatus, StateTtlConfig, UpdateType,
+    AsyncDataStream, AsyncFunction, BroadcastContext, BroadcastProcessFunction, BroadcastState, CoProcessFunction,
+    ConnectorError, Guarantee, Source, SourceReader, SourceStatus, StateTtlConfig, UpdateType,
 };
 
 type Done = std::result::Result<(), BoxError>;
@@ -385,4 +385,87 @@ fn state_with_a_time_to_live_survives_a_failure_like_any_other() {
     });
     let expected = sorted(expected);
     assert_eq!(job.run(&output), expected);
+}
+
+/// Looks a number up, which takes a while: now longer, now shorter.
+#[derive(Clone)]
+struct LookUp;
+
+impl AsyncFunction<u64, String> for LookUp {
+    async fn async_invoke(&self, number: u64) -> std::result::Result<Vec<String>, BoxError> {
+        let micros = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53;
+        tokio::time::sleep(Duration::from_micros(micros)).await;
+        Ok(vec![format!("{number} looked up")])
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[test]
+fn asynchronous_calls_have_exact_results_over_a_failure() {
+    let expected = sorted((0..NUMBERS).map(|number| format!("{number} looked up")));
+    for ordered in [true, false] {
+        let job = Job::new();
+        let numbers = job.numbers(0);
+        let looked_up = match ordered {
+            true => AsyncDataStream::ordered_wait(&numbers, LookUp, HOUR, 20),
+            false => AsyncDataStream::unordered_wait(&numbers, LookUp, HOUR, 20),
+        };
+        assert_eq!(job.run(&looked_up.uid("looked up")), expected, "ordered: {ordered}");
+    }
+}
+
+/// Counts what was looked up, to the end.
+#[derive(Clone)]
+struct CountToTheEnd {
+    count: OperatorListState<u64>,
+}
+
+impl ProcessFunction<String, u64> for CountToTheEnd {
+    fn open(&mut self, state: &mut OperatorStateStore<'_>) -> Done {
+        state.get_list_state(&mut self.count)
+    }
+
+    fn process_element(&mut self, _: String, context: &mut ProcessContext<'_>, _: &mut Collector<'_, u64>) -> Done {
+        let before = self.count.clear(context).iter().sum::<u64>();
+        self.count.add(context, before + 1);
+        Ok(())
+    }
+
+    fn end_of_input(&mut self, context: &mut ProcessContext<'_>, out: &mut Collector<'_, u64>) -> Done {
+        self.count
+            .clear(context)
+            .into_iter()
+            .for_each(|count| out.collect(count));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_of_the_input_waits_for_every_call_in_every_step_of_a_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(2);
+    let numbers = env.from_sequence(1, 100);
+    let first = AsyncDataStream::unordered_wait(&numbers, LookUp, HOUR, 7);
+    let counts = first.process(CountToTheEnd {
+        count: OperatorListState::new("count"),
+    });
+    // What is emitted at the end is looked up as well.
+    let second = AsyncDataStream::ordered_wait(&counts, LookUp, HOUR, 1);
+    second.sink_to(FileSink::text(folder.path())).uid("output");
+    env.execute("to the end").unwrap();
+    let counted = lines(folder.path())
+        .iter()
+        .map(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum::<u64>();
+    assert_eq!(counted, 100);
+}
+
+#[test]
+fn a_capacity_of_nothing_is_refused_before_anything_runs() {
+    let env = StreamExecutionEnvironment::new();
+    AsyncDataStream::ordered_wait(&env.from_sequence(1, 10).map(|number| number as u64), LookUp, HOUR, 0).print();
+    let error = env.execute("nothing").unwrap_err();
+    assert!(error.to_string().contains("a capacity of 0"), "{error}");
 }

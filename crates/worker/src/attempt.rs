@@ -13,11 +13,12 @@ use streamd_exchange::network::{AttemptNetwork, DataPlane};
 use streamd_exchange::wake::Waker;
 use streamd_runtime::alarm::Alarm;
 use streamd_runtime::chain::OpenContext;
+use streamd_runtime::completions::Completions;
+use streamd_runtime::counters::SubtaskCounters;
 use streamd_runtime::error::TaskError;
 use streamd_runtime::late::LateCounter;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
-use streamd_runtime::subtask::SubtaskCounters;
 use streamd_runtime::watermark::AlignmentGroups;
 use streamd_state::BackendChoice;
 use tokio::runtime::Handle;
@@ -110,6 +111,7 @@ impl RunningAttempt {
         for (position, SlotDeployment { slot, subtasks }) in deployment.slots.into_iter().enumerate() {
             let mut built = Vec::new();
             let backend = chosen.slot();
+            let (waker, parker) = channels.slot_wake(position);
             for SubtaskDeployment {
                 subtask,
                 key_groups,
@@ -132,6 +134,7 @@ impl RunningAttempt {
                     io: around.io.clone(),
                     clock: Arc::clone(around.clock),
                     alarm: Alarm::default(),
+                    completions: Completions::waking(waker.clone()),
                     late_dropped: LateCounter::default(),
                     source: None,
                     alignment: alignment.clone(),
@@ -147,7 +150,6 @@ impl RunningAttempt {
                 running.counters.push((subtask.id(), subtask.counters()));
                 built.push((subtask, context));
             }
-            let (waker, parker) = channels.slot_wake(position);
             let (commands, receiver) = sync_channel(SLOT_COMMANDS);
             let slot_loop = Slot::new(
                 built,

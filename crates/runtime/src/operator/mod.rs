@@ -1,5 +1,6 @@
 //! The kinds of operators, one file each.
 
+mod async_wait;
 mod broadcast;
 mod filter;
 mod flat_map;
@@ -12,6 +13,7 @@ mod sink;
 mod source;
 mod state_batch;
 
+pub use async_wait::AsyncWait;
 pub use broadcast::BroadcastProcess;
 pub use filter::Filter;
 pub use flat_map::FlatMap;

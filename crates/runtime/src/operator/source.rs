@@ -7,11 +7,13 @@ use streamd_core::state::{State, to_row};
 
 use streamd_exchange::Batch;
 
-use crate::chain::{ControlEvent, Fan, OpenContext, OperatorIdentity, OperatorSnapshot};
+use crate::chain::{ControlEvent, OpenContext, OperatorIdentity, OperatorSnapshot};
+use crate::completions::Calls;
 use crate::error::TaskError;
+use crate::fan::Fan;
+use crate::head::SourceTurn;
 use crate::record::{BATCH_RECORDS, Record};
 use crate::source_progress::SourceProgress;
-use crate::subtask::SourceTurn;
 use streamd_core::snapshot::ListState;
 
 /// The name of the state that holds a source's splits.
@@ -129,6 +131,7 @@ where
             ControlEvent::Flush
             | ControlEvent::Watermark(..)
             | ControlEvent::ProcessingTime(_)
+            | ControlEvent::Completed
             | ControlEvent::EndOfData
             | ControlEvent::CheckpointComplete(_)
             | ControlEvent::Finish => {}
@@ -144,5 +147,10 @@ where
     /// Whether every exit has room.
     pub fn has_room(&self) -> bool {
         self.next.has_room()
+    }
+
+    /// How many calls have not come back.
+    pub fn calls(&self) -> Calls {
+        self.next.calls()
     }
 }

@@ -1,6 +1,7 @@
 //! State of every kind against the obvious way to keep it, over random streams, cuts and rescales.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod async_wait;
 mod broadcast;
 mod operator_state;
 mod time_to_live;

@@ -1,0 +1,478 @@
+//! Calls of the outside world: made for each record, and not waited for.
+//!
+//! ```text
+//!   record ──▶ waits ──▶ called (on the threads for I/O) ──▶ back ──▶ emitted ──▶ gone
+//!              └────────── at most `capacity` of these ─────────┘
+//!              └── in every snapshot: called anew after a restore ──┘
+//! ```
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::task::Poll;
+
+use streamd_core::barrier::Barrier;
+use streamd_core::evolution::Evolution;
+use streamd_core::graph::{StateDescriptor, StateKind};
+use streamd_core::migration::read_items;
+use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::snapshot::ListState;
+use streamd_core::state::{State, to_row};
+use streamd_core::time::{EventTime, Watermark};
+use streamd_exchange::Batch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::async_function::{AsyncFunction, AsyncRetryStrategy, AsyncWaitOptions, OutputMode};
+use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
+use crate::completions::{Calls, Completions};
+use crate::error::{BoxError, TaskError};
+use crate::record::{BATCH_RECORDS, Record};
+
+/// The name of the list of records whose results were not emitted yet.
+const IN_FLIGHT: &str = "~async_wait";
+
+/// A record whose result was not emitted yet, as an element of the list.
+#[derive(Clone)]
+struct InFlight<In> {
+    timestamp: Option<i64>,
+    record: In,
+}
+
+impl<In: State> State for InFlight<In> {
+    fn data_type() -> DataType {
+        let field = |name: &str, data_type| Field {
+            name: name.to_owned(),
+            data_type,
+        };
+        DataType::Struct {
+            name: "InFlight".to_owned(),
+            fields: vec![
+                field("timestamp", Option::<i64>::data_type()),
+                field("record", In::data_type()),
+            ],
+        }
+    }
+
+    fn encode(&self, row: &mut Vec<u8>) {
+        self.timestamp.encode(row);
+        self.record.encode(row);
+    }
+
+    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
+        Ok(Self {
+            timestamp: Option::decode(row)?,
+            record: In::decode(row)?,
+        })
+    }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        In::describe_evolution(evolution);
+    }
+}
+
+/// What is in the queue, in the order in which it came.
+enum Entry<In, Out> {
+    /// A record, and how far its call is.
+    Call(In, EventTime, Progress<Out>),
+    /// What consumers are to be told when everything before it is emitted.
+    Watermark(Watermark),
+    /// Its results are emitted.
+    Gone,
+}
+
+enum Progress<Out> {
+    /// Not made yet: there are as many as may be.
+    Waits,
+    Called,
+    Back(Vec<Out>),
+}
+
+/// A call that has come back, by its number.
+struct Completion<Out> {
+    call: u64,
+    outcome: Outcome<Out>,
+}
+
+enum Outcome<Out> {
+    Done(Result<Vec<Out>, BoxError>),
+    Panicked(TaskError),
+    TimedOut,
+}
+
+/// What calls need to be made and to come back.
+struct Calling<Out> {
+    io: tokio::runtime::Handle,
+    completions: Completions,
+    sender: SyncSender<Completion<Out>>,
+    receiver: Receiver<Completion<Out>>,
+    /// Dropped with the operator, and with it every future.
+    canceled: CancellationToken,
+    _guard: DropGuard,
+}
+
+/// An [`AsyncFunction`] over a stream.
+pub struct AsyncWait<In, Out, F> {
+    label: String,
+    function: F,
+    options: AsyncWaitOptions<Out>,
+    queue: VecDeque<Entry<In, Out>>,
+    /// The number of the first entry of the queue; entries are numbered as they come.
+    first: u64,
+    /// The number of the first record that waits.
+    next_call: u64,
+    /// Calls that were made and are not emitted yet.
+    open_calls: usize,
+    /// Records in the queue that wait.
+    waiting: usize,
+    /// Watermarks in the queue.
+    watermarks: usize,
+    /// Unordered: calls that are back and may be emitted, in the order in which they came back.
+    ready: VecDeque<u64>,
+    calling: Option<Calling<Out>>,
+}
+
+impl<In: State, Out, F> AsyncWait<In, Out, F> {
+    /// The operator of this function.
+    pub fn new(function: F, options: AsyncWaitOptions<Out>) -> Self {
+        Self {
+            label: String::new(),
+            function,
+            options,
+            queue: VecDeque::new(),
+            first: 0,
+            next_call: 0,
+            open_calls: 0,
+            waiting: 0,
+            watermarks: 0,
+            ready: VecDeque::new(),
+            calling: None,
+        }
+    }
+
+    /// The state that such an operator keeps.
+    pub fn states() -> Vec<StateDescriptor> {
+        vec![StateDescriptor {
+            name: IN_FLIGHT.to_owned(),
+            kind: StateKind::List,
+            value: InFlight::<In>::data_type(),
+            evolution: Evolution::of::<InFlight<In>>(),
+        }]
+    }
+
+    fn entry(&mut self, number: u64) -> Option<&mut Entry<In, Out>> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.queue.get_mut(index)
+    }
+
+    fn push(&mut self, record: In, timestamp: EventTime) {
+        self.queue.push_back(Entry::Call(record, timestamp, Progress::Waits));
+        self.waiting += 1;
+    }
+
+    /// Forgets what is emitted at the front.
+    fn trim(&mut self) {
+        while let Some(Entry::Gone) = self.queue.front() {
+            self.queue.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Emits the results of a call that is back, if it is.
+    fn emit(&mut self, number: u64, output: &mut Batch<Out>) -> bool {
+        let Some(entry) = self.entry(number) else { return false };
+        let Entry::Call(_, _, Progress::Back(_)) = entry else {
+            return false;
+        };
+        if let Entry::Call(_, timestamp, Progress::Back(results)) = std::mem::replace(entry, Entry::Gone) {
+            results.into_iter().for_each(|result| output.push(result, timestamp));
+        }
+        self.open_calls -= 1;
+        self.trim();
+        true
+    }
+
+    /// Emits what may be emitted now, about a batch. Answers whether there is more.
+    fn emit_some(&mut self, output: &mut Batch<Out>) -> bool {
+        self.trim();
+        loop {
+            let number = match self.options.mode {
+                OutputMode::Ordered => Some(self.first),
+                OutputMode::Unordered => self.ready.front().copied(),
+            };
+            let Some(number) = number else { return false };
+            if output.len() >= BATCH_RECORDS {
+                return true;
+            }
+            if !self.emit(number, output) {
+                return false;
+            }
+            self.ready.pop_front();
+        }
+    }
+
+    /// Unordered: what is back of the records up to the next watermark may be emitted.
+    fn open_segment(&mut self) {
+        if self.options.mode == OutputMode::Ordered {
+            return;
+        }
+        let segment = self
+            .queue
+            .iter()
+            .take_while(|entry| !matches!(entry, Entry::Watermark(_)));
+        let back = (self.first..).zip(segment).filter_map(|(number, entry)| match entry {
+            Entry::Call(_, _, Progress::Back(_)) => Some(number),
+            Entry::Call(..) | Entry::Watermark(_) | Entry::Gone => None,
+        });
+        self.ready = back.collect();
+    }
+
+    /// Whether a watermark stands before this entry.
+    fn is_behind_watermark(&self, number: u64) -> bool {
+        if self.watermarks == 0 {
+            return false;
+        }
+        let before = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let mut before = self.queue.iter().take(before);
+        before.any(|entry| matches!(entry, Entry::Watermark(_)))
+    }
+}
+
+impl<In, Out, F> AsyncWait<In, Out, F>
+where
+    In: State,
+    Out: Record,
+    F: AsyncFunction<In, Out>,
+{
+    /// Makes calls for records that wait, as many as may be.
+    fn call_some(&mut self) {
+        let Some(calling) = &self.calling else { return };
+        while self.waiting > 0 && self.open_calls < self.options.capacity {
+            let number = self.next_call.max(self.first);
+            self.next_call = number + 1;
+            let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+            let Some(Entry::Call(record, _, progress @ Progress::Waits)) = self.queue.get_mut(index) else {
+                // A watermark stands between the records.
+                continue;
+            };
+            *progress = Progress::Called;
+            self.waiting -= 1;
+            self.open_calls += 1;
+            calling.call(number, (self.function.clone(), record.clone()), &self.options);
+        }
+    }
+
+    /// Takes in what has come back.
+    fn take_in(&mut self) -> Result<(), TaskError> {
+        loop {
+            let Some(Ok(Completion { call, outcome })) =
+                self.calling.as_ref().map(|calling| calling.receiver.try_recv())
+            else {
+                return Ok(());
+            };
+            let failed = |error: BoxError, label: &str| {
+                TaskError::user(
+                    format_args!("an asynchronous call of operator `{label}` failed"),
+                    &*error,
+                )
+            };
+            let outcome = match outcome {
+                Outcome::Panicked(error) => return Err(error),
+                Outcome::Done(outcome) => outcome,
+                Outcome::TimedOut => match self.entry(call) {
+                    Some(Entry::Call(record, ..)) => {
+                        let record = record.clone();
+                        self.function.timeout(record)
+                    }
+                    Some(Entry::Watermark(_) | Entry::Gone) | None => continue,
+                },
+            };
+            let results = outcome.map_err(|error| failed(error, &self.label))?;
+            if let Some(Entry::Call(_, _, progress)) = self.entry(call) {
+                *progress = Progress::Back(results);
+            }
+            if self.options.mode == OutputMode::Unordered && !self.is_behind_watermark(call) {
+                self.ready.push_back(call);
+            }
+        }
+    }
+
+    fn look_again(&self) {
+        if let Some(calling) = &self.calling {
+            calling.completions.notify();
+        }
+    }
+}
+
+impl<Out: Record> Calling<Out> {
+    fn new(context: &OpenContext, capacity: usize) -> Self {
+        // Every call sends once, and is open until that is taken in: the channel is never full.
+        let (sender, receiver) = sync_channel(capacity);
+        let canceled = CancellationToken::new();
+        Self {
+            io: context.io.clone(),
+            completions: context.completions.clone(),
+            sender,
+            receiver,
+            _guard: canceled.clone().drop_guard(),
+            canceled,
+        }
+    }
+
+    /// Makes a call on the threads for I/O.
+    fn call<In, F>(&self, call: u64, (function, record): (F, In), options: &AsyncWaitOptions<Out>)
+    where
+        In: State,
+        F: AsyncFunction<In, Out>,
+    {
+        let (sender, completions, canceled) = (self.sender.clone(), self.completions.clone(), self.canceled.clone());
+        let (timeout, retry) = (options.timeout, options.retry.clone());
+        self.io.spawn(async move {
+            let attempts = caught(attempts(function, record, retry));
+            let outcome = tokio::select! {
+                // The operator is gone: nobody waits for the answer.
+                () = canceled.cancelled() => return,
+                outcome = tokio::time::timeout(timeout, attempts) => outcome.unwrap_or(Outcome::TimedOut),
+            };
+            if sender.try_send(Completion { call, outcome }).is_ok() {
+                completions.notify();
+            }
+        });
+    }
+}
+
+/// Makes a call, again and again where that is wanted.
+async fn attempts<In, Out, F>(function: F, record: In, retry: AsyncRetryStrategy<Out>) -> Result<Vec<Out>, BoxError>
+where
+    In: State,
+    F: AsyncFunction<In, Out>,
+{
+    let mut retries = 0;
+    loop {
+        let outcome = function.async_invoke(record.clone()).await;
+        match retry.delay(retries, &outcome) {
+            None => return outcome,
+            Some(delay) => tokio::time::sleep(delay).await,
+        }
+        retries += 1;
+    }
+}
+
+/// A panic of user code as an outcome.
+async fn caught<Out>(attempts: impl Future<Output = Result<Vec<Out>, BoxError>>) -> Outcome<Out> {
+    let mut attempts = pin!(attempts);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| attempts.as_mut().poll(context)));
+        match polled {
+            Ok(polled) => polled.map(Outcome::Done),
+            Err(panic) => Poll::Ready(Outcome::Panicked(TaskError::panicked("an asynchronous call", &*panic))),
+        }
+    })
+    .await
+}
+
+impl<In, Out, F> Operator<In, Out> for AsyncWait<In, Out, F>
+where
+    In: Record + State,
+    Out: Record,
+    F: AsyncFunction<In, Out>,
+{
+    fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.label = identity.label.to_string();
+        self.calling = Some(Calling::new(context, self.options.capacity));
+        let restored = context.take_state(identity.id).lists;
+        for list in restored.iter().filter(|list| list.name == IN_FLIGHT) {
+            let records = read_items::<InFlight<In>>(list).map_err(|error| {
+                TaskError::external(
+                    format_args!("the calls in flight of operator `{}` cannot be restored", self.label),
+                    &error,
+                )
+            })?;
+            for InFlight { timestamp, record } in records {
+                self.push(record, timestamp.map_or(EventTime::MIN, EventTime));
+            }
+        }
+        self.call_some();
+        Ok(())
+    }
+
+    fn process(&mut self, input: &mut Batch<In>, _output: &mut Batch<Out>) -> Result<(), TaskError> {
+        for (record, timestamp) in input.drain(input.len()) {
+            self.push(record, timestamp);
+        }
+        self.call_some();
+        Ok(())
+    }
+
+    fn calls(&self) -> Calls {
+        if self.waiting > 0 {
+            Calls::Full
+        } else if self.queue.is_empty() {
+            Calls::None
+        } else {
+            Calls::Some
+        }
+    }
+
+    fn completed(&mut self, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        self.take_in()?;
+        if self.emit_some(output) {
+            self.look_again();
+        }
+        self.call_some();
+        Ok(())
+    }
+
+    fn forward(&mut self, watermark: Watermark) -> Option<Watermark> {
+        self.trim();
+        if self.queue.is_empty() {
+            return Some(watermark);
+        }
+        self.queue.push_back(Entry::Watermark(watermark));
+        self.watermarks += 1;
+        None
+    }
+
+    fn own_watermark(&mut self) -> Option<Watermark> {
+        self.trim();
+        let Some(Entry::Watermark(watermark)) = self.queue.front() else {
+            return None;
+        };
+        let watermark = *watermark;
+        self.queue.pop_front();
+        self.first += 1;
+        self.watermarks -= 1;
+        self.trim();
+        self.open_segment();
+        if !self.queue.is_empty() {
+            // What is behind it may be back already.
+            self.look_again();
+        }
+        Some(watermark)
+    }
+
+    fn snapshot(
+        &mut self,
+        identity: &OperatorIdentity,
+        _barrier: &Barrier,
+    ) -> Result<Option<OperatorSnapshot>, TaskError> {
+        let item = |entry: &Entry<In, Out>| match entry {
+            Entry::Call(record, timestamp, _) => Some(to_row(&InFlight {
+                timestamp: (*timestamp != EventTime::MIN).then_some(timestamp.0),
+                record: record.clone(),
+            })),
+            Entry::Watermark(_) | Entry::Gone => None,
+        };
+        let items: Vec<_> = self.queue.iter().filter_map(item).collect();
+        if items.is_empty() {
+            return Ok(None);
+        }
+        let list = ListState {
+            name: IN_FLIGHT.to_owned(),
+            data_type: InFlight::<In>::data_type(),
+            items,
+        };
+        Ok(Some(OperatorSnapshot::lists(identity, vec![list])))
+    }
+}
