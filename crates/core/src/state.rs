@@ -15,6 +15,11 @@ use crate::row::{DataType, Field, MAX_EMPTY_ELEMENTS, RowError, RowReader, write
 ///
 /// Guarantees of an implementation: `decode(encode(x)) == x`; equal values encode to equal bytes; `encode` writes exactly
 /// what [`data_type`](Self::data_type) announces; `decode` never panics, whatever the bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept in state",
+    label = "this type has no `State`",
+    note = "derive it: `#[derive(Clone, State)]` on the type, whose fields are `State` themselves"
+)]
 pub trait State: Clone + Send + Sync + 'static {
     /// The schema of the type.
     fn data_type() -> DataType;
@@ -75,6 +80,11 @@ thread_local! {
 }
 
 /// What a stream can be keyed by: any [`State`] type with equality. Floating-point numbers have none, and so are no keys.
+#[diagnostic::on_unimplemented(
+    message = "a stream cannot be keyed by `{Self}`",
+    label = "this type is no key",
+    note = "derive what keys need: `#[derive(Clone, PartialEq, Eq, Hash, State)]`; floating-point numbers are no keys"
+)]
 pub trait Key: State + Eq + Hash {}
 
 impl<T: State + Eq + Hash> Key for T {}

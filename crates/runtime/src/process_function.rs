@@ -44,6 +44,11 @@ use crate::side_output::{OutputTag, SideOutputs};
 use crate::timer::TimeService;
 
 /// A function over a stream, with operator state. Flink's noun, and its `CheckpointedFunction`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no `ProcessFunction<{In}, {Out}>`, as a stream without keys needs",
+    label = "this is no function over records of `{In}` without keys",
+    note = "state per key, and timers, need `key_by` before `process`: there, functions are `KeyedProcessFunction`"
+)]
 pub trait ProcessFunction<In, Out>: Clone + Send + 'static {
     /// Registers the state that the function keeps. Called where the application is described, and in every subtask before
     /// its state is restored: no other effects belong here.

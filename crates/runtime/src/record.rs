@@ -6,6 +6,11 @@ use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
 
 /// A record of a stream: owned, cheap enough to clone for several consumers, and known to serde for the way to another process.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot flow in a stream",
+    label = "this type is no record",
+    note = "records are owned, and derive `Clone, Serialize, Deserialize`"
+)]
 pub trait Record: Clone + Send + Serialize + DeserializeOwned + 'static {}
 
 impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Record for T {}

@@ -7,6 +7,10 @@ use crate::record::Collector;
 use crate::timer::Timer;
 
 /// A function over a keyed stream, with state per key. Flink's noun.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no `KeyedProcessFunction<{K}, {In}, {Out}>`, as this keyed stream needs",
+    label = "this is no function over records of `{In}` with keys of `{K}`"
+)]
 pub trait KeyedProcessFunction<K: Key, In, Out>: Clone + Send + 'static {
     /// Registers the state that the function keeps. Called where the application is described, and in every subtask before
     /// the first record: no other effects belong here.

@@ -3,5 +3,6 @@
 
 mod async_wait;
 mod broadcast;
+mod evolution;
 mod operator_state;
 mod time_to_live;
