@@ -129,6 +129,9 @@ mod documentation {
     mod kinds_of_state {}
     #[doc = include_str!("../../../docs/how-to/read-and-write-files.md")]
     mod read_and_write_files {}
+    #[cfg(feature = "parquet")]
+    #[doc = include_str!("../../../docs/how-to/read-and-write-parquet.md")]
+    mod read_and_write_parquet {}
     #[doc = include_str!("../../../docs/how-to/write-a-connector.md")]
     mod write_a_connector {}
 }

@@ -6,6 +6,9 @@
 pub mod sink;
 pub mod source;
 
+#[cfg(feature = "parquet")]
+pub mod parquet;
+
 mod place;
 
 pub use sink::FileSink;

@@ -74,6 +74,21 @@ impl<T: Serialize + Send + 'static> FileSink<T> {
     }
 }
 
+#[cfg(feature = "parquet")]
+impl<T: Serialize + serde::de::DeserializeOwned + Send + 'static> FileSink<T> {
+    /// Parquet, in files named `.parquet` (see [`parquet`](mod@crate::file::parquet)). Needs the feature `parquet`.
+    pub fn parquet(directory: impl Into<PathBuf>) -> Self {
+        use crate::file::parquet::ParquetParts;
+        match ParquetParts::new() {
+            Ok(format) => Self::with_format(directory, "parquet", format),
+            Err(reason) => Self {
+                mistake: Some(reason.to_string()),
+                ..Self::with_format(directory, "parquet", ParquetParts::<T>::none())
+            },
+        }
+    }
+}
+
 impl<T: Send + 'static> FileSink<T> {
     /// A format of your own: `encode` appends one record, with its line end if it has one.
     pub fn with_encoder<E>(directory: impl Into<PathBuf>, extension: impl Into<String>, encode: E) -> Self

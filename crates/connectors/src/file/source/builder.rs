@@ -17,6 +17,8 @@ use super::monitor::MonitoredFiles;
 use super::reader::FileReader;
 use super::split::FileSplit;
 use super::text::TextLines;
+#[cfg(feature = "parquet")]
+use crate::file::parquet::Parquet;
 
 /// The size of splits that is aimed at: seconds of work at most, so that subtasks end at about the same time.
 const SPLIT_BYTES: u64 = 4 * 1024 * 1024;
@@ -59,6 +61,14 @@ impl FileSource<TextLines> {
     /// Lines that each hold one JSON value (see [`JsonLines`]).
     pub fn json_lines<T: DeserializeOwned + Send + 'static>(path: impl Into<PathBuf>) -> FileSource<JsonLines<T>> {
         FileSource::with_format(path, JsonLines::new())
+    }
+}
+
+#[cfg(feature = "parquet")]
+impl FileSource<TextLines> {
+    /// Rows of Parquet files (see [`parquet`](mod@crate::file::parquet)). Needs the feature `parquet`.
+    pub fn parquet<T: DeserializeOwned + Send + 'static>(path: impl Into<PathBuf>) -> FileSource<Parquet<T>> {
+        FileSource::with_format(path, Parquet::new())
     }
 }
 
@@ -118,7 +128,7 @@ impl<F: Format> Source for FileSource<F> {
     }
 
     fn enumerate(&self, _parallelism: u32) -> Result<Vec<FileSplit>, ConnectorError> {
-        listing::enumerate(&self.path, self.format.can_be_cut().then_some(self.split_bytes))
+        listing::enumerate(&self.path, &self.format, self.split_bytes)
     }
 
     fn reader(&self) -> Result<FileReader<F>, ConnectorError> {

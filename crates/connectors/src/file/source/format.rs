@@ -2,6 +2,7 @@
 
 use streamd_core::source::ConnectorError;
 
+use super::listing;
 use super::split::FileSplit;
 
 /// How the bytes of a file become records.
@@ -13,6 +14,17 @@ pub trait Format: Clone + Send + 'static {
 
     /// Whether a reader that starts in the middle of a file finds the next record.
     fn can_be_cut(&self) -> bool;
+
+    /// Cuts a file into splits of about so many bytes, in their order; into one at most if that is `u64::MAX`. `whole` is the file as
+    /// one split of bytes. What `start`, `end` and `position` count is the format's to choose; `path`, `length` and `head` stay.
+    fn splits(&self, whole: FileSplit, aim: u64) -> Result<Vec<FileSplit>, ConnectorError> {
+        // Of a compressed file only a reader from the start knows what is where.
+        let is_compressed = whole.end == u64::MAX;
+        Ok(match self.can_be_cut() && !is_compressed {
+            true => listing::cut(&whole, aim),
+            false => vec![whole],
+        })
+    }
 
     /// A decoder of the split, from its position on.
     fn decoder(&self, split: &FileSplit) -> Result<Self::Decoder, ConnectorError>;

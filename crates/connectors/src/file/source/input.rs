@@ -89,6 +89,25 @@ impl Input {
         })
     }
 
+    /// The file itself, for a format that has its table of contents at the end: it must be exactly as it was.
+    pub fn open_unchanged(split: &FileSplit) -> Result<File, ConnectorError> {
+        let input = Self::open(split)?;
+        let now = input.file.metadata().map_err(|cause| input.failed(cause))?.len();
+        if now != split.length {
+            return Err(ConnectorError::new(format!(
+                "the file `{}` has {now} bytes where it had {} when it was found",
+                split.path, split.length
+            )));
+        }
+        if input.content.is_some() {
+            return Err(ConnectorError::new(format!(
+                "the file `{}` is compressed as a whole, which a file of this format cannot be",
+                split.path
+            )));
+        }
+        Ok(input.file)
+    }
+
     /// The file.
     pub fn path(&self) -> &str {
         &self.path

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use streamd_core::source::ConnectorError;
 
 use super::compression::Compression;
+use super::format::Format;
 use super::split::{FileSplit, HEAD_BYTES, fingerprint};
 use crate::file::place::from_root;
 
@@ -45,8 +46,8 @@ impl Listed {
     }
 }
 
-/// The splits of the file or folder `root`. `split_size` is the aim for files that may be cut; `None` cuts none.
-pub(super) fn enumerate(root: &Path, split_size: Option<u64>) -> Result<Vec<FileSplit>, ConnectorError> {
+/// The splits of the file or folder `root`, as the format cuts them, of about `split_size` bytes.
+pub(super) fn enumerate<F: Format>(root: &Path, format: &F, split_size: u64) -> Result<Vec<FileSplit>, ConnectorError> {
     let root = from_root("input", root)?;
     let mut paths = Vec::new();
     collect(&root, 0, &mut paths, Vanished::Errors)?;
@@ -58,8 +59,12 @@ pub(super) fn enumerate(root: &Path, split_size: Option<u64>) -> Result<Vec<File
     }
     let files = paths.iter().map(|path| look_at(path)).collect::<Result<Vec<_>, _>>()?;
     let total: u64 = files.iter().map(|file| file.length).sum();
-    let split_size = split_size.map(|size| size.max(total.div_ceil(MAX_SPLITS)).max(1));
-    Ok(files.iter().flat_map(|file| cut(file, split_size)).collect())
+    let split_size = split_size.max(total.div_ceil(MAX_SPLITS)).max(1);
+    let whole = files.iter().filter_map(Listed::whole);
+    let splits = whole
+        .map(|whole| format.splits(whole, split_size))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(splits.concat())
 }
 
 /// What becomes of a file or folder that is gone between a look at its folder and a look at itself.
@@ -129,30 +134,16 @@ pub(super) fn look_at(path: &Path) -> Result<Listed, ConnectorError> {
     })
 }
 
-/// The splits of one file; none if it is empty.
-fn cut(file: &Listed, split_size: Option<u64>) -> Vec<FileSplit> {
-    if file.is_compressed {
-        return file.whole().into_iter().collect();
-    }
-    let size = split_size.unwrap_or(file.length);
-    let count = file
-        .length
-        .checked_div(size)
-        .unwrap_or(0)
-        .max(u64::from(file.length > 0));
-    (0..count)
-        .map(|index| FileSplit {
-            path: file.path.clone(),
-            length: file.length,
-            head: file.head,
-            start: index * size,
-            // The last split takes the rest: a small remainder is not worth opening the file for.
-            end: if index + 1 == count {
-                file.length
-            } else {
-                (index + 1) * size
-            },
-            position: index * size,
-        })
-        .collect()
+/// The bytes of a file in splits of about this size.
+pub(super) fn cut(whole: &FileSplit, size: u64) -> Vec<FileSplit> {
+    let length = whole.length;
+    let count = length.checked_div(size).unwrap_or(0).max(1);
+    let part = |index| FileSplit {
+        start: index * size,
+        // The last split takes the rest: a small remainder is not worth opening the file for.
+        end: if index + 1 == count { length } else { (index + 1) * size },
+        position: index * size,
+        ..whole.clone()
+    };
+    (0..count).map(part).collect()
 }

@@ -144,10 +144,19 @@ impl<F: Format> LaneReader<F> {
     fn take(&mut self, path: &str, length: u64) -> Result<(), ConnectorError> {
         let listed = listing::look_at(Path::new(path))?;
         // It may have been written to since; then it is not new yet.
-        if let Some(split) = listed.whole().filter(|split| split.length == length) {
-            self.files.insert(path.to_owned(), split);
+        let Some(whole) = listed.whole().filter(|split| split.length == length) else {
+            return Ok(());
+        };
+        // A file without records is remembered as one that has been read.
+        let done = FileSplit {
+            position: whole.end,
+            ..whole.clone()
+        };
+        let split = self.format.splits(whole, u64::MAX)?.pop().unwrap_or(done);
+        if !split.is_finished() {
             self.waiting.push_back(path.to_owned());
         }
+        self.files.insert(path.to_owned(), split);
         Ok(())
     }
 
