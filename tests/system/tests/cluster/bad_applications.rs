@@ -20,7 +20,7 @@ fn what_is_no_application_is_refused_with_the_reason() {
     let cluster = Cluster::start(1, 1);
     let place = |name: &str| cluster.path(name);
     let program = fs::read("/bin/true").unwrap();
-    let torture = fs::read(binary("torture")).unwrap();
+    let torture = fs::read(binary("unruly")).unwrap();
     let mut foreign = torture.clone();
     let machine = if cfg!(target_arch = "aarch64") { 62 } else { 183u16 };
     foreign[18..20].copy_from_slice(&machine.to_le_bytes());

@@ -29,6 +29,7 @@ mod running;
 mod savepoints;
 mod stop;
 mod surroundings;
+mod torture;
 
 /// Has a job take a checkpoint five times a second.
 const CHECKPOINTS: &str = "execution.checkpointing.interval=200 ms";
