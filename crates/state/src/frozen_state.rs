@@ -16,6 +16,9 @@ pub trait FrozenRows: Send {
     /// How many there are.
     fn rows(&self) -> u64;
 
+    /// Does the part that records may have to wait for, before the thread gives way to those that work on them.
+    fn prepare(&self) {}
+
     /// Calls `visit` with key group, encoded key and encoded value of every row, in order of key group, until it breaks.
     fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()>;
 

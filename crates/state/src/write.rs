@@ -30,6 +30,7 @@ pub fn write_states(
     thread::scope(|scope| {
         let writing = thread::Builder::new().name("snapshot-writer".to_owned());
         let writing = writing.spawn_scoped(scope, || {
+            states.iter().for_each(|state| state.rows.prepare());
             lower_priority();
             write_all(sink, operator, label, states)
         });

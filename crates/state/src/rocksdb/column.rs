@@ -149,6 +149,12 @@ impl FrozenRows for FrozenDatabase {
         self.column.as_ref().map_or(0, FrozenColumn::rows)
     }
 
+    fn prepare(&self) {
+        if let Ok(column) = &self.column {
+            column.prepare();
+        }
+    }
+
     fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         let Ok(column) = &self.column else {
             return ControlFlow::Break(());

@@ -12,7 +12,7 @@ use streamd_core::snapshot::ObjectHandle;
 use streamd_snapshot::{DatabaseTable, LocalFile, WrittenFiles};
 
 use super::database::{Database, DatabaseError, descriptors, disk, rocks, visit_column};
-use super::memory::SharedMemory;
+use super::memory::{READING_MEMORY, SharedMemory};
 
 /// The files of a database at a barrier. They go with the value.
 #[derive(Debug)]
@@ -98,6 +98,11 @@ impl FrozenColumn {
         self.rows
     }
 
+    /// Waits until the rows of the barrier are in files. What fails is told by those who want them.
+    pub(super) fn prepare(&self) {
+        let _told_later = self.cut.wait();
+    }
+
     /// The files of the state. Those that `base` holds already say so.
     pub fn table(&self, base: Option<CheckpointId>) -> Result<DatabaseTable, DatabaseError> {
         let CutFiles { manifest, tables } = self.cut.files()?;
@@ -132,12 +137,9 @@ impl FrozenColumn {
             start: 0,
             end: u32::from(u16::MAX) + 1,
         };
-        read_rows(
-            &self.cut.directory,
-            (&self.column, all),
-            self.cut.database.memory(),
-            visit,
-        )
+        // Memory of its own: who reads here gives way to those that work on records, and must not hold a cache that they wait for.
+        let memory = SharedMemory::new(READING_MEMORY, 1);
+        read_rows(&self.cut.directory, (&self.column, all), &memory, visit)
     }
 }
 

@@ -31,14 +31,13 @@ impl RowLog {
         self.bytes.clear();
     }
 
-    /// Adds a row. `write` appends key or value.
+    /// Adds a row. Key and value are appended. Returns how many bytes they have together.
     pub fn put(&mut self, key: impl FnOnce(&mut Vec<u8>), value: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.begin(key);
         let value_start = self.bytes.len();
         value(&mut self.bytes);
-        let length = self.bytes.len() - value_start;
-        self.set(start + 4, length_of(length));
-        length
+        self.set(start + 4, length_of(self.bytes.len() - value_start));
+        self.bytes.len() - start - 8
     }
 
     /// Adds the removal of a row.
@@ -123,7 +122,7 @@ mod tests {
         let mut log = RowLog::default();
         assert_eq!(
             log.put(|row| row.extend_from_slice(b"b"), |row| row.extend_from_slice(b"one")),
-            3
+            4
         );
         log.delete(|row| row.extend_from_slice(b"a"));
         log.put(|_| {}, |_| {});

@@ -25,6 +25,9 @@ const BLOCK_BYTES: usize = 4 << 10;
 /// The part of a write buffer that its Bloom filter takes: a key that is not in a buffer is not searched for there.
 const BUFFER_BLOOM_SHARE: f64 = 0.02;
 
+/// The memory for reading files row by row: they are read once, from the first to the last.
+pub(super) const READING_MEMORY: u64 = 32 << 20;
+
 /// Bytes of a part of the block cache, which threads lock on their own.
 const CACHE_PART_BYTES: usize = 32 << 20;
 
@@ -36,6 +39,10 @@ const BLOOM_BITS: f64 = 10.0;
 
 /// The size at which files are cut: few objects in a checkpoint, and little written again when one changes.
 const FILE_BYTES: u64 = 64 << 20;
+
+/// Write buffers of a state: one is filled while others are written to files. Were there two, whoever writes would wait for a file
+/// whenever rows come in a rush, as they do at a barrier.
+const WRITE_BUFFERS: usize = 3;
 
 /// Files that one database keeps open: a slot with 32 GB of state.
 const OPEN_FILES: i32 = 512;
@@ -61,7 +68,7 @@ impl SharedMemory {
             cache: block_cache(cache.saturating_mul(slots)),
             // Writers are not stalled: their own budget bounds what they bring.
             buffers: WriteBufferManager::new_write_buffer_manager(buffers.saturating_mul(slots), false),
-            write_buffer: (buffers / 2).clamp(MIN_WRITE_BUFFER, MAX_WRITE_BUFFER),
+            write_buffer: (buffers / WRITE_BUFFERS).clamp(MIN_WRITE_BUFFER, MAX_WRITE_BUFFER),
             working_set,
         }
     }
@@ -103,6 +110,7 @@ impl SharedMemory {
         options.set_compression_type(DBCompressionType::None);
         options.set_bottommost_compression_type(DBCompressionType::Lz4);
         options.set_write_buffer_size(self.write_buffer);
+        options.set_max_write_buffer_number(i32::try_from(WRITE_BUFFERS).expect("a small number"));
         options.set_memtable_prefix_bloom_ratio(BUFFER_BLOOM_SHARE);
         options.set_memtable_whole_key_filtering(true);
         options.set_target_file_size_base(FILE_BYTES);

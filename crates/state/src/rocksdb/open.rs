@@ -18,10 +18,7 @@ use super::cut::read_rows;
 use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk, rocks};
 use super::known_files::{FileObjects, KnownFiles};
 use super::local_files::LocalFiles;
-use super::memory::SharedMemory;
-
-/// The memory for reading files row by row: they are read once, from the first to the last.
-const READING_MEMORY: u64 = 32 << 20;
+use super::memory::{READING_MEMORY, SharedMemory};
 
 /// Bytes of rows in one file of a restore: as large as compaction makes them.
 const RESTORED_FILE_BYTES: u64 = 64 << 20;

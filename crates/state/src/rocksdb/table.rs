@@ -19,6 +19,10 @@ const KEPT_FRACTION: usize = 8;
 /// How far below the budget an eviction goes, as a fraction of the budget: so that it does not follow every batch.
 const EVICTED_FRACTION: usize = 16;
 
+/// Bytes that a batch waits for to be evicted at most, unless the one before it brought more: writing them takes a few milliseconds.
+/// What is over the budget after a cut goes with the batches that follow.
+const EVICTED_AT_ONCE: usize = 512 << 10;
+
 /// How far above its budget a slot may be while a cut waits to be written: beyond, the slot writes it itself.
 const PENDING_FACTOR: usize = 2;
 
@@ -44,6 +48,8 @@ pub struct CachedTable<K, V> {
     set: WorkingSet<K, V>,
     /// About what the keys in memory take, as the slot's budget was told.
     told: usize,
+    /// The same when the batch before was touched.
+    told_before: usize,
     memory: SlotMemory,
     database: Option<Arc<Database>>,
     /// Keys with a value, wherever it is.
@@ -64,6 +70,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
             key_groups,
             set: WorkingSet::new(max_parallelism, memory.limit()),
             told: 0,
+            told_before: 0,
             memory,
             database: None,
             rows: 0,
@@ -103,7 +110,10 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     /// Fetches what is not in memory of these keys, after making room.
     pub fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), TableError> {
-        self.make_room()?;
+        self.set.measure_sample(&mut self.log);
+        let grown = self.told.saturating_sub(self.told_before);
+        self.make_room(grown)?;
+        self.told_before = self.told;
         self.missing.clear();
         self.keys.clear();
         for (position, (hash, key)) in keys.iter().enumerate() {
@@ -224,7 +234,10 @@ impl<K: Key, V: State> CachedTable<K, V> {
         let read = database.get_all(&column, buffer.keys(), |position, value| {
             let (hash, key) = &keys[missing[position]];
             match value.map(from_row::<V>).transpose() {
-                Ok(decoded) => self.add(*hash, key, decoded, value.map_or(0, <[u8]>::len)),
+                Ok(decoded) => {
+                    let encoded = buffer.length(position) + value.map_or(0, <[u8]>::len);
+                    self.add(*hash, key, decoded.map(|decoded| (decoded, encoded)));
+                }
                 Err(error) => malformed = Some(error),
             }
         });
@@ -236,12 +249,13 @@ impl<K: Key, V: State> CachedTable<K, V> {
     fn add_absent(&mut self, keys: &[(u64, K)], missing: &[usize]) -> Result<(), TableError> {
         for &position in missing {
             let (hash, key) = &keys[position];
-            self.add(*hash, key, None, 0);
+            self.add(*hash, key, None);
         }
         Ok(())
     }
 
-    fn add(&mut self, hash: u64, key: &K, value: Option<V>, encoded: usize) {
+    /// Adds a key, with the value and the bytes of its row if it has one.
+    fn add(&mut self, hash: u64, key: &K, row: Option<(V, usize)>) {
         // One key may be several times in a batch.
         if self.set.touch(hash, key) {
             return;
@@ -252,11 +266,14 @@ impl<K: Key, V: State> CachedTable<K, V> {
             "a record of key group {group} was sent to the owner of the key groups {}",
             self.key_groups
         );
-        self.set.insert(Slot::new((hash, key.clone()), value, encoded));
+        match row {
+            Some(row) => self.set.insert_read(hash, key.clone(), row),
+            None => self.set.insert_new(hash, key.clone()),
+        }
     }
 
-    /// Evicts where the slot is over its budget.
-    fn make_room(&mut self) -> Result<(), DatabaseError> {
+    /// Evicts where the slot is over its budget; more than the table has `grown` since it last did.
+    fn make_room(&mut self, grown: usize) -> Result<(), DatabaseError> {
         let limit = self.memory.limit();
         if self.memory.used() <= limit || self.told <= limit / KEPT_FRACTION {
             return Ok(());
@@ -269,7 +286,8 @@ impl<K: Key, V: State> CachedTable<K, V> {
         }
         database.settle()?;
         let surplus = self.memory.used().saturating_sub(limit) + limit / EVICTED_FRACTION;
-        let target = self.set.bytes().saturating_sub(surplus).max(limit / KEPT_FRACTION);
+        let evicted = surplus.min(EVICTED_AT_ONCE.max(grown * 2));
+        let target = self.set.bytes().saturating_sub(evicted).max(limit / KEPT_FRACTION);
         let mut log = mem::take(&mut self.log);
         self.set.evict(target, &mut log);
         self.is_below |= !log.is_empty();
@@ -321,6 +339,12 @@ impl KeyBuffer {
         self.bytes.extend_from_slice(&group.to_be_bytes());
         key.encode(&mut self.bytes);
         self.ends.push(self.bytes.len());
+    }
+
+    /// Bytes of one of them.
+    fn length(&self, position: usize) -> usize {
+        let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.ends[position] - start
     }
 
     fn keys(&self) -> impl Iterator<Item = &[u8]> {

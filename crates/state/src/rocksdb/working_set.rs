@@ -26,6 +26,15 @@ const MAX_SHARDS: usize = 1 << 16;
 /// Bytes that the key and value of a slot are expected to own, for the number of shards.
 const EXPECTED_BYTES: usize = 64;
 
+/// What the allocator takes for a piece of memory beside its bytes, on average.
+const ALLOCATION_BYTES: usize = 16;
+
+/// One in so many new keys is measured once it has a value.
+const SAMPLED_EVERY: u32 = 64;
+
+/// How many rows the average of their bytes goes back.
+const AVERAGED_ROWS: usize = 64;
+
 /// Bytes of rows that are handed on at once while a cut is written: sorted, they are many for each part of the write buffer.
 const CHUNK_BYTES: usize = 8 << 20;
 
@@ -60,14 +69,18 @@ impl<K: Clone, V: Clone> Clone for Slot<K, V> {
 }
 
 impl<K: Key, V: State> Slot<K, V> {
-    /// What a slot takes beside what its key and value own.
-    const BYTES: usize = size_of::<Self>() * 8 / 7 + 1;
+    /// What a slot takes beside what its key and value own. Tables double when seven eighths are taken: on average two thirds are.
+    const BYTES: usize = size_of::<Self>() * 3 / 2 + 1;
+
+    /// Whether key or value own memory outside of the slot: about as much as their row has bytes, and what an allocation costs.
+    const OWNS: bool = mem::needs_drop::<K>() || mem::needs_drop::<V>();
 
     fn bytes_of(encoded: usize) -> isize {
-        (Self::BYTES + encoded).cast_signed()
+        let owned = if Self::OWNS { encoded + ALLOCATION_BYTES } else { 0 };
+        (Self::BYTES + owned).cast_signed()
     }
 
-    /// A key whose row, of so many bytes, was just read; or which has none.
+    /// A key whose row, of so many bytes, was just read; or which has none, and may get one of so many.
     pub(super) fn new((hash, key): (u64, K), value: Option<V>, encoded: usize) -> Self {
         Self {
             hash,
@@ -103,23 +116,26 @@ impl<K: Key, V: State> Slot<K, V> {
         }
     }
 
-    /// Adds what the database has to be told. Returns how much more it takes than was known.
-    fn append(&self, log: &mut RowLog, max_parallelism: u32) -> isize {
+    /// Adds what the database has to be told. Returns how many bytes its row has; none if it has no row.
+    fn append(&self, log: &mut RowLog, max_parallelism: u32) -> usize {
         let group = group_of(self.hash, max_parallelism).to_be_bytes();
         let key = |row: &mut Vec<u8>| {
             row.extend_from_slice(&group);
             self.key.encode(row);
         };
         match &self.value {
-            Some(value) => {
-                let bytes = Self::bytes_of(log.put(key, |row| value.encode(row)));
-                bytes - self.bytes.swap(bytes, Ordering::Relaxed)
-            }
+            Some(value) => log.put(key, |row| value.encode(row)),
             None => {
                 log.delete(key);
                 0
             }
         }
+    }
+
+    /// Its row has so many bytes. Returns how much more it takes than was known.
+    fn measured(&self, encoded: usize) -> isize {
+        let bytes = Self::bytes_of(encoded);
+        bytes - self.bytes.swap(bytes, Ordering::Relaxed)
     }
 }
 
@@ -154,6 +170,12 @@ pub(super) struct WorkingSet<K, V> {
     bytes: isize,
     /// What is to be added to the bytes: found by those who write cuts.
     remeasured: Arc<AtomicIsize>,
+    /// What a row has in bytes, on average: new ones are expected to have as many.
+    expected: usize,
+    /// New keys since one was looked at again.
+    unsampled: u32,
+    /// A new key whose value is measured once its record is done.
+    sample: Option<(u64, K)>,
 }
 
 impl<K: Key, V: State> WorkingSet<K, V> {
@@ -173,6 +195,9 @@ impl<K: Key, V: State> WorkingSet<K, V> {
             slots: 0,
             bytes: 0,
             remeasured: Arc::default(),
+            expected: 0,
+            unsampled: SAMPLED_EVERY,
+            sample: None,
         }
     }
 
@@ -240,8 +265,49 @@ impl<K: Key, V: State> WorkingSet<K, V> {
         Some(slot)
     }
 
-    /// Adds a key that is not there.
-    pub(super) fn insert(&mut self, slot: Slot<K, V>) {
+    /// Adds a key that is not there, and has no row in the database.
+    pub(super) fn insert_new(&mut self, hash: u64, key: K) {
+        self.unsampled += 1;
+        if Slot::<K, V>::OWNS && self.unsampled >= SAMPLED_EVERY && self.sample.is_none() {
+            self.sample = Some((hash, key.clone()));
+            self.unsampled = 0;
+        }
+        self.insert(Slot::new((hash, key), None, self.expected));
+    }
+
+    /// Adds a key that is not there, whose row in the database is this value and has so many bytes.
+    pub(super) fn insert_read(&mut self, hash: u64, key: K, (value, encoded): (V, usize)) {
+        self.expect(encoded);
+        self.insert(Slot::new((hash, key), Some(value), encoded));
+    }
+
+    /// Looks at a key that was new: only now it has what its record has made of it.
+    pub(super) fn measure_sample(&mut self, log: &mut RowLog) {
+        let Some((hash, key)) = self.sample.take() else {
+            return;
+        };
+        let max_parallelism = self.max_parallelism;
+        let measured = self.get(hash, &key).and_then(|slot| {
+            slot.value.as_ref()?;
+            let encoded = slot.append(log, max_parallelism);
+            Some((encoded, slot.measured(encoded)))
+        });
+        log.clear();
+        if let Some((encoded, more)) = measured {
+            self.bytes += more;
+            self.expect(encoded);
+        }
+    }
+
+    /// Takes one more row into the average.
+    fn expect(&mut self, encoded: usize) {
+        self.expected = match self.expected {
+            0 => encoded,
+            expected => (expected * (AVERAGED_ROWS - 1) + encoded).div_ceil(AVERAGED_ROWS),
+        };
+    }
+
+    fn insert(&mut self, slot: Slot<K, V>) {
         let shard = self.take_back(slot.hash);
         self.slots += 1;
         self.bytes += slot.bytes();
@@ -269,6 +335,7 @@ impl<K: Key, V: State> WorkingSet<K, V> {
         };
         let target = isize::try_from(target).unwrap_or(isize::MAX);
         let mut bucket = self.hand.1;
+        let mut sample = None;
         while bucket < slots.num_buckets() && self.bytes > target {
             if let Ok(mut slot) = slots.get_bucket_entry(bucket)
                 && !mem::replace(&mut slot.get_mut().used, false)
@@ -277,7 +344,8 @@ impl<K: Key, V: State> WorkingSet<K, V> {
                 self.bytes -= slot.bytes();
                 self.slots -= 1;
                 if slot.is_dirty(self.generation) {
-                    slot.append(log, self.max_parallelism);
+                    let encoded = slot.append(log, self.max_parallelism);
+                    sample = slot.value.is_some().then_some(encoded).or(sample);
                 }
             }
             bucket += 1;
@@ -286,6 +354,9 @@ impl<K: Key, V: State> WorkingSet<K, V> {
             true => (number, bucket),
             false => ((number + 1) % self.shards.len(), 0),
         };
+        if let Some(encoded) = sample {
+            self.expect(encoded);
+        }
     }
 
     /// The slots that the database has to be told of. From here on they count as told: whatever is written now is of the next
@@ -407,7 +478,9 @@ impl<K: Key, V: State> UnwrittenRows for DirtySlots<K, V> {
         let mut log = RowLog::default();
         for shard in self.shards.drain(..) {
             let dirty = shard.iter().filter(|slot| slot.is_dirty(self.generation));
-            let more = dirty.map(|slot| slot.append(&mut log, self.max_parallelism)).sum();
+            let more = dirty
+                .map(|slot| slot.measured(slot.append(&mut log, self.max_parallelism)))
+                .sum();
             self.remeasured.fetch_add(more, Ordering::Relaxed);
             drop(shard);
             if log.len() >= CHUNK_BYTES {

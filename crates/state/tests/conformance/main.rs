@@ -6,5 +6,7 @@ mod access;
 mod files;
 mod fixture;
 mod increments;
+#[cfg(feature = "rocksdb")]
+mod memory;
 mod snapshots;
 mod time_to_live;
