@@ -60,6 +60,15 @@ impl TaskError {
         }
     }
 
+    /// The same, with the place of the records at hand where the application's code is at fault.
+    #[must_use]
+    pub(crate) fn at(mut self, position: &str) -> Self {
+        if self.domain == FaultDomain::User {
+            self.message = format!("{} ({position})", self.message);
+        }
+        self
+    }
+
     /// User code panicked with this payload.
     pub fn panicked(context: impl fmt::Display, payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload

@@ -42,6 +42,9 @@ pub trait SourceTask: Send {
 
     /// Whether an operator of the chain wants it to wait.
     fn is_held(&self) -> bool;
+
+    /// Where the records come from that are on their way down the chain, if there are any.
+    fn position(&self) -> Option<String>;
 }
 
 /// What one poll of a source did.
@@ -81,6 +84,10 @@ where
 
     fn is_held(&self) -> bool {
         Self::is_held(self)
+    }
+
+    fn position(&self) -> Option<String> {
+        Self::position(self)
     }
 }
 

@@ -255,11 +255,15 @@ impl Running {
 
 /// Calls into a subtask; a panic of user code becomes an error. The subtask is dropped after an error, never used again.
 fn guarded<R>(subtask: &mut Subtask, act: impl FnOnce(&mut Subtask) -> Result<R, TaskError>) -> Result<R, TaskError> {
-    match catch_unwind(AssertUnwindSafe(|| act(subtask))) {
-        Ok(done) => done,
-        Err(panic) => Err(TaskError::panicked(
-            format_args!("subtask `{}`", subtask.label()),
-            &*panic,
-        )),
-    }
+    let failed = match catch_unwind(AssertUnwindSafe(|| act(subtask))) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => error,
+        Err(panic) => TaskError::panicked(format_args!("subtask `{}`", subtask.label()), &*panic),
+    };
+    // The subtask may be in any state: whatever goes wrong here is not what is to be told.
+    let position = catch_unwind(AssertUnwindSafe(|| subtask.position()));
+    Err(match position {
+        Ok(Some(position)) => failed.at(&position),
+        Ok(None) | Err(_) => failed,
+    })
 }

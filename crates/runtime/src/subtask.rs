@@ -123,6 +123,14 @@ impl Subtask {
         format!("{} ({})", self.name, self.id.index + 1)
     }
 
+    /// Where the records come from that it was working on when it failed, if it reads them from a source itself.
+    pub(crate) fn position(&self) -> Option<String> {
+        match &self.head {
+            Head::Source(source) => source.position(),
+            Head::Input(..) => None,
+        }
+    }
+
     /// Adds what a turn took to its counters.
     pub(crate) fn count_turn(&mut self, turn: Turn, nanos: u64) {
         self.last_turn = turn;

@@ -59,6 +59,10 @@ impl SourceTask for Listening {
     fn is_held(&self) -> bool {
         false
     }
+
+    fn position(&self) -> Option<String> {
+        None
+    }
 }
 
 struct Reports(Told);

@@ -469,3 +469,53 @@ fn a_capacity_of_nothing_is_refused_before_anything_runs() {
     let error = env.execute("nothing").unwrap_err();
     assert!(error.to_string().contains("a capacity of 0"), "{error}");
 }
+
+#[test]
+fn the_record_that_a_function_fails_on_can_be_found_in_the_source() {
+    /// Fails on a number.
+    #[derive(Clone)]
+    struct Fails;
+
+    impl ProcessFunction<u64, u64> for Fails {
+        fn process_element(&mut self, number: u64, _: &mut ProcessContext<'_>, _: &mut Collector<'_, u64>) -> Done {
+            match number {
+                5_000 => Err("no such number".into()),
+                _other => Ok(()),
+            }
+        }
+    }
+
+    for panics in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("numbers.txt");
+        let lines: Vec<_> = (0..9_999u64).map(|number| number.to_string()).collect();
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let env = StreamExecutionEnvironment::new();
+        let numbers = env.from_source(FileSource::text_lines(&file), "numbers").uid("numbers");
+        let numbers = numbers.map(move |line: String| {
+            let number: u64 = line.parse().unwrap();
+            assert!(!panics || number != 5_000, "a poisoned record");
+            number
+        });
+        numbers.process(Fails).print();
+        let error = env.execute("poison").unwrap_err().to_string();
+        // All of it is one split, of which the position behind the batch is told, and how many records are in the batch.
+        let (_, place) = error
+            .split_once("among the last ")
+            .unwrap_or_else(|| panic!("no place in: {error}"));
+        let batch: u64 = place.split(' ').next().unwrap().parse().unwrap();
+        let position = place.split_once("\"position\":").unwrap().1;
+        let position: usize = position
+            .split(|end: char| !end.is_ascii_digit())
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let behind = std::fs::read_to_string(&file).unwrap()[..position].lines().count() as u64;
+        assert!(behind > 5_000 && behind - batch <= 5_000, "{error}");
+        assert!(
+            place.contains("of source `numbers`") && place.contains("numbers.txt"),
+            "{error}"
+        );
+    }
+}

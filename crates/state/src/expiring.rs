@@ -255,7 +255,10 @@ mod tests {
             let left = filter_row::<ExpiringList<u16>>(&to_row(&list), WallTime(deadline), &mut kept).unwrap();
             match left {
                 Left::All => prop_assert_eq!(live.len(), model.len()),
-                Left::Some => prop_assert_eq!(from_row::<ExpiringList<u16>>(&kept).unwrap().all(), &live[..]),
+                Left::Some => {
+                    let kept: ExpiringList<u16> = from_row(&kept).unwrap();
+                    prop_assert_eq!(kept.all(), &live[..]);
+                }
                 Left::Nothing => prop_assert!(live.is_empty()),
             }
             prop_assert_eq!(from_row::<ExpiringList<u16>>(&to_row(&list)).unwrap(), list);
@@ -264,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_turned_back_does_not_reorder_a_list() {
-        let mut list = ExpiringList::new(WallTime(100), vec!['a' as u8]);
+        let mut list = ExpiringList::new(WallTime(100), vec![b'a']);
         list.push(WallTime(50), b'b');
         assert_eq!(list.live(WallTime(99)), b"ab");
         assert_eq!(list.live(WallTime(100)), b"");

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::time::Duration;
 
 use streamd_core::barrier::Barrier;
@@ -6,6 +7,7 @@ use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 use streamd_core::state::{State, to_row};
 
 use streamd_exchange::Batch;
+use streamd_snapshot::json::Renderer;
 
 use crate::chain::{ControlEvent, OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::completions::Calls;
@@ -19,6 +21,9 @@ use streamd_core::snapshot::ListState;
 /// The name of the state that holds a source's splits.
 pub const SPLITS: &str = "splits";
 
+/// How many splits an error names: it is to be read.
+const NAMED_SPLITS: usize = 3;
+
 /// The head of a source's chain: reads batches and pushes them down.
 pub struct SourceHead<S: Source> {
     identity: OperatorIdentity,
@@ -26,6 +31,10 @@ pub struct SourceHead<S: Source> {
     reader: Option<S::Reader>,
     progress: SourceProgress,
     batch: Batch<S::Out>,
+    /// How many records are on their way down the chain.
+    at_hand: usize,
+    /// The splits as they were written last: those that differ now have been read since.
+    written: RefCell<Vec<Vec<u8>>>,
     next: Fan<S::Out>,
 }
 
@@ -41,6 +50,8 @@ where
             reader: None,
             progress: SourceProgress::default(),
             batch: Batch::new(),
+            at_hand: 0,
+            written: RefCell::default(),
             next,
         }
     }
@@ -62,6 +73,7 @@ where
         let mut reader = self.source.reader().map_err(|error| self.failed(&error))?;
         let splits = splits.concat();
         let count = splits.len();
+        *self.written.borrow_mut() = splits.iter().map(to_row).collect();
         reader.add_splits(splits).map_err(|error| self.failed(&error))?;
         if reader.polled_split().is_some() {
             self.progress = SourceProgress::of_splits(count);
@@ -79,7 +91,37 @@ where
             data_type: S::Split::data_type(),
             items: splits.iter().map(to_row).collect(),
         };
+        self.written.borrow_mut().clone_from(&list.items);
         OperatorSnapshot::lists(&self.identity, vec![list])
+    }
+
+    /// Where the records come from that are on their way down the chain, if there are any: for whoever has to find the one that
+    /// its function fails on.
+    pub fn position(&self) -> Option<String> {
+        let splits = self.reader.as_ref().filter(|_| self.at_hand > 0)?.snapshot();
+        let rows: Vec<_> = splits.iter().map(to_row).collect();
+        let polled = self.reader.as_ref().and_then(SourceReader::polled_split);
+        let written = self.written.borrow();
+        let is_read = |(index, row): &(usize, &Vec<u8>)| match polled {
+            Some(polled) => *index == polled,
+            None => !written.contains(row),
+        };
+        let read: Vec<_> = rows.iter().enumerate().filter(is_read).collect();
+        let renderer = Renderer::new(&S::Split::data_type());
+        let named = read
+            .iter()
+            .take(NAMED_SPLITS)
+            .filter_map(|(_, row)| renderer.render(row).ok());
+        let mut position = format!(
+            "among the last {} records before {} of source `{}`",
+            self.at_hand,
+            named.collect::<Vec<_>>().join(", "),
+            self.identity.label
+        );
+        if let Some(more @ 1..) = read.len().checked_sub(NAMED_SPLITS) {
+            position.push_str(&format!(", and {more} more splits"));
+        }
+        Some(position)
     }
 
     /// Whether an operator behind it wants it to wait.
@@ -103,7 +145,9 @@ where
             self.progress.on_polled(split, reader.is_at_end(split));
         }
         let records = self.batch.len() as u64;
+        self.at_hand = self.batch.len();
         self.next.process(&mut self.batch)?;
+        self.at_hand = 0;
         Ok(match status {
             SourceStatus::More => SourceTurn {
                 records,
