@@ -26,6 +26,9 @@ struct Args {
     /// Spread the output over folders by key, in files that live through checkpoints until they have so many bytes
     #[arg(long, requires = "output")]
     part_bytes: Option<u64>,
+    /// Write the output as Parquet
+    #[arg(long, requires = "output")]
+    parquet: bool,
     /// How many records there are; without it, they do not end
     #[arg(long)]
     records: Option<u64>,
@@ -185,6 +188,7 @@ fn main() -> streamd::Result<()> {
         }),
     };
     match (args.output, args.ledger) {
+        (Some(folder), _) if args.parquet => lines.sink_to(FileSink::parquet(folder)).uid("lines"),
         (Some(folder), _) => lines.sink_to(files(folder, args.part_bytes)).uid("lines"),
         (None, Some(url)) => lines.sink_to(LedgerSink::json_lines(url)).uid("lines"),
         (None, None) => lines.sink_to(BlackholeSink::new()).name("nowhere"),

@@ -215,3 +215,37 @@ fn a_job_reads_files_as_they_come_into_a_folder_also_after_a_kill_and_a_savepoin
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(2_000);
 }
+
+#[test]
+fn parquet_files_have_every_record_once_after_a_kill_and_a_rescale() {
+    let cluster = Cluster::start(2, 2);
+    let gate = Gate::closed(cluster.path("gate"));
+    let torture = Torture::new().records(6_000).rate(1_500).held_at(4_500, &gate);
+    let torture = torture.flag("--parquet").output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    until("files are committed", || {
+        let files = files_below(&cluster.path("output"));
+        let is_visible = |file: &std::path::PathBuf| !file.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+        files.iter().any(is_visible).then_some(())
+    });
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let savepoint = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "CANCELED");
+    gate.open();
+    let resumed = ["-p", "3", "-D", CHECKPOINTS, "-s", savepoint.to_str().unwrap()];
+    let id = cluster.submit(&resumed, &torture.command());
+    cluster.wait_for(&id, "FINISHED");
+
+    // Read by somebody else.
+    let script = "import sys, json, pyarrow.parquet as pq\n\
+                  for row in pq.read_table(sys.argv[1]).to_pylist(): print(json.dumps(row))";
+    let read = std::process::Command::new(servers::python())
+        .args(["-c", script])
+        .arg(cluster.path("output"))
+        .output();
+    let read = read.unwrap();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let rows: Vec<Value> = String::from_utf8(read.stdout).unwrap().lines().map(parse).collect();
+    torture.assert_are_complete(&rows, 6_000);
+}

@@ -41,7 +41,7 @@ struct Flight {
 fn flight(number: u64) -> Flight {
     let place = |n: u64| Place {
         name: format!("plače {n}"),
-        position: (n % 3 > 0).then_some((n as f64, -0.5)),
+        position: (!n.is_multiple_of(3)).then_some((n as f64, -0.5)),
     };
     Flight {
         number,

@@ -193,6 +193,22 @@ fn every_line_of_every_file_comes_once_whatever_comes_when_and_however_the_job_i
 }
 
 #[test]
+fn a_folder_passes_the_suite_for_sources_that_do_not_end() {
+    use crate::conformance::source::{Scenario, reads_every_record_once_without_end};
+    let folder = tempfile::tempdir().unwrap();
+    for file in 0..9 {
+        let lines: Vec<String> = (0..file * 3).map(|line| format!("{file}.{line}")).collect();
+        fs::write(folder.path().join(file.to_string()), lines.join("\n")).unwrap();
+    }
+    let source = FileSource::text_lines(folder.path())
+        .monitor(Duration::from_millis(1))
+        .lanes(4);
+    for seed in 0..20 {
+        reads_every_record_once_without_end(&source, 108, &Scenario::seeded(seed));
+    }
+}
+
+#[test]
 fn a_file_that_was_read_may_go_and_one_of_its_name_may_come() {
     let mut folder = Folder::new();
     folder.write("a", "1\n");
