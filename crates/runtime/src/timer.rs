@@ -60,6 +60,11 @@ impl<K> TimerQueue<K> {
         self.due.first_key_value().map(|(time, _)| *time)
     }
 
+    /// The last time that something is due.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.due.last_key_value().map(|(time, _)| *time)
+    }
+
     /// Some of the keys of the earliest time up to `until`, with that time.
     pub(crate) fn take_due(&mut self, until: i64) -> Option<(i64, Vec<(u64, K)>)> {
         let mut first = self.due.first_entry().filter(|first| *first.key() <= until)?;

@@ -486,6 +486,16 @@ where
         Ok(())
     }
 
+    /// Windows of the clock that wait for their time will get no more records: they give their results now, rather than never.
+    fn end_of_data(&mut self, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        // A trigger may ask to be called again and again: not beyond what is asked for now.
+        let last = self.processing_queue.last().unwrap_or(i64::MIN);
+        while let Some((at, keys)) = self.processing_queue.take_due(last) {
+            self.fire(Timer::ProcessingTime(WallTime(at)), &keys, output)?;
+        }
+        Ok(())
+    }
+
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
         Some(&mut self.keyed.scope.sides)
     }

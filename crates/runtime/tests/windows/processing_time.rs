@@ -49,6 +49,53 @@ fn windows_of_the_clock_fire_when_it_passes_their_end_before_and_after_a_restore
 }
 
 #[test]
+fn windows_of_the_clock_give_their_results_when_the_input_ends() {
+    let options = WindowOptions {
+        assigner: TumblingProcessingTimeWindows::of(seconds(1)),
+        trigger: DefaultTrigger::ProcessingTime,
+        lateness: Lateness::default(),
+    };
+    let sum = ReduceContents(|sum: &mut u64, number| *sum += number);
+    let mut harness = OperatorTestHarness::new(WindowOperator::new(options, sum, |_: &u64| ()));
+    harness.set_processing_time(10_100).unwrap();
+    harness.process_element(1, None).unwrap();
+    harness.set_processing_time(10_900).unwrap();
+    harness.process_element(2, None).unwrap();
+    harness.end_of_input().unwrap();
+    assert_eq!(numbers(&mut harness), [3]);
+    let snapshot = harness.snapshot(1).unwrap();
+    harness.set_processing_time(20_000).unwrap();
+    assert!(numbers(&mut harness).is_empty(), "once");
+    let mut restored = OperatorTestHarness::new(WindowOperator::new(
+        WindowOptions {
+            assigner: TumblingProcessingTimeWindows::of(seconds(1)),
+            trigger: DefaultTrigger::ProcessingTime,
+            lateness: Lateness::default(),
+        },
+        ReduceContents(|sum: &mut u64, number| *sum += number),
+        |_: &u64| (),
+    ))
+    .restore(&[snapshot]);
+    restored.end_of_input().unwrap();
+    assert!(numbers(&mut restored).is_empty(), "once, also over a restore");
+}
+
+#[test]
+fn a_trigger_that_always_asks_again_does_not_keep_the_input_from_ending() {
+    let options = WindowOptions {
+        assigner: GlobalWindows::create(),
+        trigger: ContinuousProcessingTimeTrigger::of(seconds(1)),
+        lateness: Lateness::default(),
+    };
+    let sum = ReduceContents(|sum: &mut u64, number| *sum += number);
+    let mut harness = OperatorTestHarness::new(WindowOperator::new(options, sum, |_: &u64| ()));
+    harness.process_element(1, None).unwrap();
+    harness.process_element(2, None).unwrap();
+    harness.end_of_input().unwrap();
+    assert_eq!(numbers(&mut harness), [3]);
+}
+
+#[test]
 fn sessions_of_the_clock_end_in_silence() {
     let options = WindowOptions {
         assigner: ProcessingTimeSessionWindows::of(seconds(1)),

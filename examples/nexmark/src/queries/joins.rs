@@ -103,6 +103,22 @@ pub fn q8(events: &DataStream<Event>) -> DataStream<String> {
         .uid("new sellers")
 }
 
+/// How many rows the side input of query 13 has. Their values are their numbers, as text.
+const SIDE_ROWS: u64 = 10_000;
+
+/// Bounded side input join: bids with a row of a table that does not change.
+pub fn q13(events: &DataStream<Event>) -> DataStream<String> {
+    let side = events.environment().from_sequence(0, SIDE_ROWS - 1).uid("side input");
+    let join = JoinWithOne::new(|(_, value): &(u64, String), bid: &Bid| {
+        format!("{},{},{},{},{value}", bid.auction, bid.bidder, bid.price, bid.time)
+    });
+    side.map(|row| (row, row.to_string()))
+        .connect(&bids(events))
+        .key_by(|row: &(u64, String)| row.0, |bid: &Bid| bid.auction % SIDE_ROWS)
+        .process(join)
+        .uid("bids with rows")
+}
+
 /// Expand bids with their auction, for one category.
 pub fn q20(events: &DataStream<Event>) -> DataStream<String> {
     let auctions = auctions(events).filter(|auction| auction.category == CATEGORY);

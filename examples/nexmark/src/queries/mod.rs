@@ -12,7 +12,7 @@ use crate::events::{Auction, Bid, Event, Person};
 type Query = fn(&DataStream<Event>) -> DataStream<String>;
 
 /// By name, in order.
-const QUERIES: [(&str, Query); 12] = [
+const QUERIES: [(&str, Query); 14] = [
     ("q0", stateless::q0),
     ("q1", stateless::q1),
     ("q2", stateless::q2),
@@ -21,6 +21,8 @@ const QUERIES: [(&str, Query); 12] = [
     ("q7", windows::q7),
     ("q8", joins::q8),
     ("q11", windows::q11),
+    ("q12", windows::q12),
+    ("q13", joins::q13),
     ("q18", top::q18),
     ("q19", top::q19),
     ("q20", joins::q20),

@@ -110,6 +110,22 @@ pub fn q11(events: &DataStream<Event>) -> DataStream<String> {
         .uid("sessions")
 }
 
+/// Processing time windows: how many bids each person made in every ten seconds of the machine's clock.
+pub fn q12(events: &DataStream<Event>) -> DataStream<String> {
+    bids(events)
+        .key_by(|bid| bid.bidder)
+        .window(TumblingProcessingTimeWindows::of(TEN_SECONDS))
+        .aggregate_with(
+            Count,
+            |context: &mut WindowContext<'_, u64>, count: &[u64], out: &mut Collector<'_, String>| {
+                let TimeWindow { start, end } = context.window();
+                out.collect(format!("{},{},{start},{end}", context.key(), count[0]));
+                Ok(())
+            },
+        )
+        .uid("bids by the clock")
+}
+
 /// The sum of all prices per auction and second.
 pub fn wsum(events: &DataStream<Event>) -> DataStream<String> {
     bids(events)
