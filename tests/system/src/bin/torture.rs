@@ -160,7 +160,7 @@ fn main() -> streamd::Result<()> {
             .map(read),
         (None, Some(folder)) => env
             .from_source(
-                FileSource::text_lines(folder).monitor(Duration::from_millis(50)),
+                FileSource::text_lines(folder).monitor_continuously(Duration::from_millis(50)),
                 "numbers",
             )
             .uid("numbers")

@@ -26,7 +26,7 @@ const SPLIT_BYTES: u64 = 4 * 1024 * 1024;
 /// Reads a file, or all files of a folder and of the folders in it, in the order of their names.
 ///
 /// Files and folders whose names begin with `.` or `_` are passed over. The input is what is there when the job starts:
-/// later files and bytes are not read, unless the folder is [`monitor`](Self::monitor)ed. Files named `.gz`, `.zst` or `.lz4` are
+/// later files and bytes are not read, unless the folder is [monitored](Self::monitor_continuously). Files named `.gz`, `.zst` or `.lz4` are
 /// decompressed. Every process of the job must see the files under the same path.
 ///
 /// Guarantee: exactly-once.
@@ -100,7 +100,7 @@ impl<F: Format> FileSource<F> {
     /// Reads on for ever: looks into the folder after each `interval`, and reads the files that have come (see
     /// [`monitor`](super::monitor)). Each file is read by one subtask, from its start to its end.
     #[must_use]
-    pub fn monitor(self, interval: Duration) -> MonitoredFiles<F> {
+    pub fn monitor_continuously(self, interval: Duration) -> MonitoredFiles<F> {
         MonitoredFiles {
             path: self.path,
             format: self.format,

@@ -17,7 +17,7 @@ use crate::file::source::format::Format;
 const LANES: u32 = 32;
 
 /// Reads all files of a folder, and of the folders in it, and every file that comes into them: made by
-/// [`FileSource::monitor`](crate::FileSource::monitor). It does not end.
+/// [`FileSource::monitor_continuously`](crate::FileSource::monitor_continuously). It does not end.
 ///
 /// What it remembers of each file that is in the folder is in every snapshot, about 100 bytes: delete, or move away, what has been read.
 #[derive(Clone)]

@@ -47,7 +47,7 @@ impl Folder {
     fn new() -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
         let source = FileSource::text_lines(folder.path()).clock(clock.clone());
-        let source = source.monitor(Duration::from_secs(1)).lanes(5);
+        let source = source.monitor_continuously(Duration::from_secs(1)).lanes(5);
         let mut new = Self {
             folder,
             clock,
@@ -201,7 +201,7 @@ fn a_folder_passes_the_suite_for_sources_that_do_not_end() {
         fs::write(folder.path().join(file.to_string()), lines.join("\n")).unwrap();
     }
     let source = FileSource::text_lines(folder.path())
-        .monitor(Duration::from_millis(1))
+        .monitor_continuously(Duration::from_millis(1))
         .lanes(4);
     for seed in 0..20 {
         reads_every_record_once_without_end(&source, 108, &Scenario::seeded(seed));
@@ -279,7 +279,7 @@ fn touch(path: &Path, seconds: u64) {
 #[test]
 fn a_folder_that_is_none_is_refused_and_an_empty_one_waited_in() {
     let folder = tempfile::tempdir().unwrap();
-    let source = |path: &Path| FileSource::text_lines(path).monitor(Duration::from_secs(1));
+    let source = |path: &Path| FileSource::text_lines(path).monitor_continuously(Duration::from_secs(1));
     assert_eq!(source(folder.path()).enumerate(2).unwrap().len(), 32);
     assert_eq!(source(folder.path()).enumerate(50).unwrap().len(), 50);
     let error = chain(&source(&folder.path().join("missing")).enumerate(1).unwrap_err());
