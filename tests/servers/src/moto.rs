@@ -8,6 +8,9 @@ use crate::server::{Server, python};
 /// The name of the bucket that it begins with.
 pub const BUCKET: &str = "snapshots";
 
+/// A signature by nobody in particular: it wants one, and does not look at it.
+pub const ANYBODY: &str = "Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+
 /// Starts it, with an empty bucket.
 pub fn start() -> Server {
     let server = Server::start("the S3 server moto", |address, directory| {

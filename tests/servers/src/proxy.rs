@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::http::{self, Head};
+use crate::moto::ANYBODY;
 
 /// How long a connection that hangs is held open at most: longer than any client waits.
 const HANG: Duration = Duration::from_secs(90);
-
-/// A signature by nobody in particular: moto wants one, and does not look at it.
-const ANYBODY: &str = "Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -259,6 +259,7 @@ fn events() -> Vec<WorkerEvent> {
                 backpressured_ns: 6,
                 late_dropped: 7,
                 watermark: Some(-8),
+                alignment: [("clocks".to_owned(), streamd_core::time::EventTime(-9))].into(),
             }],
         },
     ]

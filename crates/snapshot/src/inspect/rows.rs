@@ -97,7 +97,7 @@ impl<'a> KeyedContents<'a> {
         self.visit_range(KeyGroupRange::all(self.operator.max_parallelism), runtime, &mut visit)
     }
 
-    fn visit_range(
+    pub(super) fn visit_range(
         &self,
         range: KeyGroupRange,
         runtime: &Handle,

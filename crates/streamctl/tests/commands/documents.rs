@@ -47,6 +47,7 @@ const COMMANDS: &[&[&str]] = &[
     &["state", "list"],
     &["state", "show"],
     &["state", "query"],
+    &["state", "diff"],
     &["state", "export"],
     &["state", "edit"],
     &["fsck"],

@@ -335,6 +335,58 @@ fn states_are_listed_printed_and_queried() {
 }
 
 #[test]
+fn what_changed_from_one_snapshot_to_another_is_told() {
+    let snapshots = Snapshots::new();
+    let (before, after) = (snapshots.checkpoint(), snapshots.text("after"));
+    assert_eq!(
+        run(&["state", "diff", &before, &snapshots.savepoint()]),
+        done("counts / count\n  no difference in 3 rows\ncounts / splits\n  no difference in 2 rows\n")
+    );
+    let edit = ["state", "edit", &before, "counts", "count", "--to", &after];
+    let changes = ["--set", "ATL=8", "--set", "LAX=2", "--remove", "JFK"];
+    assert_eq!(run(&[&edit[..], &changes].concat()).code, 0);
+
+    let told = run(&["state", "diff", &before, &after, "counts", "count"]);
+    let mut lines: Vec<&str> = told.stdout.lines().collect();
+    lines[1..4].sort_unstable();
+    let expected = [
+        "counts / count",
+        "  + \"LAX\" : 2",
+        "  - \"JFK\" : 5",
+        "  ~ \"ATL\" : 7 -> 8",
+        "  1 added, 1 removed, 1 changed, 1 unchanged",
+    ];
+    assert_eq!((lines, told.code), (expected.to_vec(), 0));
+    let few = run(&["state", "diff", &before, &after, "counts", "count", "--limit", "1"]);
+    assert_eq!(few.stdout.lines().count(), 3, "{few:?}");
+
+    let told = objects(&["state", "diff", &before, &after]);
+    let changed = told.iter().find(|object| object["change"] == "changed").unwrap();
+    assert_eq!(
+        (&changed["key"], &changed["before"], &changed["after"]),
+        (&"ATL".into(), &7.into(), &8.into())
+    );
+    let summaries: Vec<_> = told.iter().filter(|object| object["found"] == "both").collect();
+    assert_eq!(summaries.len(), 2, "{told:#?}");
+    assert_eq!(
+        (&summaries[0]["added"], &summaries[1]["unchanged"]),
+        (&1.into(), &2.into())
+    );
+
+    refused(&run(&["state", "diff", &before, &after, "other"]), 3, "SD-0516");
+    refused(
+        &run(&["state", "diff", &before, &after, "counts", "other"]),
+        2,
+        "SD-0101",
+    );
+    refused(
+        &run(&["state", "diff", &before, &snapshots.text("nowhere")]),
+        3,
+        "SD-0501",
+    );
+}
+
+#[test]
 fn states_are_exported_to_new_files() {
     let snapshots = Snapshots::new();
     let to = snapshots.text("export");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use system::files::{committed, number, text};
-use system::{Cluster, ClusterBuilder, Gate, Torture, until};
+use system::{Cluster, ClusterBuilder, Gate, Torture, Worker, until};
 
 use crate::CHECKPOINTS;
 
@@ -16,19 +16,24 @@ const KEYS: u64 = 10;
 
 /// Starts a job from the only checkpoint of another, which goes on. Returns the checkpoint and the id of the new job.
 fn fork(cluster: &Cluster, id: &str, options: &[&str], application: &[String]) -> (PathBuf, String) {
-    until("a checkpoint is still there when a job starts from it", || {
+    // It completes no checkpoint while the other job is submitted, which may take longer than a checkpoint lives.
+    let workers = cluster.workers_of(id);
+    workers.iter().for_each(Worker::pause);
+    let forked = until("a checkpoint is still there when a job starts from it", || {
         let checkpoint = cluster.checkpoints(id).pop()?;
         let path = text(&checkpoint);
         let options: Vec<&str> = ["-d", "-s", &path].iter().chain(options).copied().collect();
         let ran = cluster.run(&options, application);
         if ran.code != 0 {
-            // It was subsumed meanwhile, and its job has a newer one. Nothing else may be wrong.
+            // It was subsumed by one that was acknowledged already. Nothing else may be wrong.
             ran.refused(3, "SD-0501", "chk-");
             return None;
         }
         let forked = ran.stdout.trim_end().rsplit(' ').next().unwrap().to_owned();
         Some((checkpoint, forked))
-    })
+    });
+    workers.iter().for_each(Worker::resume);
+    forked
 }
 
 /// What a job has written that began in the middle: from some record to the last, each once, numbered within its key as if one

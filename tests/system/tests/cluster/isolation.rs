@@ -1,7 +1,7 @@
 //! Several clusters on one machine.
 
 use system::files::text;
-use system::{ClusterBuilder, Gate, Torture, until};
+use system::{ClusterBuilder, Gate, Torture, Worker, until};
 
 use crate::CHECKPOINTS;
 
@@ -46,7 +46,7 @@ fn a_cluster_in_one_process_runs_jobs_and_takes_them_with_it() {
 
 #[test]
 fn a_second_cluster_never_writes_into_the_folder_of_checkpoints_of_the_first_unless_it_is_released() {
-    let (mut one, mut other) = ClusterBuilder::new(1, 2).start_two();
+    let (mut one, mut other) = ClusterBuilder::new(1, 3).start_two();
     let folder = one.place("data/checkpoints");
     let setting = format!("execution.checkpointing.dir={folder}");
     let endless = Torture::new().rate(100).command();
@@ -67,12 +67,15 @@ fn a_second_cluster_never_writes_into_the_folder_of_checkpoints_of_the_first_unl
     assert_eq!(status.code(), Some(4), "{}", third.log());
     assert!(third.log().contains("[SD-0521]"), "{}", third.log());
 
-    // A fork over the border is told that it may come too late.
+    // A fork over the border is told that it may come too late: not while the first job stands still.
+    let workers = one.workers_of(&id);
+    workers.iter().for_each(Worker::pause);
     let path = until("a checkpoint is there when a job starts from it", || {
         let path = text(&one.checkpoints(&id).pop()?);
         let ran = other.run(&["-d", "-s", &path], &endless);
         (ran.code == 0).then_some(ran)
     });
+    workers.iter().for_each(Worker::resume);
     assert!(
         path.stderr.contains("warning: ") && path.stderr.contains(&theirs),
         "{path:#?}"

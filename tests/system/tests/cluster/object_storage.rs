@@ -1,8 +1,9 @@
 //! The main journey with everything durable in an S3 server.
 
-use servers::{Server, moto, not_tested};
+use serde_json::Value;
+use servers::{Server, http, moto, not_tested};
 use system::cluster::ClusterBuilder;
-use system::files::{everything_below, string};
+use system::files::{everything_below, number, string};
 use system::{Cluster, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
@@ -84,6 +85,100 @@ fn a_job_on_s3_survives_a_worker_moves_and_ends_exact() {
         .succeeded();
     unpaced.assert_complete(RECORDS);
     assert_eq!(files_with_the_secret(&cluster), [""; 0]);
+}
+
+/// Puts an object into the bucket, as somebody would who knows nothing of snapshots.
+fn meddle(server: &Server, uri: &str) {
+    let path = uri.strip_prefix("s3:/").unwrap();
+    let answer = http::request(server.address(), "PUT", path, &[moto::ANYBODY], b"12345").unwrap();
+    assert_eq!(answer.status, 200, "{uri}");
+}
+
+#[test]
+fn orphans_in_s3_are_told_from_what_is_needed_and_deleted_only_on_demand() {
+    let server = moto::start();
+    let cluster = cluster_on(&server);
+    let retain = "execution.checkpointing.externalized-checkpoint-retention=RETAIN_ON_CANCELLATION";
+    let objects = "execution.checkpointing.data-inline-threshold=0";
+    let settings = ["-D", CHECKPOINTS, "-D", retain, "-D", objects];
+    let id = cluster.submit_and_wait(&settings, &Torture::new().rate(500).command());
+    until("a checkpoint is complete", || {
+        (number(&cluster.status(&id)["checkpoints"], "completed") > 0).then_some(())
+    });
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    cluster.wait_for(&id, "CANCELED");
+    cluster.wait_for_no_workers();
+    let base = format!("s3://{}/checkpoints", moto::BUCKET);
+    let fsck = |more: &[&str]| {
+        let arguments = [
+            &["fsck", &base, "--older-than", "1ms", "--output", "json", "--verbose"],
+            more,
+        ]
+        .concat();
+        let ran = cluster.streamctl(&arguments);
+        let summary = ran
+            .objects()
+            .into_iter()
+            .find(|object| object["class"].is_string() && object["snapshots"].is_number());
+        (ran.code, summary.unwrap_or_else(|| panic!("{ran:#?}")), ran)
+    };
+    let count = |summary: &Value, class: &str| number(&summary[class], "objects");
+    // What the job gave up goes in the background.
+    let (_, clean, _) = until("nothing but the last checkpoint is left", || {
+        let seen = fsck(&[]);
+        (seen.0 == 0 && count(&seen.1, "orphan") == 0 && number(&seen.1, "snapshots") == 1).then_some(seen)
+    });
+    assert!(count(&clean, "reachable") >= 4, "{clean:#}");
+    assert_eq!(
+        (count(&clean, "foreign"), number(&clean, "missing")),
+        (0, 0),
+        "{clean:#}"
+    );
+
+    let orphan = format!("{base}/{id}/chk-99999/0-0-a1-x.state");
+    let foreign = format!("{base}/notes.txt");
+    meddle(&server, &orphan);
+    meddle(&server, &foreign);
+    let (code, summary, ran) = fsck(&["--delete-orphans"]);
+    assert_eq!(
+        (code, count(&summary, "orphan"), count(&summary, "foreign")),
+        (0, 1, 1),
+        "{ran:#?}"
+    );
+    assert!(
+        ran.stdout.contains(&orphan) && ran.stderr.contains("nothing was deleted"),
+        "{ran:#?}"
+    );
+    let (_, summary, ran) = fsck(&["--delete-orphans", "--yes"]);
+    assert_eq!(count(&summary, "deleted"), 1, "{ran:#?}");
+    let (_, summary, ran) = fsck(&[]);
+    assert_eq!(
+        (count(&summary, "orphan"), count(&summary, "foreign")),
+        (0, 1),
+        "{ran:#?}"
+    );
+    assert_eq!(count(&summary, "reachable"), count(&clean, "reachable"), "{ran:#?}");
+
+    // The checkpoint is as good as before, until somebody writes something else in its place.
+    let listed = cluster
+        .streamctl(&["checkpoint", "list", &base, "--output", "json"])
+        .succeeded();
+    let checkpoint = string(&listed.objects()[0], "path").to_owned();
+    cluster.submit_and_wait(&["-s", &checkpoint], &Torture::new().rate(500).command());
+    cluster.streamctl(&["checkpoint", "verify", &checkpoint]).succeeded();
+    let listing = format!("/{}?prefix=checkpoints/{id}/chk", moto::BUCKET);
+    let listing = http::request(server.address(), "GET", &listing, &[], b"").unwrap();
+    let listing = String::from_utf8(listing.bytes).unwrap();
+    let names = listing.split("<Key>").filter_map(|rest| rest.split_once("</Key>"));
+    let (object, _) = names
+        .into_iter()
+        .find(|(name, _)| name.ends_with(".state"))
+        .expect("it has an object");
+    let object = format!("s3://{}/{object}", moto::BUCKET);
+    meddle(&server, &object);
+    let (code, summary, ran) = fsck(&["--delete-orphans", "--yes"]);
+    assert_eq!((code, number(&summary, "missing")), (7, 1), "{ran:#?}");
+    assert!(ran.stdout.contains(&object), "{ran:#?}");
 }
 
 #[test]

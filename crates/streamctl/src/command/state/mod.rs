@@ -1,5 +1,6 @@
 //! `streamctl state`: looking into the state of savepoints and checkpoints, and repairing it.
 
+mod diff;
 mod edit;
 mod export;
 mod list;
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::offline::{Effect, Offline};
 use crate::output::Output;
 
-/// List, print, export or repair the state in a snapshot
+/// List, print, compare, export or repair the state in a snapshot
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -31,6 +32,7 @@ enum StateSubcommand {
     List(list::ListStatesCommand),
     Show(show::ShowStateCommand),
     Query(query::QueryStateCommand),
+    Diff(diff::DiffStatesCommand),
     Export(export::ExportStateCommand),
     Edit(edit::EditStateCommand),
 }
@@ -40,7 +42,10 @@ impl StateCommand {
     pub fn effect(&self) -> Effect {
         match self.command {
             StateSubcommand::Export(_) | StateSubcommand::Edit(_) => Effect::Perhaps,
-            StateSubcommand::List(_) | StateSubcommand::Show(_) | StateSubcommand::Query(_) => Effect::None,
+            StateSubcommand::List(_)
+            | StateSubcommand::Show(_)
+            | StateSubcommand::Query(_)
+            | StateSubcommand::Diff(_) => Effect::None,
         }
     }
 
@@ -50,6 +55,7 @@ impl StateCommand {
             StateSubcommand::List(command) => command.execute(offline, output),
             StateSubcommand::Show(command) => command.execute(offline, output),
             StateSubcommand::Query(command) => command.execute(offline, output),
+            StateSubcommand::Diff(command) => command.execute(offline, output),
             StateSubcommand::Export(command) => command.execute(offline, output),
             StateSubcommand::Edit(command) => command.execute(offline, output),
         }
