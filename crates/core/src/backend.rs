@@ -17,6 +17,10 @@ pub const DEFAULT_MEMORY_MAX_STATE: u64 = 5 << 20;
 /// bounded by 16 MiB, and positions and schemas travel in the same one.
 pub const MAX_INLINE_BYTES: u64 = 12 << 20;
 
+/// Bytes of operator state and of inlined keyed state that one subtask can send along with its acknowledgement together: a mebibyte less
+/// than the message may have, for handles and schemas.
+pub const MAX_ACKNOWLEDGED_BYTES: u64 = 15 << 20;
+
 /// Where the state of a running job lives, and what its checkpoints consist of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -20,6 +20,10 @@ pub const PLAN_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of a message that carries a plan or the state handles of a deployment: the largest plan and its envelope.
 pub const LINK_MESSAGE_BYTES: usize = PLAN_BYTES + 64 * 1024;
 
+/// Bytes of what a worker is told. A deployment carries the operator state of all of the worker's subtasks: what the metadata of a
+/// snapshot holds, which has at most 256 MiB, and its envelope. Only a worker's own job manager can send it that much.
+pub const DEPLOYMENT_BYTES: usize = 256 * 1024 * 1024 + LINK_MESSAGE_BYTES;
+
 /// Bytes of one piece of an application or log: many fit into a control message, and few are under way at once.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -167,7 +171,7 @@ pub fn task_manager_link_server<T: proto::task_manager_link_server::TaskManagerL
 /// A worker's end of its link, with limits.
 pub fn worker_link_client(channel: Channel) -> proto::worker_link_client::WorkerLinkClient<Channel> {
     proto::worker_link_client::WorkerLinkClient::new(channel)
-        .max_decoding_message_size(LINK_MESSAGE_BYTES)
+        .max_decoding_message_size(DEPLOYMENT_BYTES)
         .max_encoding_message_size(LINK_MESSAGE_BYTES)
 }
 
@@ -177,7 +181,7 @@ pub fn worker_link_server<T: proto::worker_link_server::WorkerLink>(
 ) -> proto::worker_link_server::WorkerLinkServer<T> {
     proto::worker_link_server::WorkerLinkServer::new(service)
         .max_decoding_message_size(LINK_MESSAGE_BYTES)
-        .max_encoding_message_size(LINK_MESSAGE_BYTES)
+        .max_encoding_message_size(DEPLOYMENT_BYTES)
 }
 
 #[cfg(test)]

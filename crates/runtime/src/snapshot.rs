@@ -1,13 +1,14 @@
 //! The asynchronous part of a snapshot: what was frozen at the barrier is written while the stream goes on, and read back
 //! before it begins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use streamd_core::backend::Inlining;
+use streamd_core::backend::{Inlining, MAX_ACKNOWLEDGED_BYTES};
 use streamd_core::barrier::SnapshotOptions;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, JobId, SubtaskId};
-use streamd_core::snapshot::{KeyedStateHandle, SubtaskSnapshot};
+use streamd_core::snapshot::{KeyedStateHandle, ListState, SubtaskSnapshot};
 use streamd_core::state::Key;
 use streamd_snapshot::{SnapshotError, SubtaskContext, SubtaskSnapshotWriter};
 use streamd_state::{KeyedStateBackend, StateError, StatePlace, restore, write_states};
@@ -52,6 +53,7 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         attempt,
         nonce: streamd_snapshot::random_nonce(),
     };
+    let lists = OperatorStateSize::of(&operators);
     let mut writer = SubtaskSnapshotWriter::new(&options, context, io.clone())?.inlining(inlining);
     let mut snapshot = SubtaskSnapshot::default();
     for OperatorSnapshot {
@@ -69,7 +71,50 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
     for (operator, handles) in writer.finish()? {
         snapshot.operators.entry(operator).or_default().keyed = handles;
     }
+    lists.check(&snapshot)?;
     Ok(snapshot)
+}
+
+/// The size of the operator state of a subtask, and the operator that has the most of it.
+#[derive(Default)]
+struct OperatorStateSize {
+    bytes: u64,
+    largest: (u64, String),
+}
+
+impl OperatorStateSize {
+    fn of(operators: &[OperatorSnapshot]) -> Self {
+        /// What an element takes in a message beside its own bytes.
+        const ELEMENT_BYTES: usize = 8;
+        let size_of = |list: &ListState| list.items.iter().map(|item| item.len() + ELEMENT_BYTES).sum::<usize>() as u64;
+        let mut size = Self::default();
+        for operator in operators {
+            let bytes = operator.lists.iter().map(size_of).sum::<u64>();
+            size.bytes += bytes;
+            if bytes > size.largest.0 {
+                size.largest = (bytes, operator.label.to_string());
+            }
+        }
+        size
+    }
+
+    /// Whether it can be sent to the job manager beside what else is inlined, and so to whoever restores it.
+    fn check(self, snapshot: &SubtaskSnapshot) -> Result<(), SnapshotError> {
+        let handles = snapshot.operators.values().flat_map(|operator| &operator.keyed);
+        let inlined = handles
+            .flat_map(|handle| &handle.objects)
+            .filter(|object| object.inline.is_some());
+        let inlined: BTreeSet<_> = inlined.map(|object| (&object.path, object.length)).collect();
+        let limit = MAX_ACKNOWLEDGED_BYTES.saturating_sub(inlined.iter().map(|(_, length)| length).sum());
+        if self.bytes <= limit {
+            return Ok(());
+        }
+        Err(SnapshotError::OperatorStateTooLarge {
+            operator: self.largest.1,
+            bytes: self.bytes,
+            limit,
+        })
+    }
 }
 
 /// Fills a backend, whose states are registered, with the restored state of its operator.

@@ -465,7 +465,7 @@ fn the_end_of_the_input_waits_for_every_call_in_every_step_of_a_chain() {
 #[test]
 fn a_capacity_of_nothing_is_refused_before_anything_runs() {
     let env = StreamExecutionEnvironment::new();
-    AsyncDataStream::ordered_wait(&env.from_sequence(1, 10).map(|number| number as u64), LookUp, HOUR, 0).print();
+    AsyncDataStream::ordered_wait(&env.from_sequence(1, 10), LookUp, HOUR, 0).print();
     let error = env.execute("nothing").unwrap_err();
     assert!(error.to_string().contains("a capacity of 0"), "{error}");
 }

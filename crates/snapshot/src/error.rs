@@ -199,6 +199,18 @@ pub enum SnapshotError {
         /// The largest size.
         limit: u64,
     },
+    /// The operator state of a subtask is too large to travel inside of the metadata, as it always does.
+    #[error(
+        "the operator state of a subtask takes {bytes} bytes, most of them in operator `{operator}`: more than the {limit} that it can send to the job manager"
+    )]
+    OperatorStateTooLarge {
+        /// What people call the operator that has the most.
+        operator: String,
+        /// The size of all of it.
+        bytes: u64,
+        /// The largest size.
+        limit: u64,
+    },
     /// Everything that travels inside of the metadata is together too large.
     #[error("the metadata `{uri}` would have {bytes} bytes, more than the {limit} that can be read again")]
     MetadataTooLarge {
@@ -249,9 +261,10 @@ impl SnapshotError {
             Self::Local { .. } | Self::Producer { .. } => ErrorCode::LocalStateFailed,
             Self::NeedsRocksDb { .. } => ErrorCode::BackendNotBuilt,
             Self::InUse { .. } => ErrorCode::SnapshotInUse,
-            Self::StateTooLarge { .. } | Self::StatesTooLarge { .. } | Self::MetadataTooLarge { .. } => {
-                ErrorCode::StateTooLarge
-            }
+            Self::StateTooLarge { .. }
+            | Self::StatesTooLarge { .. }
+            | Self::OperatorStateTooLarge { .. }
+            | Self::MetadataTooLarge { .. } => ErrorCode::StateTooLarge,
             Self::Claimed { .. } => ErrorCode::FolderClaimed,
             Self::NotMetadata { .. }
             | Self::Truncated { .. }
@@ -305,6 +318,9 @@ impl SnapshotError {
             ),
             Self::StatesTooLarge { .. } => Some(
                 "take a savepoint and go on from it with `state.backend.type: hashmap`, or at a higher parallelism",
+            ),
+            Self::OperatorStateTooLarge { .. } => Some(
+                "keep what grows with the data in keyed state; or run at a higher parallelism, where each subtask has less of a list",
             ),
             Self::MetadataTooLarge { .. } => Some(
                 "keep less in it: `state.backend.type: hashmap` instead of `memory`, a smaller `execution.checkpointing.data-inline-threshold`, or fewer subtasks",

@@ -251,7 +251,7 @@ impl Drop for TellsDrop {
 impl AsyncFunction<u64, u64> for Silent {
     async fn async_invoke(&self, number: u64) -> Result<Vec<u64>, BoxError> {
         let _tells = TellsDrop(Arc::clone(&self.dropped));
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             std::future::pending::<()>().await;
         }
         Ok(vec![number])
@@ -283,11 +283,19 @@ fn a_call_that_never_answers_is_given_up_and_its_record_is_not_lost() {
 #[test]
 fn an_operator_that_ends_waits_for_no_call() {
     let dropped = Arc::new(AtomicBool::new(false));
-    let silent = Silent {
-        dropped: Arc::clone(&dropped),
+    let (began, begins) = std::sync::mpsc::channel();
+    let tells = Arc::clone(&dropped);
+    let never = move |_: u64| {
+        let (tells, began) = (TellsDrop(Arc::clone(&tells)), began.clone());
+        async move {
+            let _tells = tells;
+            began.send(()).unwrap();
+            std::future::pending::<Result<Vec<u64>, BoxError>>().await
+        }
     };
-    let mut harness = harness(&silent, options(OutputMode::Unordered, 10));
+    let mut harness = harness(&never, options(OutputMode::Unordered, 10));
     harness.process_element(2, None).unwrap();
+    begins.recv().unwrap();
     drop(harness);
     // The futures go with the threads that they run on, which the harness takes along.
     assert!(dropped.load(Ordering::SeqCst));

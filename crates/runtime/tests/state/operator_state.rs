@@ -171,3 +171,19 @@ fn names_that_collide_or_are_streamds_own_are_refused_where_the_job_is_described
         assert!(error.to_string().contains(message), "{error}");
     }
 }
+
+#[test]
+fn a_list_that_could_not_be_sent_to_whoever_restores_it_declines_the_snapshot() {
+    let mut harness = Harness::new(Process::new(Hoard::new()));
+    for number in 0..1_000_000 {
+        harness.process_element(Some(number), None).unwrap();
+    }
+    for error in [harness.snapshot(1).unwrap_err(), harness.savepoint(2).unwrap_err()] {
+        let message = "the operator state of a subtask takes 16000016 bytes, most of them in operator `under test`";
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    for _ in 0..20_000 {
+        harness.process_element(None, None).unwrap();
+    }
+    harness.snapshot(3).unwrap();
+}

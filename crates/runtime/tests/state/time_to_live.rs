@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::state::State;
 use streamd_runtime::error::BoxError;
 use streamd_runtime::harness::OperatorTestHarness;
@@ -220,6 +221,19 @@ fn harness(ttl: Option<StateTtlConfig>) -> Harness {
     Harness::new(KeyedProcess::new(Mortal::new(ttl), |asked: &Asked| asked.0))
 }
 
+/// Every backend that this build has, RocksDB with little memory.
+fn backend() -> impl Strategy<Value = StateBackendOptions> {
+    let kinds = match cfg!(feature = "rocksdb") {
+        true => vec![StateBackendKind::HashMap, StateBackendKind::RocksDb],
+        false => vec![StateBackendKind::HashMap],
+    };
+    prop::sample::select(kinds).prop_map(|kind| StateBackendOptions {
+        kind,
+        rocksdb_memory_per_slot: 1 << 20,
+        ..StateBackendOptions::default()
+    })
+}
+
 fn seen(harness: &mut Harness) -> Vec<Seen> {
     harness.extract_output().into_iter().map(|(seen, _)| seen).collect()
 }
@@ -249,7 +263,7 @@ proptest! {
     fn what_is_over_is_never_seen_and_nothing_else_is_lost(
         asks in prop::collection::vec((0u32..4, 0i64..8, ask()), 1..60),
         cuts in prop::collection::vec((any::<prop::sample::Index>(), 1u32..4, any::<bool>()), 0..3),
-        renews: bool, full: bool, cleanup_size in 0usize..3,
+        renews: bool, full: bool, cleanup_size in 0usize..3, backend in backend(),
     ) {
         let mut ttl = StateTtlConfig::new(Duration::from_millis(TTL_MS as u64)).cleanup_incrementally(cleanup_size);
         if renews {
@@ -258,7 +272,7 @@ proptest! {
         if full {
             ttl = ttl.cleanup_full_snapshot();
         }
-        let mut running = vec![harness(Some(ttl))];
+        let mut running = vec![harness(Some(ttl)).state_backend(backend.clone())];
         let mut model: BTreeMap<u32, Model> = BTreeMap::new();
         let mut now = 1_000;
         for (position, (key, passed, ask)) in asks.iter().enumerate() {
@@ -271,7 +285,8 @@ proptest! {
                 let cut = |harness: &mut Harness| if *savepoint { harness.savepoint(1) } else { harness.snapshot(1) };
                 let snapshots: Vec<_> = running.iter_mut().map(|harness| cut(harness).unwrap()).collect();
                 let subtask = |index| {
-                    let mut harness = harness(Some(ttl)).subtask(index, *parallelism).restore(&snapshots);
+                    let harness = harness(Some(ttl)).state_backend(backend.clone());
+                    let mut harness = harness.subtask(index, *parallelism).restore(&snapshots);
                     harness.set_processing_time(now).unwrap();
                     harness
                 };

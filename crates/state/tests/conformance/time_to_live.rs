@@ -1,9 +1,11 @@
 //! Values with a time to live: what goes, what stays, and what a snapshot holds of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use streamd_core::backend::StateBackendOptions;
-use streamd_core::barrier::{Increment, SnapshotKind};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
+use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::State;
@@ -226,4 +228,53 @@ fn a_time_to_live_of_nothing_is_refused() {
             millis: 0
         }
     );
+}
+
+/// What goes in the background is a change like any other: a checkpoint that builds upon another has it.
+#[test]
+fn what_went_in_the_background_is_gone_from_checkpoints_that_build_upon_others() {
+    for options in backends() {
+        let world = World::new();
+        let all = KeyGroupRange::all(MAX_PARALLELISM);
+        let mut task = Mortal::open(&options, &world, (all, 0), &[], ttl(5, false));
+        let mut now = 0;
+        task.write(now, 0..3_000);
+        let handles = write(
+            &world,
+            &world.checkpoint(1),
+            SnapshotKind::Checkpoint,
+            Increment::First,
+            vec![task.backend.freeze_at(&barrier(&world, 1, Increment::First))],
+        );
+        drop(handles);
+        for id in 2..8 {
+            now += TTL_MS / 2;
+            for _ in 0..20 {
+                task.write(now, id * 10_000..id * 10_000 + 500);
+            }
+            let increment = since(id - 1);
+            let parts = vec![task.backend.freeze_at(&barrier(&world, id, increment))];
+            let kind = SnapshotKind::Checkpoint;
+            let handles = write(&world, &world.checkpoint(id), kind, increment, parts);
+            let mut restored = Mortal::open(&options, &world, (all, now), &handles, ttl(0, false));
+            assert_eq!(restored.all(), task.all(), "{options:?} checkpoint {id}");
+            let fresh = numbers(id * 10_000..id * 10_000 + 500);
+            assert!(task.all().0.ends_with(&fresh));
+        }
+    }
+}
+
+fn barrier(world: &World, id: u64, increment: Increment) -> Barrier {
+    let options = SnapshotOptions {
+        kind: SnapshotKind::Checkpoint,
+        location: format!("file://{}", world.checkpoint(id).display()),
+        sources: AfterBarrier::Continue,
+        aligned: true,
+        increment,
+        compression: Compression::None,
+    };
+    Barrier {
+        checkpoint: CheckpointId(id),
+        options: Arc::new(options),
+    }
 }
