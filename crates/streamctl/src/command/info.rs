@@ -125,9 +125,12 @@ fn connectors(graph: &JobGraph) -> Vec<Connector<'_>> {
     connectors.collect()
 }
 
-/// Which sources and sinks promise no more than the job does, where that is not everything.
+/// Why the job promises no more: its weakest sources and sinks, or else the mode of its checkpoints.
 fn because(connectors: &[Connector<'_>], promised: Guarantee) -> String {
-    let weakest = |connector: &&Connector<'_>| connector.guarantee == promised && promised < Guarantee::ExactlyOnce;
+    if promised == Guarantee::ExactlyOnce {
+        return String::new();
+    }
+    let weakest = |connector: &&Connector<'_>| connector.guarantee == promised;
     let named = connectors.iter().filter(weakest).map(|connector| {
         let kind = match connector.kind {
             OperatorKind::Source => "source",
@@ -138,7 +141,7 @@ fn because(connectors: &[Connector<'_>], promised: Guarantee) -> String {
     });
     let named: Vec<String> = named.collect();
     match &named[..] {
-        [] => String::new(),
+        [] => ", because of the mode of its checkpoints".to_owned(),
         named => format!(", because of {}", named.join(", ")),
     }
 }

@@ -240,6 +240,22 @@ fn the_plan_is_shown_in_flinks_frame() {
     );
 }
 
+#[test]
+fn the_mode_of_checkpoints_may_be_what_weakens_a_guarantee() {
+    let mut graph = graph();
+    graph.vertices[0].operators[0].guarantee = Some(Guarantee::ExactlyOnce);
+    graph.checkpointing.mode = Some(streamd_core::graph::CheckpointingMode::AtLeastOnce);
+    let fake = Fake::start(Script {
+        plan: serde_json::to_vec(&graph).unwrap(),
+        ..Script::default()
+    });
+    let shown = fake.run(&["info", APPLICATION]).stdout;
+    assert!(
+        shown.contains("\nGuarantee: at least once, because of the mode of its checkpoints\n"),
+        "{shown}"
+    );
+}
+
 fn graph() -> JobGraph {
     let operator = Operator {
         id: OperatorId::from_uid("count"),

@@ -249,3 +249,22 @@ fn parquet_files_have_every_record_once_after_a_kill_and_a_rescale() {
     let rows: Vec<Value> = String::from_utf8(read.stdout).unwrap().lines().map(parse).collect();
     torture.assert_are_complete(&rows, 6_000);
 }
+
+#[test]
+fn a_record_that_cannot_be_read_fails_the_job_with_its_place_and_costs_nothing_that_was_committed() {
+    let cluster = Cluster::start(1, 1);
+    let input = cluster.path("input");
+    std::fs::create_dir(&input).unwrap();
+    std::fs::write(input.join("good"), "0\n1\n2\n").unwrap();
+    let torture = Torture::new().argument("--folder", &cluster.place("input"));
+    let torture = torture.output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
+    until("the good file is committed", || {
+        (torture.committed() == 3).then_some(())
+    });
+    std::fs::write(input.join("bad"), b"3\n\xff4\n").unwrap();
+    let job = cluster.wait_for(&id, "FAILED");
+    let place = format!("cannot read the record at byte 2 of the file `{}/bad`", input.display());
+    assert!(job.last_failure.contains(&place), "{job:?}");
+    assert_eq!(torture.numbers()[..3], [0, 1, 2]);
+}
