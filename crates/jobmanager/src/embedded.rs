@@ -8,14 +8,19 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use streamd_coordinator::event::{JobSpec, SlotId};
-use streamd_coordinator::lifecycle::JobState;
-use streamd_core::id::{JobId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{Failure, FaultDomain, WorkerCommand, WorkerEvent};
+use streamd_coordinator::event::{JobSpec, OperationRequest, SlotId};
+use streamd_coordinator::job::OperationStatus;
+pub use streamd_coordinator::lifecycle::JobState;
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{JobId, SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
 use streamd_core::time::Clock;
+use streamd_snapshot::{Location, layout};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
+
+pub use streamd_coordinator::event::OperationKind;
 
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
 use crate::pins::Pins;
@@ -81,6 +86,63 @@ impl EmbeddedJob {
     /// The job's master, to cancel it, to take savepoints, to look at it.
     pub fn handle(&self) -> &JobMasterHandle {
         &self.handle
+    }
+
+    /// Takes a savepoint into a new folder below `directory`, a path or URI; `kind` says what follows. Returns its URI.
+    pub async fn savepoint(&self, kind: OperationKind, directory: &str) -> Result<String, CodedError> {
+        let job = self.handle.job_id();
+        let target = Location::open(directory).map_err(|error| error.to_coded())?;
+        let id = random::operation_id();
+        let request = OperationRequest {
+            id,
+            kind,
+            target: Some(target.uri()),
+            folder: layout::savepoint_name(job, &random::savepoint_digits()),
+            timeout_ms: None,
+        };
+        self.handle.start_operation(request).await?;
+        let gone = || {
+            CodedError::new(
+                ErrorCode::OutcomeUnknown,
+                format!("job `{job}` ended, and its savepoint with it"),
+            )
+        };
+        let mut operation = self.handle.operation(id).await?.ok_or_else(gone)?;
+        let ended = operation
+            .wait_for(|status| matches!(status, OperationStatus::Ended(_)))
+            .await;
+        match &*ended.map_err(|_closed| gone())? {
+            OperationStatus::Ended(result) => result.clone().map(|completed| completed.savepoint_path),
+            OperationStatus::InProgress(_) => Err(gone()),
+        }
+    }
+
+    /// Has one subtask fail for this reason: the job goes back to its last checkpoint, as its restart strategy says. Errors if the
+    /// job has no worker now.
+    pub async fn fail_subtask(&self, reason: &str) -> Result<(), CodedError> {
+        let details = self.handle.details().await?;
+        let Some(worker) = details
+            .workers
+            .first()
+            .filter(|_| details.status.state == JobState::Running)
+        else {
+            let job = self.handle.job_id();
+            return Err(CodedError::new(
+                ErrorCode::JobNotRunning,
+                format!("job `{job}` is not running"),
+            ));
+        };
+        let failed = WorkerEvent::SubtaskState {
+            attempt: details.attempt,
+            subtask: SubtaskId { vertex: 0, index: 0 },
+            state: ExecutionState::Failed,
+            failure: Some(Failure {
+                domain: FaultDomain::External,
+                message: reason.to_owned(),
+            }),
+        };
+        self.handle.worker_event(worker.worker, failed).await;
+        Ok(())
     }
 
     /// Waits until the job has ended, its workers are gone, and everything in the background is done.

@@ -1,6 +1,6 @@
 //! The one place of the job manager that draws random names.
 
-use streamd_core::id::JobId;
+use streamd_core::id::{JobId, OperationId};
 use uuid::Uuid;
 
 /// A name that is new at every start of the job manager.
@@ -23,4 +23,9 @@ pub(crate) fn savepoint_digits() -> String {
 /// A job id for a job that nobody else names.
 pub(crate) fn job_id() -> JobId {
     JobId::from_bytes(*Uuid::new_v4().as_bytes())
+}
+
+/// An id for an operation that nobody else names.
+pub(crate) fn operation_id() -> OperationId {
+    OperationId::from_bytes(*Uuid::new_v4().as_bytes())
 }

@@ -21,7 +21,7 @@ use streamd_runtime::record::Record;
 
 use crate::data_stream::DataStream;
 use crate::error::{Error, Result};
-use crate::execute::{self, JobExecutionResult, Mode};
+use crate::execute::{self, JobClient, JobExecutionResult, Mode};
 
 /// The context in which a streaming application is built and executed. Flink's noun; a cheap handle.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub struct StreamExecutionEnvironment {
 struct Inner {
     steps: Vec<Step>,
     settings: JobSettings,
+    restore: Option<String>,
     failed: Option<Error>,
 }
 
@@ -53,6 +54,7 @@ impl StreamExecutionEnvironment {
             inner: Rc::new(RefCell::new(Inner {
                 steps: Vec::new(),
                 settings,
+                restore: None,
                 failed: None,
             })),
         }
@@ -152,15 +154,32 @@ impl StreamExecutionEnvironment {
         self.from_source(SocketTextSource::new(host, port), "socket")
     }
 
+    /// Starts the job from this savepoint or retained checkpoint, a path or URI, when it is run by hand: in tests above all. On a
+    /// cluster whoever submits the job says where it begins (`streamctl run -s`), and an application that says so too is refused.
+    pub fn restore_from(&self, path: impl Into<String>) -> &Self {
+        self.inner.borrow_mut().restore = Some(path.into());
+        self
+    }
+
+    /// Starts the job in this process, and returns a client of it at once: to look at it, to take savepoints of it, to cancel it. For
+    /// tests of whole jobs, and for programs that contain one. On a cluster this call never returns, as [`execute`](Self::execute).
+    pub fn execute_async(&self, name: impl Into<String>) -> Result<JobClient> {
+        let restore = self.inner.borrow().restore.clone();
+        let pipeline = self.pipeline(name.into())?;
+        match Mode::of_this_process()? {
+            Mode::Describe(plan_file) => match restore {
+                None => execute::describe(pipeline, &plan_file),
+                Some(path) => Err(restores_by_itself(&path)),
+            },
+            Mode::Worker(options) => execute::worker(pipeline, options),
+            Mode::Embedded => JobClient::start(pipeline, restore.as_deref()),
+        }
+    }
+
     /// Runs the job, and returns when it has ended. On a cluster this call never returns: the process is a worker, or has
     /// been asked for its plan, and ends here.
     pub fn execute(&self, name: impl Into<String>) -> Result<JobExecutionResult> {
-        let pipeline = self.pipeline(name.into())?;
-        match Mode::of_this_process()? {
-            Mode::Describe(plan_file) => execute::describe(pipeline, &plan_file),
-            Mode::Worker(options) => execute::worker(pipeline, options),
-            Mode::Embedded => execute::embedded(pipeline),
-        }
+        self.execute_async(name)?.wait()
     }
 
     fn pipeline(&self, name: String) -> Result<Pipeline> {
@@ -218,6 +237,16 @@ impl StreamExecutionEnvironment {
     pub(crate) fn fail(&self, error: impl Into<Error>) {
         self.inner.borrow_mut().failed.get_or_insert(error.into());
     }
+}
+
+fn restores_by_itself(path: &str) -> Error {
+    let error = CodedError::new(
+        ErrorCode::InvalidJobGraph,
+        format!("the application wants to start from `{path}` by itself"),
+    );
+    error
+        .with_hint("remove `restore_from`, and submit it with: streamctl run -s PATH")
+        .into()
 }
 
 fn find_splits<S: Source>(source: &S, parallelism: u32) -> Result<ListState, CodedError> {

@@ -52,7 +52,7 @@ pub use connected_streams::{
 pub use data_stream::{DataStream, DataStreamSink};
 pub use environment::{CheckpointConfig, StreamExecutionEnvironment};
 pub use error::{Error, Result};
-pub use execute::JobExecutionResult;
+pub use execute::{JobClient, JobExecutionResult};
 pub use joined_streams::{IntervalJoin, IntervalJoined, JoinedKeys, JoinedStreams, JoinedWhere, JoinedWindows};
 pub use keyed_stream::KeyedStream;
 pub use watermark_strategy::{KeepTimestamps, TimestampAssigner, WatermarkStrategy};
@@ -88,6 +88,7 @@ pub use streamd_runtime::window;
 pub mod testing {
     pub use streamd_connectors::conformance;
     pub use streamd_runtime::async_function::{AsyncWaitOptions, OutputMode};
+    pub use streamd_runtime::chain::Operator;
     pub use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
     pub use streamd_runtime::operator::{
         AsyncWait, BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce,
@@ -121,8 +122,18 @@ pub mod prelude {
 /// The code in the documentation, compiled with the tests.
 #[cfg(doctest)]
 mod documentation {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/tutorial/first-job.md")]
+    mod first_job {}
     #[doc = include_str!("../../../docs/explanation/event-time.md")]
     mod event_time {}
+    #[doc = include_str!("../../../docs/how-to/evolve-state.md")]
+    mod evolve_state {}
+    #[doc = include_str!("../../../docs/how-to/recover-from-failure.md")]
+    mod recover_from_failure {}
+    #[doc = include_str!("../../../docs/how-to/test-an-application.md")]
+    mod test_an_application {}
     #[doc = include_str!("../../../docs/how-to/call-outside-services.md")]
     mod call_outside_services {}
     #[doc = include_str!("../../../docs/explanation/kinds-of-state.md")]

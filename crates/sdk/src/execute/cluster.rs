@@ -9,14 +9,14 @@ use streamd_core::time::SystemClock;
 use streamd_runtime::pipeline::Pipeline;
 use streamd_worker::options::WorkerOptions;
 
-use super::JobExecutionResult;
+use super::JobClient;
 use crate::error::Result;
 
 /// Threads for I/O: they only wait.
 const IO_THREADS: usize = 2;
 
 /// Writes the plan descriptor into the file, and ends the process.
-pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobExecutionResult> {
+pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobClient> {
     let plan = PlanDescriptor {
         graph: pipeline.describe()?,
         built_with: Some(streamd_state::built_with()),
@@ -36,7 +36,7 @@ pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobEx
 }
 
 /// Works until the job master sends the worker home, and ends the process.
-pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobExecutionResult> {
+pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobClient> {
     // The client of object stores tells of every request that it repeats; what comes of them is told by whoever asked for it.
     init_tracing("info,object_store=warn");
     let runtime = tokio::runtime::Builder::new_multi_thread()

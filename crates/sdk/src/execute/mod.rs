@@ -1,7 +1,7 @@
 //! The ways in which `execute` runs a job, by how this process was started.
 
 mod cluster;
-mod embedded;
+mod job_client;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use streamd_worker::options::WorkerOptions;
 use crate::error::Result;
 
 pub(crate) use cluster::{describe, worker};
-pub(crate) use embedded::embedded;
+pub use job_client::JobClient;
 
 /// How this process was started.
 pub(crate) enum Mode {
