@@ -78,7 +78,7 @@ def numbered(outputs, args):
         by_key[output["key"]].append(output)
     for key, outputs in by_key.items():
         outputs.sort(key=lambda output: output["ordinal"])
-        running, last = 0, {}
+        running, last, times = 0, {}, {}
         for ordinal, output in enumerate(outputs, 1):
             if output["ordinal"] != ordinal:
                 fail("key %d has ordinal %d where %d is due" % (key, output["ordinal"], ordinal))
@@ -88,6 +88,10 @@ def numbered(outputs, args):
             if output["seq"] <= last.get(output["split"], -1):
                 fail("record %d of split %d has overtaken another" % (output["seq"], output["split"]))
             last[output["split"]] = output["seq"]
+            time = -(1 << 63) if output["watermark"] is None else output["watermark"]
+            if time < times.get(output["attempt"], time):
+                fail("the watermark falls to %d in attempt %s" % (time, output["attempt"]))
+            times[output["attempt"]] = time
             running = digest(running, record.canary)
             if output["digest"] != running:
                 fail("the digest of key %d is wrong from ordinal %d on" % (key, ordinal))

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use streamd_core::barrier::Barrier;
-use streamd_core::id::{CheckpointId, JobId, OperatorId, SubtaskId};
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
@@ -104,6 +104,8 @@ pub enum ControlEvent<'a> {
 pub struct OpenContext {
     /// The job.
     pub job_id: JobId,
+    /// How often the job was started, this time included.
+    pub attempt: Attempt,
     /// The subtask that the chain runs in.
     pub subtask: SubtaskId,
     /// How many subtasks there are.

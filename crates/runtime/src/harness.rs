@@ -316,6 +316,11 @@ where
         self.snapshot_as(SnapshotKind::Savepoint, checkpoint)
     }
 
+    /// Tells the operator that a checkpoint is complete: sinks commit.
+    pub fn notify_of_completed_checkpoint(&mut self, checkpoint: u64) -> Result<(), TaskError> {
+        self.operator.checkpoint_complete(CheckpointId(checkpoint))
+    }
+
     fn snapshot_as(&mut self, kind: SnapshotKind, checkpoint: u64) -> Result<OperatorSnapshotHandle, TaskError> {
         self.open()?;
         let options = Arc::new(SnapshotOptions {
@@ -362,6 +367,7 @@ where
         let (index, parallelism) = self.subtask;
         let mut context = OpenContext {
             job_id: JobId::from_bytes([0; 16]),
+            attempt: Attempt(1),
             subtask: self.subtask_id(),
             parallelism,
             key_groups: KeyGroupRange::of_subtask(index, parallelism, KEY_GROUPS),

@@ -14,6 +14,7 @@ use crate::error::{BoxError, TaskError};
 use crate::keyed::{KeyedContext, KeyedStateStore};
 use crate::process_function::restore_states;
 use crate::record::{BATCH_RECORDS, Collector};
+use crate::runtime_context::RuntimeContext;
 use crate::side_output::SideOutputs;
 use crate::snapshot::{open_backend, restore_keyed, state_failed};
 use crate::timer::{TimeService, Timer, Timers};
@@ -26,6 +27,7 @@ pub(crate) struct KeyedScope<K: Key> {
     pub(crate) timers: Option<Timers<K>>,
     /// `None` until the operator is opened.
     pub(crate) time: Option<TimeService>,
+    pub(crate) runtime: Option<RuntimeContext>,
     pub(crate) sides: SideOutputs,
     /// What is to be done with the state of the key at hand when the call is over: values with a time to live change by being read.
     afterwards: RefCell<Vec<Afterwards<K>>>,
@@ -41,6 +43,7 @@ impl<K: Key> KeyedScope<K> {
             states: OperatorStateBackend::new(),
             timers: None,
             time: None,
+            runtime: None,
             sides: SideOutputs::default(),
             afterwards: RefCell::default(),
         }
@@ -83,6 +86,7 @@ impl<K: Key> KeyedScope<K> {
         restore_keyed(&mut backend, &restored.keyed, identity, context)?;
         Ok(Self {
             time: Some(restored_time(identity, context, &restored.lists)?),
+            runtime: Some(RuntimeContext::new(context)),
             ..Self::new(backend)
         })
     }

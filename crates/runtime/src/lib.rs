@@ -15,7 +15,7 @@
 //!
 //! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`fan`], [`exit`], [`side_output`], [`connected`], [`alarm`], [`timer`], [`completions`],
 //! [`source_progress`], [`watermark`] and [`late`] (time), [`operator`] (each kind, one file), [`window`],
-//! [`keyed`], [`operator_state`] and [`process_function`] (state as user functions see it), [`async_function`], [`barrier`] and [`valve`] (alignment of snapshots and of time), [`head`], [`counters`], [`subtask`], [`slot`] (the loop), [`snapshot`]
+//! [`keyed`], [`operator_state`], [`process_function`] and [`runtime_context`] (state as user functions see it), [`async_function`], [`barrier`] and [`valve`] (alignment of snapshots and of time), [`head`], [`counters`], [`subtask`], [`slot`] (the loop), [`snapshot`]
 //! (the asynchronous part of a checkpoint), [`pipeline`]
 //! (from the application to subtasks), [`harness`] (operators in tests).
 
@@ -51,6 +51,8 @@ mod keyed_scope;
 pub mod operator_state;
 
 pub mod process_function;
+
+pub mod runtime_context;
 
 pub mod async_function;
 

@@ -40,6 +40,7 @@ use crate::chain::{OpenContext, OperatorIdentity};
 use crate::error::{BoxError, TaskError};
 use crate::operator_state::{BroadcastSide, OperatorStateContext, OperatorStateStore};
 use crate::record::{Collector, Record};
+use crate::runtime_context::RuntimeContext;
 use crate::side_output::{OutputTag, SideOutputs};
 use crate::timer::TimeService;
 
@@ -125,6 +126,7 @@ pub(crate) struct ProcessScope {
     pub(crate) states: OperatorStateBackend,
     /// `None` until the operator is opened.
     pub(crate) time: Option<TimeService>,
+    pub(crate) runtime: Option<RuntimeContext>,
     pub(crate) sides: SideOutputs,
 }
 
@@ -144,6 +146,7 @@ impl ProcessScope {
         Ok(Self {
             states,
             time: Some(TimeService::new(context)),
+            runtime: Some(RuntimeContext::new(context)),
             sides: SideOutputs::default(),
         })
     }
@@ -185,6 +188,11 @@ impl<'a> ProcessContext<'a> {
     /// The timestamp of the record; `None` where the stream has no event time.
     pub fn timestamp(&self) -> Option<EventTime> {
         (self.timestamp != EventTime::MIN).then_some(self.timestamp)
+    }
+
+    /// The job, and which of its subtasks this is.
+    pub fn runtime_context(&self) -> RuntimeContext {
+        self.scope.runtime.expect("an operator is opened before it is called")
     }
 
     /// How far the event time has come: no record up to it is expected any more. [`EventTime::MIN`] before the first watermark

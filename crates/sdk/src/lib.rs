@@ -60,8 +60,11 @@ pub use windowed_stream::{EvictingWindowedStream, WindowedStream};
 
 pub use streamd_connectors as connectors;
 pub use streamd_core::barrier::Compression;
-pub use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention, Guarantee, RestartStrategy};
+pub use streamd_core::graph::{
+    CheckpointingMode, ExternalizedCheckpointRetention, Guarantee, RestartStrategy, StateDescriptor,
+};
 pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
+pub use streamd_core::snapshot::ListState as StoredList;
 pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 pub use streamd_core::state::{Key, State};
 pub use streamd_core::time::{EventTime, WallTime};
@@ -79,6 +82,7 @@ pub use streamd_runtime::process_function::{
     BroadcastContext, BroadcastProcessFunction, ProcessContext, ProcessFunction,
 };
 pub use streamd_runtime::record::{Collector, Record};
+pub use streamd_runtime::runtime_context::RuntimeContext;
 pub use streamd_runtime::side_output::OutputTag;
 pub use streamd_runtime::timer::Timer;
 pub use streamd_runtime::watermark::WatermarkGenerator;

@@ -121,6 +121,7 @@ impl RunningAttempt {
                 let vertex = &pipeline.graph().vertices[subtask.vertex as usize];
                 let context = OpenContext {
                     job_id: deployment.job_id,
+                    attempt,
                     subtask,
                     parallelism: vertex.parallelism,
                     key_groups,

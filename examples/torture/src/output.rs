@@ -1,6 +1,7 @@
 //! What comes out, and where it goes.
 
 use clap::ValueEnum;
+use streamd::RuntimeContext;
 use streamd::prelude::*;
 
 /// One result. What the fields mean beyond their names is the topology's.
@@ -16,6 +17,8 @@ pub struct Output {
     pub seq: i64,
     /// How far event time had come; `None` before there was any.
     pub watermark: Option<i64>,
+    /// In which attempt of which job; `None` from windows, which do not say.
+    pub attempt: Option<String>,
 }
 
 /// Sinks that write exactly once.
@@ -43,4 +46,9 @@ impl SinkKind {
 /// A watermark as it is written.
 pub fn watermark(time: EventTime) -> Option<i64> {
     (time > EventTime::MIN).then_some(time.0)
+}
+
+/// An attempt as it is written: a job that is resumed is another one.
+pub fn attempt(context: RuntimeContext) -> Option<String> {
+    Some(format!("{}-{}", context.job_id(), context.attempt_number()))
 }

@@ -7,6 +7,7 @@ use crate::error::BoxError;
 use crate::keyed_scope::KeyedScope;
 use crate::operator_state::OperatorStateContext;
 use crate::record::Record;
+use crate::runtime_context::RuntimeContext;
 use crate::side_output::OutputTag;
 use crate::timer::{Timer, Timers};
 
@@ -37,6 +38,11 @@ impl<'a, K: Key> KeyedContext<'a, K> {
     /// The timestamp of the record, or of the event-time timer; `None` where the stream has no event time.
     pub fn timestamp(&self) -> Option<EventTime> {
         (self.timestamp != EventTime::MIN).then_some(self.timestamp)
+    }
+
+    /// The job, and which of its subtasks this is.
+    pub fn runtime_context(&self) -> RuntimeContext {
+        self.scope.runtime.expect("an operator is opened before it is called")
     }
 
     /// The time, and the timers of the key.

@@ -380,6 +380,8 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
+        // Answers come when they come: behind this step nobody knows whose split they are of.
+        context.source = None;
         self.calling = Some(Calling::new(context, self.options.capacity));
         let restored = context.take_state(identity.id).lists;
         for list in restored.iter().filter(|list| list.name == IN_FLIGHT) {

@@ -3,7 +3,7 @@
 use streamd::prelude::*;
 use streamd::{BroadcastState, KeyedBroadcastContext, KeyedBroadcastProcessFunction};
 
-use crate::output::Output;
+use crate::output::{Output, attempt};
 use crate::record::{Numbers, Record};
 
 /// One record in so many is told to everybody.
@@ -65,6 +65,7 @@ impl KeyedBroadcastProcessFunction<u64, Record, Record, Output> for Told {
             split: 0,
             seq: self.told.entries(context).len() as i64,
             watermark: None,
+            attempt: attempt(context.runtime_context()),
         });
         Ok(())
     }

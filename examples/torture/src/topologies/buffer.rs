@@ -2,7 +2,7 @@
 
 use streamd::prelude::*;
 
-use crate::output::Output;
+use crate::output::{Output, attempt};
 use crate::record::Record;
 
 /// How many records are kept at most.
@@ -15,6 +15,7 @@ struct Buffer {
 
 impl Buffer {
     fn emit(&self, context: &mut ProcessContext<'_>, out: &mut Collector<'_, Output>) {
+        let attempt = attempt(context.runtime_context());
         for record in self.kept.clear(context) {
             out.collect(Output {
                 key: record.key,
@@ -23,6 +24,7 @@ impl Buffer {
                 split: record.split,
                 seq: record.seq as i64,
                 watermark: None,
+                attempt: attempt.clone(),
             });
         }
     }

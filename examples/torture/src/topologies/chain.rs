@@ -2,7 +2,7 @@
 
 use streamd::prelude::*;
 
-use crate::output::Output;
+use crate::output::{Output, attempt};
 
 /// The key of the outputs that say how many others there were. No record has it.
 const TOTAL: u64 = u64::MAX;
@@ -44,6 +44,7 @@ impl ProcessFunction<Output, Output> for Total {
             split: 0,
             seq: 0,
             watermark: None,
+            attempt: attempt(context.runtime_context()),
         });
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use streamd::prelude::*;
 
-use crate::output::{Output, watermark};
+use crate::output::{Output, attempt, watermark};
 use crate::record::{Record, digest};
 
 #[derive(Debug, Clone, Default, State)]
@@ -31,6 +31,7 @@ impl KeyedProcessFunction<u64, Record, Output> for Count {
         out: &mut Collector<'_, Output>,
     ) -> Result<(), BoxError> {
         let time = context.timer_service().current_watermark();
+        let attempt = attempt(context.runtime_context());
         let weight = record.key as u8;
         let counted = self.counted.get_or_default(context);
         if counted.ordinal == 0 {
@@ -47,6 +48,7 @@ impl KeyedProcessFunction<u64, Record, Output> for Count {
             split: record.split,
             seq: record.seq as i64,
             watermark: watermark(time),
+            attempt,
         });
         Ok(())
     }

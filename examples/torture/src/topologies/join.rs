@@ -35,6 +35,7 @@ pub fn join(records: &DataStream<Record>, numbers: &Numbers) -> DataStream<Outpu
             split: record.split,
             seq: record.seq as i64,
             watermark: None,
+            attempt: None,
         })
         .uid("join")
 }

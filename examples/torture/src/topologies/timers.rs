@@ -3,7 +3,7 @@
 
 use streamd::prelude::*;
 
-use crate::output::{Output, watermark};
+use crate::output::{Output, attempt, watermark};
 use crate::record::Record;
 
 const SECOND_MS: i64 = 1_000;
@@ -59,6 +59,7 @@ impl KeyedProcessFunction<u64, Record, Output> for Seconds {
             split: 0,
             seq: start,
             watermark: watermark(now),
+            attempt: attempt(context.runtime_context()),
         });
         Ok(())
     }

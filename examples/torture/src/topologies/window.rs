@@ -53,6 +53,7 @@ pub fn window(records: &DataStream<Record>) -> DataStream<Output> {
                     split: 0,
                     seq: context.window().start,
                     watermark: None,
+                    attempt: None,
                 });
                 Ok(())
             },
