@@ -18,6 +18,7 @@ use crate::id::OperatorId;
 use crate::key_group::default_max_parallelism;
 use crate::row::DataType;
 use crate::snapshot::ListState;
+use crate::state::State;
 
 /// The version of the plan descriptor that this build writes.
 pub const PLAN_VERSION: u32 = 1;
@@ -111,6 +112,26 @@ pub struct StateDescriptor {
     /// What the types within the value say of their older versions.
     #[serde(default, skip_serializing_if = "Evolution::is_empty")]
     pub evolution: Evolution,
+}
+
+impl StateDescriptor {
+    /// A list of elements of this type.
+    pub fn list<T: State>(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: StateKind::List,
+            value: T::data_type(),
+            evolution: Evolution::of::<T>(),
+        }
+    }
+
+    /// A union list of elements of this type.
+    pub fn union_list<T: State>(name: impl Into<String>) -> Self {
+        Self {
+            kind: StateKind::Union,
+            ..Self::list::<T>(name)
+        }
+    }
 }
 
 /// How state is organised, and how it is dealt out when the parallelism changes.

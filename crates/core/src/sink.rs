@@ -9,9 +9,10 @@
 //!
 //! A sink that keeps nothing back (`print`) has no committables: its `Committable` is [`NoCommit`].
 
-use crate::graph::Guarantee;
+use crate::graph::{Guarantee, StateDescriptor};
 use crate::id::{JobId, SubtaskId};
 use crate::row::{DataType, RowError, RowReader};
+use crate::snapshot::ListState;
 use crate::source::ConnectorError;
 use crate::state::State;
 
@@ -32,6 +33,12 @@ pub trait Sink: Clone + Send + 'static {
     /// mistake is told to whoever submits and not to the first attempt.
     fn check(&self) -> Result<(), ConnectorError> {
         Ok(())
+    }
+
+    /// The state that writers keep beside committables: lists, dealt out when the parallelism changes, and union lists. None unless said
+    /// otherwise.
+    fn writer_states(&self) -> Vec<StateDescriptor> {
+        Vec::new()
     }
 
     /// A writer for one subtask.
@@ -63,6 +70,17 @@ pub trait SinkWriter: Send + 'static {
     type In;
     /// See [`Sink::Committable`].
     type Committable;
+
+    /// Takes up the subtask's share of what writers had in state. Called before the first record, where a snapshot is restored.
+    fn restore_state(&mut self, _lists: &[ListState]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    /// The state beside committables, in lists of the [names that were declared](Sink::writer_states). Called at each barrier, after
+    /// [`prepare_commit`](Self::prepare_commit).
+    fn snapshot_state(&mut self) -> Vec<ListState> {
+        Vec::new()
+    }
 
     /// Takes all records out of the batch.
     fn write(&mut self, batch: &mut Vec<Self::In>) -> Result<(), ConnectorError>;

@@ -10,7 +10,9 @@ use crate::barrier::SnapshotKind;
 use crate::graph::JobGraph;
 use crate::id::{Attempt, CheckpointId, JobId, OperatorId};
 use crate::key_group::KeyGroupRange;
+use crate::migration::{ItemsError, read_items};
 use crate::row::DataType;
+use crate::state::{State, to_row};
 use crate::time::WallTime;
 
 /// The version of the snapshot metadata that this build writes.
@@ -245,6 +247,22 @@ pub struct ListState {
     pub data_type: DataType,
     /// The elements, each an encoded row.
     pub items: Vec<Vec<u8>>,
+}
+
+impl ListState {
+    /// A list of these elements.
+    pub fn of<T: State>(name: impl Into<String>, elements: &[T]) -> Self {
+        Self {
+            name: name.into(),
+            data_type: T::data_type(),
+            items: elements.iter().map(to_row).collect(),
+        }
+    }
+
+    /// The elements, whatever version of their type wrote them.
+    pub fn read<T: State>(&self) -> Result<Vec<T>, ItemsError> {
+        read_items(self)
+    }
 }
 
 /// The metadata of a complete snapshot: what `_metadata` says, and all that a restore needs to know.

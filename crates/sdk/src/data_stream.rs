@@ -1,13 +1,13 @@
 //! Streams and what can be done with each record by itself.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use streamd_connectors::PrintSink;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::evolution::Evolution;
-use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor, StateKind};
+use streamd_core::graph::{OperatorKind, PartitionerKind, StateDescriptor};
 use streamd_core::sink::{NoCommit, Sink};
-use streamd_core::state::{Key, State};
+use streamd_core::state::Key;
 use streamd_exchange::partition::{Partitioner, ResultPartition};
 use streamd_runtime::chain::{AnyLink, Chained, Link, Operator};
 use streamd_runtime::connected::{Either, first_exit, second_exit};
@@ -259,15 +259,15 @@ impl<T: Record> DataStream<T> {
     where
         S: Sink<In = T>,
     {
-        let committables = StateDescriptor {
-            name: COMMITTABLES.to_owned(),
-            kind: StateKind::List,
-            value: S::Committable::data_type(),
-            evolution: Evolution::of::<S::Committable>(),
-        };
-        // A sink that never commits keeps no state, and needs no uid.
+        // A sink that never commits, and whose writers keep nothing, has no state, and needs no uid.
         let commits = std::any::TypeId::of::<S::Committable>() != std::any::TypeId::of::<NoCommit>();
-        let states = commits.then_some(committables).into_iter().collect();
+        let committables = commits.then(|| StateDescriptor::list::<S::Committable>(COMMITTABLES));
+        let states: Vec<_> = sink.writer_states().into_iter().chain(committables).collect();
+        let names: BTreeSet<_> = states.iter().map(|state| &state.name).collect();
+        if names.len() < states.len() || (!commits && names.iter().any(|name| *name == COMMITTABLES)) {
+            let message = "two states of a sink have one name, or the name of its committables";
+            self.env.fail(CodedError::new(ErrorCode::InvalidJobGraph, message));
+        }
         let guarantee = sink.guarantee();
         if let Err(error) = sink.check() {
             let error = CodedError::caused(ErrorCode::DescribeFailed, "the output cannot be written", &error);

@@ -80,7 +80,8 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
         // What the restored checkpoint holds is complete: commit it again before anything new is written (I17).
-        let restored = self.restored(&context.take_state(identity.id).lists)?;
+        let lists = context.take_state(identity.id).lists;
+        let restored = self.restored(&lists)?;
         self.commit(&restored)?;
         let writer = SinkContext {
             job_id: context.job_id,
@@ -89,7 +90,12 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
             // Two sinks of one subtask may have one label, and must never write under one name (RS51).
             nonce: format!("{}-{}", context.nonce, short(identity.id)),
         };
-        self.writer = Some(self.sink.writer(&writer).map_err(|error| self.failed(&error))?);
+        let mut writer = self.sink.writer(&writer).map_err(|error| self.failed(&error))?;
+        let lists: Vec<_> = lists.into_iter().filter(|list| list.name != COMMITTABLES).collect();
+        if !lists.is_empty() {
+            writer.restore_state(&lists).map_err(|error| self.failed(&error))?;
+        }
+        self.writer = Some(writer);
         Ok(())
     }
 
@@ -143,15 +149,14 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
             .chain(&unfinished)
             .map(to_row)
             .collect();
-        if items.is_empty() {
-            return Ok(None);
-        }
-        let list = ListState {
+        let mut lists = self.writer.as_mut().map(SinkWriter::snapshot_state).unwrap_or_default();
+        lists.push(ListState {
             name: COMMITTABLES.to_owned(),
             data_type: S::Committable::data_type(),
             items,
-        };
-        Ok(Some(OperatorSnapshot::lists(identity, vec![list])))
+        });
+        lists.retain(|list| !list.items.is_empty());
+        Ok((!lists.is_empty()).then(|| OperatorSnapshot::lists(identity, lists)))
     }
 
     fn checkpoint_complete(&mut self, checkpoint: CheckpointId) -> Result<(), TaskError> {

@@ -5,4 +5,5 @@ mod async_wait;
 mod broadcast;
 mod evolution;
 mod operator_state;
+mod sink_state;
 mod time_to_live;
