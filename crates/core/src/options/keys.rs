@@ -252,6 +252,7 @@ options! {
     /// later checkpoints no longer have them.
     LOCAL_RECOVERY: bool = "execution.state-recovery.from-local" {
         kind: Kind::Choice(&["true", "false"]), fallback: Value("true"), scope: Job,
+        aliases: &["execution.checkpointing.local-backup.enabled"],
         deprecated: &["state.backend.local-recovery"],
     }
     /// The number of key groups of operators whose code sets none: the parallelism that the job can never exceed. A

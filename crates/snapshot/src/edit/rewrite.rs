@@ -177,26 +177,32 @@ impl Rewriting<'_> {
         let mut refused = None;
         let (folder, runtime) = (&self.stored.folder, self.runtime);
         let of_operator = (operator, part);
-        let read = read_operator_state(of_operator, folder, part.key_groups, runtime, &mut |group, key, value| {
-            if !is_edited || self.changes.is_empty() {
-                return writer.row(group, key, value);
-            }
-            if let Err(error) = self.add_until(group, &mut writer) {
-                refused = Some(error);
-                return Err(stopped(&part.state));
-            }
-            match self.changes.get_mut(&group).and_then(|keys| keys.remove(key)) {
-                None => writer.row(group, key, value),
-                Some(Some(changed)) => {
-                    self.edited.replaced += u64::from(changed != value);
-                    writer.row(group, key, &changed)
+        let read = read_operator_state(
+            of_operator,
+            folder,
+            part.key_groups,
+            runtime,
+            &mut |group, key, value| {
+                if !is_edited || self.changes.is_empty() {
+                    return writer.row(group, key, value);
                 }
-                Some(None) => {
-                    self.edited.removed += 1;
-                    Ok(())
+                if let Err(error) = self.add_until(group, &mut writer) {
+                    refused = Some(error);
+                    return Err(stopped(&part.state));
                 }
-            }
-        });
+                match self.changes.get_mut(&group).and_then(|keys| keys.remove(key)) {
+                    None => writer.row(group, key, value),
+                    Some(Some(changed)) => {
+                        self.edited.replaced += u64::from(changed != value);
+                        writer.row(group, key, &changed)
+                    }
+                    Some(None) => {
+                        self.edited.removed += 1;
+                        Ok(())
+                    }
+                }
+            },
+        );
         if let Some(error) = refused {
             return Err(error);
         }
