@@ -415,6 +415,42 @@ fn asynchronous_calls_have_exact_results_over_a_failure() {
     }
 }
 
+#[test]
+fn no_window_closes_before_the_calls_of_its_records_are_back() {
+    let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+    for number in 0..NUMBERS {
+        *sums.entry(number / 100).or_default() += number;
+    }
+    let expected = sorted(sums.iter().map(|(window, sum)| format!("{window} {sum}")));
+    for ordered in [true, false] {
+        let job = Job::new();
+        let numbers = job.numbers(0).assign_timestamps_and_watermarks(
+            WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|number: &u64, _| *number as i64),
+        );
+        let slow = |number: u64| async move {
+            let micros = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53;
+            tokio::time::sleep(Duration::from_micros(micros)).await;
+            Ok(vec![number])
+        };
+        let called: DataStream<u64> = match ordered {
+            true => AsyncDataStream::ordered_wait(&numbers, slow, HOUR, 20),
+            false => AsyncDataStream::unordered_wait(&numbers, slow, HOUR, 20),
+        };
+        let windows = called
+            .uid("called")
+            .key_by(|_| 0u8)
+            .window(TumblingEventTimeWindows::of(Duration::from_millis(100)));
+        let sums = windows.reduce_with(
+            |sum, number| *sum += number,
+            |context: &mut WindowContext<'_, u8>, sums: &[u64], out: &mut Collector<'_, String>| {
+                out.collect(format!("{} {}", context.window().start / 100, sums[0]));
+                Ok(())
+            },
+        );
+        assert_eq!(job.run(&sums.uid("sums")), expected, "ordered: {ordered}");
+    }
+}
+
 /// Counts what was looked up, to the end.
 #[derive(Clone)]
 struct CountToTheEnd {
