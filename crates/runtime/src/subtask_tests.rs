@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
 
 use streamd_core::barrier::{Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::id::JobId;
+use streamd_core::id::{Attempt, JobId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::time::{MonotonicTime, WallTime};
 
@@ -111,6 +111,7 @@ fn world() -> World {
     let clock = Arc::new(Hand(AtomicI64::new(0)));
     let mut context = OpenContext {
         job_id: JobId::from_bytes([0; 16]),
+        attempt: Attempt(1),
         subtask: id,
         parallelism: 1,
         key_groups: KeyGroupRange::all(1),

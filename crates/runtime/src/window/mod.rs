@@ -20,6 +20,7 @@ mod operator;
 mod sliding;
 pub mod time_window;
 pub mod trigger;
+mod window_state;
 
 pub use assigner::{
     EventTimeSessionWindows, GlobalWindows, ProcessingTimeSessionWindows, SlidingEventTimeWindows,

@@ -2,15 +2,14 @@
 
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
-use streamd_core::row::{DataType, RowError, RowReader};
-use streamd_core::state::{Key, State};
+use streamd_core::state::Key;
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
 
 use super::assigner::TimeDomain;
 use super::keyed_windows::KeyedWindows;
-use super::time_window::field;
 use super::trigger::{WindowTimers, remove};
+use super::window_state::WindowState;
 use super::{
     Lateness, TimeWindow, Trigger, TriggerContext, TriggerResult, WindowAssigner, WindowContents, WindowContext,
 };
@@ -21,57 +20,6 @@ use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
 use crate::snapshot::state_failed;
 use crate::timer::{Timer, TimerQueue};
-
-/// A window of a key.
-#[derive(Debug, Clone)]
-struct WindowState<A, S> {
-    window: TimeWindow,
-    /// `None` where they were purged.
-    contents: Option<A>,
-    trigger: S,
-    timers: WindowTimers,
-}
-
-impl<A: State, S: State> State for WindowState<A, S> {
-    fn data_type() -> DataType {
-        DataType::Struct {
-            name: "Window".to_owned(),
-            fields: vec![
-                field::<i64>("start"),
-                field::<i64>("end"),
-                field::<Option<A>>("contents"),
-                field::<S>("trigger"),
-                field::<Vec<i64>>("event_timers"),
-                field::<Vec<i64>>("processing_timers"),
-            ],
-        }
-    }
-
-    fn encode(&self, row: &mut Vec<u8>) {
-        self.window.encode(row);
-        self.contents.encode(row);
-        self.trigger.encode(row);
-        self.timers.event.encode(row);
-        self.timers.processing.encode(row);
-    }
-
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        Ok(Self {
-            window: TimeWindow::decode(row)?,
-            contents: Option::decode(row)?,
-            trigger: S::decode(row)?,
-            timers: WindowTimers {
-                event: Vec::decode(row)?,
-                processing: Vec::decode(row)?,
-            },
-        })
-    }
-
-    fn describe_evolution(evolution: &mut streamd_core::evolution::Evolution) {
-        A::describe_evolution(evolution);
-        S::describe_evolution(evolution);
-    }
-}
 
 /// The windows of one key, in no particular order: there are few.
 type Windows<A, S> = Vec<WindowState<A, S>>;
