@@ -95,7 +95,7 @@ pub mod testing {
     pub use streamd_runtime::chain::Operator;
     pub use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
     pub use streamd_runtime::operator::{
-        AsyncWait, BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce,
+        AsyncWait, BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce, SinkOperator,
     };
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
 }
