@@ -44,7 +44,7 @@ impl<'a, K: Key> KeyedStateStore<'a, K> {
     pub fn register(&mut self, state: &mut impl StateHandle) -> Result<(), BoxError> {
         let name = state.name();
         check_name(name)?;
-        if self.states.contains(name) {
+        if self.states.contains(name) || name == ENDED {
             return Err(StateError::DuplicateState { state: name.to_owned() }.into());
         }
         Ok(state.bind(self.backend)?)

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use streamd_runtime::error::BoxError;
 use streamd_runtime::harness::{OperatorSnapshotHandle, OperatorTestHarness};
-use streamd_runtime::operator::Process;
+use streamd_runtime::keyed::{KeyedContext, KeyedProcessFunction, KeyedStateStore, MapState, ValueState};
+use streamd_runtime::operator::{KeyedProcess, Process};
 use streamd_runtime::operator_state::{OperatorListState, OperatorStateStore};
 use streamd_runtime::process_function::{ProcessContext, ProcessFunction};
 use streamd_runtime::record::Collector;
@@ -186,4 +187,44 @@ fn a_list_that_could_not_be_sent_to_whoever_restores_it_declines_the_snapshot() 
         harness.process_element(None, None).unwrap();
     }
     harness.snapshot(3).unwrap();
+}
+
+/// Registers keyed state of the first name, then operator state of the second, then keyed state of the third.
+#[derive(Clone)]
+struct Mixed([&'static str; 3]);
+
+impl KeyedProcessFunction<u64, u64, u64> for Mixed {
+    fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Result<(), BoxError> {
+        let [first, second, third] = self.0;
+        state.register(&mut ValueState::<u64>::new(first))?;
+        let mut store = state.operator_state();
+        store.get_list_state(&mut OperatorListState::<u64>::new(second))?;
+        state.register(&mut MapState::<u64, u64>::new(third))
+    }
+
+    fn process_element(
+        &mut self,
+        _: u64,
+        _: &mut KeyedContext<'_, u64>,
+        _: &mut Collector<'_, u64>,
+    ) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn states_of_different_kinds_do_not_share_a_name_either() {
+    let states = |names| KeyedProcess::<u64, Mixed, fn(&u64) -> u64>::states::<u64, u64>(Mixed(names));
+    assert!(states(["first", "second", "third"]).is_ok());
+    for (names, name) in [
+        (["same", "same", "third"], "same"),
+        (["first", "same", "same"], "same"),
+        (["same", "second", "same"], "same"),
+        (["end-of-input", "second", "third"], "end-of-input"),
+        (["first", "end-of-input", "third"], "end-of-input"),
+        (["~timers.event_time", "second", "third"], "~timers.event_time"),
+    ] {
+        let error = states(names).unwrap_err().to_string();
+        assert!(error.contains(&format!("state `{name}`")), "{error}");
+    }
 }
