@@ -18,7 +18,7 @@ use streamd_core::time::WallTime;
 
 use crate::error::{SnapshotError, StoreError};
 use crate::layout;
-use crate::store::{Created, Location};
+use crate::store::{CreateError, Location};
 
 /// The version of the records that this build writes.
 const RECORD_VERSION: u32 = 1;
@@ -138,22 +138,21 @@ impl OperationCatalogue {
     /// Records that an operation begins. Where it is known already, returns what it began as: the same id is the same operation.
     pub async fn begin(&self, begun: &OperationBegun) -> Result<Option<OperationBegun>, SnapshotError> {
         let location = self.base.child(&layout::operation_begun(begun.operation_id))?;
-        match location.put_create(encoded(begun)).await {
-            Ok(Created::Created) => Ok(None),
-            Ok(Created::AlreadyExists) => Ok(read::<OperationBegun>(&location).await?.filter(|known| known != begun)),
-            // The store may have applied what it did not confirm: only what can be read back counts.
-            Err(error) => match read::<OperationBegun>(&location).await {
-                Ok(Some(there)) if there == *begun => Ok(None),
-                Ok(_) | Err(_) => Err(error.into()),
-            },
+        match location.create(encoded(begun)).await {
+            Ok(()) => Ok(None),
+            Err(CreateError::Lost { .. }) => {
+                Ok(read::<OperationBegun>(&location).await?.filter(|known| known != begun))
+            }
+            Err(CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. }) => Err(error.into()),
         }
     }
 
     /// Records how an operation ended. The first record of an end stays.
     pub async fn end(&self, ended: &OperationEnded) -> Result<(), SnapshotError> {
         let location = self.base.child(&layout::operation_ended(ended.operation_id))?;
-        match location.put_create(encoded(ended)).await? {
-            Created::Created | Created::AlreadyExists => Ok(()),
+        match location.create(encoded(ended)).await {
+            Ok(()) | Err(CreateError::Lost { .. }) => Ok(()),
+            Err(CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. }) => Err(error.into()),
         }
     }
 

@@ -7,6 +7,7 @@ mod list;
 mod query;
 mod rows;
 mod show;
+mod wanted;
 
 use clap::{Args, Subcommand};
 

@@ -1,12 +1,11 @@
 //! `streamctl state query`: the value of one key.
 
 use clap::Args;
-use streamd_snapshot::inspect::{InspectError, StateContents, find_operator, find_state};
-use streamd_snapshot::read_snapshot;
+use streamd_snapshot::inspect::{InspectError, StateContents};
 
 use super::rows::{RowPrinter, Stash};
+use super::wanted::WantedState;
 use crate::failure::Failure;
-use crate::location::absolute;
 use crate::offline::Offline;
 use crate::output::Output;
 
@@ -18,15 +17,8 @@ Example:
 
 Ends with exit code 3 where there is no such key.")]
 pub struct QueryStateCommand {
-    /// The snapshot: its folder or its `_metadata` file
-    #[arg(value_name = "PATH")]
-    path: String,
-    /// The operator: its uid, its id of 32 digits, or its name
-    #[arg(value_name = "UID")]
-    operator: String,
-    /// The state [default: the only one of the operator]
-    #[arg(value_name = "STATE")]
-    state: Option<String>,
+    #[command(flatten)]
+    wanted: WantedState,
     /// The key, as JSON; a text may do without quotes
     #[arg(short, long, value_name = "KEY", allow_hyphen_values = true)]
     key: String,
@@ -35,9 +27,8 @@ pub struct QueryStateCommand {
 impl QueryStateCommand {
     /// Finds the key and prints its rows.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
-        let stored = offline.wait(read_snapshot(&absolute(&self.path)?))?;
-        let operator = find_operator(&stored, &self.operator)?;
-        let state = match find_state(&stored, operator, self.state.as_deref())? {
+        let stored = self.wanted.read(offline)?;
+        let state = match self.wanted.find(&stored)? {
             StateContents::Keyed(state) => state,
             StateContents::List { operator, list } => {
                 let (operator, state) = (operator.label(), list.name.clone());

@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use streamd_core::snapshot::ListState;
-use streamd_snapshot::inspect::{KeyedContents, StateContents, find_operator, find_state};
+use streamd_snapshot::SnapshotError;
+use streamd_snapshot::inspect::{KeyedContents, StateContents};
 use streamd_snapshot::json::Renderer;
-use streamd_snapshot::{SnapshotError, read_snapshot};
 
 use super::rows::{RowPrinter, Stash};
+use super::wanted::WantedState;
 use crate::arguments::OutputFormat;
 use crate::failure::Failure;
-use crate::location::absolute;
 use crate::offline::Offline;
 use crate::output::Output;
 
@@ -23,15 +23,8 @@ Example:
 
 Rows come by rising key group, which is no order that means anything.")]
 pub struct ShowStateCommand {
-    /// The snapshot: its folder or its `_metadata` file
-    #[arg(value_name = "PATH")]
-    path: String,
-    /// The operator: its uid, its id of 32 digits, or its name
-    #[arg(value_name = "UID")]
-    operator: String,
-    /// The state [default: the only one of the operator]
-    #[arg(value_name = "STATE")]
-    state: Option<String>,
+    #[command(flatten)]
+    wanted: WantedState,
     /// How many rows are printed
     #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 20)]
     limit: u64,
@@ -40,9 +33,8 @@ pub struct ShowStateCommand {
 impl ShowStateCommand {
     /// Reads until enough rows are printed.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
-        let stored = offline.wait(read_snapshot(&absolute(&self.path)?))?;
-        let operator = find_operator(&stored, &self.operator)?;
-        let rows = match find_state(&stored, operator, self.state.as_deref())? {
+        let stored = self.wanted.read(offline)?;
+        let rows = match self.wanted.find(&stored)? {
             StateContents::Keyed(state) => {
                 self.print_rows(&state, offline, output)?;
                 state.rows()
