@@ -27,10 +27,10 @@ pub mod rocksdb;
 pub mod table;
 
 pub mod backend;
-mod state_table;
 pub mod choice;
 pub mod frozen_state;
 pub mod schema;
+mod state_table;
 
 pub mod expiring;
 pub mod lifetime;
