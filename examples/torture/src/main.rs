@@ -85,8 +85,10 @@ enum SourceKind {
 fn main() -> streamd::Result<()> {
     let args = Args::parse();
     assert!(!args.panic_plan, "there is no plan");
-    while args.hang_plan {
-        std::thread::park();
+    if args.hang_plan {
+        loop {
+            std::thread::park();
+        }
     }
     let env = StreamExecutionEnvironment::new();
     if args.compress {

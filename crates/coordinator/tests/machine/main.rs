@@ -4,6 +4,7 @@
 mod bench;
 mod script;
 
+mod alignment;
 mod checkpoints;
 mod failures;
 mod lifecycle;

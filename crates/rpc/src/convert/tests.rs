@@ -191,6 +191,10 @@ fn commands() -> Vec<WorkerCommand> {
         WorkerCommand::NotifyCheckpointComplete { attempt, checkpoint },
         WorkerCommand::NotifyCheckpointAborted { attempt, checkpoint },
         WorkerCommand::Drain { attempt },
+        WorkerCommand::AlignWatermarks {
+            attempt,
+            groups: [("clocks".to_owned(), streamd_core::time::EventTime(-9))].into(),
+        },
         WorkerCommand::Finish { attempt },
         WorkerCommand::Cancel { attempt },
         WorkerCommand::Shutdown,
