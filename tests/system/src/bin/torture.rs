@@ -47,6 +47,9 @@ struct Args {
     /// The uid of the step that has state
     #[arg(long, default_value = "ordinals")]
     uid: String,
+    /// A worker takes for ever to take over its state while this file exists
+    #[arg(long)]
+    restore_while: Option<PathBuf>,
     #[command(flatten)]
     hold: Hold,
     #[command(flatten)]
@@ -75,6 +78,7 @@ struct Line {
 struct Number {
     ordinal: ValueState<u64>,
     keys: u64,
+    restore_while: Option<PathBuf>,
     misdeeds: Misdeeds,
 }
 
@@ -114,6 +118,11 @@ impl Misdeeds {
 
 impl KeyedProcessFunction<u64, u64, Line> for Number {
     fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Result<(), BoxError> {
+        // Not where it is only asked what state there is.
+        let restores = std::thread::current().name().is_some_and(|name| name.starts_with("slot"));
+        while restores && self.restore_while.as_ref().is_some_and(|file| file.exists()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         state.register(&mut self.ordinal)
     }
 
@@ -175,6 +184,7 @@ fn main() -> streamd::Result<()> {
         .process(Number {
             ordinal: ValueState::new("ordinal"),
             keys,
+            restore_while: args.restore_while,
             misdeeds: args.misdeeds,
         })
         .uid(args.uid)

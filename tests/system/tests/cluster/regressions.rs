@@ -41,6 +41,42 @@ fn counted_before(cluster: &Cluster) -> String {
     text(&cluster.savepoint_of(&["stop", "-p", &cluster.place("savepoints"), &id]))
 }
 
+/// RS24: however long workers take to restore, they are alive meanwhile, and can be told to stop.
+#[test]
+fn a_restore_that_takes_longer_than_the_patience_with_workers_is_waited_for_and_can_be_cancelled() {
+    const PATIENCE: Duration = Duration::from_secs(4);
+    let cluster = ClusterBuilder::new(2, 1)
+        .setting("heartbeat.interval", "1 s")
+        .setting("heartbeat.timeout", "4 s")
+        .start();
+    let savepoint = counted_before(&cluster);
+    let restoring = cluster.path("restoring");
+    fs::write(&restoring, "").unwrap();
+    let torture = Torture::new().records(RECORDS).output(cluster.path("output"));
+    let torture = torture.argument("--restore-while", &text(&restoring));
+    let resume = ["-p", "2", "-D", CHECKPOINTS, "-s", &savepoint];
+    for finishes in [false, true] {
+        let id = cluster.submit(&resume, &torture.command());
+        until("the subtasks take over their state", || {
+            let status = cluster.status(&id);
+            let vertices = status["vertices"].as_array().unwrap().iter();
+            let mut subtasks = vertices.flat_map(|vertex| vertex["subtasks"].as_array().unwrap());
+            subtasks.any(|subtask| subtask["state"] == "INITIALIZING").then_some(())
+        });
+        // Time in which a worker without a sign of life is given up twice over.
+        std::thread::sleep(2 * PATIENCE);
+        assert_eq!(cluster.job(&id).restarts, 0, "{}", cluster.status(&id));
+        if finishes {
+            fs::remove_file(&restoring).unwrap();
+            assert_eq!(cluster.wait_for(&id, "FINISHED").restarts, 0);
+        } else {
+            cluster.streamctl(&["cancel", &id]).succeeded();
+            cluster.wait_for(&id, "CANCELED");
+        }
+    }
+    torture.assert_complete(RECORDS);
+}
+
 /// RS20: a failure during the restore, or before the first checkpoint, must not restart without the state.
 #[test]
 fn a_job_that_dies_before_its_first_checkpoint_starts_from_its_savepoint_again() {
