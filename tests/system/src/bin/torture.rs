@@ -119,7 +119,9 @@ impl Misdeeds {
 impl KeyedProcessFunction<u64, u64, Line> for Number {
     fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Result<(), BoxError> {
         // Not where it is only asked what state there is.
-        let restores = std::thread::current().name().is_some_and(|name| name.starts_with("slot"));
+        let restores = std::thread::current()
+            .name()
+            .is_some_and(|name| name.starts_with("slot"));
         while restores && self.restore_while.as_ref().is_some_and(|file| file.exists()) {
             std::thread::sleep(Duration::from_millis(5));
         }
