@@ -185,6 +185,7 @@ mod tests {
     /// A value for each key that a job may set, other than its default. A key that is missing here is a key that nobody has
     /// shown to take effect.
     const TAKING_EFFECT: &[(&str, &str)] = &[
+        ("execution.state-recovery.from-local", "false"),
         ("execution.checkpointing.interval", "7 s"),
         ("execution.checkpointing.mode", "AT_LEAST_ONCE"),
         ("execution.checkpointing.timeout", "7 s"),

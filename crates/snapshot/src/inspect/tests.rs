@@ -286,7 +286,7 @@ fn rows_in_the_files_of_a_database_are_refused_by_a_program_without_one() {
         handle.format = streamd_core::snapshot::KeyedStateFormat::RocksDb { files };
     }
     let operator = find_operator(&stored, "counts").unwrap();
-    let StateContents::Keyed(state) = find_state(&stored, operator, None).unwrap() else {
+    let StateContents::Keyed(state) = find_state(&stored, operator, Some("count")).unwrap() else {
         panic!("it is keyed");
     };
     let error = state.visit(sample.runtime.handle(), |_row| panic!("no row can be read"));

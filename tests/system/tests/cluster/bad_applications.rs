@@ -82,7 +82,7 @@ fn an_application_that_never_describes_its_job_is_given_up() {
     let sleep = ["/bin/sleep", "1000"].map(str::to_owned);
     refused(&cluster, &sleep, (1, "SD-0206", "within 500ms"));
     let hang = Torture::new().argument("--plan", "hang").command();
-    refused(&cluster, &hang, (1, "SD-0206", "`torture` did not describe its job"));
+    refused(&cluster, &hang, (1, "SD-0206", "`unruly` did not describe its job"));
 }
 
 /// The application must be refused in two lines with this exit code, error code and text, and nothing may be left of it.

@@ -11,7 +11,6 @@ fn a_place_below_a_file_fails_the_job_with_a_cause_that_names_it() {
     let cluster = Cluster::start(1, 1);
     fs::write(cluster.path("file"), "in the way").unwrap();
     let place = cluster.place("file/below");
-    let no_restart = ["-D", "restart-strategy=none"];
 
     let output = Torture::new().records(10).output(cluster.path("file/below"));
     let ran = cluster.run(&[], &output.command()).refused(1, "SD-0205", &place);
@@ -22,10 +21,11 @@ fn a_place_below_a_file_fails_the_job_with_a_cause_that_names_it() {
     assert!(cluster.jobs().is_empty(), "nothing began");
 
     let directory = format!("state.checkpoints.dir={place}");
-    let arguments = [&no_restart[..], &["-D", &directory, "-D", CHECKPOINTS]].concat();
+    let arguments = ["-D", &directory, "-D", CHECKPOINTS];
     let ran = cluster.run(&arguments, &Torture::new().rate(100).command());
-    let ran = ran.refused(1, "SD-0405", &place);
+    let ran = ran.refused(6, "SD-0601", &place);
     assert!(ran.stderr.contains("Not a directory"), "{ran:#?}");
+    assert!(cluster.jobs().is_empty(), "nothing began");
 
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &Torture::new().rate(100).command());
     let ran = cluster.streamctl(&["savepoint", &id, &place]);
