@@ -94,10 +94,9 @@ pub trait Numbered: Send + 'static {
 pub struct StridedReader<N> {
     records: N,
     pacer: Pacer,
-    /// With their numbers.
-    unfinished: VecDeque<(usize, StridedSplit)>,
-    finished: Vec<StridedSplit>,
-    added: usize,
+    splits: Vec<StridedSplit>,
+    /// The numbers of those that are not read to their end, the next to be read first.
+    unfinished: VecDeque<usize>,
     polled: usize,
 }
 
@@ -106,19 +105,9 @@ impl<N: Numbered> StridedReader<N> {
         Self {
             records,
             pacer: Pacer::new(records_per_second, clock),
+            splits: Vec::new(),
             unfinished: VecDeque::new(),
-            finished: Vec::new(),
-            added: 0,
             polled: 0,
-        }
-    }
-
-    /// Puts a split where it belongs: at the end of those that wait for their turn, or among those that are done with.
-    fn keep(&mut self, number: usize, split: StridedSplit) {
-        if split.remaining() > 0 {
-            self.unfinished.push_back((number, split));
-        } else {
-            self.finished.push(split);
         }
     }
 
@@ -138,20 +127,23 @@ impl<N: Numbered> SourceReader for StridedReader<N> {
     fn add_splits(&mut self, splits: Vec<StridedSplit>) -> Result<(), ConnectorError> {
         for split in splits {
             self.records.check(&split)?;
-            self.keep(self.added, split);
-            self.added += 1;
+            if split.remaining() > 0 {
+                self.unfinished.push_back(self.splits.len());
+            }
+            self.splits.push(split);
         }
         Ok(())
     }
 
     fn poll(&mut self, out: &mut Vec<N::Out>, limit: usize) -> Result<SourceStatus, ConnectorError> {
-        let Some((number, mut split)) = self.unfinished.front().copied() else {
+        let Some(number) = self.unfinished.front().copied() else {
             return Ok(SourceStatus::End);
         };
         let allowed = match self.pacer.allow(limit) {
             Ok(allowed) => allowed as u64,
             Err(wait) => return Ok(SourceStatus::Idle(wait)),
         };
+        let split = &mut self.splits[number];
         let count = allowed.min(split.remaining());
         let (mut record_number, stride) = (split.next, split.stride);
         // Nothing in the loop but an addition and the function: this is the hot path of benchmarks.
@@ -162,22 +154,23 @@ impl<N: Numbered> SourceReader for StridedReader<N> {
         }));
         split.next = split.next.saturating_add(count * stride);
         self.pacer.spend(count as usize);
-        self.unfinished.pop_front();
-        self.keep(number, split);
         self.polled = number;
+        self.unfinished.pop_front();
+        if !self.is_at_end(number) {
+            self.unfinished.push_back(number);
+        }
         Ok(self.status())
     }
 
     fn polled_split(&self) -> Option<usize> {
-        (self.added > 0).then_some(self.polled)
+        (!self.splits.is_empty()).then_some(self.polled)
     }
 
     fn is_at_end(&self, split: usize) -> bool {
-        !self.unfinished.iter().any(|(number, _)| *number == split)
+        self.splits[split].remaining() == 0
     }
 
     fn snapshot(&self) -> Vec<StridedSplit> {
-        let unfinished = self.unfinished.iter().map(|(_, split)| split);
-        self.finished.iter().chain(unfinished).copied().collect()
+        self.splits.clone()
     }
 }

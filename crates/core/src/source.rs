@@ -66,7 +66,8 @@ pub trait SourceReader: Send + 'static {
     }
 
     /// The splits with their positions after the last record that [`poll`](Self::poll) returned. Splits read to their end
-    /// stay in the list for as long as they must not be found again.
+    /// stay in the list for as long as they must not be found again. A reader that tells its
+    /// [`polled_split`](Self::polled_split) lists them by number.
     fn snapshot(&self) -> Vec<Self::Split>;
 }
 

@@ -1,8 +1,8 @@
 //! A whole job in one process: the same job master as on a cluster, with workers that are threads instead of processes.
 //!
 //! ```text
-//!   run_job ──▶ job master ◀──WorkerEvent── worker (a thread of this process)
-//!                    └─────WorkerCommand──────▶
+//!   EmbeddedJob ──▶ job master ◀──WorkerEvent── worker (a thread of this process)
+//!                        └─────WorkerCommand──────▶
 //! ```
 
 use std::sync::Arc;
@@ -61,13 +61,8 @@ pub fn random_job_id() -> JobId {
     random::job_id()
 }
 
-/// Runs a job to its end. `launcher` brings its workers; see [`InProcessWorkers`].
-pub async fn run_job(spec: JobSpec, launcher: impl WorkerLauncher, clock: Arc<dyn Clock>) -> JobResult {
-    EmbeddedJob::start(spec, launcher, clock).wait().await
-}
-
 impl EmbeddedJob {
-    /// Starts a job on the current Tokio runtime.
+    /// Starts a job on the current Tokio runtime. `launcher` brings its workers; see [`InProcessWorkers`].
     pub fn start(spec: JobSpec, launcher: impl WorkerLauncher, clock: Arc<dyn Clock>) -> Self {
         let tasks = TaskTracker::new();
         let environment = JobEnvironment {

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod committed;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,6 +17,8 @@ use streamd::{
     BroadcastState, ConnectorError, Guarantee, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
     KeyedCoProcessFunction, Source, SourceReader, SourceStatus,
 };
+
+use committed::lines;
 
 /// Number, key, and time in milliseconds.
 type Event = (u64, u32, i64);
@@ -56,18 +60,6 @@ fn fails_once(stream: &DataStream<Event>) -> DataStream<Event> {
         );
         event
     })
-}
-
-fn lines(folder: &Path) -> Vec<String> {
-    let mut lines = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.file_name().unwrap().to_string_lossy().starts_with('.') {
-            lines.extend(std::fs::read_to_string(path).unwrap().lines().map(str::to_owned));
-        }
-    }
-    lines.sort();
-    lines
 }
 
 /// Runs a job that fails once in its midst, at every parallelism, and compares what it commits with what it must.

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod committed;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use streamd::JobClient;
 use streamd::prelude::*;
+
+use committed::lines;
 
 const NUMBERS: u64 = 4_000;
 const KEYS: u64 = 7;
@@ -31,25 +35,16 @@ fn slow(output: &Path) -> JobClient {
     job(output, 1, 20).execute_async("counts").unwrap()
 }
 
-fn lines(folder: &Path) -> Vec<(u64, u64)> {
-    let mut lines = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.file_name().unwrap().to_string_lossy().starts_with('.') {
-            let text = std::fs::read_to_string(path).unwrap();
-            lines.extend(
-                text.lines()
-                    .map(|line| serde_json::from_str::<(u64, u64)>(line).unwrap()),
-            );
-        }
-    }
-    lines
+/// Keys and counts.
+fn committed(folder: &Path) -> Vec<(u64, u64)> {
+    let lines = lines(folder);
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Every number of every key up to its last, once.
 fn assert_exact(output: &Path) {
     let mut by_key: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for (key, count) in lines(output) {
+    for (key, count) in committed(output) {
         by_key.entry(key).or_default().push(count);
     }
     for (key, mut counts) in by_key {
@@ -57,7 +52,7 @@ fn assert_exact(output: &Path) {
         let last = (NUMBERS - key).div_ceil(KEYS);
         assert_eq!(counts, (1..=last).collect::<Vec<_>>(), "key {key}");
     }
-    assert_eq!(lines(output).len() as u64, NUMBERS);
+    assert_eq!(committed(output).len() as u64, NUMBERS);
 }
 
 #[test]
@@ -116,7 +111,7 @@ fn a_job_that_is_drained_gives_its_last_results() {
     client.wait_for_checkpoints(2).unwrap();
     let saved = folder.path().join("saved").display().to_string();
     client.stop_with_savepoint(saved, true).unwrap();
-    assert_eq!(lines(&output).len(), 1);
+    assert_eq!(committed(&output).len(), 1);
 }
 
 #[test]
@@ -126,9 +121,9 @@ fn a_client_that_goes_takes_its_job_with_it() {
     let client = slow(&output);
     client.wait_for_checkpoints(1).unwrap();
     drop(client);
-    let before = lines(&output).len();
+    let before = committed(&output).len();
     std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(lines(&output).len(), before);
+    assert_eq!(committed(&output).len(), before);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod committed;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,24 +16,13 @@ use streamd::{
     ConnectorError, Guarantee, Source, SourceReader, SourceStatus, StateTtlConfig, UpdateType,
 };
 
+use committed::lines;
+
 type Done = std::result::Result<(), BoxError>;
 
 const NUMBERS: u64 = 4_000;
 const HALF: u64 = NUMBERS / 2;
 const SUBTASKS: u32 = 3;
-
-/// What was committed to a folder, sorted.
-fn lines(folder: &Path) -> Vec<String> {
-    let mut lines = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if !path.file_name().unwrap().to_string_lossy().starts_with('.') {
-            lines.extend(std::fs::read_to_string(path).unwrap().lines().map(str::to_owned));
-        }
-    }
-    lines.sort();
-    lines
-}
 
 /// All numbers. The second half waits until a checkpoint is complete, which is seen in the output; what goes before it waits for
 /// another gate.
@@ -83,7 +74,7 @@ impl SourceReader for NumbersReader {
         };
         let is_closed = match split.next {
             ..HALF => self.source.gate.load(Ordering::SeqCst) < self.source.opens_at,
-            HALF.. => lines(&self.source.output).is_empty(),
+            HALF.. => !self.source.output.exists() || lines(&self.source.output).is_empty(),
         };
         if is_closed {
             return Ok(SourceStatus::Idle(Duration::from_millis(2)));

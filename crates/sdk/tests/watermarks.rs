@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod committed;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -11,17 +12,7 @@ use streamd::connectors::strided::StridedSplit;
 use streamd::prelude::*;
 use streamd::{ConnectorError, Guarantee, Source, SourceReader, SourceStatus};
 
-fn lines(folder: &Path) -> Vec<String> {
-    let mut lines = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.file_name().unwrap().to_string_lossy().starts_with('.') {
-            lines.extend(std::fs::read_to_string(path).unwrap().lines().map(str::to_owned));
-        }
-    }
-    lines.sort();
-    lines
-}
+use committed::lines;
 
 const SPLITS: u64 = 4;
 const EVENTS: u64 = 4_000;

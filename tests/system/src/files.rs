@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -23,6 +24,15 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn flights_data() -> PathBuf {
     let path = servers::workspace().join("examples/data/flights");
     path.canonicalize().expect("the examples have their data")
+}
+
+/// Has the checker of an example compute in another language what must be in its output, and compare. Panics with what it says.
+pub fn check_example(example: &str, arguments: &[&str]) {
+    let checker = servers::workspace().join("examples").join(example).join("check.py");
+    let checked = Command::new("python3").arg(checker).args(arguments).output();
+    let checked = checked.expect("python3 runs");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{example} {arguments:?}: {said}");
 }
 
 /// A path as text; those of tests are UTF-8.

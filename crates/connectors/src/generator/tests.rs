@@ -36,6 +36,22 @@ fn an_endless_generator_serves_all_its_splits() {
 }
 
 #[test]
+fn the_split_that_was_polled_is_found_by_its_number_though_others_have_ended() {
+    let source = GeneratorSource::new(Some(7), |i| i);
+    let mut reader = source.reader().unwrap();
+    reader.add_splits(source.enumerate(3).unwrap()).unwrap();
+    while let SourceStatus::More = {
+        let before = reader.snapshot();
+        let status = reader.poll(&mut Vec::new(), 2).unwrap();
+        let after = reader.snapshot();
+        let moved: Vec<_> = (0..3).filter(|split| before[*split] != after[*split]).collect();
+        assert_eq!(moved, Vec::from_iter(reader.polled_split()));
+        status
+    } {}
+    assert!((0..3).all(|split| reader.is_at_end(split)));
+}
+
+#[test]
 fn the_last_numbers_there_are_do_not_overflow() {
     let source = GeneratorSource::new(None, |i| i);
     let mut reader = source.reader().unwrap();

@@ -9,7 +9,7 @@ use streamd_coordinator::lifecycle::JobState;
 use streamd_core::id::WorkerId;
 use streamd_core::protocol::{ExecutionState, WorkerCommand, WorkerEvent, WorkerRegistration};
 use streamd_core::time::SystemClock;
-use streamd_jobmanager::embedded::{EmbeddedJob, InProcessWorkers, WorkerConnection, random_job_id, run_job};
+use streamd_jobmanager::embedded::{EmbeddedJob, InProcessWorkers, WorkerConnection, random_job_id};
 use streamd_jobmanager::{Dropping, JobDefaults, JobOptionsInputs, JobRequest, job_options, job_spec};
 
 use crate::fake::{FakeWorker, Manners};
@@ -88,7 +88,7 @@ async fn a_job_runs_to_its_end_in_one_process() {
     let workers = InProcessWorkers::new(move |connection| {
         start(connection, fingerprint.clone(), Some(ExecutionState::Finished));
     });
-    let job = run_job(spec, workers, Arc::new(SystemClock::new()));
+    let job = EmbeddedJob::start(spec, workers, Arc::new(SystemClock::new())).wait();
     let result = tokio::time::timeout(DEADLINE, job).await.expect("the job ends");
     assert_eq!(
         (result.state, result.failure, result.restarts),
@@ -110,7 +110,7 @@ async fn a_worker_that_ends_early_restarts_the_job() {
         };
         start(connection, fingerprint.clone(), Some(end));
     });
-    let job = run_job(spec, workers, Arc::new(SystemClock::new()));
+    let job = EmbeddedJob::start(spec, workers, Arc::new(SystemClock::new())).wait();
     let result = tokio::time::timeout(DEADLINE, job).await.expect("the job ends");
     assert_eq!((result.state, result.restarts), (JobState::Finished, 1));
     assert!(result.failure.unwrap().message.contains("without a word"));

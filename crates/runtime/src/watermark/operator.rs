@@ -182,9 +182,7 @@ impl<A, G: Clone> TimestampsAndWatermarks<A, G> {
             self.held = ahead;
         }
     }
-}
 
-impl<A, G: Clone> TimestampsAndWatermarks<A, G> {
     /// Asks every split how far its time has come.
     fn ask<T>(&mut self)
     where

@@ -1,9 +1,7 @@
 //! Event time on a cluster: the results of a job that was killed, saved, cancelled and resumed at another parallelism are those of
 //! an unbroken one.
 
-use std::process::Command;
-
-use system::files::{binary, text};
+use system::files::{binary, check_example, text};
 use system::{Cluster, until};
 
 use crate::{CHECKPOINTS, NEXMARK};
@@ -20,19 +18,6 @@ fn nexmark(query: &str, output: &str, rate: u64) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
-}
-
-/// The same query by a plain computation in another language.
-fn assert_exact(query: &str, output: &str) {
-    let checker = servers::workspace().join("examples/nexmark/check.py");
-    let checked = Command::new("python3")
-        .arg(checker)
-        .args([query, &EVENTS.to_string(), output])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{said}");
-    println!("{said}");
 }
 
 #[test]
@@ -54,6 +39,6 @@ fn windows_over_windows_are_exact_after_a_kill_a_savepoint_and_another_paralleli
         cluster.wait_for(&id, "CANCELED");
         let resumed = cluster.run(&["-s", &saved, "-p", "3"], &nexmark(query, &output, 0));
         resumed.succeeded();
-        assert_exact(query, &output);
+        check_example("nexmark", &[query, &EVENTS.to_string(), &output]);
     }
 }

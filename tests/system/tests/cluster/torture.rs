@@ -1,9 +1,7 @@
 //! Every topology of the example `torture` is killed, saved, cancelled and resumed at another parallelism, and comes out exact by a
 //! checker in another language.
 
-use std::process::Command;
-
-use system::files::{binary, text};
+use system::files::{binary, check_example, text};
 use system::{Cluster, until};
 
 use crate::CHECKPOINTS;
@@ -30,14 +28,6 @@ fn torture(topology: &str, output: &str, rate: &str) -> Vec<String> {
     .to_vec()
 }
 
-fn check(arguments: &[&str]) {
-    let checker = servers::workspace().join("examples/torture/check.py");
-    let mut command = Command::new("python3");
-    let checked = command.arg(checker).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{arguments:?}: {said}");
-}
-
 fn completed(cluster: &Cluster, id: &str) -> u64 {
     cluster.status(id)["checkpoints"]["completed"].as_u64().unwrap()
 }
@@ -59,15 +49,15 @@ fn survives(topologies: &[&str]) {
         cluster.wait_for_restart(&id, 1);
         wait_for_checkpoints(&cluster, &id, completed(&cluster, &id) + 2);
         if ["count", "twosinks", "chain2"].contains(topology) {
-            check(&[topology, "--records", RECORDS, "--so-far", &output]);
+            check_example("torture", &[topology, "--records", RECORDS, "--so-far", &output]);
         }
         let saved = text(&cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]));
         cluster.wait_for(&id, "CANCELED");
         let resumed = cluster.run(&["-s", &saved, "-p", "3"], &torture(topology, &output, "0"));
         resumed.succeeded();
-        check(&[topology, "--records", RECORDS, &output]);
+        check_example("torture", &[topology, "--records", RECORDS, &output]);
         if *topology == "twosinks" {
-            check(&[topology, "--records", RECORDS, &(output + "-again")]);
+            check_example("torture", &[topology, "--records", RECORDS, &(output + "-again")]);
         }
     }
 }
