@@ -22,7 +22,7 @@ pub enum Decision {
 ///
 /// Unlike Flink's, the exponential delay has no jitter: all restarts of a cluster's jobs are spread by their failures,
 /// and a decision that draws no dice can be replayed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failover {
     strategy: RestartStrategy,
     failures: u32,

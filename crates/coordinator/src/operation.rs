@@ -43,7 +43,7 @@ impl RunningOperation {
 }
 
 /// All operations of a job by id, so that a request that is repeated is not done twice.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Operations {
     running: BTreeMap<OperationId, RunningOperation>,
     ended: BTreeMap<OperationId, OperationResult>,

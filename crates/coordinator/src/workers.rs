@@ -21,7 +21,7 @@ enum Presence {
 }
 
 /// The live workers of a job. A number is given out once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Workers {
     next: WorkerId,
     live: BTreeMap<WorkerId, Worker>,

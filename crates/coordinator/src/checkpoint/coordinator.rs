@@ -60,7 +60,7 @@ pub enum Acknowledgement {
 }
 
 /// A snapshot that was given up while it was written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct GivenUp {
     discarded: Discarded,
     /// The subtasks that may still write into its folder.
@@ -70,7 +70,7 @@ struct GivenUp {
 }
 
 /// The snapshots of one job over all of its attempts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CheckpointCoordinator {
     options: CheckpointOptions,
     next_id: CheckpointId,

@@ -38,7 +38,7 @@ impl Purpose {
 }
 
 /// A snapshot from its trigger to its completion or failure.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PendingSnapshot {
     /// Why it is taken.
     pub purpose: Purpose,
@@ -53,7 +53,7 @@ pub struct PendingSnapshot {
     pub(super) stage: Stage,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Stage {
     /// Subtasks are still writing.
     Collecting {

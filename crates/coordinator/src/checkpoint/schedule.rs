@@ -7,7 +7,7 @@ use crate::event::CheckpointOptions;
 /// The timer of periodic checkpoints: a fixed rate, held back by the minimum pause and by checkpoints under way.
 ///
 /// A tick that comes late runs at once; ticks that were missed altogether are one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Schedule {
     interval_ms: Option<u64>,
     min_pause_ms: u64,

@@ -37,7 +37,7 @@ pub fn folders_referred_to(metadata: &SnapshotMetadata, folder: &str) -> BTreeSe
 }
 
 /// Holds the newest few completed checkpoints, and older ones only as long as something refers into their folders.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CompletedStore {
     num_retained: usize,
     retained: BTreeMap<CheckpointId, CompletedCheckpoint>,

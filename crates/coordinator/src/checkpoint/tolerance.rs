@@ -12,7 +12,7 @@ pub enum Verdict {
 }
 
 /// Counts consecutive failures of checkpoints. An id fails at most once, since it is pending no more after that.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tolerance {
     tolerable: u32,
     consecutive: u32,

@@ -37,7 +37,7 @@ fn ensure(holds: bool, invariant: &'static str, message: impl FnOnce() -> String
     })
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Snapshot {
     kind: SnapshotKind,
     location: String,
@@ -55,7 +55,7 @@ enum Fate {
 }
 
 /// Sees every event and action of one job, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Audit {
     restored: Option<(CheckpointId, String)>,
     /// Whether the snapshot that the job started from is its own.
@@ -76,7 +76,7 @@ pub struct Audit {
     notified_now: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Promotion {
     source: CheckpointId,
     location: String,

@@ -28,7 +28,7 @@ const FAILURES_KEPT: usize = 16;
 /// [`Publish`](Action::Publish) is answered by one [`Published`](Event::Published), and every
 /// [`Promote`](Action::Promote) by one [`Promoted`](Event::Promoted), in bounded time; and a
 /// [`Tick`](Event::Tick) comes at the latest at [`next_deadline`](Self::next_deadline).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JobMachine {
     pub(super) spec: JobSpec,
     pub(super) phase: Phase,

@@ -17,7 +17,7 @@ use crate::lifecycle::JobState;
 use crate::placement::Placement;
 
 /// A phase of a job's life.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Phase {
     /// Nothing was asked for yet.
     Created,
@@ -71,7 +71,7 @@ pub(super) enum Phase {
 }
 
 /// Where a running attempt is heading.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Course {
     /// Onwards.
     Processing,
