@@ -139,7 +139,7 @@ pub struct JobOptionsInputs {
 pub type ResolveJobOptions =
     Arc<dyn Fn(&BTreeMap<String, String>, &JobGraph) -> Result<JobOptionsInputs, CodedError> + Send + Sync>;
 
-/// The settings of one job: what its code says, before its command line, before the configuration, before the default. Errors if they
+/// The settings of one job: what its command line says, before its code, before the configuration, before the default. Errors if they
 /// contradict each other.
 pub fn job_options(
     graph: &JobGraph,
@@ -148,7 +148,7 @@ pub fn job_options(
     leader_epoch: u64,
 ) -> Result<JobOptions, CodedError> {
     let checkpointing = checkpoint_options(
-        [&graph.checkpointing, &inputs.checkpointing, &defaults.checkpointing],
+        [&inputs.checkpointing, &graph.checkpointing, &defaults.checkpointing],
         inputs.num_retained.unwrap_or(defaults.num_retained),
     );
     let state_backend = inputs.state_backend.resolve(&defaults.state_backend);
@@ -157,8 +157,8 @@ pub fn job_options(
         return Err(nothing_to_build_upon());
     }
     let restart_strategy = [
-        &graph.restart_strategy,
         &inputs.restart_strategy,
+        &graph.restart_strategy,
         &defaults.restart_strategy,
     ]
     .into_iter()
@@ -221,6 +221,8 @@ fn default_restart_strategy(checkpointing: bool) -> RestartStrategy {
             max_backoff_ms: 60_000,
             multiplier_percent: 150,
             reset_after_ms: 60 * 60 * 1_000,
+            jitter_percent: 10,
+            attempts: None,
         }
     } else {
         RestartStrategy::None
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn code_goes_before_command_line_before_configuration() {
+    fn the_command_line_goes_before_code_before_configuration() {
         let mut graph = graph();
         let mut inputs = JobOptionsInputs::default();
         let mut defaults = JobDefaults::default();
@@ -261,9 +263,9 @@ mod tests {
         assert_eq!(resolved(&graph, &inputs, &defaults), None);
         defaults.checkpointing = interval(3);
         assert_eq!(resolved(&graph, &inputs, &defaults), Some(3));
-        inputs.checkpointing = interval(2);
+        graph.checkpointing = interval(2);
         assert_eq!(resolved(&graph, &inputs, &defaults), Some(2));
-        graph.checkpointing = interval(1);
+        inputs.checkpointing = interval(1);
         assert_eq!(resolved(&graph, &inputs, &defaults), Some(1));
     }
 

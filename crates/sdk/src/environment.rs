@@ -96,7 +96,7 @@ impl StreamExecutionEnvironment {
         CheckpointConfig { env: self.clone() }
     }
 
-    /// Sets what happens when the job fails. Takes precedence over the configuration.
+    /// Sets what happens when the job fails. Goes before the configuration; `streamctl run -D` goes before it.
     pub fn set_restart_strategy(&self, strategy: RestartStrategy) -> &Self {
         self.inner.borrow_mut().settings.restart_strategy = Some(strategy);
         self
@@ -265,7 +265,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How checkpoints are taken. Each setting takes precedence over its configuration key.
+/// How checkpoints are taken. Each setting goes before its key in the configuration; `streamctl run -D` goes before both.
 pub struct CheckpointConfig {
     env: StreamExecutionEnvironment,
 }

@@ -54,6 +54,7 @@ fn example(definition: &Definition) -> &'static str {
         "azure.account-key" => "SECRET",
         "azure.endpoint" => "https://ACCOUNT.blob.example.org",
         "restart-strategy.type" => "fixed-delay",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff" => "10",
         "process.working-dir" => "/var/lib/streamd",
         "high-availability.storageDir" => "/var/lib/streamd/ha",
         "io.tmp.dirs" => "/var/lib/streamd/tmp",
@@ -119,8 +120,9 @@ Every key that streamd honours. The names are Flink's; a key that is not here is
 
 * **Where**: `streamd.yaml` in the configuration directory (`--conf DIR` or `STREAMD_CONF_DIR`; the scripts in `bin/` use
   `conf/`). Nested keys and keys with dots mean the same. The file is at most 1 MiB of UTF-8.
-* **What goes before what**: default, file, environment variable, `-D key=value`. Settings of a job (`streamctl run -D`) go
-  before those of the cluster, and what its code sets goes before both. Keys marked *job* can be set by a job.
+* **What goes before what**: `-D key=value` goes before an environment variable, that before the file, that before the default.
+  Of a job, `streamctl run -D` goes before what its code sets, and that before the cluster's settings
+  ([why](../decisions/0012-the-command-line-has-the-last-word.md)). Keys marked *job* can be set by a job.
 * **Values**: a duration has a unit (`500 ms`, `10 s`, `5 min`, `1 h`, `7 d`), and so has a size (`64 kb`, `128 mb`, `1 gb`,
   powers of 1024); the space may be left out. An enum is read in any case. A folder of snapshots is an absolute path or the
   URI of a store (docs/how-to/use-object-storage.md); a directory is an absolute path. A secret is never shown, and refused on a
