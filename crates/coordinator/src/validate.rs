@@ -272,11 +272,26 @@ fn check_restart_strategy(strategy: Option<&RestartStrategy>) -> Result<(), Code
     let delays = match strategy {
         None | Some(RestartStrategy::None) => vec![],
         Some(RestartStrategy::FixedDelay { delay_ms, .. }) => vec![*delay_ms],
+        Some(RestartStrategy::FailureRate { max_failures: 0, .. }) => {
+            return Err(
+                refused("the restart strategy allows no failure in its interval".to_owned())
+                    .with_hint("use the strategy `none` where a failure is to be the end"),
+            );
+        }
+        Some(RestartStrategy::FailureRate {
+            interval_ms, delay_ms, ..
+        }) => vec![*interval_ms, *delay_ms],
         Some(RestartStrategy::ExponentialDelay { multiplier_percent, .. }) if *multiplier_percent < 100 => {
             return Err(refused(format!(
                 "the restart delay shrinks: its multiplier is {multiplier_percent} %"
             ))
             .with_hint("use a multiplier of at least 1"));
+        }
+        Some(RestartStrategy::ExponentialDelay { jitter_percent, .. }) if *jitter_percent > 100 => {
+            return Err(refused(format!(
+                "the jitter of the restart delay is {jitter_percent} %: more than the delay itself"
+            ))
+            .with_hint("use a jitter factor from 0 to 1"));
         }
         Some(RestartStrategy::ExponentialDelay {
             initial_backoff_ms,

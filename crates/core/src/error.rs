@@ -115,6 +115,11 @@ codes! {
     ResumeAmbiguous = 414, Conflict, "it is not clear which snapshot the job is to resume from";
     OperationNotRecorded = 415, Unavailable, "the operation cannot be recorded";
     DropRefused = 416, Usage, "the snapshot holds no such state to drop";
+    UserCodeFailed = 421, Failed, "the application's code or its data failed";
+    SurroundingsFailed = 422, Failed, "something around the job failed";
+    DrainRefused = 423, Conflict, "the task manager cannot be drained";
+    TaskManagerNotFound = 424, NotFound, "there is no such task manager";
+    DrainTimedOut = 425, Unavailable, "the task manager is not drained in time";
     // 05xx: snapshots
     SnapshotNotFound = 501, NotFound, "there is no snapshot at the path";
     SnapshotCorrupt = 502, Snapshot, "the snapshot is corrupt";

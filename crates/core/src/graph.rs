@@ -273,7 +273,17 @@ pub enum RestartStrategy {
         /// Milliseconds before each.
         delay_ms: u64,
     },
-    /// Restarts without end, ever further apart.
+    /// Restarts for as long as failures are rare.
+    FailureRate {
+        /// Failures within the interval that are still followed by a restart.
+        max_failures: u32,
+        /// How many milliseconds failures are counted over.
+        interval_ms: u64,
+        /// Milliseconds before each restart.
+        delay_ms: u64,
+    },
+    /// Restarts ever further apart. The first failure after a quiet time that is no more than the loss of a process is
+    /// followed by a restart at once.
     ExponentialDelay {
         /// Milliseconds before the first restart.
         initial_backoff_ms: u64,
@@ -283,7 +293,19 @@ pub enum RestartStrategy {
         multiplier_percent: u32,
         /// Milliseconds without failure after which the delay is the initial one again.
         reset_after_ms: u64,
+        /// By how many percent each delay is longer or shorter than that, so that jobs that failed together do not all come back
+        /// together.
+        #[serde(default = "default_jitter_percent")]
+        jitter_percent: u32,
+        /// Restarts without such a quiet time in between before the job fails; `None`: any number.
+        #[serde(default)]
+        attempts: Option<u32>,
     },
+}
+
+/// Flink's default of `restart-strategy.exponential-delay.jitter-factor`.
+fn default_jitter_percent() -> u32 {
+    10
 }
 
 impl JobGraph {

@@ -92,17 +92,24 @@ fn bytes(size: Option<ByteSize>) -> Option<u64> {
 
 fn restart_strategy(configuration: &Configuration) -> Option<RestartStrategy> {
     let strategy = match configuration.get(keys::RESTART_STRATEGY)?.as_str() {
-        "fixed-delay" => RestartStrategy::FixedDelay {
+        "fixed-delay" | "fixeddelay" => RestartStrategy::FixedDelay {
             attempts: configuration.get(keys::FIXED_DELAY_ATTEMPTS),
             delay_ms: millis(configuration.get(keys::FIXED_DELAY_DELAY)),
         },
-        "exponential-delay" => RestartStrategy::ExponentialDelay {
+        "failure-rate" | "failurerate" => RestartStrategy::FailureRate {
+            max_failures: configuration.get(keys::FAILURE_RATE_MAX),
+            interval_ms: millis(configuration.get(keys::FAILURE_RATE_INTERVAL)),
+            delay_ms: millis(configuration.get(keys::FAILURE_RATE_DELAY)),
+        },
+        "exponential-delay" | "exponentialdelay" => RestartStrategy::ExponentialDelay {
             initial_backoff_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_INITIAL)),
             max_backoff_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_MAX)),
             multiplier_percent: percent(configuration.get(keys::EXPONENTIAL_DELAY_MULTIPLIER)),
             reset_after_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_RESET)),
+            jitter_percent: percent(configuration.get(keys::EXPONENTIAL_DELAY_JITTER)),
+            attempts: configuration.get(keys::EXPONENTIAL_DELAY_ATTEMPTS),
         },
-        // The table lets through `none` and nothing else.
+        // The table lets through `none` and its other names, and nothing else.
         _none => RestartStrategy::None,
     };
     Some(strategy)
@@ -112,7 +119,7 @@ fn restart_strategy(configuration: &Configuration) -> Option<RestartStrategy> {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the table bounds the factor between 1 and 1000"
+    reason = "the table bounds each factor between 0 and 1000"
 )]
 fn percent(factor: f64) -> u32 {
     (factor * 100.0).round() as u32
@@ -178,6 +185,34 @@ mod tests {
                 max_backoff_ms: 60_000,
                 multiplier_percent: 150,
                 reset_after_ms: 3_600_000,
+                jitter_percent: 10,
+                attempts: None,
+            })
+        );
+    }
+
+    #[test]
+    fn the_other_spellings_of_a_strategy_mean_the_same() {
+        let strategy = |name: &str| {
+            let configuration =
+                Configuration::default().with_arguments([format!("restart-strategy.type={name}").as_str()]);
+            restart_strategy(&configuration.unwrap())
+        };
+        for (other, name) in [
+            ("off", "none"),
+            ("disable", "none"),
+            ("fixeddelay", "fixed-delay"),
+            ("failurerate", "failure-rate"),
+            ("exponentialdelay", "exponential-delay"),
+        ] {
+            assert_eq!(strategy(other), strategy(name), "{other}");
+        }
+        assert_eq!(
+            strategy("failure-rate"),
+            Some(RestartStrategy::FailureRate {
+                max_failures: 1,
+                interval_ms: 60_000,
+                delay_ms: 1_000
             })
         );
     }
@@ -204,6 +239,11 @@ mod tests {
         ("restart-strategy.type", "none"),
         ("restart-strategy.fixed-delay.attempts", "7"),
         ("restart-strategy.fixed-delay.delay", "7 s"),
+        ("restart-strategy.failure-rate.max-failures-per-interval", "7"),
+        ("restart-strategy.failure-rate.failure-rate-interval", "7 s"),
+        ("restart-strategy.failure-rate.delay", "7 s"),
+        ("restart-strategy.exponential-delay.jitter-factor", "0.7"),
+        ("restart-strategy.exponential-delay.attempts-before-reset-backoff", "7"),
         ("restart-strategy.exponential-delay.initial-backoff", "7 s"),
         ("restart-strategy.exponential-delay.max-backoff", "7 s"),
         ("restart-strategy.exponential-delay.backoff-multiplier", "7"),
@@ -224,7 +264,7 @@ mod tests {
 
     /// What a job's settings come to, given a strategy whose details are among them.
     fn effect(key: &str, set: Option<&str>) -> JobOptionsInputs {
-        let strategy = ["fixed-delay", "exponential-delay"]
+        let strategy = ["fixed-delay", "failure-rate", "exponential-delay"]
             .into_iter()
             .find(|strategy| key.contains(strategy))
             .unwrap_or("fixed-delay");

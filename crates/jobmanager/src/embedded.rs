@@ -150,7 +150,7 @@ impl EmbeddedJob {
             let status = status.borrow();
             JobResult {
                 state: status.state,
-                failure: status.last_failure.clone(),
+                failure: status.last_failure.as_ref().map(|record| record.failure.clone()),
                 restarts: status.restarts,
             }
         };

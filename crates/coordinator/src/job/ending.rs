@@ -6,7 +6,7 @@ use streamd_core::time::MonotonicTime;
 
 use crate::action::Action;
 use crate::checkpoint::End;
-use crate::failover::Decision;
+use crate::failover::{Decision, Trouble};
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase, Stopped};
 use crate::lifecycle::JobState;
@@ -15,12 +15,17 @@ impl JobMachine {
     /// The attempt has failed; the restart strategy decides what follows. Failures of an attempt that is being dropped
     /// already are part of the first.
     pub(super) fn fail_attempt(&mut self, at: Moment, cause: Failure) {
+        self.fail_attempt_by(at, Trouble::Failure, cause);
+    }
+
+    /// As [`fail_attempt`](Self::fail_attempt), for whatever ended it.
+    pub(super) fn fail_attempt_by(&mut self, at: Moment, trouble: Trouble, cause: Failure) {
         if self.state() != JobState::Running {
             return;
         }
-        match self.failover.on_failure(at.now) {
+        match self.failover.on_failure(at.now, trouble) {
             Decision::Restart { delay_ms } => {
-                self.remember(cause.clone());
+                self.remember(at, cause.clone(), Some(delay_ms));
                 self.leave_running(at, &cause.message, "take it again once the job is RUNNING");
                 let deadline = self.drop_subtasks(at);
                 self.enter(Phase::Dropping { deadline, delay_ms }, Some(cause));
@@ -46,7 +51,7 @@ impl JobMachine {
             }
             Phase::Created | Phase::Failing { .. } | Phase::Cancelling { .. } | Phase::Ended(_) => return,
         };
-        self.remember(failure.clone());
+        self.remember(at, failure.clone(), None);
         let phase = Phase::Failing {
             deadline,
             failure: failure.clone(),

@@ -14,6 +14,7 @@ use crate::checkpoint::{CheckpointCoordinator, Discarded, Origin};
 use crate::event::{Event, JobSpec, RestorePoint};
 use crate::execution::ExecutionGraph;
 use crate::failover::Failover;
+use crate::failure::FailureRecord;
 use crate::job::phase::{Course, Phase};
 use crate::lifecycle::JobState;
 use crate::operation::Operations;
@@ -44,7 +45,7 @@ pub struct JobMachine {
     pub(super) restored: Option<RestorePoint>,
     /// Folders to delete once no subtask of the attempt can write into them any more.
     pub(super) deferred: Vec<Discarded>,
-    pub(super) failures: VecDeque<Failure>,
+    pub(super) failures: VecDeque<FailureRecord>,
     pub(super) metrics: BTreeMap<SubtaskId, SubtaskMetrics>,
     /// The actions of the event at hand.
     pub(super) out: Vec<Action>,
@@ -66,7 +67,7 @@ impl JobMachine {
             attempt: Attempt::NONE,
             execution: ExecutionGraph::new(&spec.graph),
             workers: Workers::new(spec.first_worker),
-            failover: Failover::new(spec.options.restart_strategy.clone()),
+            failover: Failover::new(spec.options.restart_strategy.clone(), spec.job_id),
             checkpoints: CheckpointCoordinator::new(spec.options.checkpointing.clone(), restored),
             operations: Operations::default(),
             restore: spec.restore.clone(),
@@ -188,12 +189,17 @@ impl JobMachine {
         }
     }
 
-    /// Keeps a failure for those who ask.
-    pub(super) fn remember(&mut self, failure: Failure) {
+    /// Keeps a failure of the current attempt for those who ask.
+    pub(super) fn remember(&mut self, at: Moment, failure: Failure, restart_delay_ms: Option<u64>) {
         if self.failures.len() == FAILURES_KEPT {
             self.failures.pop_front();
         }
-        self.failures.push_back(failure);
+        self.failures.push_back(FailureRecord {
+            failure,
+            attempt: self.attempt,
+            at: at.wall,
+            restart_delay_ms,
+        });
     }
 
     /// What every snapshot of this attempt says of itself.

@@ -6,6 +6,7 @@ use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
 
 use crate::action::Action;
+use crate::failover::Trouble;
 use crate::job::attempt::failure;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase};
@@ -152,7 +153,7 @@ impl JobMachine {
         };
         let had_subtasks = self.execution.fail_worker(worker);
         if needed || had_subtasks {
-            self.fail_attempt(at, reason);
+            self.fail_attempt_by(at, Trouble::Loss, reason);
         }
     }
 

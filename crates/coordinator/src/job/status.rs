@@ -1,10 +1,11 @@
 //! What a status page asks the machine.
 
 use streamd_core::id::{Attempt, OperationId, SubtaskId};
-use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics};
+use streamd_core::protocol::{ExecutionState, SubtaskMetrics};
 
 use crate::checkpoint::PendingSnapshot;
 use crate::event::JobSpec;
+use crate::failure::FailureRecord;
 use crate::job::machine::JobMachine;
 use crate::job::views::{
     CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom,
@@ -33,7 +34,7 @@ impl JobMachine {
     }
 
     /// The last failures, at most 16, first to last.
-    pub fn failures(&self) -> impl DoubleEndedIterator<Item = &Failure> {
+    pub fn failures(&self) -> impl DoubleEndedIterator<Item = &FailureRecord> {
         self.failures.iter()
     }
 

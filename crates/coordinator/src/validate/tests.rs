@@ -164,6 +164,31 @@ fn damages() -> Vec<(&'static str, Damage)> {
                     max_backoff_ms: 2,
                     multiplier_percent: 99,
                     reset_after_ms: 1,
+                    jitter_percent: 0,
+                    attempts: None,
+                });
+            }),
+        ),
+        (
+            "jitter of the restart delay is 101 %",
+            Box::new(|graph| {
+                graph.restart_strategy = Some(RestartStrategy::ExponentialDelay {
+                    initial_backoff_ms: 1,
+                    max_backoff_ms: 2,
+                    multiplier_percent: 100,
+                    reset_after_ms: 1,
+                    jitter_percent: 101,
+                    attempts: None,
+                });
+            }),
+        ),
+        (
+            "allows no failure",
+            Box::new(|graph| {
+                graph.restart_strategy = Some(RestartStrategy::FailureRate {
+                    max_failures: 0,
+                    interval_ms: 1,
+                    delay_ms: 1,
                 });
             }),
         ),

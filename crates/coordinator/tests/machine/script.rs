@@ -256,7 +256,7 @@ impl Player {
             "restarts" => machine.restarts().to_string(),
             "failures" => machine
                 .failures()
-                .map(|it| it.message.clone())
+                .map(|it| it.failure.message.clone())
                 .collect::<Vec<_>>()
                 .join(" | "),
             "checkpoints" => {

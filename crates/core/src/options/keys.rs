@@ -278,9 +278,13 @@ options! {
     ROCKSDB_MEMORY_PER_SLOT: ByteSize = "state.backend.rocksdb.memory.fixed-per-slot" {
         kind: Kind::Size { min: 1 << 20, max: 1 << 40 }, fallback: Value("256 mb"), scope: Job
     }
-    /// What to do when a job that sets nothing in code fails.
+    /// What to do when a job that sets nothing in code fails. Flink's other spellings `off` and `disable` (`none`), `fixeddelay`,
+    /// `failurerate` and `exponentialdelay` mean the same.
     RESTART_STRATEGY: Option<String> = "restart-strategy.type" {
-        kind: Kind::Choice(&["none", "fixed-delay", "exponential-delay"]),
+        kind: Kind::Choice(&[
+            "none", "fixed-delay", "failure-rate", "exponential-delay",
+            "off", "disable", "fixeddelay", "failurerate", "exponentialdelay",
+        ]),
         fallback: Unset("`exponential-delay` with periodic checkpoints, else `none`"), scope: Job,
         aliases: &["restart-strategy"],
     }
@@ -292,7 +296,20 @@ options! {
     FIXED_DELAY_DELAY: Duration = "restart-strategy.fixed-delay.delay" {
         kind: ANY_DURATION, fallback: Value("1 s"), scope: Job
     }
-    /// Strategy `exponential-delay`: the time before the first restart.
+    /// Strategy `failure-rate`: how many failures within the interval are still followed by a restart.
+    FAILURE_RATE_MAX: u32 = "restart-strategy.failure-rate.max-failures-per-interval" {
+        kind: Kind::Integer { min: 1, max: u32::MAX as u64 }, fallback: Value("1"), scope: Job
+    }
+    /// Strategy `failure-rate`: the time over which failures are counted.
+    FAILURE_RATE_INTERVAL: Duration = "restart-strategy.failure-rate.failure-rate-interval" {
+        kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 min"), scope: Job
+    }
+    /// Strategy `failure-rate`: the time before each restart.
+    FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay" {
+        kind: ANY_DURATION, fallback: Value("1 s"), scope: Job
+    }
+    /// Strategy `exponential-delay`: the time before the first restart. There is none where the job lost but a worker process or a
+    /// task manager, and has not failed since `reset-backoff-threshold`.
     EXPONENTIAL_DELAY_INITIAL: Duration = "restart-strategy.exponential-delay.initial-backoff" {
         kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 s"), scope: Job
     }
@@ -307,6 +324,16 @@ options! {
     /// Strategy `exponential-delay`: the time without failure after which the next restart is a first one again.
     EXPONENTIAL_DELAY_RESET: Duration = "restart-strategy.exponential-delay.reset-backoff-threshold" {
         kind: ANY_DURATION, fallback: Value("1 h"), scope: Job
+    }
+    /// Strategy `exponential-delay`: by which part the time before a restart is longer or shorter, so that jobs that failed together do
+    /// not all come back together. The same job draws the same numbers.
+    EXPONENTIAL_DELAY_JITTER: f64 = "restart-strategy.exponential-delay.jitter-factor" {
+        kind: Kind::Float { min: 0.0, max: 1.0 }, fallback: Value("0.1"), scope: Job
+    }
+    /// Strategy `exponential-delay`: how many restarts, without the time of `reset-backoff-threshold` between two of them, before the
+    /// job fails for good.
+    EXPONENTIAL_DELAY_ATTEMPTS: Option<u32> = "restart-strategy.exponential-delay.attempts-before-reset-backoff" {
+        kind: Kind::Integer { min: 1, max: u32::MAX as u64 }, fallback: Unset("any number"), scope: Job
     }
     /// How long a job waits for free slots before its attempt fails.
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout" {

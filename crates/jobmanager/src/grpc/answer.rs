@@ -1,6 +1,7 @@
 //! What is known about jobs, as messages.
 
 use streamd_coordinator::action::CompletedOperation;
+use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::{
     CheckpointStatistics, OperationProgress, OperationStage, OperationStatus, RestoredFrom, WorkerView,
 };
@@ -41,7 +42,19 @@ pub(super) fn job_summary(status: &JobStatus) -> proto::JobSummary {
         last_failure: status
             .last_failure
             .as_ref()
-            .map_or_else(String::new, |failure| failure.message.clone()),
+            .map_or_else(String::new, |record| record.failure.message.clone()),
+        last_failure_record: status.last_failure.as_ref().map(failure_record),
+    }
+}
+
+fn failure_record(record: &FailureRecord) -> proto::FailureRecord {
+    proto::FailureRecord {
+        failure: Some(record.failure.clone().into()),
+        code: record.code().to_string(),
+        hint: record.hint().to_owned(),
+        attempt: record.attempt.0,
+        time_ms: record.at.0,
+        restart_delay_ms: record.restart_delay_ms,
     }
 }
 
@@ -76,7 +89,7 @@ pub(super) fn job_details(details: JobDetails) -> proto::JobDetails {
             failed: details.checkpoints.failed,
             in_progress: details.checkpoints.in_progress,
         }),
-        failures: details.failures.into_iter().map(Into::into).collect(),
+        failures: details.failures.iter().map(failure_record).collect(),
         guarantee: guarantee_name(graph.guarantee(details.spec.options.checkpointing.mode)).to_owned(),
         workers: details.workers.iter().map(worker).collect(),
     }

@@ -369,11 +369,12 @@ impl JobMaster {
         }
         let ended_at = to.is_terminal().then(|| self.clock.wall());
         let restarts = self.machine.restarts();
+        let last_failure = self.machine.failures().next_back().cloned();
         self.status.send_modify(|status| {
             status.state = to;
             status.ended_at = ended_at;
             status.restarts = restarts;
-            status.last_failure = failure.or_else(|| status.last_failure.take());
+            status.last_failure = last_failure;
         });
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use streamd_coordinator::event::JobSpec;
+use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::{CheckpointStatistics, JobMachine, RestoredFrom, WorkerView};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::id::{Attempt, JobId, SubtaskId};
-use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics};
+use streamd_core::protocol::{ExecutionState, SubtaskMetrics};
 use streamd_core::time::WallTime;
 
 /// The state of a job, as watchers see it.
@@ -26,8 +27,8 @@ pub struct JobStatus {
     pub ended_at: Option<WallTime>,
     /// How often it was started again.
     pub restarts: u32,
-    /// The reason of its last failure.
-    pub last_failure: Option<Failure>,
+    /// Its last failure.
+    pub last_failure: Option<FailureRecord>,
 }
 
 impl JobStatus {
@@ -67,7 +68,7 @@ pub struct JobDetails {
     /// How its checkpoints fared.
     pub checkpoints: CheckpointStatistics,
     /// Its last failures, first to last.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailureRecord>,
     /// Its live workers.
     pub workers: Vec<WorkerView>,
 }

@@ -14,4 +14,4 @@ mod state;
 mod tests;
 
 pub use error::ConvertError;
-pub use state::{job_state_name, job_state_of_name};
+pub use state::{failure_class, job_state_name, job_state_of_name};

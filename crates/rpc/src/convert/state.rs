@@ -81,6 +81,16 @@ impl From<FaultDomain> for proto::FaultDomain {
     }
 }
 
+/// The class of a failure in a word; `unknown` where the peer named none.
+pub fn failure_class(failure: Option<&proto::Failure>) -> &'static str {
+    match failure.map_or(proto::FaultDomain::Unspecified, |failure| failure.domain()) {
+        proto::FaultDomain::User => "user",
+        proto::FaultDomain::External => "external",
+        proto::FaultDomain::Internal => "internal",
+        proto::FaultDomain::Unspecified => "unknown",
+    }
+}
+
 impl From<Failure> for proto::Failure {
     fn from(failure: Failure) -> Self {
         Self {

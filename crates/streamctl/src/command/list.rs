@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use streamd_rpc::convert::job_state_name;
+use streamd_rpc::convert::{failure_class, job_state_name};
 use streamd_rpc::proto::{JobState, JobSummary, ListJobsRequest};
 
 use crate::arguments::OutputFormat;
@@ -40,6 +40,8 @@ struct Row<'a> {
     end_time_ms: Option<i64>,
     restarts: u32,
     last_failure: Option<&'a str>,
+    last_failure_class: Option<&'static str>,
+    last_failure_code: Option<&'a str>,
 }
 
 /// The sections of the list.
@@ -141,6 +143,7 @@ pub fn local_time(millis: i64) -> String {
 }
 
 fn row(job: &JobSummary) -> Row<'_> {
+    let record = job.last_failure_record.as_ref();
     Row {
         job_id: &job.job_id,
         name: &job.name,
@@ -149,5 +152,7 @@ fn row(job: &JobSummary) -> Row<'_> {
         end_time_ms: (job.end_time_ms != 0).then_some(job.end_time_ms),
         restarts: job.restarts,
         last_failure: (!job.last_failure.is_empty()).then_some(job.last_failure.as_str()),
+        last_failure_class: record.map(|record| failure_class(record.failure.as_ref())),
+        last_failure_code: record.map(|record| record.code.as_str()),
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
 use streamd_rpc::client::DispatcherClient;
-use streamd_rpc::convert::job_state_name;
+use streamd_rpc::convert::{failure_class, job_state_name};
 use streamd_rpc::proto::{
     ClaimMode, ExecutionState, GetJobRequest, JobState, JobSummary, SnapshotReference, SubmitJobRequest,
     SubmitJobResponse, WatchJobRequest,
@@ -86,6 +86,8 @@ struct Ended<'a> {
     runtime_ms: i64,
     restarts: u32,
     failure: Option<&'a str>,
+    failure_class: Option<&'static str>,
+    failure_code: Option<&'a str>,
 }
 
 impl RunCommand {
@@ -353,12 +355,15 @@ fn is_terminal(state: JobState) -> bool {
 
 fn report_end(job: &JobSummary, output: &mut Output) -> Result<(), Failure> {
     let runtime_ms = job.end_time_ms.saturating_sub(job.start_time_ms).max(0);
+    let record = job.last_failure_record.as_ref();
     output.object(&Ended {
         job_id: &job.job_id,
         state: job_state_name(job.state()),
         runtime_ms,
         restarts: job.restarts,
         failure: (!job.last_failure.is_empty()).then_some(job.last_failure.as_str()),
+        failure_class: record.map(|record| failure_class(record.failure.as_ref())),
+        failure_code: record.map(|record| record.code.as_str()),
     })?;
     if job.state() == JobState::Finished {
         output.line("Program execution finished")?;
@@ -376,12 +381,14 @@ fn report_end(job: &JobSummary, output: &mut Output) -> Result<(), Failure> {
     } else {
         &job.last_failure
     };
+    let logs = format!("see what its workers wrote with `streamctl logs {}`", job.job_id);
+    let hint = match record.filter(|record| !record.hint.is_empty()) {
+        Some(record) => format!("{logs}; {}", record.hint),
+        None => logs,
+    };
     Err(
         CodedError::new(ErrorCode::JobFailed, format!("job `{}` failed: {cause}", job.job_id))
-            .with_hint(format!(
-                "see what its workers wrote with `streamctl logs {}`",
-                job.job_id
-            ))
+            .with_hint(hint)
             .into(),
     )
 }

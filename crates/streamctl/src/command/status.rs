@@ -2,10 +2,13 @@
 
 use clap::Args;
 use serde::Serialize;
-use streamd_rpc::convert::job_state_name;
-use streamd_rpc::proto::{ExecutionState, GetJobRequest, JobDetails, SnapshotReference, VertexDetails};
+use streamd_rpc::convert::{failure_class, job_state_name};
+use streamd_rpc::proto::{
+    ExecutionState, FailureRecord, GetJobRequest, JobDetails, JobState, SnapshotReference, VertexDetails,
+};
 
 use crate::arguments::job_id;
+use crate::command::list::local_time;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
@@ -37,7 +40,21 @@ struct Job<'a> {
     checkpoints: Checkpoints,
     vertices: Vec<Vertex<'a>>,
     workers: Vec<WorkerProcess<'a>>,
+    /// What `failure_history` says in more detail.
     failures: Vec<&'a str>,
+    failure_history: Vec<FailureEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct FailureEntry<'a> {
+    class: &'static str,
+    code: &'a str,
+    message: &'a str,
+    hint: &'a str,
+    attempt: u32,
+    time_ms: i64,
+    /// Null where no attempt followed.
+    restart_delay_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -144,10 +161,37 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
         };
         output.line(&format!("  {} : {} ({process})", worker.worker, worker.task_manager))?;
     }
-    for failure in &job.failures {
-        output.line(&format!("  Failure: {}", failure.message))?;
+    if summary.restarts > 0 {
+        output.line(&format!("  Restarts: {}", summary.restarts))?;
+    }
+    for record in &job.failures {
+        output.line(&format!("  Failure: {}", message(record)))?;
+        output.line(&format!("    {}", what_followed(record)))?;
+    }
+    match job.failures.last() {
+        Some(last) if summary.state() == JobState::Failed => output.line(&format!("  Hint: {}", last.hint))?,
+        Some(_) | None => {}
     }
     Ok(())
+}
+
+fn message(record: &FailureRecord) -> &str {
+    record.failure.as_ref().map_or("", |failure| &failure.message)
+}
+
+/// Whose fault it was, when, and what the job did.
+fn what_followed(record: &FailureRecord) -> String {
+    let followed = match record.restart_delay_ms {
+        Some(delay_ms) => format!("restarted after {delay_ms} ms"),
+        None => "the job failed for good".to_owned(),
+    };
+    format!(
+        "{}, {} [{}], attempt {}: {followed}",
+        local_time(record.time_ms),
+        failure_class(record.failure.as_ref()),
+        record.code,
+        record.attempt
+    )
 }
 
 /// How many subtasks are in which state, as in `2 RUNNING`.
@@ -202,7 +246,20 @@ fn object(job: &JobDetails) -> Job<'_> {
                 process_id: worker.process_id,
             })
             .collect(),
-        failures: job.failures.iter().map(|failure| failure.message.as_str()).collect(),
+        failures: job.failures.iter().map(message).collect(),
+        failure_history: job.failures.iter().map(failure_entry).collect(),
+    }
+}
+
+fn failure_entry(record: &FailureRecord) -> FailureEntry<'_> {
+    FailureEntry {
+        class: failure_class(record.failure.as_ref()),
+        code: &record.code,
+        message: message(record),
+        hint: &record.hint,
+        attempt: record.attempt,
+        time_ms: record.time_ms,
+        restart_delay_ms: record.restart_delay_ms,
     }
 }
 

@@ -158,6 +158,7 @@ pub fn job(name: &str, state: JobState) -> JobSummary {
         end_time_ms: if ended { 1_795_208_537_390 } else { 0 },
         restarts: 0,
         last_failure: String::new(),
+        last_failure_record: None,
     }
 }
 

@@ -1,15 +1,30 @@
 //! `list`, `cancel` and `logs`.
 
 use streamd_rpc::proto::{
-    CheckpointCounts, ExecutionState, Failure, JobDetails, JobState, JobSummary, SnapshotReference, SubtaskDetails,
-    VertexDetails, Worker,
+    CheckpointCounts, ExecutionState, Failure, FailureRecord, FaultDomain, JobDetails, JobState, JobSummary,
+    SnapshotReference, SubtaskDetails, VertexDetails, Worker,
 };
 
 use crate::fake::{Fake, JOB, Ran, Script, done, job};
 
+fn failure(message: &str) -> FailureRecord {
+    FailureRecord {
+        failure: Some(Failure {
+            domain: FaultDomain::External.into(),
+            message: message.to_owned(),
+        }),
+        code: "SD-0422".to_owned(),
+        hint: "see to the cause".to_owned(),
+        attempt: 1,
+        time_ms: 1_795_208_537_000,
+        restart_delay_ms: Some(500),
+    }
+}
+
 fn four_jobs() -> Fake {
     let failed = JobSummary {
         last_failure: "worker exited with signal 9".to_owned(),
+        last_failure_record: Some(failure("worker exited with signal 9")),
         restarts: 2,
         start_time_ms: 1_795_208_538_000,
         ..job("broken", JobState::Failed)
@@ -70,10 +85,10 @@ Waiting for response...
 #[test]
 fn a_program_gets_one_object_a_job() {
     let expected = format!(
-        r#"{{"job_id":"{JOB}","name":"again","state":"RESTARTING","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null}}
-{{"job_id":"{JOB}","name":"flights","state":"RUNNING","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null}}
-{{"job_id":"{JOB}","name":"waits","state":"CREATED","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null}}
-{{"job_id":"{JOB}","name":"broken","state":"FAILED","start_time_ms":1795208538000,"end_time_ms":1795208537390,"restarts":2,"last_failure":"worker exited with signal 9"}}
+        r#"{{"job_id":"{JOB}","name":"again","state":"RESTARTING","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null,"last_failure_class":null,"last_failure_code":null}}
+{{"job_id":"{JOB}","name":"flights","state":"RUNNING","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null,"last_failure_class":null,"last_failure_code":null}}
+{{"job_id":"{JOB}","name":"waits","state":"CREATED","start_time_ms":1795208537000,"end_time_ms":null,"restarts":0,"last_failure":null,"last_failure_class":null,"last_failure_code":null}}
+{{"job_id":"{JOB}","name":"broken","state":"FAILED","start_time_ms":1795208538000,"end_time_ms":1795208537390,"restarts":2,"last_failure":"worker exited with signal 9","last_failure_class":"external","last_failure_code":"SD-0422"}}
 "#
     );
     assert_eq!(four_jobs().run(&["list", "-a", "--output", "json"]), done(expected));
@@ -185,10 +200,7 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
             failed: 1,
             in_progress: 0,
         }),
-        failures: vec![Failure {
-            message: "worker-1 was killed".to_owned(),
-            ..Failure::default()
-        }],
+        failures: vec![failure("worker-1 was killed")],
         guarantee: "EXACTLY_ONCE".to_owned(),
         workers: vec![Worker {
             worker: "worker-2".to_owned(),
@@ -211,6 +223,7 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
   Last checkpoint: file:///cp/chk-3 (10 bytes, 4 ms)
   worker-2 : tm-1 (process 7)
   Failure: worker-1 was killed
+    20.11.2026 21:02:17, external [SD-0422], attempt 1: restarted after 500 ms
 "
         ))
     );
@@ -220,4 +233,38 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
         (Some(2), Some("file:///cp/chk-3"))
     );
     assert_eq!(json["vertices"][0]["subtasks"][1]["state"].as_str(), Some("RUNNING"));
+    assert_eq!(json["failures"][0].as_str(), Some("worker-1 was killed"));
+    assert_eq!(
+        json["failure_history"][0],
+        serde_json::json!({
+            "class": "external", "code": "SD-0422", "message": "worker-1 was killed", "hint": "see to the cause",
+            "attempt": 1, "time_ms": 1_795_208_537_000_i64, "restart_delay_ms": 500,
+        })
+    );
+}
+
+#[test]
+fn the_status_of_a_job_that_failed_ends_with_what_to_do() {
+    let fake = Fake::start(Script {
+        details: Some(JobDetails {
+            summary: Some(JobSummary {
+                restarts: 3,
+                ..job("broken", JobState::Failed)
+            }),
+            failures: vec![FailureRecord {
+                restart_delay_ms: None,
+                ..failure("worker-1 was killed")
+            }],
+            ..JobDetails::default()
+        }),
+        ..Script::default()
+    });
+    let shown = fake.run(&["status", JOB]).stdout;
+    assert!(
+        shown.ends_with(
+            "  Restarts: 3\n  Failure: worker-1 was killed\n    20.11.2026 21:02:17, external [SD-0422], attempt 1: the job \
+             failed for good\n  Hint: see to the cause\n"
+        ),
+        "{shown}"
+    );
 }

@@ -12,7 +12,7 @@ use streamd_core::graph::{
 use streamd_core::id::OperatorId;
 use streamd_core::plan::{BuiltWith, PlanDescriptor};
 use streamd_core::row::DataType;
-use streamd_rpc::proto::{JobState, JobSummary};
+use streamd_rpc::proto::{FailureRecord, JobState, JobSummary};
 
 use crate::fake::{Fake, JOB, Ran, Script, command, done, job};
 
@@ -103,7 +103,7 @@ Job Runtime: 390 ms
         fake.run(&["run", "--output", "json", APPLICATION]),
         done(format!(
             "{{\"job_id\":\"{JOB}\",\"job_name\":\"flights\",\"warnings\":[],\"restored_from\":null}}\n\
-             {{\"job_id\":\"{JOB}\",\"state\":\"FINISHED\",\"runtime_ms\":390,\"restarts\":0,\"failure\":null}}\n"
+             {{\"job_id\":\"{JOB}\",\"state\":\"FINISHED\",\"runtime_ms\":390,\"restarts\":0,\"failure\":null,\"failure_class\":null,\"failure_code\":null}}\n"
         ))
     );
 }
@@ -112,6 +112,10 @@ Job Runtime: 390 ms
 fn an_attached_run_ends_with_1_when_the_job_fails_or_is_cancelled() {
     let failed = JobSummary {
         last_failure: "line 7 of `x.csv` is no flight".to_owned(),
+        last_failure_record: Some(FailureRecord {
+            hint: "correct the data".to_owned(),
+            ..FailureRecord::default()
+        }),
         ..job("flights", JobState::Failed)
     };
     let ran = running_to(failed).run(&["run", APPLICATION]);
@@ -119,7 +123,7 @@ fn an_attached_run_ends_with_1_when_the_job_fails_or_is_cancelled() {
     assert!(
         ran.stderr.ends_with(&format!(
             "error: job `{JOB}` failed: line 7 of `x.csv` is no flight [SD-0405]\n\
-             hint: see what its workers wrote with `streamctl logs {JOB}`\n"
+             hint: see what its workers wrote with `streamctl logs {JOB}`; correct the data\n"
         )),
         "{ran:?}"
     );
