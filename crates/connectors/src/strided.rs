@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use streamd_core::row::{DataType, Field, RowError, RowReader};
-use streamd_core::source::{ConnectorError, SourceReader, SourceStatus};
+use streamd_core::source::{ConnectorError, SourceReader, SourceStatus, Stretch, Unit};
 use streamd_core::state::State;
 use streamd_core::time::Clock;
 
@@ -98,6 +98,8 @@ pub struct StridedReader<N> {
     /// The numbers of those that are not read to their end, the next to be read first.
     unfinished: VecDeque<usize>,
     polled: usize,
+    /// What the last poll has read.
+    last_read: [Stretch; 1],
 }
 
 impl<N: Numbered> StridedReader<N> {
@@ -108,6 +110,12 @@ impl<N: Numbered> StridedReader<N> {
             splits: Vec::new(),
             unfinished: VecDeque::new(),
             polled: 0,
+            last_read: [Stretch {
+                of: None,
+                unit: Unit::Records,
+                from: 0,
+                to: 0,
+            }],
         }
     }
 
@@ -152,7 +160,9 @@ impl<N: Numbered> SourceReader for StridedReader<N> {
             record_number = record_number.wrapping_add(stride);
             record
         }));
+        self.last_read[0].from = split.next;
         split.next = split.next.saturating_add(count * stride);
+        self.last_read[0].to = split.next;
         self.pacer.spend(count as usize);
         self.polled = number;
         self.unfinished.pop_front();
@@ -168,6 +178,10 @@ impl<N: Numbered> SourceReader for StridedReader<N> {
 
     fn is_at_end(&self, split: usize) -> bool {
         self.splits[split].remaining() == 0
+    }
+
+    fn last_read(&self) -> &[Stretch] {
+        &self.last_read
     }
 
     fn snapshot(&self) -> Vec<StridedSplit> {

@@ -147,6 +147,9 @@ pub enum StateKind {
     List,
     /// A list of elements per subtask; every subtask gets the concatenation of all lists.
     Union,
+    /// The entries of a map that is the same in every subtask; one writes them, and every subtask gets them. Described as
+    /// [`Union`](Self::Union) by versions before 0.1.0.
+    Broadcast,
 }
 
 /// An exchange of records from every subtask of one vertex to some of another.
@@ -385,6 +388,7 @@ fn outline_of_states(states: &[StateDescriptor]) -> String {
             StateKind::Keyed { key } => format!("{key:?} -> {:?}", state.value),
             StateKind::List => format!("list of {:?}", state.value),
             StateKind::Union => format!("union list of {:?}", state.value),
+            StateKind::Broadcast => format!("broadcast {:?}", state.value),
         };
         text.push_str(&format!(" state `{}`: {schema}", state.name));
     }

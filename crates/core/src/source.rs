@@ -10,6 +10,7 @@
 //! after a failure or at another parallelism the same splits come back, perhaps to other readers (never by subtask index).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::graph::Guarantee;
@@ -65,10 +66,63 @@ pub trait SourceReader: Send + 'static {
         false
     }
 
+    /// Where the records of the last [`poll`](Self::poll) are from, in the order in which they were read: a failure of the
+    /// application tells them. Asked after every poll, so keep what there is to tell instead of making it up.
+    ///
+    /// Nothing, the default: a failure names the source and its subtask, and what changed in the splits where it can be told.
+    fn last_read(&self) -> &[Stretch] {
+        &[]
+    }
+
     /// The splits with their positions after the last record that [`poll`](Self::poll) returned. Splits read to their end
     /// stay in the list for as long as they must not be found again. A reader that tells its
     /// [`polled_split`](Self::polled_split) lists them by number.
     fn snapshot(&self) -> Vec<Self::Split>;
+}
+
+/// What the positions of a [`Stretch`] count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes, of the content where a file is compressed.
+    Bytes,
+    /// Rows of a file.
+    Rows,
+    /// Records by their number.
+    Records,
+    /// Lines, from 0.
+    Lines,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "bytes",
+            Self::Rows => "rows",
+            Self::Records => "records",
+            Self::Lines => "lines",
+        })
+    }
+}
+
+/// A stretch of a source's input: where to look for a record that the application fails on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// What was read, such as a file; `None` where positions say it all.
+    pub of: Option<Arc<str>>,
+    /// What the positions count.
+    pub unit: Unit,
+    /// The position before the first record.
+    pub from: u64,
+    /// The position behind the last one.
+    pub to: u64,
+}
+
+impl fmt::Display for Stretch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { of, unit, from, to } = self;
+        write!(f, "between {unit} {from} and {to}")?;
+        of.as_ref().map_or(Ok(()), |of| write!(f, " of `{of}`"))
+    }
 }
 
 /// What a source is after a turn.

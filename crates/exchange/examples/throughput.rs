@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use streamd_core::id::{Attempt, JobId, WorkerId};
 use streamd_core::time::{Clock, SystemClock};
 use streamd_exchange::{
-    Batch, ChannelKey, ChannelReceiver, ChannelSender, DataPlane, DataPlaneOptions, Element, InputGate, Parker,
+    Batch, ChannelKey, ChannelReceiver, ChannelSender, DataPlane, DataPlaneOptions, Element, InputGate, Origin, Parker,
     Partitioner, Payload, ResultPartition, SendResult, Waker, local_channel, receive_into,
 };
 
@@ -90,7 +90,9 @@ fn one_thread(clock: &dyn Clock, fan_out: usize, partitioner: Partitioner<Small>
     for turn in 0..RECORDS / BATCH as u64 {
         let first = turn * BATCH as u64;
         batch.untimed().extend((first..first + BATCH as u64).map(|n| (n, n)));
-        output.emit(&mut batch).expect("a local channel takes everything");
+        output
+            .emit(&mut batch, &Origin::UNKNOWN)
+            .expect("a local channel takes everything");
         while let Some((channel, element)) = gate.poll() {
             sum = sum.wrapping_add(read(&mut gate, channel, element, &mut received));
         }
@@ -145,7 +147,9 @@ fn produce<T: Serialize + Send + 'static>(
         let end = (next + BATCH as u64).min(records);
         batch.untimed().extend((next..end).map(&record));
         next = end;
-        output.emit(&mut batch).expect("the consumer is there");
+        output
+            .emit(&mut batch, &Origin::UNKNOWN)
+            .expect("the consumer is there");
     }
     output.control(Element::EndOfData).expect("the consumer is there");
     output
@@ -242,6 +246,7 @@ fn raw_frames(clock: &Arc<dyn Clock>) -> f64 {
             let element = Element::Records {
                 payload: Payload::Encoded(frame.clone()),
                 count: 1,
+                origin: Origin::UNKNOWN,
             };
             assert_eq!(sender.send(element), SendResult::Sent);
         }

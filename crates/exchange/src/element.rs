@@ -7,6 +7,8 @@ use bytes::Bytes;
 use streamd_core::barrier::Barrier;
 use streamd_core::time::Watermark;
 
+use crate::origin::Origin;
+
 /// The records of a batch, in the form in which they travel.
 pub enum Payload {
     /// A boxed [`Batch<T>`](crate::batch::Batch), handed over by pointer within the process.
@@ -33,6 +35,8 @@ pub enum Element {
         payload: Payload,
         /// How many.
         count: u32,
+        /// Where they come from.
+        origin: Origin,
     },
     /// A barrier. Never waits for room or credit of its own, never overtakes records.
     Barrier(Barrier),

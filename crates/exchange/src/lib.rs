@@ -12,7 +12,7 @@
 //!   slot threads are synchronous and park on a `Parker`; tokio does network I/O only; the two meet in bounded queues
 //! ```
 //!
-//! Reading order: [`wake`] (how a slot thread sleeps), [`batch`] (records and their timestamps), [`element`],
+//! Reading order: [`wake`] (how a slot thread sleeps), [`batch`] (records and their timestamps), [`origin`] (where they come from), [`element`],
 //! [`encode`] (batches as bytes and back), [`channel`], [`gate`] (the input of a subtask), [`partition`] (its output), [`network`] (channels between processes).
 //!
 //! The concepts are Flink's: result partition, input gate, credit-based flow control, barrier alignment by blocked channels.
@@ -20,6 +20,8 @@
 pub mod wake;
 
 pub mod batch;
+pub mod origin;
+
 pub mod element;
 pub mod encode;
 
@@ -39,5 +41,6 @@ pub use element::{Element, Payload};
 pub use encode::{BATCH_RECORDS, DecodeError, EncodeError, decode, receive_into};
 pub use gate::InputGate;
 pub use network::{AttemptNetwork, ChannelKey, Closing, DataPlane, DataPlaneOptions, NetworkError};
+pub use origin::Origin;
 pub use partition::{Partitioner, ResultPartition, SendError};
 pub use wake::{Parker, Waker};

@@ -7,6 +7,7 @@ use crate::batch::Batch;
 use crate::channel::{ChannelLoss, ChannelSender, SendResult};
 use crate::element::{Element, Payload};
 use crate::encode::{BATCH_RECORDS, EncodeError, FrameSizer, count_of};
+use crate::origin::{Noted, Origin};
 
 /// From this size a batch is handed on as it is; smaller ones are gathered, since a hand-over costs as much as copying
 /// a few hundred records.
@@ -62,6 +63,10 @@ pub struct ResultPartition<T> {
     turn: u32,
     /// Records that wait for their batch to fill, where all channels get the same.
     shared: Batch<T>,
+    /// Where the records come from that wait.
+    noted: Noted,
+    /// The number of the first batch that `shared` has records of.
+    shared_since: u64,
     /// For frames that go to every channel.
     sizer: FrameSizer,
 }
@@ -78,6 +83,8 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             targets: Vec::new(),
             turn: 0,
             shared: Batch::new(),
+            noted: Noted::default(),
+            shared_since: 0,
         }
     }
 
@@ -87,10 +94,14 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
     }
 
     /// Takes all records out of `batch` and sends every batch that is full; the rest waits for more, or for
-    /// [`flush`](Self::flush). `batch` may come back with another buffer.
-    pub fn emit(&mut self, batch: &mut Batch<T>) -> Result<(), SendError> {
+    /// [`flush`](Self::flush). `batch` may come back with another buffer. `origin` is where all of them come from.
+    pub fn emit(&mut self, batch: &mut Batch<T>, origin: &Origin) -> Result<(), SendError> {
         if batch.is_empty() {
             return Ok(());
+        }
+        let number = self.noted.note(origin);
+        for output in self.outputs.iter_mut().filter(|output| output.pending.is_empty()) {
+            output.since = number;
         }
         let single = self.outputs.len() == 1;
         match &mut self.partitioner {
@@ -105,6 +116,9 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             }
             Partitioner::Broadcast(clone) if !single => {
                 let clone = *clone;
+                if self.shared.is_empty() {
+                    self.shared_since = number;
+                }
                 self.shared.append(batch);
                 if self.shared.len() >= HAND_OVER_RECORDS {
                     self.send_shared(clone)?;
@@ -115,7 +129,7 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             | Partitioner::Global
             | Partitioner::Hash(_)
             | Partitioner::Rebalance
-            | Partitioner::Broadcast(_) => self.outputs[0].accept(batch),
+            | Partitioner::Broadcast(_) => self.outputs[0].accept(batch, &self.noted, number),
         }
     }
 
@@ -127,7 +141,11 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             let clone = *clone;
             self.send_shared(clone)?;
         }
-        self.outputs.iter_mut().try_for_each(Output::send_pending)
+        for output in &mut self.outputs {
+            output.send_pending(&self.noted)?;
+        }
+        self.noted.clear();
+        Ok(())
     }
 
     /// Sends everything that waits, then the control element to every channel.
@@ -181,28 +199,32 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
             let records = batch.untimed().drain(..).zip(&self.targets);
             return place(
                 &mut self.outputs,
+                &self.noted,
                 records.map(|(record, target)| (record, EventTime::MIN, *target)),
             );
         }
         let records = batch.drain(batch.len()).zip(&self.targets);
         place(
             &mut self.outputs,
+            &self.noted,
             records.map(|((record, timestamp), target)| (record, timestamp, *target)),
         )
     }
 
     /// Sends the shared records to every channel: clones to those of this process, the same bytes to the others.
     fn send_shared(&mut self, clone: fn(&T) -> T) -> Result<(), SendError> {
+        let origin = self.noted.since(self.shared_since);
         let (local, remote): (Vec<_>, Vec<_>) = self.outputs.iter_mut().partition(|output| output.channel.is_local());
         if !remote.is_empty() {
             self.sizer.encode(&self.shared, |bytes, count| {
-                let send = |output: &&mut Output<T>| output.send_encoded(bytes.clone(), count);
+                let send =
+                    |output: &&mut Output<T>| output.send_records(Payload::Encoded(bytes.clone()), count, &origin);
                 remote.iter().try_for_each(send)
             })?;
         }
         for output in local {
             output.pending.append(&mut self.shared.map_copy(clone));
-            output.send_pending()?;
+            output.send_from(&origin)?;
         }
         self.shared.clear();
         Ok(())
@@ -213,13 +235,15 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
 #[inline]
 fn place<T: Serialize + Send + 'static>(
     outputs: &mut [Output<T>],
+    noted: &Noted,
     records: impl Iterator<Item = (T, EventTime, u32)>,
 ) -> Result<(), SendError> {
     for (record, timestamp, target) in records {
         let output = &mut outputs[target as usize];
         output.pending.push(record, timestamp);
         if output.pending.len() == BATCH_RECORDS {
-            output.send_pending()?;
+            output.send_pending(noted)?;
+            output.since = noted.last();
         }
     }
     Ok(())
@@ -230,6 +254,8 @@ struct Output<T> {
     index: usize,
     channel: ChannelSender,
     pending: Batch<T>,
+    /// The number of the first batch that `pending` may have records of.
+    since: u64,
     sizer: FrameSizer,
 }
 
@@ -240,21 +266,25 @@ impl<T: Serialize + Send + 'static> Output<T> {
             sizer: FrameSizer::new(channel.max_frame_bytes()),
             channel,
             pending: Batch::new(),
+            since: 0,
         }
     }
 
     /// Takes a whole batch: by exchanging buffers where it can, by copying where batches are small.
-    fn accept(&mut self, batch: &mut Batch<T>) -> Result<(), SendError> {
+    fn accept(&mut self, batch: &mut Batch<T>, noted: &Noted, number: u64) -> Result<(), SendError> {
         if !self.pending.is_empty() {
             if self.pending.len() + batch.len() < BATCH_RECORDS {
                 self.pending.append(batch);
                 return Ok(());
             }
-            self.send_pending()?;
+            // All that was noted but the batch at hand: of that one nothing waits yet.
+            let origin = noted.between(self.since, number);
+            self.send_from(&origin)?;
+            self.since = number;
         }
         std::mem::swap(&mut self.pending, batch);
         if self.pending.len() >= HAND_OVER_RECORDS {
-            self.send_pending()?;
+            self.send_pending(noted)?;
         }
         if self.pending.is_empty() && batch.capacity() < self.pending.capacity() {
             // The caller fills its buffer at once, this one may never be needed: it gets the larger.
@@ -263,35 +293,36 @@ impl<T: Serialize + Send + 'static> Output<T> {
         Ok(())
     }
 
-    fn send_pending(&mut self) -> Result<(), SendError> {
+    /// Sends what waits, if anything does.
+    fn send_pending(&mut self, noted: &Noted) -> Result<(), SendError> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        let origin = noted.since(self.since);
+        self.send_from(&origin)
+    }
+
+    /// Sends what waits, all of it from there.
+    fn send_from(&mut self, origin: &Origin) -> Result<(), SendError> {
         if self.channel.is_local() {
-            return self.send_local();
+            return self.send_local(origin);
         }
         let Self {
             index,
             channel,
             pending,
             sizer,
+            since: _,
         } = self;
         sizer.encode(pending, |bytes, count| {
-            send(
-                channel,
-                *index,
-                Element::Records {
-                    payload: Payload::Encoded(bytes),
-                    count,
-                },
-            )
+            send(channel, *index, records(Payload::Encoded(bytes), count, origin))
         })?;
         pending.clear();
         Ok(())
     }
 
     /// Hands the buffer itself over; an emptied one that the consumer gave back takes its place.
-    fn send_local(&mut self) -> Result<(), SendError> {
+    fn send_local(&mut self, origin: &Origin) -> Result<(), SendError> {
         let count = count_of(self.pending.len());
         let spare = self
             .channel
@@ -300,21 +331,23 @@ impl<T: Serialize + Send + 'static> Output<T> {
         let mut batch = spare.unwrap_or_else(|| Box::new(Batch::with_capacity(self.pending.len())));
         batch.clear();
         std::mem::swap(&mut *batch, &mut self.pending);
-        self.send(Element::Records {
-            payload: Payload::Local(batch),
-            count,
-        })
+        self.send_records(Payload::Local(batch), count, origin)
     }
 
-    fn send_encoded(&self, bytes: bytes::Bytes, count: u32) -> Result<(), SendError> {
-        self.send(Element::Records {
-            payload: Payload::Encoded(bytes),
-            count,
-        })
+    fn send_records(&self, payload: Payload, count: u32, origin: &Origin) -> Result<(), SendError> {
+        self.send(records(payload, count, origin))
     }
 
     fn send(&self, element: Element) -> Result<(), SendError> {
         send(&self.channel, self.index, element)
+    }
+}
+
+fn records(payload: Payload, count: u32, origin: &Origin) -> Element {
+    Element::Records {
+        payload,
+        count,
+        origin: origin.clone(),
     }
 }
 

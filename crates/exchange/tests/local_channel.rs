@@ -10,9 +10,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::CheckpointId;
+use streamd_core::source::{Stretch, Unit};
 use streamd_core::time::EventTime;
 use streamd_exchange::{
-    Batch, ChannelReceiver, ChannelSender, Element, InputGate, Parker, Partitioner, Payload, ResultPartition,
+    Batch, ChannelReceiver, ChannelSender, Element, InputGate, Origin, Parker, Partitioner, Payload, ResultPartition,
     SendResult, Waker, decode, local_channel, receive_into,
 };
 
@@ -33,6 +34,7 @@ fn barrier(id: u64) -> Barrier {
 fn records(values: Vec<u64>) -> Element {
     Element::Records {
         count: u32::try_from(values.len()).unwrap(),
+        origin: Origin::UNKNOWN,
         payload: Payload::Local(Box::new(Batch::from(values))),
     }
 }
@@ -45,16 +47,39 @@ fn channels(count: usize, capacity: usize) -> (Vec<ChannelSender>, Vec<ChannelRe
         .unzip()
 }
 
+/// The origin of records by their number.
+fn numbers(range: std::ops::Range<u64>) -> Origin {
+    let stretch = Stretch {
+        of: None,
+        unit: Unit::Records,
+        from: range.start,
+        to: range.end,
+    };
+    Origin::read(&Arc::from("numbers"), 0, &[stretch])
+}
+
+/// The numbers that an origin names: all where it names none.
+fn told(origin: &Origin) -> std::ops::Range<u64> {
+    let text = origin.to_string();
+    let Some((_, range)) = text.split_once("between records ") else {
+        return 0..u64::MAX;
+    };
+    let (from, to) = range.split_once(" and ").unwrap();
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
 /// Everything that is in the channel, control elements as negative numbers.
 fn drain(receiver: &ChannelReceiver) -> Vec<i64> {
     let mut all = Vec::new();
     while let Some(element) = receiver.try_recv() {
         match element {
-            Element::Records { payload, count } => {
+            Element::Records { payload, count, origin } => {
                 let batch = decode::<u64>(payload).unwrap();
                 assert_eq!(batch.len(), count as usize);
+                let told = told(&origin);
                 for (record, position) in batch.records().iter().zip(0..) {
                     let time = batch.timestamp(position);
+                    assert!(told.contains(record), "record {record} comes from {origin}");
                     assert!(time == EventTime::MIN || time.0 == -i64::try_from(*record).unwrap());
                 }
                 all.extend(
@@ -95,7 +120,7 @@ fn millions_of_records_pass_between_two_threads_in_order_and_the_queue_stays_bou
             batch.untimed().extend(next..(next + 700).min(RECORDS));
             next += batch.len() as u64;
             highest.fetch_max(flying.fetch_add(batch.len() as u64, Ordering::SeqCst), Ordering::SeqCst);
-            output.emit(&mut batch).unwrap();
+            output.emit(&mut batch, &Origin::UNKNOWN).unwrap();
             assert!(batch.is_empty());
         }
         output.control(Element::EndOfData).unwrap();
@@ -224,7 +249,7 @@ fn a_consumer_that_vanishes_lets_its_producer_run_on() {
     assert_eq!(sender.send(records(vec![2])), SendResult::ConsumerGone);
     assert!(sender.loss().is_none());
     let mut output = ResultPartition::<u64>::new(Partitioner::Forward, vec![sender]);
-    output.emit(&mut Batch::from(vec![3])).unwrap();
+    output.emit(&mut Batch::from(vec![3]), &Origin::UNKNOWN).unwrap();
     output.control(Element::EndOfData).unwrap();
 }
 
@@ -293,7 +318,7 @@ fn batches_go_round_between_producer_and_consumer_instead_of_being_allocated() {
     let mut buffers = std::collections::BTreeSet::new();
     for _ in 0..100 {
         batch.untimed().extend(0..1024);
-        output.emit(&mut batch).unwrap();
+        output.emit(&mut batch, &Origin::UNKNOWN).unwrap();
         let Some((channel, Element::Records { payload, .. })) = gate.poll() else {
             panic!("a full batch is handed over at once");
         };
@@ -310,7 +335,7 @@ fn small_batches_are_gathered_and_sent_at_the_flush() {
     let (senders, receivers) = channels(1, 4);
     let mut output = ResultPartition::new(Partitioner::Forward, senders);
     for n in 0..10 {
-        output.emit(&mut Batch::from(vec![n, n])).unwrap();
+        output.emit(&mut Batch::from(vec![n, n]), &Origin::UNKNOWN).unwrap();
     }
     assert!(receivers[0].try_recv().is_none());
     output.flush().unwrap();
@@ -359,6 +384,37 @@ fn kinds() -> impl Strategy<Value = Kind> {
     ]
 }
 
+#[test]
+fn what_is_sent_says_where_it_comes_from_and_not_where_earlier_batches_came_from() {
+    const BATCHES: u64 = 10;
+    let (senders, receivers) = channels(2, 1 << 10);
+    let by_thousand = |record: &u64| u32::try_from(record / 1000 % 2).unwrap();
+    let mut output = ResultPartition::new(Partitioner::Hash(Box::new(by_thousand)), senders);
+    for batch in 0..BATCHES {
+        let range = batch * 1000..(batch + 1) * 1000;
+        let mut records = Batch::from(range.clone().collect::<Vec<_>>());
+        output.emit(&mut records, &numbers(range)).unwrap();
+    }
+    output.flush().unwrap();
+    for (channel, receiver) in (0..).zip(&receivers) {
+        let mut records = 0;
+        while let Some(Element::Records { payload, origin, .. }) = receiver.try_recv() {
+            let batch = decode::<u64>(payload).unwrap();
+            let (first, last) = (batch.records()[0], batch.records()[batch.len() - 1]);
+            assert_eq!(by_thousand(&first), channel);
+            // From the batch of the first record to the one of the last, or to the last one that there was at the flush.
+            let told = told(&origin);
+            assert_eq!(told.start, first / 1000 * 1000, "{origin}");
+            assert!(
+                told.end == (last / 1000 + 1) * 1000 || told.end == BATCHES * 1000,
+                "{origin}"
+            );
+            records += batch.len() as u64;
+        }
+        assert_eq!(records, BATCHES / 2 * 1000);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -385,6 +441,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Emit(count) => {
+                    let origin = numbers(next..next + count as u64);
                     for _ in 0..count {
                         let record = i64::try_from(next).unwrap();
                         match kind {
@@ -396,7 +453,7 @@ proptest! {
                         batch.push(next, if next % 5 == 0 { EventTime::MIN } else { EventTime(-record) });
                         next += 1;
                     }
-                    output.emit(&mut batch).unwrap();
+                    output.emit(&mut batch, &origin).unwrap();
                     prop_assert!(batch.is_empty());
                 }
                 Step::Flush => output.flush().unwrap(),

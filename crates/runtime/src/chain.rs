@@ -20,6 +20,7 @@ use streamd_exchange::Batch;
 use streamd_state::{FrozenState, KeyedStateBackend, SlotBackend};
 
 use crate::alarm::Alarm;
+use crate::at_hand::AtHand;
 use crate::completions::{Calls, Completions};
 use crate::error::TaskError;
 use crate::fan::Fan;
@@ -128,6 +129,8 @@ pub struct OpenContext {
     pub alarm: Alarm,
     /// Wakes the subtask for [`ControlEvent::Completed`].
     pub completions: Completions,
+    /// Where the records at hand come from.
+    pub at_hand: AtHand,
     /// Counts the records that came too late, and were dropped.
     pub late_dropped: LateCounter,
     /// The source at the head of the chain, where records come from it straight.
@@ -230,6 +233,11 @@ pub trait Operator<In, Out>: Send + 'static {
         Ok(())
     }
 
+    /// Whether [`process`](Self::process) may emit what came of earlier records: then nobody knows where its output comes from.
+    fn holds_back(&self) -> bool {
+        false
+    }
+
     /// Records for other streams than the main one, to be taken out after every call.
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
         None
@@ -272,6 +280,7 @@ pub struct Chained<O, Out> {
     output: Batch<Out>,
     next: Fan<Out>,
     sides: Vec<Box<dyn SideLink>>,
+    at_hand: AtHand,
     /// A watermark of which the operator has not emitted everything yet.
     pending: Option<EventTime>,
     /// Whether the input has ended and the operator, which waits for calls, was not told yet.
@@ -290,9 +299,27 @@ impl<O, Out> Chained<O, Out> {
             output: Batch::new(),
             next: Fan::new(outputs.main)?,
             sides: outputs.sides,
+            at_hand: AtHand::default(),
             pending: None,
             ending: false,
         })
+    }
+
+    /// Hands on what the operator has emitted of the batch at hand.
+    #[inline]
+    fn hand_on_processed<In>(&mut self) -> Result<(), TaskError>
+    where
+        In: 'static,
+        Out: Record,
+        O: Operator<In, Out>,
+    {
+        if !self.operator.holds_back() {
+            return self.hand_on::<In>();
+        }
+        let origin = self.at_hand.take();
+        self.hand_on::<In>()?;
+        self.at_hand.put(origin);
+        Ok(())
     }
 
     /// Hands on what the operator has emitted.
@@ -324,11 +351,12 @@ impl<O, Out> Chained<O, Out> {
         Ok(())
     }
 
-    /// Passes a watermark on, and waits for the consumers to be done with it.
+    /// Passes a watermark on, and waits for the consumers to be done with it. What it sets free is not of the records at hand.
     fn tell(&mut self, watermark: Watermark) -> Result<(), TaskError>
     where
         Out: Record,
     {
+        let origin = self.at_hand.take();
         let mut busy = false;
         self.control_next(&mut ControlEvent::Watermark(watermark, &mut busy))?;
         while busy {
@@ -337,6 +365,7 @@ impl<O, Out> Chained<O, Out> {
                 busy |= side.resume()?;
             }
         }
+        self.at_hand.put(origin);
         Ok(())
     }
 
@@ -385,7 +414,7 @@ where
     fn process(&mut self, batch: &mut Batch<In>) -> Result<(), TaskError> {
         loop {
             self.operator.process(batch, &mut self.output)?;
-            self.hand_on::<In>()?;
+            self.hand_on_processed::<In>()?;
             if batch.is_empty() {
                 return self.tell_own_watermarks::<In>();
             }
@@ -404,6 +433,7 @@ where
             ControlEvent::Open(context) => {
                 // What an operator takes out is missing behind it, and not in the other branches of the chain.
                 let source = context.source.clone();
+                self.at_hand = context.at_hand.clone();
                 self.operator.open(&self.identity, context)?;
                 self.control_next(&mut ControlEvent::Open(context))?;
                 context.source = source;

@@ -60,11 +60,11 @@ impl TaskError {
         }
     }
 
-    /// The same, with the place of the records at hand where the application's code is at fault.
+    /// The same, with what it was at where the application's code is at fault.
     #[must_use]
     pub(crate) fn at(mut self, position: &str) -> Self {
         if self.domain == FaultDomain::User {
-            self.message = format!("{} ({position})", self.message);
+            self.message = format!("{}, {position}", self.message);
         }
         self
     }

@@ -19,6 +19,7 @@ use streamd_exchange::wake::{Parker, Waker};
 use streamd_state::{BackendChoice, SlotBackend};
 
 use crate::alarm::Alarm;
+use crate::at_hand::AtHand;
 use crate::chain::{OpenContext, Operator, OperatorIdentity};
 use crate::completions::{Calls, Completions};
 use crate::error::TaskError;
@@ -377,6 +378,7 @@ where
             backend: self.backend.clone(),
             io: self.io.handle().clone(),
             clock: Arc::<HandClock>::clone(&self.clock),
+            at_hand: AtHand::default(),
             alarm: self.alarm.clone(),
             completions: self.completions.clone(),
             late_dropped: self.late.clone(),

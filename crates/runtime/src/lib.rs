@@ -13,7 +13,7 @@
 //! Records travel in batches: one virtual call hands a whole batch from operator to operator, and the loop over its
 //! records is compiled into each operator with the user's closure inlined.
 //!
-//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`fan`], [`exit`], [`side_output`], [`connected`], [`alarm`], [`timer`], [`completions`],
+//! Reading order: [`record`], [`error`], [`chain`] (how operators are linked), [`fan`], [`exit`], [`side_output`], [`connected`], [`at_hand`], [`alarm`], [`timer`], [`completions`],
 //! [`source_progress`], [`watermark`] and [`late`] (time), [`operator`] (each kind, one file), [`window`],
 //! [`keyed`], [`operator_state`], [`process_function`] and [`runtime_context`] (state as user functions see it), [`async_function`], [`barrier`] and [`valve`] (alignment of snapshots and of time), [`head`], [`counters`], [`subtask`], [`slot`] (the loop), [`snapshot`]
 //! (the asynchronous part of a checkpoint), [`pipeline`]
@@ -32,6 +32,8 @@ pub mod exit;
 pub mod side_output;
 
 pub mod connected;
+
+pub mod at_hand;
 
 pub mod alarm;
 

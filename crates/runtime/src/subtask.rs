@@ -13,6 +13,7 @@ use streamd_core::time::{Clock, EventTime, Watermark};
 use streamd_exchange::element::Element;
 
 use crate::alarm::Alarm;
+use crate::at_hand::AtHand;
 use crate::barrier::{Alignment, BarrierAligner};
 use crate::chain::{ControlEvent, OpenContext, OperatorSnapshot};
 use crate::completions::{Calls, Completions};
@@ -69,6 +70,7 @@ pub struct Subtask {
     watermarks: VecDeque<Watermark>,
     /// Whether what a watermark has set free is not all handed on.
     busy: bool,
+    at_hand: AtHand,
     alarm: Alarm,
     completions: Completions,
     clock: Option<Arc<dyn Clock>>,
@@ -99,6 +101,7 @@ impl Subtask {
             valve: WatermarkValve::new(channels),
             watermarks: VecDeque::new(),
             busy: false,
+            at_hand: AtHand::default(),
             alarm: Alarm::default(),
             completions: Completions::default(),
             clock: None,
@@ -123,12 +126,17 @@ impl Subtask {
         format!("{} ({})", self.name, self.id.index + 1)
     }
 
-    /// Where the records come from that it was working on when it failed, if it reads them from a source itself.
+    /// What it was at when it failed: where the records come from that it was working on, if that is known.
     pub(crate) fn position(&self) -> Option<String> {
-        match &self.head {
-            Head::Source(source) => source.position(),
-            Head::Input(..) => None,
+        let origin = self.at_hand.origin();
+        if !origin.is_known() {
+            return None;
         }
+        let found = match &self.head {
+            Head::Source(source) if !origin.is_exact() => source.position(),
+            Head::Source(_) | Head::Input(..) => None,
+        };
+        Some(found.unwrap_or_else(|| format!("while processing a record of {origin}")))
     }
 
     /// Adds what a turn took to its counters.
@@ -155,6 +163,7 @@ impl Subtask {
 
     /// Restores state and gets every operator ready.
     pub fn open(&mut self, context: &mut OpenContext) -> Result<(), TaskError> {
+        self.at_hand = context.at_hand.clone();
         self.alarm = context.alarm.clone();
         self.completions = context.completions.clone();
         self.clock = Some(Arc::clone(&context.clock));
@@ -377,8 +386,11 @@ impl Subtask {
                 };
             };
             match element {
-                Element::Records { payload, count } => {
-                    if let Some(buffer) = first.receive(payload)? {
+                Element::Records { payload, count, origin } => {
+                    self.at_hand.put(origin);
+                    let spare = first.receive(payload)?;
+                    self.at_hand.take();
+                    if let Some(buffer) = spare {
                         gate.recycle(channel, buffer);
                     }
                     add(&self.counters.records_in, u64::from(count));

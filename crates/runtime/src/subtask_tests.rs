@@ -121,6 +121,7 @@ fn world() -> World {
         backend: streamd_state::SlotBackend::default(),
         io: io.handle().clone(),
         clock: Arc::<Hand>::clone(&clock),
+        at_hand: AtHand::default(),
         alarm: Alarm::default(),
         completions: Completions::default(),
         late_dropped: crate::late::LateCounter::default(),

@@ -65,7 +65,7 @@ pub use streamd_core::graph::{
 };
 pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
 pub use streamd_core::snapshot::ListState as StoredList;
-pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
+pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus, Stretch, Unit};
 pub use streamd_core::state::{Key, State};
 pub use streamd_core::time::{EventTime, WallTime};
 pub use streamd_macros::State;

@@ -270,7 +270,8 @@ impl OperatorStateBackend {
             name: state.name.clone(),
             kind: match state.redistribution {
                 Redistribution::Split => StateKind::List,
-                Redistribution::Union | Redistribution::Broadcast => StateKind::Union,
+                Redistribution::Union => StateKind::Union,
+                Redistribution::Broadcast => StateKind::Broadcast,
             },
             value: state.contents.data_type(),
             evolution: state.contents.evolution(),

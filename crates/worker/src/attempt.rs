@@ -12,6 +12,7 @@ use streamd_core::time::{Clock, EventTime};
 use streamd_exchange::network::{AttemptNetwork, DataPlane};
 use streamd_exchange::wake::Waker;
 use streamd_runtime::alarm::Alarm;
+use streamd_runtime::at_hand::AtHand;
 use streamd_runtime::chain::OpenContext;
 use streamd_runtime::completions::Completions;
 use streamd_runtime::counters::SubtaskCounters;
@@ -134,6 +135,7 @@ impl RunningAttempt {
                     backend: backend.clone(),
                     io: around.io.clone(),
                     clock: Arc::clone(around.clock),
+                    at_hand: AtHand::default(),
                     alarm: Alarm::default(),
                     completions: Completions::waking(waker.clone()),
                     late_dropped: LateCounter::default(),

@@ -2,12 +2,13 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::memchr;
 use streamd_core::graph::Guarantee;
 use streamd_core::row::{DataType, Field, RowError, RowReader};
-use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
+use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus, Stretch, Unit};
 use streamd_core::state::State;
 
 /// How long the reader waits where nothing has come: short enough for a person who types.
@@ -110,6 +111,7 @@ impl Source for SocketTextSource {
     fn reader(&self) -> Result<SocketReader, ConnectorError> {
         Ok(SocketReader {
             connections: Vec::new(),
+            last_read: Vec::new(),
         })
     }
 }
@@ -119,6 +121,7 @@ impl Source for SocketTextSource {
 pub struct SocketReader {
     /// One, or none where another subtask has it.
     connections: Vec<Connection>,
+    last_read: Vec<Stretch>,
 }
 
 #[derive(Debug)]
@@ -130,6 +133,8 @@ struct Connection {
     bytes: Vec<u8>,
     start: usize,
     lines: u64,
+    /// Of the server, for messages.
+    name: Arc<str>,
 }
 
 impl Connection {
@@ -139,6 +144,7 @@ impl Connection {
             false => Some(connect(&split)?),
         };
         Ok(Self {
+            name: Arc::from(format!("{}:{}", split.host, split.port)),
             split,
             stream,
             bytes: Vec::new(),
@@ -207,7 +213,7 @@ impl Connection {
     }
 
     fn server(&self) -> String {
-        format!("`{}:{}`", self.split.host, self.split.port)
+        format!("`{}`", self.name)
     }
 }
 
@@ -242,7 +248,9 @@ impl SourceReader for SocketReader {
     fn poll(&mut self, out: &mut Vec<String>, limit: usize) -> Result<SourceStatus, ConnectorError> {
         let before = out.len();
         let mut has_received = false;
+        self.last_read.clear();
         for connection in &mut self.connections {
+            let from = connection.lines;
             while out.len() < before + limit {
                 if let Some(line) = connection.line()? {
                     out.push(line);
@@ -252,6 +260,14 @@ impl SourceReader for SocketReader {
                     break;
                 }
             }
+            if connection.lines > from {
+                self.last_read.push(Stretch {
+                    of: Some(Arc::clone(&connection.name)),
+                    unit: Unit::Lines,
+                    from,
+                    to: connection.lines,
+                });
+            }
         }
         Ok(if self.connections.iter().all(Connection::is_at_end) {
             SourceStatus::End
@@ -260,6 +276,10 @@ impl SourceReader for SocketReader {
         } else {
             SourceStatus::Idle(PAUSE)
         })
+    }
+
+    fn last_read(&self) -> &[Stretch] {
+        &self.last_read
     }
 
     fn snapshot(&self) -> Vec<SocketSplit> {

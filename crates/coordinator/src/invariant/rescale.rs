@@ -37,7 +37,7 @@ pub fn rescale_conserves(
                 let union = operator
                     .states
                     .iter()
-                    .any(|it| it.name == list.name && it.kind == StateKind::Union);
+                    .any(|it| it.name == list.name && matches!(it.kind, StateKind::Union | StateKind::Broadcast));
                 let copies = if union { job_vertex.parallelism as usize } else { 1 };
                 list_conserved(state, &list.name, copies, &shares)?;
             }

@@ -67,7 +67,7 @@ fn shares_of(
         // What nobody claims was dropped with the user's leave, or has no rows.
         for list in state.lists.iter().filter(|list| claims(operator, &list.name)) {
             let items = match declared_kind(operator, &list.name) {
-                Some(StateKind::Union) => vec![list.items.clone(); parallelism as usize],
+                Some(StateKind::Union | StateKind::Broadcast) => vec![list.items.clone(); parallelism as usize],
                 Some(StateKind::List | StateKind::Keyed { .. }) | None => in_blocks(&list.items, parallelism),
             };
             deal(&mut shares, list, items);

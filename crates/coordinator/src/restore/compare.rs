@@ -263,11 +263,27 @@ impl Claim<'_> {
             Self::Splits(splits) => elements(stored, &splits.data_type, &Evolution::default()),
             Self::Declared(declared) => match (&declared.kind, old) {
                 (StateKind::Keyed { key }, _) => keyed(stored, key, declared),
-                (StateKind::List, Some(StateKind::Union)) => other_kind("a union list", "a list"),
-                (StateKind::Union, Some(StateKind::List)) => other_kind("a list", "a union list"),
-                (StateKind::List | StateKind::Union, _) => elements(stored, &declared.value, &declared.evolution),
+                (now, Some(old)) if stored.list.is_some() && !takes(now, old) => other_kind(noun(old), noun(now)),
+                (StateKind::List | StateKind::Union | StateKind::Broadcast, _) => {
+                    elements(stored, &declared.value, &declared.evolution)
+                }
             },
         }
+    }
+}
+
+/// Whether operator state that was declared so can be taken over as what is declared now.
+fn takes(now: &StateKind, old: &StateKind) -> bool {
+    // Broadcast state used to be called a union list.
+    now == old || matches!((now, old), (StateKind::Broadcast, StateKind::Union))
+}
+
+fn noun(kind: &StateKind) -> &'static str {
+    match kind {
+        StateKind::Keyed { .. } => "keyed",
+        StateKind::List => "a list",
+        StateKind::Union => "a union list",
+        StateKind::Broadcast => "broadcast state",
     }
 }
 

@@ -5,6 +5,12 @@
 //! ```
 //!
 //! The checksum covers the payload and then the header's other fields. Lengths are checked before anything is allocated.
+//!
+//! The payload of a batch of records begins with the [`Origin`](crate::origin::Origin) of them all:
+//!
+//! ```text
+//!   length u16 │ origin │ records and timestamps
+//! ```
 
 use std::io;
 
@@ -14,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use streamd_core::time::{EventTime, Watermark};
 
 use super::key::ChannelKey;
+use crate::origin::{MAX_ORIGIN_BYTES, Origin};
 
 /// The size of a header in bytes.
 pub const HEADER_BYTES: usize = 25;
@@ -25,6 +32,8 @@ const MAX_CONTROL_BYTES: usize = 64 << 10;
 pub(crate) const MAX_REASON_BYTES: usize = 1 << 10;
 /// The size of a watermark: what it is, and a time.
 const WATERMARK_BYTES: usize = 9;
+/// The size of the length of an origin.
+const ORIGIN_LENGTH_BYTES: usize = 2;
 /// What one read takes from the socket beyond the payload at hand: many small frames at once, and a small part of a large
 /// one, which is the only part that is copied twice.
 const READ_AHEAD_BYTES: usize = 16 << 10;
@@ -74,7 +83,10 @@ impl FrameKind {
     fn length_limits(self, max_frame_bytes: usize) -> (usize, usize) {
         match self {
             Self::Open => (ChannelKey::BYTES, ChannelKey::BYTES),
-            Self::Records => (0, max_frame_bytes),
+            Self::Records => (
+                ORIGIN_LENGTH_BYTES,
+                max_frame_bytes + ORIGIN_LENGTH_BYTES + MAX_ORIGIN_BYTES,
+            ),
             Self::Barrier => (1, MAX_CONTROL_BYTES),
             Self::EndOfData | Self::Close | Self::Stop => (0, 0),
             Self::Credit => (4, 4),
@@ -235,6 +247,8 @@ impl Header {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) header: [u8; HEADER_BYTES],
+    /// The beginning of the payload, where that is made of two parts.
+    pub(crate) lead: Bytes,
     pub(crate) payload: Bytes,
 }
 
@@ -242,17 +256,33 @@ pub(crate) struct Frame {
 pub(crate) struct Draft {
     kind: FrameKind,
     records: u32,
+    lead: Bytes,
     payload: Bytes,
     checksum: crc32fast::Hasher,
 }
 
 impl Draft {
-    pub(crate) fn new(kind: FrameKind, records: u32, payload: Bytes) -> Self {
+    pub(crate) fn new(kind: FrameKind, payload: Bytes) -> Self {
+        Self::with_lead(kind, 0, Bytes::new(), payload)
+    }
+
+    /// A frame of so many records, all of them from there.
+    pub(crate) fn records(count: u32, origin: &Origin, payload: Bytes) -> Self {
+        let origin = origin.to_bytes();
+        let mut lead = BytesMut::with_capacity(ORIGIN_LENGTH_BYTES + origin.len());
+        lead.put_u16_le(u16::try_from(origin.len()).expect("origins are limited to less than 64 KiB"));
+        lead.put_slice(&origin);
+        Self::with_lead(FrameKind::Records, count, lead.freeze(), payload)
+    }
+
+    fn with_lead(kind: FrameKind, records: u32, lead: Bytes, payload: Bytes) -> Self {
         let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&lead);
         checksum.update(&payload);
         Self {
             kind,
             records,
+            lead,
             payload,
             checksum,
         }
@@ -265,7 +295,7 @@ impl Draft {
 
     /// A frame without payload.
     pub(crate) fn empty(kind: FrameKind) -> Self {
-        Self::new(kind, 0, Bytes::new())
+        Self::new(kind, Bytes::new())
     }
 
     /// A frame that tells the other side why the connection ends.
@@ -274,13 +304,14 @@ impl Draft {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        Self::new(FrameKind::Error, 0, Bytes::copy_from_slice(&reason.as_bytes()[..end]))
+        Self::new(FrameKind::Error, Bytes::copy_from_slice(&reason.as_bytes()[..end]))
     }
 
     /// The frame at its place.
     pub(crate) fn finish(mut self, channel: u32, sequence: u64) -> Frame {
         let mut header = [0; HEADER_BYTES];
-        let length = u32::try_from(self.payload.len()).expect("frames are limited to far less than 4 GiB");
+        let length =
+            u32::try_from(self.lead.len() + self.payload.len()).expect("frames are limited to far less than 4 GiB");
         let mut fields = &mut header[..];
         fields.put_u32_le(channel);
         fields.put_u64_le(sequence);
@@ -291,6 +322,7 @@ impl Draft {
         header[CHECKED_HEADER_BYTES..].copy_from_slice(&self.checksum.finalize().to_le_bytes());
         Frame {
             header,
+            lead: self.lead,
             payload: self.payload,
         }
     }
@@ -375,6 +407,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+/// The two parts of the payload of a frame of records.
+pub(crate) fn origin_of(mut payload: Bytes) -> Option<(Origin, Bytes)> {
+    let length = usize::from(payload.try_get_u16_le().ok()?);
+    let origin = Origin::from_bytes(payload.get(..length)?)?;
+    payload.advance(length);
+    Some((origin, payload))
+}
+
 /// The words of an error frame, fit for a log: whatever the bytes are.
 pub(crate) fn reason_of(payload: &[u8]) -> String {
     String::from_utf8_lossy(payload)
@@ -405,5 +445,47 @@ pub(crate) fn watermark_of(payload: &[u8]) -> Option<Watermark> {
         (1, 0) => Some(Watermark::Idle),
         (2, 0) => Some(Watermark::Active),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use streamd_core::source::{Stretch, Unit};
+
+    use super::*;
+    use crate::element::Payload;
+    use crate::encode::decode;
+    use crate::network::handshake::PROTOCOL_VERSION;
+
+    /// A frame of records as version 3 of the protocol has it: two records of `/in/a.csv` with a timestamp each.
+    const RECORDS_3: &str = "0700000008000000000000000202000000430000009da9f4732a0000010100000006006576656e74730109002f696e\
+                             2f612e637376b004000000000000480d000000000000020101616202000100000000000000ffffffffffffffff";
+
+    #[tokio::test]
+    async fn a_frame_of_records_of_this_version_is_written_and_read_as_it_always_was() {
+        assert_eq!(PROTOCOL_VERSION, 3, "another version needs another frame here");
+        let stretch = Stretch {
+            of: Some(Arc::from("/in/a.csv")),
+            unit: Unit::Bytes,
+            from: 1200,
+            to: 3400,
+        };
+        let origin = Origin::read(&Arc::from("events"), 1, &[stretch]);
+        let (records, timestamps) = (vec!["a".to_owned(), "b".to_owned()], vec![EventTime(1), EventTime(-1)]);
+        let batch = bitcode::serialize(&(&records, &timestamps)).unwrap();
+        let frame = Draft::records(2, &origin, batch.into()).finish(7, 8);
+        let bytes = [&frame.header[..], &frame.lead, &frame.payload].concat();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, RECORDS_3);
+
+        let mut reader = FrameReader::new(&bytes[..], 1 << 10);
+        let header = reader.header().await.unwrap().unwrap();
+        assert_eq!((header.channel, header.sequence, header.records), (7, 8, 2));
+        let (read, batch) = origin_of(reader.payload(&header).await.unwrap()).unwrap();
+        assert_eq!(read, origin);
+        let batch = decode::<String>(Payload::Encoded(batch)).unwrap();
+        assert_eq!((batch.records(), batch.timestamps()), (&records[..], &timestamps[..]));
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The first bytes of either side.
 const MAGIC: [u8; 8] = *b"streamdx";
 /// The version of handshake and frames. Both ends of a job are the same binary: there is nothing to negotiate.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 /// The most bytes of a token.
 pub const MAX_TOKEN_BYTES: usize = 512;
 /// The size of a hello before its token.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credit::{CreditLine, Notice, NoticeBoard};
 use super::error::NetworkError;
-use super::frame::{Draft, FrameError, FrameKind, FrameReader, Header, reason_of, watermark_of};
+use super::frame::{Draft, FrameError, FrameKind, FrameReader, Header, origin_of, reason_of, watermark_of};
 use super::inboxes::Inboxes;
 use super::key::ChannelKey;
 use super::options::DataPlaneOptions;
@@ -195,10 +195,18 @@ impl Incoming {
 
 fn deliver(inbox: &Inbox, header: &Header, payload: Bytes) -> Result<(), FrameError> {
     let element = match header.kind {
-        FrameKind::Records => Element::Records {
-            payload: Payload::Encoded(payload),
-            count: header.records,
-        },
+        FrameKind::Records => {
+            let (origin, records) = origin_of(payload).ok_or(FrameError::Payload {
+                kind: header.kind,
+                channel: header.channel,
+                source: None,
+            })?;
+            Element::Records {
+                payload: Payload::Encoded(records),
+                count: header.records,
+                origin,
+            }
+        }
         FrameKind::Barrier => {
             let barrier = bitcode::deserialize(&payload).map_err(|source| FrameError::Payload {
                 kind: header.kind,
@@ -250,7 +258,7 @@ async fn write_notices(board: &NoticeBoard, mut stream: impl AsyncWrite + Unpin)
             queue.push(match notice {
                 Notice::Credit { channel, frames } => {
                     let payload = BytesMut::from(&frames.to_le_bytes()[..]).freeze();
-                    place(Draft::new(FrameKind::Credit, 0, payload), channel)
+                    place(Draft::new(FrameKind::Credit, payload), channel)
                 }
                 Notice::Stop { channel } => place(Draft::empty(FrameKind::Stop), channel),
             });

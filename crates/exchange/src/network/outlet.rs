@@ -103,7 +103,7 @@ impl Outlet {
             }),
         };
         let key = Bytes::copy_from_slice(&key.to_bytes());
-        let _ = outlet.enqueue(Draft::new(FrameKind::Open, 0, key));
+        let _ = outlet.enqueue(Draft::new(FrameKind::Open, key));
         outlet
     }
 
@@ -122,18 +122,19 @@ impl Outlet {
             Element::Records {
                 payload: Payload::Encoded(bytes),
                 count,
-            } => self.enqueue(Draft::new(FrameKind::Records, count, bytes)),
+                origin,
+            } => self.enqueue(Draft::records(count, &origin, bytes)),
             Element::Records {
                 payload: Payload::Local(_),
                 ..
             } => panic!("a batch goes to another process encoded, never by pointer"),
             Element::Barrier(barrier) => {
                 let bytes = bitcode::serialize(&barrier).expect("a barrier is plain data, which bitcode takes");
-                self.enqueue(Draft::new(FrameKind::Barrier, 0, Bytes::from(bytes)))
+                self.enqueue(Draft::new(FrameKind::Barrier, Bytes::from(bytes)))
             }
             Element::Watermark(watermark) => {
                 let bytes = watermark_bytes(watermark);
-                self.enqueue(Draft::new(FrameKind::Watermark, 0, Bytes::copy_from_slice(&bytes)))
+                self.enqueue(Draft::new(FrameKind::Watermark, Bytes::copy_from_slice(&bytes)))
             }
             Element::EndOfData => self.enqueue(Draft::empty(FrameKind::EndOfData)),
         }

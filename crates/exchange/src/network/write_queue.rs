@@ -23,13 +23,15 @@ pub(crate) struct WriteQueue {
 
 impl WriteQueue {
     pub(crate) fn push(&mut self, frame: Frame) {
-        let Frame { header, payload } = frame;
-        self.remaining += header.len() + payload.len();
-        if self.tail.capacity() - self.tail.len() < header.len() + COPIED_PAYLOAD_BYTES {
+        let Frame { header, lead, payload } = frame;
+        self.remaining += header.len() + lead.len() + payload.len();
+        let copied = header.len() + lead.len() + COPIED_PAYLOAD_BYTES;
+        if self.tail.capacity() - self.tail.len() < copied {
             self.seal();
-            self.tail.reserve(PIECE_BYTES);
+            self.tail.reserve(PIECE_BYTES.max(copied));
         }
         self.tail.extend_from_slice(&header);
+        self.tail.extend_from_slice(&lead);
         if payload.len() <= COPIED_PAYLOAD_BYTES {
             self.tail.extend_from_slice(&payload);
         } else {
@@ -82,16 +84,21 @@ impl Buf for WriteQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::network::frame::{Draft, FrameKind};
+    use crate::network::frame::Draft;
+    use crate::origin::Origin;
 
     fn queue(sizes: &[usize]) -> (WriteQueue, Vec<u8>) {
         let mut queue = WriteQueue::default();
         let mut expected = Vec::new();
         for (sequence, size) in (0..).zip(sizes) {
             let payload: Vec<u8> = (0..*size).map(|byte| byte as u8).collect();
-            let frame = Draft::new(FrameKind::Records, 1, Bytes::from(payload)).finish(7, sequence);
+            let source = Arc::from("x".repeat(size % 300));
+            let frame = Draft::records(1, &Origin::read(&source, 0, &[]), Bytes::from(payload)).finish(7, sequence);
             expected.extend_from_slice(&frame.header);
+            expected.extend_from_slice(&frame.lead);
             expected.extend_from_slice(&frame.payload);
             queue.push(frame);
         }

@@ -21,10 +21,11 @@ use streamd_core::row::{DataType, Field, RowError, RowReader};
 use streamd_core::snapshot::ListState;
 use streamd_core::state::{State, to_row};
 use streamd_core::time::{EventTime, Watermark};
-use streamd_exchange::Batch;
+use streamd_exchange::{Batch, Origin};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::async_function::{AsyncFunction, AsyncRetryStrategy, AsyncWaitOptions, OutputMode};
+use crate::at_hand::AtHand;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::completions::{Calls, Completions};
 use crate::error::{BoxError, TaskError};
@@ -75,11 +76,18 @@ impl<In: State> State for InFlight<In> {
 /// What is in the queue, in the order in which it came.
 enum Entry<In, Out> {
     /// A record, and how far its call is.
-    Call(In, EventTime, Progress<Out>),
+    Call(Call<In>, Progress<Out>),
     /// What consumers are to be told when everything before it is emitted.
     Watermark(Watermark),
     /// Its results are emitted.
     Gone,
+}
+
+/// A record that is to be called for.
+struct Call<In> {
+    record: In,
+    timestamp: EventTime,
+    origin: Origin,
 }
 
 enum Progress<Out> {
@@ -131,6 +139,7 @@ pub struct AsyncWait<In, Out, F> {
     /// Unordered: calls that are back and may be emitted, in the order in which they came back.
     ready: VecDeque<u64>,
     calling: Option<Calling<Out>>,
+    at_hand: AtHand,
 }
 
 impl<In: State, Out, F> AsyncWait<In, Out, F> {
@@ -148,6 +157,7 @@ impl<In: State, Out, F> AsyncWait<In, Out, F> {
             watermarks: 0,
             ready: VecDeque::new(),
             calling: None,
+            at_hand: AtHand::default(),
         }
     }
 
@@ -166,8 +176,8 @@ impl<In: State, Out, F> AsyncWait<In, Out, F> {
         self.queue.get_mut(index)
     }
 
-    fn push(&mut self, record: In, timestamp: EventTime) {
-        self.queue.push_back(Entry::Call(record, timestamp, Progress::Waits));
+    fn push(&mut self, call: Call<In>) {
+        self.queue.push_back(Entry::Call(call, Progress::Waits));
         self.waiting += 1;
     }
 
@@ -182,11 +192,13 @@ impl<In: State, Out, F> AsyncWait<In, Out, F> {
     /// Emits the results of a call that is back, if it is.
     fn emit(&mut self, number: u64, output: &mut Batch<Out>) -> bool {
         let Some(entry) = self.entry(number) else { return false };
-        let Entry::Call(_, _, Progress::Back(_)) = entry else {
+        let Entry::Call(_, Progress::Back(_)) = entry else {
             return false;
         };
-        if let Entry::Call(_, timestamp, Progress::Back(results)) = std::mem::replace(entry, Entry::Gone) {
-            results.into_iter().for_each(|result| output.push(result, timestamp));
+        if let Entry::Call(call, Progress::Back(results)) = std::mem::replace(entry, Entry::Gone) {
+            results
+                .into_iter()
+                .for_each(|result| output.push(result, call.timestamp));
         }
         self.open_calls -= 1;
         self.trim();
@@ -222,7 +234,7 @@ impl<In: State, Out, F> AsyncWait<In, Out, F> {
             .iter()
             .take_while(|entry| !matches!(entry, Entry::Watermark(_)));
         let back = (self.first..).zip(segment).filter_map(|(number, entry)| match entry {
-            Entry::Call(_, _, Progress::Back(_)) => Some(number),
+            Entry::Call(_, Progress::Back(_)) => Some(number),
             Entry::Call(..) | Entry::Watermark(_) | Entry::Gone => None,
         });
         self.ready = back.collect();
@@ -252,14 +264,14 @@ where
             let number = self.next_call.max(self.first);
             self.next_call = number + 1;
             let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
-            let Some(Entry::Call(record, _, progress @ Progress::Waits)) = self.queue.get_mut(index) else {
+            let Some(Entry::Call(call, progress @ Progress::Waits)) = self.queue.get_mut(index) else {
                 // A watermark stands between the records.
                 continue;
             };
             *progress = Progress::Called;
             self.waiting -= 1;
             self.open_calls += 1;
-            calling.call(number, (self.function.clone(), record.clone()), &self.options);
+            calling.call(number, (self.function.clone(), call.record.clone()), &self.options);
         }
     }
 
@@ -271,25 +283,24 @@ where
             else {
                 return Ok(());
             };
-            let failed = |error: BoxError, label: &str| {
-                TaskError::user(
-                    format_args!("an asynchronous call of operator `{label}` failed"),
-                    &*error,
-                )
+            let Some(Entry::Call(called, _)) = self.entry(call) else {
+                continue;
             };
-            let outcome = match outcome {
-                Outcome::Panicked(error) => return Err(error),
-                Outcome::Done(outcome) => outcome,
-                Outcome::TimedOut => match self.entry(call) {
-                    Some(Entry::Call(record, ..)) => {
-                        let record = record.clone();
-                        self.function.timeout(record)
-                    }
-                    Some(Entry::Watermark(_) | Entry::Gone) | None => continue,
-                },
+            let (origin, record) = (called.origin.clone(), &called.record);
+            let unanswered = matches!(outcome, Outcome::TimedOut).then(|| record.clone());
+            // Stays there where the answer is a failure.
+            self.at_hand.put(origin);
+            let outcome = match (outcome, unanswered) {
+                (Outcome::Panicked(error), _) => return Err(error),
+                (Outcome::Done(outcome), _) => outcome,
+                (Outcome::TimedOut, record) => record.map_or(Ok(Vec::new()), |record| self.function.timeout(record)),
             };
-            let results = outcome.map_err(|error| failed(error, &self.label))?;
-            if let Some(Entry::Call(_, _, progress)) = self.entry(call) {
+            let results = outcome.map_err(|error| {
+                let context = format_args!("an asynchronous call of operator `{}` failed", self.label);
+                TaskError::user(context, &*error)
+            })?;
+            self.at_hand.take();
+            if let Some(Entry::Call(_, progress)) = self.entry(call) {
                 *progress = Progress::Back(results);
             }
             if self.options.mode == OutputMode::Unordered && !self.is_behind_watermark(call) {
@@ -382,6 +393,7 @@ where
         self.label = identity.label.to_string();
         // Answers come when they come: behind this step nobody knows whose split they are of.
         context.source = None;
+        self.at_hand = context.at_hand.clone();
         self.calling = Some(Calling::new(context, self.options.capacity));
         let restored = context.take_state(identity.id).lists;
         for list in restored.iter().filter(|list| list.name == IN_FLIGHT) {
@@ -392,7 +404,11 @@ where
                 )
             })?;
             for InFlight { timestamp, record } in records {
-                self.push(record, timestamp.map_or(EventTime::MIN, EventTime));
+                self.push(Call {
+                    record,
+                    timestamp: timestamp.map_or(EventTime::MIN, EventTime),
+                    origin: Origin::UNKNOWN,
+                });
             }
         }
         self.call_some();
@@ -400,8 +416,14 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<In>, _output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let origin = self.at_hand.origin();
         for (record, timestamp) in input.drain(input.len()) {
-            self.push(record, timestamp);
+            let origin = origin.clone();
+            self.push(Call {
+                record,
+                timestamp,
+                origin,
+            });
         }
         self.call_some();
         Ok(())
@@ -460,9 +482,9 @@ where
         _barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
         let item = |entry: &Entry<In, Out>| match entry {
-            Entry::Call(record, timestamp, _) => Some(to_row(&InFlight {
-                timestamp: (*timestamp != EventTime::MIN).then_some(timestamp.0),
-                record: record.clone(),
+            Entry::Call(call, _) => Some(to_row(&InFlight {
+                timestamp: (call.timestamp != EventTime::MIN).then_some(call.timestamp.0),
+                record: call.record.clone(),
             })),
             Entry::Watermark(_) | Entry::Gone => None,
         };

@@ -6,9 +6,10 @@ use streamd_core::migration::read_items;
 use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 use streamd_core::state::{State, to_row};
 
-use streamd_exchange::Batch;
+use streamd_exchange::{Batch, Origin};
 use streamd_snapshot::json::Renderer;
 
+use crate::at_hand::AtHand;
 use crate::chain::{ControlEvent, OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::completions::Calls;
 use crate::error::TaskError;
@@ -32,7 +33,11 @@ pub struct SourceHead<S: Source> {
     progress: SourceProgress,
     batch: Batch<S::Out>,
     /// How many records are on their way down the chain.
-    at_hand: usize,
+    under_way: usize,
+    at_hand: AtHand,
+    subtask: u32,
+    /// Where records come from of which the reader says nothing.
+    somewhere: Origin,
     /// The splits as they were written last: those that differ now have been read since.
     written: RefCell<Vec<Vec<u8>>>,
     next: Fan<S::Out>,
@@ -50,7 +55,10 @@ where
             reader: None,
             progress: SourceProgress::default(),
             batch: Batch::new(),
-            at_hand: 0,
+            under_way: 0,
+            at_hand: AtHand::default(),
+            subtask: 0,
+            somewhere: Origin::UNKNOWN,
             written: RefCell::default(),
             next,
         }
@@ -80,6 +88,9 @@ where
             (0..count).for_each(|split| self.progress.on_polled(split, reader.is_at_end(split)));
         }
         self.reader = Some(reader);
+        self.at_hand = context.at_hand.clone();
+        self.subtask = context.subtask.index;
+        self.somewhere = Origin::read(&self.identity.label, self.subtask, &[]);
         context.source = Some(self.progress.clone());
         Ok(())
     }
@@ -95,10 +106,10 @@ where
         OperatorSnapshot::lists(&self.identity, vec![list])
     }
 
-    /// Where the records come from that are on their way down the chain, if there are any: for whoever has to find the one that
-    /// its function fails on.
+    /// What the records are that are on their way down the chain, if there are any, by what has changed in the splits: for readers
+    /// that do not say what they have read.
     pub fn position(&self) -> Option<String> {
-        let splits = self.reader.as_ref().filter(|_| self.at_hand > 0)?.snapshot();
+        let splits = self.reader.as_ref().filter(|_| self.under_way > 0)?.snapshot();
         let rows: Vec<_> = splits.iter().map(to_row).collect();
         let polled = self.reader.as_ref().and_then(SourceReader::polled_split);
         let written = self.written.borrow();
@@ -113,10 +124,11 @@ where
             .take(NAMED_SPLITS)
             .filter_map(|(_, row)| renderer.render(row).ok());
         let mut position = format!(
-            "among the last {} records before {} of source `{}`",
-            self.at_hand,
+            "while processing one of the last {} records before {} of source `{}` (subtask {})",
+            self.under_way,
             named.collect::<Vec<_>>().join(", "),
-            self.identity.label
+            self.identity.label,
+            self.subtask + 1
         );
         if let Some(more @ 1..) = read.len().checked_sub(NAMED_SPLITS) {
             position.push_str(&format!(", and {more} more splits"));
@@ -145,9 +157,14 @@ where
             self.progress.on_polled(split, reader.is_at_end(split));
         }
         let records = self.batch.len() as u64;
-        self.at_hand = self.batch.len();
+        self.under_way = self.batch.len();
+        self.at_hand.put(match reader.last_read() {
+            [] => self.somewhere.clone(),
+            stretches => Origin::read(&self.identity.label, self.subtask, stretches),
+        });
         self.next.process(&mut self.batch)?;
-        self.at_hand = 0;
+        self.at_hand.take();
+        self.under_way = 0;
         Ok(match status {
             SourceStatus::More => SourceTurn {
                 records,

@@ -398,6 +398,10 @@ where
         self.restore_queues()
     }
 
+    fn holds_back(&self) -> bool {
+        true
+    }
+
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<Out>) -> Result<(), TaskError> {
         let keys = self.keyed.keys_of(input.records());
         let mut records = input.drain(input.len());

@@ -16,7 +16,7 @@ use crate::store::Location;
 pub struct StateSummary<'a> {
     /// Its name.
     pub name: &'a str,
-    /// `keyed`, `list` or `union`.
+    /// `keyed`, `list`, `union` or `broadcast`.
     pub kind: &'static str,
     /// The type of its keys, if it has any.
     pub key: Option<&'a DataType>,
@@ -102,7 +102,8 @@ fn kind_of_list(stored: &StoredSnapshot, operator: &OperatorState, name: &str) -
         .find(|state| state.name == name);
     match declared.map(|state| &state.kind) {
         Some(StateKind::Union) => "union",
-        Some(_) | None => "list",
+        Some(StateKind::Broadcast) => "broadcast",
+        Some(StateKind::List | StateKind::Keyed { .. }) | None => "list",
     }
 }
 

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader,
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use serde::de::DeserializeOwned;
-use streamd_core::source::ConnectorError;
+use streamd_core::source::{ConnectorError, Unit};
 
 use super::cell::Cell;
 use super::schema;
@@ -55,6 +55,10 @@ impl<T: DeserializeOwned + Send + 'static> Format for Parquet<T> {
 
     fn can_be_cut(&self) -> bool {
         true
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::Rows
     }
 
     fn splits(&self, whole: FileSplit, aim: u64) -> Result<Vec<FileSplit>, ConnectorError> {

@@ -1,6 +1,6 @@
 //! The contract of a file format.
 
-use streamd_core::source::ConnectorError;
+use streamd_core::source::{ConnectorError, Unit};
 
 use super::listing;
 use super::split::FileSplit;
@@ -24,6 +24,11 @@ pub trait Format: Clone + Send + 'static {
             true => listing::cut(&whole, aim),
             false => vec![whole],
         })
+    }
+
+    /// What the positions of its splits count.
+    fn unit(&self) -> Unit {
+        Unit::Bytes
     }
 
     /// A decoder of the split, from its position on.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use streamd_core::source::{ConnectorError, SourceReader, SourceStatus};
+use streamd_core::source::{ConnectorError, SourceReader, SourceStatus, Stretch};
 use streamd_core::time::Clock;
 
 use crate::pacer::Pacer;
@@ -18,8 +18,16 @@ pub struct FileReader<F: Format> {
     format: F,
     pacer: Pacer,
     finished: Vec<FileSplit>,
-    current: Option<(FileSplit, F::Decoder)>,
+    current: Option<Open<F>>,
     waiting: VecDeque<FileSplit>,
+    last_read: Vec<Stretch>,
+}
+
+/// A split that is being read.
+struct Open<F: Format> {
+    split: FileSplit,
+    path: Arc<str>,
+    decoder: F::Decoder,
 }
 
 impl<F: Format> FileReader<F> {
@@ -30,24 +38,35 @@ impl<F: Format> FileReader<F> {
             finished: Vec::new(),
             current: None,
             waiting: VecDeque::new(),
+            last_read: Vec::new(),
         }
     }
 
     /// Reads up to `limit` records of the current split, or opens or closes one.
     fn advance(&mut self, out: &mut Vec<F::Out>, limit: usize) -> Result<usize, ConnectorError> {
-        let Some((mut split, mut decoder)) = self.current.take() else {
+        let Some(mut open) = self.current.take() else {
             if let Some(split) = self.waiting.pop_front() {
                 let decoder = self.format.decoder(&split)?;
-                self.current = Some((split, decoder));
+                let path = Arc::from(&*split.path);
+                self.current = Some(Open { split, path, decoder });
             }
             return Ok(0);
         };
-        let count = decoder.decode(out, limit)?;
-        split.position = decoder.position();
-        if split.is_finished() {
-            self.finished.push(split);
+        let from = open.split.position;
+        let count = open.decoder.decode(out, limit)?;
+        open.split.position = open.decoder.position();
+        if count > 0 {
+            self.last_read.push(Stretch {
+                of: Some(Arc::clone(&open.path)),
+                unit: self.format.unit(),
+                from,
+                to: open.split.position,
+            });
+        }
+        if open.split.is_finished() {
+            self.finished.push(open.split);
         } else {
-            self.current = Some((split, decoder));
+            self.current = Some(open);
         }
         Ok(count)
     }
@@ -80,6 +99,7 @@ impl<F: Format> SourceReader for FileReader<F> {
             Ok(allowed) => allowed,
             Err(wait) => return Ok(SourceStatus::Idle(wait)),
         };
+        self.last_read.clear();
         let mut left = allowed;
         while left > 0 && !self.is_at_end() {
             left -= self.advance(out, left)?;
@@ -92,8 +112,12 @@ impl<F: Format> SourceReader for FileReader<F> {
         })
     }
 
+    fn last_read(&self) -> &[Stretch] {
+        &self.last_read
+    }
+
     fn snapshot(&self) -> Vec<FileSplit> {
-        let current = self.current.iter().map(|(split, _)| split);
+        let current = self.current.iter().map(|open| &open.split);
         self.finished
             .iter()
             .chain(current)

@@ -7,7 +7,7 @@ use super::peer::{Introduction, Peer, frame};
 use super::*;
 use crate::channel::SendResult;
 use crate::network::FrameError;
-use crate::network::frame::{Frame, FrameKind, HEADER_BYTES};
+use crate::network::frame::{Draft, Frame, FrameKind, HEADER_BYTES};
 
 /// A worker that consumes from a scripted one.
 struct Consumer {
@@ -60,12 +60,9 @@ fn verdict_on(frames: &[Frame]) -> FrameError {
 }
 
 fn records(sequence: u64) -> Frame {
-    frame(
-        FrameKind::Records,
-        bitcode::serialize(&(vec![1_u64], Vec::<i64>::new())).unwrap(),
-        0,
-        sequence,
-    )
+    let payload = bitcode::serialize(&(vec![1_u64], Vec::<i64>::new())).unwrap();
+    let origin = Origin::read(&Arc::from("numbers"), 0, &[]);
+    Draft::records(1, &origin, payload.into()).finish(0, sequence)
 }
 
 /// A frame with one byte of its header changed, its checksum made right again or not.
@@ -89,8 +86,31 @@ fn a_frame_whose_payload_or_header_changed_on_the_way_is_refused() {
             ..
         }
     ));
+    let mut elsewhere = records(1);
+    let mut lead = elsewhere.lead.to_vec();
+    *lead.last_mut().unwrap() ^= 1;
+    elsewhere.lead = lead.into();
+    assert!(matches!(verdict_on(&[elsewhere]), FrameError::Checksum { .. }));
     let recounted = patched(records(1), 13, 99);
     assert!(matches!(verdict_on(&[recounted]), FrameError::Checksum { .. }));
+}
+
+#[test]
+fn records_from_an_origin_that_cannot_be_read_are_refused() {
+    for payload in [&[1, 0, 9][..], &[200, 0, 0, 0], &[]] {
+        let garbled = frame(FrameKind::Records, payload.to_vec(), 0, 1);
+        let verdict = verdict_on(&[garbled]);
+        assert!(
+            matches!(
+                verdict,
+                FrameError::Payload {
+                    kind: FrameKind::Records,
+                    ..
+                } | FrameError::Length { .. }
+            ),
+            "{verdict:?}"
+        );
+    }
 }
 
 #[test]

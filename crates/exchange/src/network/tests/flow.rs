@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use streamd_core::source::{Stretch, Unit};
+
 use super::peer::{Introduction, Peer, Seen, frame};
 use super::*;
 use crate::batch::Batch;
@@ -24,12 +26,19 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
         let by_remainder = |record: &(u64, String)| u32::try_from(record.0 % u64::from(CHANNELS)).unwrap();
         let mut output = ResultPartition::new(Partitioner::Hash(Box::new(by_remainder)), senders);
         let mut batch = Batch::new();
+        let source = Arc::from("numbers");
         for turn in 0..TURNS {
             park_until(&parker, "room", || output.has_room().then_some(()));
-            batch
-                .untimed()
-                .extend((turn * TURN..(turn + 1) * TURN).map(|n| (n, format!("record {n}"))));
-            output.emit(&mut batch).unwrap();
+            let numbers = turn * TURN..(turn + 1) * TURN;
+            let stretch = Stretch {
+                of: None,
+                unit: Unit::Records,
+                from: numbers.start,
+                to: numbers.end,
+            };
+            let origin = Origin::read(&source, 0, &[stretch]);
+            batch.untimed().extend(numbers.map(|n| (n, format!("record {n}"))));
+            output.emit(&mut batch, &origin).unwrap();
             if turn % 50 == 49 {
                 output.control(Element::Barrier(barrier(turn))).unwrap();
             }
@@ -48,9 +57,15 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
             gate.poll()
         });
         match element {
-            Element::Records { payload, count } => {
+            Element::Records { payload, count, origin } => {
                 let records: Vec<(u64, String)> = decode(payload).unwrap().into_records();
                 assert_eq!(records.len(), count as usize);
+                let text = origin.to_string();
+                let (_, told) = text
+                    .split_once("source `numbers` (subtask 1), between records ")
+                    .unwrap();
+                let (from, to) = told.split_once(" and ").unwrap();
+                assert!(records[0].0 >= from.parse().unwrap() && records[records.len() - 1].0 < to.parse().unwrap());
                 for (number, text) in records {
                     assert_eq!(number, expected[channel]);
                     assert_eq!(text, format!("record {number}"));
@@ -247,7 +262,7 @@ fn a_broadcast_reaches_local_and_remote_consumers_alike() {
     channels.extend(remote);
     let mut output = ResultPartition::new(Partitioner::broadcast(), channels);
     let batch: Vec<u64> = (0..5000).collect();
-    output.emit(&mut Batch::from(batch.clone())).unwrap();
+    output.emit(&mut Batch::from(batch.clone()), &Origin::UNKNOWN).unwrap();
     output.flush().unwrap();
     for receiver in &receivers {
         let mut received = Vec::new();

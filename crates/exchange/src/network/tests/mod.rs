@@ -17,6 +17,7 @@ use crate::channel::{ChannelLoss, ChannelReceiver};
 use crate::element::{Element, Payload};
 use crate::encode::decode;
 use crate::network::{AttemptNetwork, ChannelKey, DataPlane, DataPlaneOptions, NetworkError};
+use crate::origin::Origin;
 use crate::wake::{Parker, Waker};
 
 const JOB: JobId = JobId::from_bytes([7; 16]);
@@ -99,6 +100,7 @@ fn encoded(values: &[u64]) -> Element {
     Element::Records {
         payload: Payload::Encoded(bitcode::serialize(&(values, Vec::<i64>::new())).unwrap().into()),
         count: u32::try_from(values.len()).unwrap(),
+        origin: Origin::UNKNOWN,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Introduction {
 impl Default for Introduction {
     fn default() -> Self {
         Self {
-            version: 2,
+            version: 3,
             job: JOB,
             attempt: ATTEMPT,
             from: LEFT,
@@ -53,7 +53,7 @@ impl Introduction {
         socket.write_all(&self.to_bytes()).unwrap();
         let mut answer = [0; 11];
         socket.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[..10], *b"streamdx\x02\0");
+        assert_eq!(answer[..10], *b"streamdx\x03\0");
         (Peer { socket }, answer[10])
     }
 }
@@ -86,12 +86,13 @@ impl Peer {
         let mut heard = vec![0; hello.to_bytes().len()];
         socket.read_exact(&mut heard).unwrap();
         assert_eq!(heard, hello.to_bytes());
-        socket.write_all(b"streamdx\x02\0\0").unwrap();
+        socket.write_all(b"streamdx\x03\0\0").unwrap();
         Self { socket }
     }
 
     pub(super) fn write(&mut self, frame: &Frame) {
         self.socket.write_all(&frame.header).unwrap();
+        self.socket.write_all(&frame.lead).unwrap();
         self.socket.write_all(&frame.payload).unwrap();
     }
 
@@ -121,5 +122,5 @@ impl Peer {
 }
 
 pub(super) fn frame(kind: FrameKind, payload: Vec<u8>, channel: u32, sequence: u64) -> Frame {
-    Draft::new(kind, 1, Bytes::from(payload)).finish(channel, sequence)
+    Draft::new(kind, Bytes::from(payload)).finish(channel, sequence)
 }

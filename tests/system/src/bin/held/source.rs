@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use streamd::connectors::generator::Generated;
 use streamd::connectors::strided::{StridedReader, StridedSplit};
 use streamd::prelude::*;
-use streamd::{ConnectorError, Guarantee, Source, SourceReader, SourceStatus};
+use streamd::{ConnectorError, Guarantee, Source, SourceReader, SourceStatus, Stretch};
 
 /// The pause between two looks at a gate that is closed.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -129,6 +129,10 @@ impl SourceReader for HeldReader {
             }
             other => Ok(other),
         }
+    }
+
+    fn last_read(&self) -> &[Stretch] {
+        self.free.last_read()
     }
 
     fn snapshot(&self) -> Vec<StridedSplit> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use streamd_core::source::{ConnectorError, SourceReader, SourceStatus};
+use streamd_core::source::{ConnectorError, SourceReader, SourceStatus, Stretch};
 use streamd_core::time::{Clock, MonotonicTime};
 
 use super::lane::Lane;
@@ -58,7 +58,8 @@ pub struct LaneReader<F: Format> {
     lanes: Vec<Lane>,
     /// The files of all lanes, with how far they were read, by path.
     files: BTreeMap<String, FileSplit>,
-    current: Option<(String, F::Decoder)>,
+    current: Option<(Arc<str>, F::Decoder)>,
+    last_read: Vec<Stretch>,
     waiting: VecDeque<String>,
     /// What files looked like at the last look: those that are not found yet, and those that are.
     stamps: BTreeMap<String, Stamp>,
@@ -73,6 +74,7 @@ impl<F: Format> LaneReader<F> {
             lanes: Vec::new(),
             files: BTreeMap::new(),
             current: None,
+            last_read: Vec::new(),
             waiting: VecDeque::new(),
             stamps: BTreeMap::new(),
         }
@@ -166,13 +168,21 @@ impl<F: Format> LaneReader<F> {
             if let Some(path) = self.waiting.pop_front() {
                 let split = self.files.get(&path).expect("what waits is among the files");
                 let decoder = self.format.decoder(split)?;
-                self.current = Some((path, decoder));
+                self.current = Some((Arc::from(path), decoder));
             }
             return Ok(0);
         };
         let count = decoder.decode(out, limit)?;
-        let split = self.files.get_mut(&path).expect("what is read is among the files");
-        split.position = decoder.position();
+        let split = self.files.get_mut(&*path).expect("what is read is among the files");
+        let from = std::mem::replace(&mut split.position, decoder.position());
+        if count > 0 {
+            self.last_read.push(Stretch {
+                of: Some(Arc::clone(&path)),
+                unit: self.format.unit(),
+                from,
+                to: split.position,
+            });
+        }
         if !split.is_finished() {
             self.current = Some((path, decoder));
         }
@@ -225,12 +235,17 @@ impl<F: Format> SourceReader for LaneReader<F> {
             Ok(allowed) => allowed,
             Err(wait) => return Ok(SourceStatus::Idle(wait)),
         };
+        self.last_read.clear();
         let mut left = allowed;
         while left > 0 && !self.has_nothing_to_read() {
             left -= self.advance(out, left)?;
         }
         self.pacer.spend(allowed - left);
         Ok(SourceStatus::More)
+    }
+
+    fn last_read(&self) -> &[Stretch] {
+        &self.last_read
     }
 
     fn snapshot(&self) -> Vec<Lane> {
