@@ -87,6 +87,11 @@ impl Parker {
         self.reset();
     }
 
+    /// Whether it was woken since it was last asked; for whoever looks in instead of sleeping.
+    pub fn take_wake(&self) -> bool {
+        self.consume()
+    }
+
     /// Tells wakers that the thread is about to sleep; `false` if it was woken before.
     fn announce(&self) -> bool {
         self.shared.thread.get_or_init(std::thread::current);

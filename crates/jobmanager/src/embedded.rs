@@ -22,6 +22,7 @@ use tracing::warn;
 
 pub use streamd_coordinator::event::OperationKind;
 
+pub use crate::job_master::WorkerTimeouts;
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
 use crate::pins::Pins;
 use crate::random;
@@ -64,14 +65,24 @@ pub fn random_job_id() -> JobId {
 impl EmbeddedJob {
     /// Starts a job on the current Tokio runtime. `launcher` brings its workers; see [`InProcessWorkers`].
     pub fn start(spec: JobSpec, launcher: impl WorkerLauncher, clock: Arc<dyn Clock>) -> Self {
+        // A thread cannot be lost without its queue being closed.
+        Self::start_watching(spec, launcher, clock, None)
+    }
+
+    /// Starts a job whose workers are lost once they have been silent for too long.
+    pub fn start_watching(
+        spec: JobSpec,
+        launcher: impl WorkerLauncher,
+        clock: Arc<dyn Clock>,
+        worker_timeouts: Option<WorkerTimeouts>,
+    ) -> Self {
         let tasks = TaskTracker::new();
         let environment = JobEnvironment {
             clock,
             launcher: Arc::new(launcher),
             effects: Effects::new(tasks.clone(), Pins::default()),
             tasks: tasks.clone(),
-            // A thread cannot be lost without its queue being closed.
-            worker_timeouts: None,
+            worker_timeouts,
         };
         let handle = job_master::spawn(spec, environment, None);
         handle.begin();

@@ -12,13 +12,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use streamd_core::barrier::Barrier;
 use streamd_core::id::{CheckpointId, SubtaskId};
 use streamd_core::protocol::ExecutionState;
-use streamd_core::time::Clock;
+use streamd_core::time::{Clock, MonotonicTime};
 use streamd_exchange::wake::Parker;
 
 use crate::chain::OpenContext;
@@ -69,6 +69,17 @@ enum End {
     Failed(usize, TaskError),
 }
 
+/// What came of a turn of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotTurn {
+    /// A subtask has worked: there may be more to do at once.
+    Worked,
+    /// Nothing can work before a wake, or before this time is over.
+    Waits(Duration),
+    /// The slot has ended, and has said so.
+    Ended,
+}
+
 impl Slot {
     /// A slot with these subtasks, in order of vertex. Commands must be followed by a wake of the parker's waker.
     pub fn new(
@@ -89,6 +100,18 @@ impl Slot {
 
     /// Runs until the subtasks are finished, cancelled, or one of them fails. Blocks the calling thread.
     pub fn run(self) {
+        let mut slot = self.open();
+        loop {
+            match slot.turn() {
+                SlotTurn::Worked => {}
+                SlotTurn::Waits(wait) => slot.sleep(wait),
+                SlotTurn::Ended => return,
+            }
+        }
+    }
+
+    /// Opens the subtasks. What follows is a turn after the other, for whoever gives them: a thread, or a simulation.
+    pub fn open(self) -> OpenSlot {
         let Self {
             subtasks,
             commands,
@@ -104,27 +127,115 @@ impl Slot {
             reporter,
             clock,
         };
-        let end = match running.open(subtasks) {
-            Ok(()) => running.run(),
-            Err(end) => end,
+        let course = match running.open(subtasks) {
+            Ok(()) => Course::Working,
+            Err(end) => Course::Ending(end),
         };
+        OpenSlot { ids, running, course }
+    }
+}
+
+/// A slot whose subtasks are open.
+pub struct OpenSlot {
+    ids: Vec<SubtaskId>,
+    running: Running,
+    course: Course,
+}
+
+enum Course {
+    Working,
+    /// A subtask has lost a neighbour, and waits until this time to be told why.
+    AwaitingVerdict {
+        position: usize,
+        error: TaskError,
+        deadline: MonotonicTime,
+    },
+    Ending(End),
+    Ended,
+}
+
+impl OpenSlot {
+    /// Takes all commands, then gives each subtask a turn.
+    pub fn turn(&mut self) -> SlotTurn {
+        let course = std::mem::replace(&mut self.course, Course::Ended);
+        let told_to_end = match course {
+            Course::Working | Course::AwaitingVerdict { .. } => self.running.take_commands(),
+            Course::Ending(_) | Course::Ended => None,
+        };
+        let (course, turn) = match (course, told_to_end) {
+            (_, Some(end)) | (Course::Ending(end), None) => self.end(end),
+            (Course::Working, None) => self.work(),
+            (
+                Course::AwaitingVerdict {
+                    position,
+                    error,
+                    deadline,
+                },
+                None,
+            ) => self.await_verdict(position, error, deadline),
+            (Course::Ended, None) => (Course::Ended, SlotTurn::Ended),
+        };
+        self.course = course;
+        turn
+    }
+
+    /// Whether it was woken since it was last asked; for whoever gives turns without [sleeping](Self::sleep) between them.
+    pub fn take_wake(&self) -> bool {
+        self.running.parker.take_wake()
+    }
+
+    /// Sleeps until woken, or for as long.
+    fn sleep(&self, wait: Duration) {
+        self.running.sleep(wait);
+    }
+
+    fn work(&mut self) -> (Course, SlotTurn) {
+        match self.running.round() {
+            Ok(None) => (Course::Working, SlotTurn::Worked),
+            Ok(Some(wait)) => (Course::Working, SlotTurn::Waits(wait)),
+            Err(End::Failed(position, error)) if error.is_consequence() => {
+                let deadline = self.running.clock.monotonic().plus(VERDICT_TIMEOUT_MS);
+                self.await_verdict(position, error, deadline)
+            }
+            Err(end) => self.end(end),
+        }
+    }
+
+    /// A neighbour is gone. If that is because the job ends, the command that says so is on its way; if it is because of a
+    /// failure, whoever failed should be heard first. Either way, wait a moment before reporting it.
+    fn await_verdict(&mut self, position: usize, error: TaskError, deadline: MonotonicTime) -> (Course, SlotTurn) {
+        let left = deadline.since(self.running.clock.monotonic());
+        if left == 0 {
+            return self.end(End::Failed(position, error));
+        }
+        let course = Course::AwaitingVerdict {
+            position,
+            error,
+            deadline,
+        };
+        (course, SlotTurn::Waits(Duration::from_millis(left)))
+    }
+
+    fn end(&mut self, end: End) -> (Course, SlotTurn) {
         // Drop operators before the end is told: files are closed and channels gone when the next attempt begins.
-        let Running { subtasks, reporter, .. } = running;
+        let subtasks = std::mem::take(&mut self.running.subtasks);
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(subtasks)));
+        let reporter = &self.running.reporter;
         let (state, failed) = match end {
             End::Finished => (ExecutionState::Finished, None),
             End::Canceled => (ExecutionState::Canceled, None),
             End::Failed(position, error) => {
-                reporter.on_state(ids[position], ExecutionState::Failed, Some(error));
+                reporter.on_state(self.ids[position], ExecutionState::Failed, Some(error));
                 (ExecutionState::Canceled, Some(position))
             }
         };
         if let Err(panic) = dropped {
             tracing::warn!(error = %TaskError::panicked("dropping an operator", &*panic), "user code panicked while it was cleaned up");
         }
-        for (_, id) in ids.iter().enumerate().filter(|(position, _)| Some(*position) != failed) {
+        for (_, id) in self.ids.iter().enumerate().filter(|(position, _)| Some(*position) != failed) {
             reporter.on_state(*id, state, None);
         }
+        (Course::Ended, SlotTurn::Ended)
     }
 }
 
@@ -152,45 +263,18 @@ impl Running {
         Ok(())
     }
 
-    fn run(&mut self) -> End {
+    /// Carries out all commands that are there.
+    fn take_commands(&mut self) -> Option<End> {
         loop {
-            loop {
-                match self.commands.try_recv() {
-                    Ok(command) => {
-                        if let Some(end) = self.on_command(command) {
-                            return end;
-                        }
-                    }
-                    Err(TryRecvError::Empty) => break,
-                    // The worker dropped the attempt.
-                    Err(TryRecvError::Disconnected) => return End::Canceled,
-                }
-            }
-            match self.round() {
-                Ok(None) => {}
-                Ok(Some(wait)) => self.sleep(wait),
-                Err(End::Failed(position, error)) if error.is_consequence() => {
-                    return self.await_verdict(position, error);
-                }
-                Err(end) => return end,
-            }
-        }
-    }
-
-    /// A neighbour is gone. If that is because the job ends, the command that says so is on its way; if it is because of a
-    /// failure, whoever failed should be heard first. Either way, wait a moment before reporting it.
-    fn await_verdict(&mut self, position: usize, error: TaskError) -> End {
-        let deadline = self.clock.monotonic().plus(VERDICT_TIMEOUT_MS);
-        loop {
-            let left = deadline.0.saturating_sub(self.clock.monotonic().0);
-            match self.commands.recv_timeout(Duration::from_millis(left)) {
+            match self.commands.try_recv() {
                 Ok(command) => {
                     if let Some(end) = self.on_command(command) {
-                        return end;
+                        return Some(end);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => return End::Failed(position, error),
-                Err(RecvTimeoutError::Disconnected) => return End::Canceled,
+                Err(TryRecvError::Empty) => return None,
+                // The worker dropped the attempt.
+                Err(TryRecvError::Disconnected) => return Some(End::Canceled),
             }
         }
     }

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 
 use streamd_core::id::{Attempt, SubtaskId};
 use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, SubtaskMetrics, WorkerEvent};
 use streamd_core::time::{Clock, EventTime};
-use streamd_exchange::network::{AttemptNetwork, DataPlane};
 use streamd_exchange::wake::Waker;
 use streamd_runtime::alarm::Alarm;
 use streamd_runtime::at_hand::AtHand;
@@ -26,6 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use crate::host::{Host, PeerChannels, Peers, SlotEnd};
 use crate::reporter::Reporter;
 use crate::wiring::Channels;
 use crate::worker::WorkerIdentity;
@@ -34,15 +33,14 @@ use crate::worker::WorkerIdentity;
 /// a slot that is further behind is stuck in user code.
 const SLOT_COMMANDS: usize = 1024;
 
-/// The stack of a slot's thread: user code runs on it.
-const SLOT_STACK_BYTES: usize = 8 << 20;
-
 /// What an attempt needs from its worker.
 pub struct Surroundings<'a> {
     /// Who the worker is.
     pub identity: &'a WorkerIdentity,
     /// Where its peers reach it; `None` where it has none.
-    pub data_plane: Option<&'a DataPlane>,
+    pub peers: Option<&'a dyn Peers>,
+    /// Who runs what blocks.
+    pub host: &'a Arc<dyn Host>,
     /// To the job master.
     pub events: &'a mpsc::Sender<WorkerEvent>,
     /// Where I/O runs.
@@ -57,14 +55,14 @@ pub struct RunningAttempt {
     slots: Vec<RunningSlot>,
     counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
     alignment: AlignmentGroups,
-    network: Option<AttemptNetwork>,
+    network: Option<Box<dyn PeerChannels>>,
     writers: TaskTracker,
 }
 
 struct RunningSlot {
     commands: SyncSender<SlotCommand>,
     waker: Waker,
-    thread: JoinHandle<()>,
+    end: SlotEnd,
 }
 
 impl RunningAttempt {
@@ -75,7 +73,7 @@ impl RunningAttempt {
         around: &Surroundings<'_>,
     ) -> Result<Self, TaskError> {
         let attempt = deployment.attempt;
-        let network = around.data_plane.map(|plane| {
+        let network = around.peers.map(|plane| {
             let peers: Vec<_> = deployment
                 .placement
                 .iter()
@@ -88,11 +86,12 @@ impl RunningAttempt {
             job_id: deployment.job_id,
             attempt,
             events: around.events.clone(),
+            host: Arc::clone(around.host),
             io: around.io.clone(),
             inlining: deployment.state_backend.inlining(),
             writers: writers.clone(),
         };
-        let mut channels = Channels::connect(pipeline.graph(), &deployment, around.identity.worker, network.as_ref())?;
+        let mut channels = Channels::connect(pipeline.graph(), &deployment, around.identity.worker, network.as_deref())?;
         let mut running = Self {
             attempt,
             slots: Vec::new(),
@@ -161,15 +160,12 @@ impl RunningAttempt {
                 Box::new(reporter.clone()),
                 Arc::clone(around.clock),
             );
-            let thread = std::thread::Builder::new()
-                .name(format!("slot-{slot}"))
-                .stack_size(SLOT_STACK_BYTES);
-            let thread = thread.spawn(move || slot_loop.run());
-            let thread = thread.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
+            let end = around.host.run_slot(slot, slot_loop);
+            let end = end.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
             running.slots.push(RunningSlot {
                 commands,
                 waker,
-                thread,
+                end,
             });
         }
         Ok(running)
@@ -210,24 +206,20 @@ impl RunningAttempt {
         self.alignment.set_least(groups);
     }
 
-    /// Ends all slots, and waits until their threads and writers are gone. Blocks: call it where blocking is allowed.
-    pub fn close(self) {
+    /// Ends all slots, and waits until they are gone.
+    pub async fn close(self) {
         self.tell(&SlotCommand::Cancel);
         for RunningSlot {
             commands,
             waker,
-            thread,
+            end,
         } in self.slots
         {
             drop(commands);
             waker.wake();
-            if thread.join().is_err() {
-                tracing::error!("the thread of a slot panicked outside of user code");
-            }
+            end.await;
         }
         self.writers.close();
-        if let Some(network) = self.network {
-            network.close();
-        }
+        drop(self.network);
     }
 }

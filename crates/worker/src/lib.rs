@@ -10,11 +10,12 @@
 //!                              └── snapshots written in the background
 //! ```
 //!
-//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), `wiring`, `reporter`, [`link`] (gRPC), [`options`].
+//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, [`link`] (gRPC), [`options`].
 
 pub mod worker;
 
 pub mod attempt;
+pub mod host;
 
 mod reporter;
 mod wiring;

@@ -58,7 +58,7 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
         local_directory: options.local_directory,
         recovery_directory: options.recovery_directory,
     };
-    let worker = Worker::new(identity, pipeline, Some(data_plane), clock);
+    let worker = Worker::new(identity, pipeline, clock).with_peers(Arc::new(data_plane));
     let (received, ()) = tokio::join!(receive, worker.run(WorkerLink { commands, events }));
     received
 }

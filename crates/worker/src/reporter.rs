@@ -15,6 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use crate::host::Host;
+
 /// Reports for one attempt.
 #[derive(Clone)]
 pub(crate) struct Reporter {
@@ -22,6 +24,8 @@ pub(crate) struct Reporter {
     pub(crate) attempt: Attempt,
     pub(crate) events: mpsc::Sender<WorkerEvent>,
     pub(crate) io: Handle,
+    /// Who runs the writers of snapshots.
+    pub(crate) host: Arc<dyn Host>,
     /// Which state objects of a checkpoint travel inside of its metadata.
     pub(crate) inlining: Inlining,
     /// Snapshots being written. At most one for each subtask and concurrent checkpoint.
@@ -64,6 +68,7 @@ impl SubtaskReporter for Reporter {
             operators,
         };
         let (reporter, checkpoint, io) = (self.clone(), barrier.checkpoint, self.io.clone());
+        let tracked = self.writers.token();
         let write = move || {
             let event = match write_cut(cut, &io) {
                 Ok(snapshot) => WorkerEvent::Acknowledge {
@@ -85,8 +90,9 @@ impl SubtaskReporter for Reporter {
                 }
             };
             reporter.tell(event);
+            drop(tracked);
         };
-        self.writers.spawn_blocking_on(write, &self.io);
+        self.host.run_writer(Box::new(write));
     }
 
     fn on_end_of_data(&self, subtask: SubtaskId) {

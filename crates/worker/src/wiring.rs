@@ -7,9 +7,11 @@ use streamd_core::id::{SubtaskId, WorkerId};
 use streamd_core::protocol::Deployment;
 use streamd_exchange::channel::{ChannelReceiver, ChannelSender, local_channel};
 use streamd_exchange::gate::InputGate;
-use streamd_exchange::network::{AttemptNetwork, ChannelKey};
+use streamd_exchange::network::ChannelKey;
 use streamd_exchange::wake::{Parker, Waker};
 use streamd_runtime::error::TaskError;
+
+use crate::host::PeerChannels;
 
 /// Batches that a channel inside the process holds: enough that a producer on another thread need not wait for each one,
 /// few enough that they stay in the cache on their way.
@@ -27,7 +29,7 @@ impl Channels {
         graph: &JobGraph,
         deployment: &Deployment,
         me: WorkerId,
-        network: Option<&AttemptNetwork>,
+        network: Option<&dyn PeerChannels>,
     ) -> Result<Self, TaskError> {
         let mut connecting = Connecting {
             worker_of: BTreeMap::new(),
@@ -77,7 +79,7 @@ struct Connecting<'a> {
     worker_of: BTreeMap<SubtaskId, WorkerId>,
     slot_of: BTreeMap<SubtaskId, usize>,
     me: WorkerId,
-    network: Option<&'a AttemptNetwork>,
+    network: Option<&'a dyn PeerChannels>,
     channels: Channels,
 }
 
@@ -150,7 +152,7 @@ impl Connecting<'_> {
         Ok(self.channels.wakes[*slot].0.clone())
     }
 
-    fn network(&self) -> Result<&AttemptNetwork, TaskError> {
+    fn network(&self) -> Result<&dyn PeerChannels, TaskError> {
         self.network
             .ok_or_else(|| TaskError::internal("the job has several workers but this one has no data plane"))
     }

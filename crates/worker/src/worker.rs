@@ -10,13 +10,13 @@ use std::time::Duration;
 use streamd_core::id::{Attempt, JobId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Deployment, ExecutionState, Failure, WorkerCommand, WorkerEvent, WorkerRegistration};
 use streamd_core::time::Clock;
-use streamd_exchange::network::DataPlane;
 use streamd_runtime::pipeline::Pipeline;
 use streamd_runtime::slot::SlotCommand;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::attempt::{RunningAttempt, Surroundings};
+use crate::host::{Host, Peers, Threads};
 
 /// How often the counters of all subtasks go to the job master: often enough for a person who watches.
 const HEARTBEAT: Duration = Duration::from_millis(1000);
@@ -54,26 +54,37 @@ pub struct WorkerLink {
 pub struct Worker {
     identity: WorkerIdentity,
     pipeline: Pipeline,
-    data_plane: Option<DataPlane>,
+    peers: Option<Arc<dyn Peers>>,
+    host: Option<Arc<dyn Host>>,
     clock: Arc<dyn Clock>,
     running: Option<RunningAttempt>,
 }
 
 impl Worker {
-    /// A worker for this pipeline. Without a data plane it can have no peers.
-    pub fn new(
-        identity: WorkerIdentity,
-        pipeline: Pipeline,
-        data_plane: Option<DataPlane>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    /// A worker for this pipeline. It has no peers unless it is given [a way to reach them](Self::with_peers).
+    pub fn new(identity: WorkerIdentity, pipeline: Pipeline, clock: Arc<dyn Clock>) -> Self {
         Self {
             identity,
             pipeline,
-            data_plane,
+            peers: None,
+            host: None,
             clock,
             running: None,
         }
+    }
+
+    /// The same worker, with a way to reach the others of its job.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Arc<dyn Peers>) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
+    /// The same worker, on something else than threads of this process.
+    #[must_use]
+    pub fn on_host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = Some(host);
+        self
     }
 
     /// Registers, then serves the link until it closes or the job master sends the worker home.
@@ -86,6 +97,8 @@ impl Worker {
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
+                // In this order, so that a simulation goes the same way every time. Commands are few: heartbeats come to their turn.
+                biased;
                 command = commands.recv() => match command {
                     None | Some(WorkerCommand::Shutdown) => break,
                     Some(command) => self.on_command(command, &events).await,
@@ -105,11 +118,7 @@ impl Worker {
             job_id: self.identity.job_id,
             worker: self.identity.worker,
             task_manager: self.identity.task_manager.clone(),
-            data_address: self
-                .data_plane
-                .as_ref()
-                .map(|plane| plane.local_addr().to_string())
-                .unwrap_or_default(),
+            data_address: self.peers.as_ref().map(|peers| peers.address()).unwrap_or_default(),
             fingerprint: graph.fingerprint(),
             graph_outline: streamd_core::graph::graph_outline(graph),
             process_id: std::process::id(),
@@ -163,9 +172,12 @@ impl Worker {
             .flat_map(|slot| &slot.subtasks)
             .map(|subtask| subtask.subtask)
             .collect();
+        let threads = || Arc::new(Threads::new(Handle::current())) as Arc<dyn Host>;
+        let host = self.host.get_or_insert_with(threads);
         let around = Surroundings {
             identity: &self.identity,
-            data_plane: self.data_plane.as_ref(),
+            peers: self.peers.as_deref(),
+            host,
             events,
             io: &Handle::current(),
             clock: &self.clock,
@@ -203,10 +215,7 @@ impl Worker {
 
     async fn close_attempt(&mut self) {
         if let Some(running) = self.running.take() {
-            let closed = tokio::task::spawn_blocking(move || running.close()).await;
-            if let Err(error) = closed {
-                tracing::error!(%error, "closing an attempt failed");
-            }
+            running.close().await;
         }
     }
 }

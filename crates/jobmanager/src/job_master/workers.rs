@@ -14,11 +14,11 @@ const LINK_CLOSED_GRACE_MS: u64 = 100;
 
 /// How long workers may be silent, in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct WorkerTimeouts {
+pub struct WorkerTimeouts {
     /// From the start of the process until it reports for work.
-    pub(crate) start_ms: u64,
+    pub start_ms: u64,
     /// From one sign of life to the next.
-    pub(crate) heartbeat_ms: u64,
+    pub heartbeat_ms: u64,
 }
 
 /// The workers of one job.

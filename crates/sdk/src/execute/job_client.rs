@@ -287,7 +287,6 @@ fn launcher(
                 recovery_directory: None,
             },
             pipeline,
-            None,
             Arc::clone(&clock),
         );
         tokio::spawn(worker.run(WorkerLink { commands, events }));

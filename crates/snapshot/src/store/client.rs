@@ -52,8 +52,14 @@ pub(super) fn store_of(root: &Root) -> Result<Arc<dyn ObjectStore>, StoreError> 
     Ok(store)
 }
 
+/// Has the locations of the store that a URI leads to use this client from now on: how a simulation puts its own in place.
+pub fn install(uri: &str, store: Arc<dyn ObjectStore>) -> Result<(), StoreError> {
+    let (root, _path) = super::uri::parse(uri)?;
+    insert(&root, store);
+    Ok(())
+}
+
 /// Has the locations of a store use this client.
-#[cfg(test)]
 pub(super) fn insert(root: &Root, store: Arc<dyn ObjectStore>) {
     lock().get_or_insert_default().by_root.insert(root.clone(), store);
 }
