@@ -30,6 +30,10 @@ impl FailureRecord {
 
     /// What to do about it: whether another try can help.
     pub fn hint(&self) -> &'static str {
+        if is_damaged_snapshot(&self.failure) {
+            return "every try reads the same bytes: copy the snapshot again from where it is whole, or start from another one \
+                    with -s; the checkpoints of this job are kept";
+        }
         match self.failure.domain {
             FaultDomain::User => {
                 "the same record fails again: correct the application or its data, then go on from the last snapshot with \
@@ -42,6 +46,11 @@ impl FailureRecord {
             FaultDomain::Internal => "this is a bug in streamd: report it with the logs of the job",
         }
     }
+}
+
+/// Whether a snapshot was read that is damaged: another attempt would read the same.
+pub fn is_damaged_snapshot(failure: &Failure) -> bool {
+    failure.domain == FaultDomain::External && code_in(&failure.message) == Some(ErrorCode::SnapshotCorrupt)
 }
 
 /// The first code in brackets, as [`CodedError`](streamd_core::error::CodedError) writes them.

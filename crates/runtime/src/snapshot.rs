@@ -2,6 +2,7 @@
 //! before it begins.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use streamd_core::backend::{Inlining, MAX_ACKNOWLEDGED_BYTES};
@@ -126,10 +127,12 @@ pub(crate) fn restore_keyed<K: Key>(
 ) -> Result<(), TaskError> {
     backend.set_time(context.clock.wall());
     let rows = restore(backend, restored, &context.io).map_err(|error| {
-        TaskError::external(
-            format_args!("the state of operator `{}` cannot be restored", identity.label),
-            &error,
-        )
+        let mut what = format!("the state of operator `{}` cannot be restored", identity.label);
+        if error.is_damage() {
+            // The job master goes by the code.
+            let _written = write!(what, " [{}]", error.code());
+        }
+        TaskError::external(what, &error)
     })?;
     if !restored.is_empty() {
         tracing::info!(operator = %identity.label, subtask = %context.subtask, rows, "restored keyed state");

@@ -250,6 +250,12 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// Whether bytes are there and are not those that were written, so that reading them again gives the same: unlike those that are
+    /// not there, which a store may yet bring back.
+    pub fn is_damage(&self) -> bool {
+        self.code() == ErrorCode::SnapshotCorrupt && !matches!(self, Self::MissingObject { .. })
+    }
+
     /// The stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match self {

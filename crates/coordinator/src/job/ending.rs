@@ -7,6 +7,7 @@ use streamd_core::time::MonotonicTime;
 use crate::action::Action;
 use crate::checkpoint::End;
 use crate::failover::{Decision, Trouble};
+use crate::failure::is_damaged_snapshot;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase, Stopped};
 use crate::lifecycle::JobState;
@@ -22,6 +23,10 @@ impl JobMachine {
     pub(super) fn fail_attempt_by(&mut self, at: Moment, trouble: Trouble, cause: Failure) {
         if self.state() != JobState::Running {
             return;
+        }
+        if is_damaged_snapshot(&cause) {
+            let message = format!("Recovery is suppressed, it would read the same snapshot: {}", cause.message);
+            return self.fail_for_good(at, Failure { message, ..cause });
         }
         match self.failover.on_failure(at.now, trouble) {
             Decision::Restart { delay_ms } => {
@@ -218,6 +223,11 @@ impl JobMachine {
             self.stop_worker(worker);
         }
         self.out.push(Action::ReleaseSlots);
+        let end = match &failure {
+            // The parts of it that are whole may be all that is left of the job's state.
+            Some(failure) if is_damaged_snapshot(failure) => End::Keep,
+            Some(_) | None => End::of(state, self.spec.options.checkpointing.retention),
+        };
         self.enter(Phase::Ended(state), failure);
         if let Some(Stopped { operation, result }) = stopped {
             self.end_operation(operation, Ok(result));
@@ -231,7 +241,6 @@ impl JobMachine {
             );
         }
         self.discard_deferred();
-        let end = End::of(state, self.spec.options.checkpointing.retention);
         for discarded in self.checkpoints.store().end(end) {
             self.discard(discarded);
         }

@@ -1,6 +1,6 @@
 //! Scripts: failures, restarts, and what they begin from.
 
-use streamd_core::graph::RestartStrategy;
+use streamd_core::graph::{ExternalizedCheckpointRetention, RestartStrategy};
 
 use crate::bench::restore_point;
 use crate::script::{play, play_with};
@@ -262,4 +262,28 @@ fn a_restarting_job_can_be_cancelled_at_any_moment() {
             ""
         ));
     }
+}
+
+#[test]
+fn a_damaged_snapshot_is_not_read_again_and_nothing_is_deleted() {
+    let damaged = "the state of operator `sum` cannot be restored [SD-0502]: `s3://c/chk-1/x` is corrupt";
+    let told = format!("Recovery is suppressed, it would read the same snapshot: {damaged}");
+    play_with(
+        |spec| spec.options.checkpointing.retention = ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
+        &format!(
+            "
+            >> up; wait 1000; done 1; state 0/1 FAILED boom; canceled; wait 500; slots a:0 b:0
+            > external 0/1 FAILED {damaged}
+            to 1 2: cancel attempt 2
+            RUNNING -> FAILING: {told}
+            > canceled
+            to 1: shutdown
+            stop 1
+            to 2: shutdown
+            stop 2
+            release slots
+            FAILING -> FAILED: {told}
+            "
+        ),
+    );
 }

@@ -105,18 +105,8 @@ impl Player {
                     state(attempt, subtask, ExecutionState::Canceled)
                 })
             }
-            ["state", subtask, "FAILED", why @ ..] => {
-                let failure = Failure {
-                    domain: FaultDomain::User,
-                    message: why.join(" "),
-                };
-                self.one(subtask, |attempt, subtask| WorkerEvent::SubtaskState {
-                    attempt,
-                    subtask,
-                    state: ExecutionState::Failed,
-                    failure: Some(failure),
-                })
-            }
+            ["state", subtask, "FAILED", why @ ..] => self.failed(subtask, FaultDomain::User, why),
+            ["external", subtask, "FAILED", why @ ..] => self.failed(subtask, FaultDomain::External, why),
             ["state", subtask, name] => {
                 self.one(subtask, |attempt, subtask| state(attempt, subtask, state_named(name)))
             }
@@ -211,6 +201,16 @@ impl Player {
         let its = deployed.into_iter().filter(|(worker, _)| *worker == of);
         its.flat_map(|(worker, subtask)| self.event(Event::Worker(worker, make(attempt, subtask))))
             .collect()
+    }
+
+    fn failed(&mut self, subtask: &str, domain: FaultDomain, why: &[&str]) -> Vec<Action> {
+        let message = why.join(" ");
+        self.one(subtask, |attempt, subtask| WorkerEvent::SubtaskState {
+            attempt,
+            subtask,
+            state: ExecutionState::Failed,
+            failure: Some(Failure { domain, message }),
+        })
     }
 
     fn one(&mut self, subtask: &str, make: impl FnOnce(Attempt, SubtaskId) -> WorkerEvent) -> Vec<Action> {

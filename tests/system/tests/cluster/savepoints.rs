@@ -163,6 +163,36 @@ fn a_snapshot_that_does_not_exist_or_is_damaged_starts_nothing() {
 }
 
 #[test]
+fn a_snapshot_that_turns_out_to_be_damaged_fails_the_job_at_once() {
+    let cluster = Cluster::start(1, 1);
+    let id = submit_and_wait_for_state(&cluster);
+    let savepoint = cluster.savepoint_of(&["cancel", "-s", &cluster.place("savepoints"), &id]);
+    cluster.wait_for(&id, "CANCELED");
+    let path = savepoint.to_str().unwrap();
+    let table = system::files::files_below(&savepoint)
+        .into_iter()
+        .find(|file| file.parent().is_some_and(|folder| folder.ends_with("ordinal")));
+    let table = table.expect("the rows of a state are in a file");
+    let whole = fs::read(&table).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    fs::write(&table, &flipped).unwrap();
+
+    // Every restart would read the same bytes, however many there may be.
+    let restarts = ["-D", "restart-strategy.type=fixed-delay", "-D", "restart-strategy.fixed-delay.attempts=1000000"];
+    let arguments: Vec<_> = restarts.into_iter().chain(["-D", CHECKPOINTS, "-s", path]).collect();
+    let ran = cluster.run(&arguments, &endless());
+    let (_, job) = cluster.jobs().into_iter().find(|(other, _)| *other != id).unwrap();
+    assert_eq!((job.state.as_str(), job.restarts), ("FAILED", 0), "{job:?}\n{ran:?}");
+    let name = table.file_name().unwrap().to_str().unwrap();
+    assert!(ran.stderr.contains("SD-0502") && ran.stderr.contains(name), "{ran:?}");
+    cluster.wait_for_no_workers();
+    // Mended, it is as good as before.
+    fs::write(&table, &whole).unwrap();
+    cluster.submit_and_wait(&["-s", path], &endless());
+}
+
+#[test]
 fn state_that_no_operator_claims_is_refused_by_its_uid_and_dropped_on_request() {
     let cluster = Cluster::start(1, 1);
     let before = Torture::new().rate(1000).argument("--uid", "ordinals-of-old");
