@@ -27,6 +27,14 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
+    /// Whether reading again gives the same: see [`SnapshotError::is_damage`].
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::State(_) => false,
+            Self::Snapshot(error) => error.is_damage(),
+        }
+    }
+
     /// The stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match self {
