@@ -1,6 +1,6 @@
 """A cluster of release binaries under a temporary directory, for the scripts that measure."""
 
-import json, os, pathlib, shutil, subprocess, sys, tempfile, time
+import json, os, pathlib, shutil, socket, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
@@ -25,22 +25,33 @@ def wait_for(what, look, seconds=900):
     sys.exit(f"waited {seconds} s in vain: {what}")
 
 
-class Cluster:
-    """One task manager with this many slots. Use it with `with`."""
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
-    def __init__(self, slots, directory=None, keep=False):
+
+def parent(process):
+    """The process that started it."""
+    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+class Cluster:
+    """Task managers, one if not said otherwise, with this many slots each. Use it with `with`."""
+
+    def __init__(self, slots, directory=None, keep=False, task_managers=1, settings=""):
         self.keep = keep
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=directory))
         configuration = self.place / "conf"
         configuration.mkdir()
         (configuration / "streamd.yaml").write_text(
             f"""jobmanager.rpc.address: 127.0.0.1
-jobmanager.rpc.port: 0
+jobmanager.rpc.port: {free_port()}
 taskmanager.numberOfTaskSlots: {slots}
 state.checkpoints.dir: {self.place}/checkpoints
 state.savepoints.dir: {self.place}/savepoints
 execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
-"""
+{settings}"""
         )
         self.environment = dict(
             os.environ,
@@ -49,7 +60,7 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
             STREAMD_LOG_DIR=str(self.place / "log"),
             STREAMD_PID_DIR=str(self.place / "pid"),
             STREAMD_DATA_DIR=str(self.place / "data"),
-            STREAMD_TASK_MANAGERS="1",
+            STREAMD_TASK_MANAGERS=str(task_managers),
         )
 
     def __enter__(self):
@@ -62,13 +73,21 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
             shutil.rmtree(self.place, ignore_errors=True)
 
     def call(self, *command):
-        done = subprocess.run([str(part) for part in command], env=self.environment, capture_output=True, text=True)
+        done = self.run(*command)
         if done.returncode:
             sys.exit(f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def run(self, *command):
+        return subprocess.run([str(part) for part in command], env=self.environment, capture_output=True, text=True)
 
     def streamctl(self, *arguments):
         return self.call(BIN / "streamctl", *arguments)
 
     def status(self, job):
         return json.loads(self.streamctl("status", job, "--output", "json"))
+
+    def status_if_known(self, job):
+        """The same; `None` while the job manager does not answer, or does not know the job."""
+        done = self.run(BIN / "streamctl", "--timeout", "2s", "status", job, "--output", "json")
+        return None if done.returncode else json.loads(done.stdout)
