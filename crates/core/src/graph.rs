@@ -190,8 +190,8 @@ impl PartitionerKind {
     pub fn targets_of(self, index: u32, sources: u32, targets: u32) -> std::ops::Range<u32> {
         match self {
             Self::Forward => index..index + 1,
-            Self::Hash | Self::Rebalance | Self::Broadcast | Self::Shuffle | Self::Custom => 0..targets,
-            Self::Global => 0..1,
+            // All of them for `Global` too: watermarks, barriers and the end go to those as well that get no records.
+            Self::Hash | Self::Rebalance | Self::Broadcast | Self::Shuffle | Self::Custom | Self::Global => 0..targets,
             Self::Rescale => {
                 // In wide numbers: the product of two parallelisms need not fit.
                 let share = |index: u32| (u64::from(index) * u64::from(targets) / u64::from(sources.max(1))) as u32;
