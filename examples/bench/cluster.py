@@ -37,15 +37,19 @@ def parent(process):
 
 
 class Cluster:
-    """Task managers, one if not said otherwise, with this many slots each. Use it with `with`."""
+    """Task managers, one if not said otherwise, with this many slots each, all on the loopback network unless there are others for them.
+    Use it with `with`."""
 
-    def __init__(self, slots, directory=None, keep=False, task_managers=1, settings=""):
-        self.keep = keep
+    def __init__(self, slots, directory=None, keep=False, task_managers=1, settings="", networks=None):
+        self.keep, self.task_managers, self.networks = keep, task_managers, networks
+        address = networks.address(0) if networks else "127.0.0.1"
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=directory))
         configuration = self.place / "conf"
         configuration.mkdir()
         (configuration / "streamd.yaml").write_text(
-            f"""jobmanager.rpc.address: 127.0.0.1
+            f"""jobmanager.rpc.address: {address}
+jobmanager.bind-host: {address}
+security.allow-insecure-bind: {str(bool(networks)).lower()}
 jobmanager.rpc.port: {free_port()}
 taskmanager.numberOfTaskSlots: {slots}
 state.checkpoints.dir: {self.place}/checkpoints
@@ -64,7 +68,12 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
         )
 
     def __enter__(self):
-        self.call(ROOT / "bin/start-cluster.sh")
+        if self.networks:
+            self.start_job_manager()
+            for number in range(self.task_managers):
+                self.start_task_manager(number + 1)
+        else:
+            self.call(ROOT / "bin/start-cluster.sh")
         return self
 
     def __exit__(self, *_failure):
@@ -72,14 +81,22 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
         if not self.keep:
             shutil.rmtree(self.place, ignore_errors=True)
 
-    def call(self, *command):
-        done = self.run(*command)
+    def call(self, *command, network=0):
+        done = self.run(*command, network=network)
         if done.returncode:
             sys.exit(f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def run(self, *command):
-        return subprocess.run([str(part) for part in command], env=self.environment, capture_output=True, text=True)
+    def run(self, *command, network=0):
+        inside = self.networks.command(network) if self.networks else []
+        return subprocess.run([*inside, *map(str, command)], env=self.environment, capture_output=True, text=True)
+
+    def start_job_manager(self):
+        self.call(ROOT / "bin/jobmanager.sh", "start")
+
+    def start_task_manager(self, network=0):
+        settings = ["-D", f"taskmanager.bind-host={self.networks.address(network)}"] if self.networks else []
+        self.call(ROOT / "bin/taskmanager.sh", "start", *settings, network=network)
 
     def streamctl(self, *arguments):
         return self.call(BIN / "streamctl", *arguments)

@@ -12,7 +12,7 @@ are of the measurement. For the job manager: the longest time without a record, 
 
 import os, pathlib, signal, statistics, time
 
-from cluster import BIN, ROOT, Cluster, options, parent, say, wait_for
+from cluster import BIN, Cluster, options, parent, say, wait_for
 
 OPTIONS = options()
 SIZES = [int(keys) for keys in OPTIONS.get("keys", "1000,1000000,10000000").split(",")]
@@ -75,7 +75,7 @@ class Measured:
     def kill_task_manager(self):
         task_manager = parent(self.worker())
         seconds = self.kill(task_manager)
-        self.cluster.call(ROOT / "bin/taskmanager.sh", "start")
+        self.cluster.start_task_manager()
         return seconds
 
     def kill_job_manager(self):
@@ -85,7 +85,7 @@ class Measured:
         job_manager = int(next((self.cluster.place / "pid").glob("jobmanager-*.pid")).read_text().split()[0])
         killed = time.time()
         os.kill(job_manager, signal.SIGKILL)
-        self.cluster.call(ROOT / "bin/jobmanager.sh", "start")
+        self.cluster.start_job_manager()
         wait_for("a checkpoint", lambda: self.cluster.status_if_known(self.job) and self.last_checkpoint() > last, 60)
         seconds = time.time() - killed
         wait_for("records", lambda: self.first_after(time.time() - 0.2))

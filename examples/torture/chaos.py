@@ -2,12 +2,14 @@
 """Kills and stops processes of a cluster at random while torture jobs run on it, and checks that their output is exact.
 
     cargo build --release -p streamctl -p streamd-daemon -p torture
-    examples/torture/chaos.py [minutes=30] [seed=1] [topologies=count,window,…] [faults=worker,task-manager,job-manager,…]
+    examples/torture/chaos.py [minutes=30] [seed=1] [topologies=count,window,…] [faults=worker,task-manager,job-manager,…] [networks=yes]
 
 The minutes are shared by the topologies. Each runs as one job of a fixed number of records; meanwhile, every few seconds, one fault:
 
     worker, task-manager, job-manager          the process is killed with signal 9; a daemon is started again at once
     stop-worker, stop-task-manager, stop-job-manager    the process is stopped, and continued up to 15 seconds later
+    partition                                  a task manager and its workers are cut off from all others, up to 15 seconds long; needs
+                                               root, and `networks=yes`, which gives each daemon a network of its own
 
 After each fault the job must run and complete a checkpoint that began after it: the time to that is the recovery. When all records are
 through, check.py computes what must be in the output and compares. A line for each fault, a summary for each topology; exit code 1 if
@@ -17,13 +19,14 @@ anything was lost, doubled or did not come back. The same seed chooses the same 
 import os, pathlib, random, signal, subprocess, sys, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
-from cluster import BIN, ROOT, Cluster, options, parent, say, wait_for
+from networks import Networks
+from cluster import BIN, Cluster, options, parent, say, wait_for
 
 OPTIONS = options()
 MINUTES, SEED = float(OPTIONS.get("minutes", 30)), int(OPTIONS.get("seed", 1))
 TOPOLOGIES = OPTIONS.get("topologies", "count,window,timers,join,broadcast,liststate,chain2,twosinks").split(",")
 FAULTS = OPTIONS.get("faults", "worker,worker,task-manager,job-manager,stop-worker,stop-task-manager,stop-job-manager").split(",")
-KEYS, RATE, PARALLELISM = 200, 4000, 2
+KEYS, RATE, PARALLELISM, TASK_MANAGERS = 200, 4000, 2, 3
 LONGEST_STOP, PATIENCE, PAUSE = 15, 60, (0.5, 4.0)
 SETTINGS = """execution.checkpointing.interval: 300 ms
 restart-strategy.type: fixed-delay
@@ -85,17 +88,24 @@ class Chaos:
             return
         began = time.monotonic()
         try:
-            if fault.startswith("stop-"):
+            if fault == "partition":
+                network = self.cluster.networks.of(process)
+                self.cluster.networks.cut(network)
+                time.sleep(stopped_for)
+                began = time.monotonic()
+                self.cluster.networks.heal(network)
+            elif fault.startswith("stop-"):
                 os.kill(process, signal.SIGSTOP)
                 time.sleep(stopped_for)
                 began = time.monotonic()
                 os.kill(process, signal.SIGCONT)
             else:
+                network = self.cluster.networks.of(process) if self.cluster.networks else 0
                 os.kill(process, signal.SIGKILL)
                 if fault == "task-manager":
-                    self.cluster.call(ROOT / "bin/taskmanager.sh", "start")
+                    self.cluster.start_task_manager(network)
                 elif fault == "job-manager":
-                    self.cluster.call(ROOT / "bin/jobmanager.sh", "start")
+                    self.cluster.start_job_manager()
         except ProcessLookupError:
             return
         self.await_recovery(fault, began, max(before, self.last_checkpoint()))
@@ -126,9 +136,21 @@ class Chaos:
 
 def main():
     print(f"seed {SEED}", flush=True)
+    if "networks" in OPTIONS:
+        with Networks(1 + TASK_MANAGERS) as networks:
+            failed = hurt_all(networks)
+    else:
+        failed = hurt_all(None)
+    for what in failed:
+        print(f"FAILED {what}; again with seed={SEED}")
+    sys.exit(1 if failed else 0)
+
+
+def hurt_all(networks):
     each = MINUTES * 60 / len(TOPOLOGIES)
     failed = []
-    with Cluster(PARALLELISM, OPTIONS.get("dir"), "keep" in OPTIONS, task_managers=3, settings=SETTINGS) as cluster:
+    keep = "keep" in OPTIONS
+    with Cluster(PARALLELISM, OPTIONS.get("dir"), keep, TASK_MANAGERS, SETTINGS, networks) as cluster:
         for topology in TOPOLOGIES:
             dice = random.Random(f"{SEED} {topology}")
             chaos = Chaos(cluster, topology, int(each * RATE * PARALLELISM * 0.8), dice)
@@ -141,9 +163,7 @@ def main():
             failed += [f"{topology}: {what}" for what in chaos.lost]
             if failed:
                 break
-    for what in failed:
-        print(f"FAILED {what}; again with seed={SEED}")
-    sys.exit(1 if failed else 0)
+    return failed
 
 
 main()
