@@ -232,7 +232,12 @@ impl OpenSlot {
         if let Err(panic) = dropped {
             tracing::warn!(error = %TaskError::panicked("dropping an operator", &*panic), "user code panicked while it was cleaned up");
         }
-        for (_, id) in self.ids.iter().enumerate().filter(|(position, _)| Some(*position) != failed) {
+        for (_, id) in self
+            .ids
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| Some(*position) != failed)
+        {
             reporter.on_state(*id, state, None);
         }
         (Course::Ended, SlotTurn::Ended)

@@ -208,18 +208,19 @@ impl<K: Key> KeyedStateBackend<K> {
     #[inline]
     pub fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
         if self.expires {
-            self.sweep(keys.len());
+            self.sweep(keys.len())?;
         }
         self.states.iter_mut().try_for_each(|state| state.table.touch(keys))
     }
 
     /// Removes some of what is over, now that so many keys are to be worked on.
-    fn sweep(&mut self, keys: usize) {
+    fn sweep(&mut self, keys: usize) -> Result<(), StateError> {
         for Registered { table, lifetime, .. } in &mut self.states {
             if let Some(lifetime) = lifetime {
-                lifetime.sweep(&mut **table, keys, self.now);
+                lifetime.sweep(&mut **table, keys, self.now)?;
             }
         }
+        Ok(())
     }
 
     /// Prepares an empty state for about this many rows. A hint: unknown names are ignored.

@@ -20,21 +20,36 @@ use crate::table::Table;
 pub struct TimeToLive {
     /// Milliseconds from the last update on.
     pub millis: i64,
-    /// How many places of the table are looked at for each key that is worked on. Rows on disk are not.
+    /// How many places of the table are looked at for each key that is worked on. Of rows on disk it is two at the most.
     pub cleanup_size: usize,
     /// Whether snapshots leave out what is over; those that are written whole, since others refer to earlier ones.
     pub cleanup_in_full_snapshots: bool,
 }
 
-/// Looks at a few rows of a table, of whichever type, and removes what is over.
-type SweepTable = fn(table: &mut dyn Any, cursor: &mut SweepCursor, places: usize, deadline: WallTime);
+/// Looks at a few rows of a table, of whichever type, and removes what is over. It is given the number of keys that are about to be
+/// worked on, and how many places are to be looked at for each.
+type SweepTable =
+    fn(table: &mut dyn Any, cursors: &mut Cursors, due: (usize, usize), deadline: WallTime) -> Result<(), StateError>;
+
+/// Rows on disk that are looked at for each key at the most: they cost more than places on the heap. With two, a state whose keys are
+/// all new grows to twice what lives.
+#[cfg(feature = "rocksdb")]
+const DISK_ROWS: usize = 2;
+
+/// How far a table was looked through, wherever it is.
+#[derive(Default)]
+struct Cursors {
+    heap: SweepCursor,
+    #[cfg(feature = "rocksdb")]
+    disk: crate::rocksdb::DiskCursor,
+}
 
 /// The lifetime of one state, without the types of its table.
 pub(crate) struct Lifetime {
     ttl: TimeToLive,
     filter: RowFilter,
     sweep: SweepTable,
-    cursor: SweepCursor,
+    cursors: Cursors,
 }
 
 impl Lifetime {
@@ -44,7 +59,7 @@ impl Lifetime {
             ttl,
             filter: filter_row::<V>,
             sweep: sweep_table::<K, V>,
-            cursor: SweepCursor::default(),
+            cursors: Cursors::default(),
         }
     }
 
@@ -54,12 +69,12 @@ impl Lifetime {
     }
 
     /// `keys` keys are about to be worked on.
-    pub(crate) fn sweep(&mut self, table: &mut dyn Any, keys: usize, now: WallTime) {
-        let places = keys.saturating_mul(self.ttl.cleanup_size);
-        if places > 0 {
-            let deadline = self.deadline(now);
-            (self.sweep)(table, &mut self.cursor, places, deadline);
+    pub(crate) fn sweep(&mut self, table: &mut dyn Any, keys: usize, now: WallTime) -> Result<(), StateError> {
+        if self.ttl.cleanup_size == 0 {
+            return Ok(());
         }
+        let deadline = self.deadline(now);
+        (self.sweep)(table, &mut self.cursors, (keys, self.ttl.cleanup_size), deadline)
     }
 
     /// Frozen rows without what is over, where that is wanted.
@@ -81,12 +96,23 @@ impl fmt::Debug for Lifetime {
     }
 }
 
-fn sweep_table<K: Key, V: Expire>(table: &mut dyn Any, cursor: &mut SweepCursor, places: usize, deadline: WallTime) {
+fn sweep_table<K: Key, V: Expire>(
+    table: &mut dyn Any,
+    cursors: &mut Cursors,
+    (keys, cleanup_size): (usize, usize),
+    deadline: WallTime,
+) -> Result<(), StateError> {
     match table.downcast_mut::<Table<K, V>>() {
-        Some(Table::Heap(table)) => table.sweep(cursor, places, deadline),
-        // Rows on disk go when they are read, and when a snapshot is written whole.
+        Some(Table::Heap(table)) => {
+            let places = keys.saturating_mul(cleanup_size);
+            table.sweep(&mut cursors.heap, places, deadline);
+            Ok(())
+        }
         #[cfg(feature = "rocksdb")]
-        Some(Table::RocksDb(_)) => {}
+        Some(Table::RocksDb(table)) => {
+            let rows = keys.saturating_mul(cleanup_size.min(DISK_ROWS));
+            Ok(table.sweep(&mut cursors.disk, rows, deadline)?)
+        }
         None => unreachable!("the lifetime of a state is made with its table"),
     }
 }

@@ -91,7 +91,12 @@ impl RunningAttempt {
             inlining: deployment.state_backend.inlining(),
             writers: writers.clone(),
         };
-        let mut channels = Channels::connect(pipeline.graph(), &deployment, around.identity.worker, network.as_deref())?;
+        let mut channels = Channels::connect(
+            pipeline.graph(),
+            &deployment,
+            around.identity.worker,
+            network.as_deref(),
+        )?;
         let mut running = Self {
             attempt,
             slots: Vec::new(),
@@ -162,11 +167,7 @@ impl RunningAttempt {
             );
             let end = around.host.run_slot(slot, slot_loop);
             let end = end.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
-            running.slots.push(RunningSlot {
-                commands,
-                waker,
-                end,
-            });
+            running.slots.push(RunningSlot { commands, waker, end });
         }
         Ok(running)
     }
@@ -209,12 +210,7 @@ impl RunningAttempt {
     /// Ends all slots, and waits until they are gone.
     pub async fn close(self) {
         self.tell(&SlotCommand::Cancel);
-        for RunningSlot {
-            commands,
-            waker,
-            end,
-        } in self.slots
-        {
+        for RunningSlot { commands, waker, end } in self.slots {
             drop(commands);
             waker.wake();
             end.await;

@@ -25,7 +25,10 @@ impl JobMachine {
             return;
         }
         if is_damaged_snapshot(&cause) {
-            let message = format!("Recovery is suppressed, it would read the same snapshot: {}", cause.message);
+            let message = format!(
+                "Recovery is suppressed, it would read the same snapshot: {}",
+                cause.message
+            );
             return self.fail_for_good(at, Failure { message, ..cause });
         }
         match self.failover.on_failure(at.now, trouble) {

@@ -27,7 +27,11 @@ use crate::world::Budget;
 
 /// Explores one budget to its end. `must_happen` keeps anybody from believing in a model that looks away.
 fn holds(budget: Budget, must_happen: &[&str]) {
-    let checker = JobModel::new(budget, Sabotage::Nothing).checker().threads(2).spawn_bfs().join();
+    let checker = JobModel::new(budget, Sabotage::Nothing)
+        .checker()
+        .threads(2)
+        .spawn_bfs()
+        .join();
     println!(
         "{budget:?}: {} states, {} of them different, {} moves deep",
         checker.state_count(),
@@ -105,7 +109,10 @@ fn a_worker_that_dies_between_two_checkpoints_breaks_no_invariant() {
     };
     holds(
         budget,
-        &["a checkpoint is complete", "an attempt restores what another had prepared"],
+        &[
+            "a checkpoint is complete",
+            "an attempt restores what another had prepared",
+        ],
     );
 }
 
@@ -185,7 +192,12 @@ fn a_store_that_forgets_what_it_acknowledged_is_found() {
 
 fn explain(path: &stateright::Path<world::World, moves::Move>) -> String {
     let world = path.last_state();
-    let moves: Vec<String> = path.clone().into_actions().iter().map(|step| format!("  {step:?}")).collect();
+    let moves: Vec<String> = path
+        .clone()
+        .into_actions()
+        .iter()
+        .map(|step| format!("  {step:?}"))
+        .collect();
     let violation = world.violation.clone().unwrap_or_default();
     format!("{violation}\n{}", moves.join("\n"))
 }

@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use stateright::{Model, Property};
 use streamd_coordinator::action::Action;
-use streamd_coordinator::event::{Event, OperationKind, OperationRequest, PublishError, PublishedSnapshot, RestorePoint, SlotId};
+use streamd_coordinator::event::{
+    Event, OperationKind, OperationRequest, PublishError, PublishedSnapshot, RestorePoint, SlotId,
+};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::id::{CheckpointId, OperationId, TaskManagerId, WorkerId};
@@ -198,7 +200,11 @@ impl Step<'_> {
     }
 
     fn saw(&self, what: &'static str) {
-        self.model.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(what);
+        self.model
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(what);
     }
 
     fn breaks(&self, sabotage: Sabotage) -> bool {
@@ -382,8 +388,13 @@ impl Step<'_> {
                 self.saw("a snapshot is given up");
                 self.world.store.delete(epoch, checkpoint, &location);
             }
-            Action::Promote { operation, location, .. } => {
-                let made = PublishedSnapshot { uri: location, bytes: 1 };
+            Action::Promote {
+                operation, location, ..
+            } => {
+                let made = PublishedSnapshot {
+                    uri: location,
+                    bytes: 1,
+                };
                 leader.mailbox.push_back(Event::Promoted(operation, Ok(made)));
             }
             Action::CompleteOperation { result, .. } => {
@@ -415,7 +426,12 @@ impl Step<'_> {
             | WorkerCommand::NotifyCheckpointAborted { .. } => false,
         };
         worker.inbox.push_back(command);
-        while at_once && self.world.leaders[l].workers.get(&id).is_some_and(|it| !it.inbox.is_empty()) {
+        while at_once
+            && self.world.leaders[l]
+                .workers
+                .get(&id)
+                .is_some_and(|it| !it.inbox.is_empty())
+        {
             self.obey(l, id)?;
         }
         Ok(())
@@ -438,7 +454,10 @@ impl Step<'_> {
                 subtask: other,
                 snapshot: SubtaskSnapshot::default(),
             };
-            let sibling = self.world.leaders[l].workers.iter().find(|(_, it)| it.tasks.iter().any(|it| it.subtask == other));
+            let sibling = self.world.leaders[l]
+                .workers
+                .iter()
+                .find(|(_, it)| it.tasks.iter().any(|it| it.subtask == other));
             let sibling = sibling.map_or(id, |(id, _)| *id);
             self.tell(l, Event::Worker(sibling, again))?;
         }
@@ -475,7 +494,10 @@ impl Step<'_> {
         let metadata = &point.metadata;
         let published = cuts_of(metadata);
         for split in 0..2 {
-            let noted = self.world.noted.get(&(epoch, metadata.attempt, metadata.checkpoint_id, split));
+            let noted = self
+                .world
+                .noted
+                .get(&(epoch, metadata.attempt, metadata.checkpoint_id, split));
             let found = published.iter().find(|cut| cut.split == split);
             if noted.is_none() || noted != found {
                 return Err(format!(
@@ -524,7 +546,9 @@ impl Step<'_> {
                 let mut commits = Vec::new();
                 for task in &mut worker.tasks {
                     task.prepare(epoch, attempt.0 as u8, checkpoint);
-                    self.world.noted.insert((epoch, attempt, checkpoint, task.cut.split), task.cut.clone());
+                    self.world
+                        .noted
+                        .insert((epoch, attempt, checkpoint, task.cut.split), task.cut.clone());
                     leader.reports.push((id, acknowledgement(attempt, checkpoint, task)));
                     commits.extend(task.cut.prepared.iter().copied().filter(|_| !savepoint));
                 }
@@ -621,7 +645,9 @@ fn acknowledgement(attempt: streamd_core::id::Attempt, checkpoint: CheckpointId,
     };
     let mut snapshot = SubtaskSnapshot::default();
     let (keyed, lists) = (Vec::new(), vec![list]);
-    snapshot.operators.insert(source_id(), OperatorSubtaskState { keyed, lists });
+    snapshot
+        .operators
+        .insert(source_id(), OperatorSubtaskState { keyed, lists });
     WorkerEvent::Acknowledge {
         attempt,
         checkpoint,

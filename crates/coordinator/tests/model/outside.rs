@@ -89,7 +89,10 @@ impl Store {
             return Ok(Written::Refused);
         }
         if epoch < self.last_effect {
-            return Err(format!("I6: epoch {epoch} publishes snapshot {id} after epoch {}", self.last_effect));
+            return Err(format!(
+                "I6: epoch {epoch} publishes snapshot {id} after epoch {}",
+                self.last_effect
+            ));
         }
         self.last_effect = epoch;
         match self.records.insert(id, point) {

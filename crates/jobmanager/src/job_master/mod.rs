@@ -21,8 +21,8 @@ mod workers;
 
 pub use handle::JobMasterHandle;
 pub use launcher::{LaunchRequest, WorkerLauncher};
-pub use workers::WorkerTimeouts;
 pub use status::{JobDetails, JobStatus, SubtaskView};
+pub use workers::WorkerTimeouts;
 
 pub(crate) use effects::Effects;
 pub(crate) use service::{JobEnvironment, spawn};

@@ -85,7 +85,7 @@ impl StateTtlConfig {
         self
     }
 
-    /// Looks at so many entries on the heap for each record; 5 unless said otherwise.
+    /// Looks at so many entries on the heap for each record, and at two rows on disk at the most; 5 unless said otherwise.
     #[must_use]
     pub const fn cleanup_incrementally(mut self, cleanup_size: usize) -> Self {
         self.cleanup_size = cleanup_size;

@@ -130,7 +130,7 @@ proptest! {
 
     #[test]
     fn two_streams_are_processed_together(trial in trials()) {
-        let line = |event: &Event| format!("{} {}", if event.0 % 2 == 0 { "even" } else { "odd" }, event.0);
+        let line = |event: &Event| format!("{} {}", if event.0.is_multiple_of(2) { "even" } else { "odd" }, event.0);
         trial.check(trial.events().iter().map(line), |events| {
             let (evens, odds) = parted(events);
             evens.connect(&odds).map(|even| format!("even {}", even.0), |odd| format!("odd {}", odd.0))

@@ -119,7 +119,6 @@ impl KeyedProcessFunction<u32, Event, String> for AllKinds {
 }
 
 #[derive(Debug, Default)]
-#[expect(dead_code, reason = "its text is compared")]
 struct Kept {
     count: u64,
     numbers: Vec<u64>,

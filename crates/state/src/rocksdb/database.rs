@@ -179,9 +179,23 @@ impl Database {
         column: &str,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), DatabaseError> {
+        self.for_each_after(column, &[], visit)
+    }
+
+    /// The same, of the keys after this one.
+    pub(super) fn for_each_after(
+        &self,
+        column: &str,
+        after: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), DatabaseError> {
         self.check()?;
-        visit_column(&self.db, self.column(column)?, ReadOptions::default(), visit)
-            .map_err(|error| self.failed("read", error))
+        let mut options = ReadOptions::default();
+        if !after.is_empty() {
+            // The least key that is greater.
+            options.set_iterate_lower_bound([after, &[0]].concat());
+        }
+        visit_column(&self.db, self.column(column)?, options, visit).map_err(|error| self.failed("read", error))
     }
 
     /// Writes rows at once, behind those of a cut that waits.

@@ -14,7 +14,7 @@
 //! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored, with files that
 //! are still here if they are what it says.
 //!
-//! Reading order: [`memory`], [`log`] (rows on their way down), [`local_files`], [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], [`open`],
+//! Reading order: [`memory`], [`log`] (rows on their way down), [`local_files`], [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], `sweep` (rows that are over), [`open`],
 //! [`column`] (what a backend makes of them), [`reader`] (rows of checkpoints for commands).
 
 pub mod memory;
@@ -33,6 +33,8 @@ pub mod working_set;
 
 pub mod table;
 
+mod sweep;
+
 pub mod open;
 
 pub mod column;
@@ -49,4 +51,5 @@ pub use memory::{SharedMemory, SlotMemory};
 pub(crate) use open::Databases;
 pub use open::Instance;
 pub use reader::FilesReader;
+pub(crate) use sweep::DiskCursor;
 pub use table::{CachedTable, TableError};

@@ -224,6 +224,27 @@ impl<K: Key, V: State> CachedTable<K, V> {
         dirty.drain(&mut |log| database.write(&column, log))
     }
 
+    /// The database, if it may have rows and no cut waits to be written into it.
+    pub(super) fn settled_database(&self) -> Option<Arc<Database>> {
+        let database = self.database.as_ref().filter(|_| self.is_below)?;
+        (!database.is_cut_pending()).then(|| Arc::clone(database))
+    }
+
+    /// The name of its rows in the database.
+    pub(super) fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// Whether the working set has the key, with or without a value.
+    pub(super) fn is_in_memory(&self, key: &K) -> bool {
+        self.set.get(key.stable_hash(), key).is_some()
+    }
+
+    /// So many rows were removed from the database.
+    pub(super) fn forget_rows(&mut self, count: u64) {
+        self.rows -= count;
+    }
+
     fn load(&mut self, keys: &[(u64, K)], missing: &[usize], buffer: &KeyBuffer) -> Result<(), TableError> {
         let database = self.database.clone().filter(|_| self.is_below);
         let Some(database) = database else {

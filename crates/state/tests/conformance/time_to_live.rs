@@ -211,6 +211,34 @@ fn what_is_over_goes_while_other_keys_are_worked_on_between_snapshots_too() {
     assert_eq!(task.backend.table(task.lists).len(), 64);
 }
 
+/// Nobody reads what is over, and no snapshot filters it: it goes from the files by itself.
+#[test]
+fn what_is_over_is_gone_from_the_files_of_checkpoints_without_having_been_read() {
+    for options in backends() {
+        let world = World::new();
+        let all = KeyGroupRange::all(MAX_PARALLELISM);
+        let mut task = Mortal::open(&options, &world, (all, 0), &[], ttl(5, false));
+        let mut now = 0;
+        for round in 0..30 {
+            // New keys all the time, as of sessions that never come back.
+            now += TTL_MS / 4;
+            task.write(now, round * 1_000..round * 1_000 + 1_000);
+            let parts = vec![task.backend.freeze()];
+            let kind = SnapshotKind::Checkpoint;
+            let handles = write(&world, &world.checkpoint(round + 1), kind, Increment::Off, parts);
+            let rows: u64 = handles.iter().map(|handle| handle.rows).sum();
+            let written = task.backend.table(task.values).len() + task.backend.table(task.lists).len();
+            assert_eq!(rows, written as u64, "{options:?} round {round}");
+            // Four thousand live at a time, in each of two states; looking through all takes a while.
+            assert!(rows <= 2 * 14_000, "{options:?} round {round}: {rows} rows");
+            if round == 29 {
+                let restored = Mortal::open(&options, &world, (all, now), &handles, ttl(0, false)).all();
+                assert_eq!((restored.0.len() + restored.1.len()) as u64, rows, "{options:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_time_to_live_of_nothing_is_refused() {
     let mut backend = KeyedStateBackend::<u64>::new(KeyGroupRange::all(1), 1);

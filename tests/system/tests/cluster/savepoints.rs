@@ -179,7 +179,12 @@ fn a_snapshot_that_turns_out_to_be_damaged_fails_the_job_at_once() {
     fs::write(&table, &flipped).unwrap();
 
     // Every restart would read the same bytes, however many there may be.
-    let restarts = ["-D", "restart-strategy.type=fixed-delay", "-D", "restart-strategy.fixed-delay.attempts=1000000"];
+    let restarts = [
+        "-D",
+        "restart-strategy.type=fixed-delay",
+        "-D",
+        "restart-strategy.fixed-delay.attempts=1000000",
+    ];
     let arguments: Vec<_> = restarts.into_iter().chain(["-D", CHECKPOINTS, "-s", path]).collect();
     let ran = cluster.run(&arguments, &endless());
     let (_, job) = cluster.jobs().into_iter().find(|(other, _)| *other != id).unwrap();
