@@ -26,7 +26,12 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
     let writer = Writer { home: &home };
     let ident = &input.ident;
     let name = plain(ident);
-    let (data_type, encode, decode) = match &shape {
+    let Bodies {
+        data_type,
+        encode,
+        touch,
+        decode,
+    } = match &shape {
         Shape::Struct(fields) => writer.struct_bodies(&name, fields),
         Shape::Enum(variants) => writer.enum_bodies(&name, variants),
     };
@@ -43,6 +48,10 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
                 #encode
             }
 
+            fn touch(&self) {
+                #touch
+            }
+
             fn decode(
                 __row: &mut #home::row::RowReader<'_>,
             ) -> ::std::result::Result<Self, #home::row::RowError> {
@@ -56,8 +65,13 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
     })
 }
 
-/// The bodies of `data_type`, `encode` and `decode`.
-type Bodies = (TokenStream, TokenStream, TokenStream);
+/// The bodies of the functions.
+struct Bodies {
+    data_type: TokenStream,
+    encode: TokenStream,
+    touch: TokenStream,
+    decode: TokenStream,
+}
 
 /// Writes code that refers to streamd-core through one path.
 struct Writer<'a> {
@@ -69,21 +83,25 @@ impl Writer<'_> {
         let home = self.home;
         let schema = self.schema(fields);
         let pattern = pattern(fields);
-        let encode = self.encode(fields);
+        let (encode, touch) = (self.encode(fields), self.touch(fields));
         let decode = self.decode(fields);
-        (
-            quote! {
+        Bodies {
+            data_type: quote! {
                 #home::row::DataType::Struct {
                     name: ::std::string::String::from(#name),
                     fields: #schema,
                 }
             },
-            quote! {
+            encode: quote! {
                 let Self { #pattern } = self;
                 #encode
             },
-            quote! { ::std::result::Result::Ok(Self { #decode }) },
-        )
+            touch: quote! {
+                let Self { #pattern } = self;
+                #touch
+            },
+            decode: quote! { ::std::result::Result::Ok(Self { #decode }) },
+        }
     }
 
     fn enum_bodies(&self, name: &str, variants: &[VariantShape]) -> Bodies {
@@ -103,24 +121,33 @@ impl Writer<'_> {
                 }
             }
         });
+        let touch = variants.iter().map(|variant| {
+            let (ident, pattern, touch) = (&variant.ident, pattern(&variant.fields), self.touch(&variant.fields));
+            quote! { Self::#ident { #pattern } => { #touch } }
+        });
         let decode = (0u32..).zip(variants).map(|(index, variant)| {
             let (ident, decode) = (&variant.ident, self.decode(&variant.fields));
             quote! { #index => ::std::result::Result::Ok(Self::#ident { #decode }), }
         });
         let what = format!("the variant of `{name}`");
-        (
-            quote! {
+        // An enum without variants has no value: only behind the reference does the compiler see that.
+        let (encode, touch) = match variants {
+            [] => (quote! { match *self {} }, quote! { match *self {} }),
+            _some => (
+                quote! { match self { #(#encode)* } },
+                quote! { match self { #(#touch)* } },
+            ),
+        };
+        Bodies {
+            data_type: quote! {
                 #home::row::DataType::Enum {
                     name: ::std::string::String::from(#name),
                     variants: ::std::vec![#(#schemas),*],
                 }
             },
-            // An enum without variants has no value: only behind the reference does the compiler see that.
-            match variants {
-                [] => quote! { match *self {} },
-                _some => quote! { match self { #(#encode)* } },
-            },
-            quote! {
+            encode,
+            touch,
+            decode: quote! {
                 match u32::from_le_bytes(__row.array()?) {
                     #(#decode)*
                     __other => ::std::result::Result::Err(#home::row::RowError::Invalid {
@@ -129,7 +156,7 @@ impl Writer<'_> {
                     }),
                 }
             },
-        )
+        }
     }
 
     /// The schema of the fields.
@@ -153,6 +180,17 @@ impl Writer<'_> {
             .map(|FieldShape { binding, ty, .. }| {
                 // At the place of the type: a field that is no `State` is what the compiler should point at.
                 quote_spanned! { ty.span() => <#ty as #home::state::State>::encode(#binding, __row); }
+            })
+            .collect()
+    }
+
+    /// Statements that touch the bound fields.
+    fn touch(&self, fields: &[FieldShape]) -> TokenStream {
+        let home = self.home;
+        fields
+            .iter()
+            .map(|FieldShape { binding, ty, .. }| {
+                quote_spanned! { ty.span() => <#ty as #home::state::State>::touch(#binding); }
             })
             .collect()
     }

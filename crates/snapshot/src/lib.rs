@@ -14,7 +14,7 @@
 //! Checkpoints are written in the native form ([`native`]), savepoints as Parquet tables ([`table`]); one metadata file
 //! ([`metadata`]) ties either together. Both formats are specified in `docs/reference`.
 //!
-//! Reading order: [`error`], [`store`], [`layout`], [`background`], [`native`], [`table`], [`subtask`] (what a subtask writes),
+//! Reading order: [`error`], [`store`], [`layout`], [`background`], [`row_batch`], [`native`], [`table`], [`subtask`] (what a subtask writes),
 //! [`restore`] (what it reads back), [`database_reader`], [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
 
 pub mod error;
@@ -23,6 +23,8 @@ pub mod store;
 pub mod layout;
 
 pub mod background;
+
+pub mod row_batch;
 
 pub mod native;
 pub mod table;
@@ -73,5 +75,6 @@ pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
 pub use restore::{RowVisitor, absolute, read_keyed_state};
 pub use retained::{RetainedCheckpoint, list_retained};
+pub use row_batch::RowBatch;
 pub use store::{Created, Location};
 pub use subtask::{KeyedStateSink, KeyedTable, SubtaskContext, SubtaskSnapshotWriter};

@@ -14,6 +14,7 @@ use crate::database::DatabaseWriter;
 use crate::error::SnapshotError;
 use crate::layout::{self, Writer};
 use crate::native::{NativeWriter, SegmentSink};
+use crate::row_batch::RowBatch;
 use crate::store::Location;
 use crate::table::SavepointWriter;
 
@@ -43,6 +44,13 @@ pub trait KeyedStateSink {
 
     /// Adds a row: key and value in the canonical encoding of their types.
     fn row(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError>;
+
+    /// Adds the rows of a batch, and leaves it to be cleared. May take memory of it.
+    fn rows(&mut self, batch: &mut RowBatch) -> Result<(), SnapshotError> {
+        batch
+            .iter()
+            .try_for_each(|(key_group, key, value)| self.row(key_group, key, value))
+    }
 
     /// Ends the table.
     fn end(&mut self) -> Result<(), SnapshotError>;
@@ -155,6 +163,15 @@ impl KeyedStateSink for SubtaskSnapshotWriter {
         match &mut self.form {
             Form::Native(writer) => writer.row(key_group, key, value),
             Form::Savepoint(writer) => writer.row(key_group, key, value),
+        }
+    }
+
+    fn rows(&mut self, batch: &mut RowBatch) -> Result<(), SnapshotError> {
+        match &mut self.form {
+            Form::Native(writer) => batch
+                .iter()
+                .try_for_each(|(key_group, key, value)| writer.row(key_group, key, value)),
+            Form::Savepoint(writer) => writer.rows(batch),
         }
     }
 

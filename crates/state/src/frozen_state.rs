@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::DataType;
 use streamd_core::state::{Key, State};
-use streamd_snapshot::{SegmentSink, SnapshotError};
+use streamd_snapshot::{RowBatch, SegmentSink, SnapshotError};
 
 use crate::error::StateError;
-use crate::heap::{FrozenIncrement, FrozenTable, RowVisitor};
+use crate::heap::{BatchVisitor, FrozenIncrement, FrozenTable, RowVisitor, hand_on};
 
 /// The rows of a state as they were at a barrier.
 pub trait FrozenRows: Send {
@@ -25,6 +25,19 @@ pub trait FrozenRows: Send {
     /// As [`try_for_each_row`](Self::try_for_each_row), letting go of the rows on the way.
     fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         self.try_for_each_row(visit)
+    }
+
+    /// As [`drain_rows`](Self::drain_rows), many at a time.
+    fn drain_batches(&mut self, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
+        let mut batch = RowBatch::default();
+        self.drain_rows(&mut |key_group, key, value| {
+            batch.push(key_group, key, value);
+            match batch.is_full() {
+                true => hand_on(&mut batch, visit),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        hand_on(&mut batch, visit)
     }
 
     /// Writes what has changed since an earlier checkpoint, and refers to the rest there. Nothing where the rows are not kept so.
@@ -55,6 +68,10 @@ impl<K: Key, V: State> FrozenRows for FrozenTable<K, V> {
 
     fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         Self::drain_rows(self, visit)
+    }
+
+    fn drain_batches(&mut self, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
+        Self::drain_batches(self, visit)
     }
 }
 

@@ -79,15 +79,13 @@ fn write_all(
             continue;
         }
         let mut failure = None;
-        let written = state
-            .rows
-            .drain_rows(&mut |key_group, key, value| match sink.row(key_group, key, value) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            });
+        let written = state.rows.drain_batches(&mut |batch| match sink.rows(batch) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
+            }
+        });
         if let (ControlFlow::Break(()), Some(error)) = (written, failure) {
             return Err(error);
         }

@@ -20,6 +20,7 @@ mod create;
 mod folder;
 mod survey;
 mod upload;
+mod write_back;
 
 #[cfg(feature = "azure")]
 mod azure;

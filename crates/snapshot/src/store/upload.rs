@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::create::CreateError;
 use super::location::Location;
+use super::write_back;
 use crate::error::StoreError;
 
 /// Bytes of the first parts. Object stores want at least 5 MiB; larger ones only cost memory.
@@ -32,13 +33,22 @@ fn part_bytes(index: usize) -> usize {
     PART_BYTES << (index / PARTS_PER_SIZE).min(DOUBLINGS)
 }
 
+/// Bytes that are worth keeping as they are; fewer are copied behind those before.
+const SHARED_BYTES: usize = 64 << 10;
+
 /// An object under way. Dropping it before [`finish`](Self::finish) leaves no object behind.
 pub struct Upload {
     location: Location,
+    /// What is full of the part that is being filled, and how many bytes.
+    pieces: Vec<Bytes>,
+    held: usize,
+    /// What follows them.
     buffer: Vec<u8>,
     multipart: Option<Box<dyn MultipartUpload>>,
     parts: JoinSet<object_store::Result<()>>,
     sent: usize,
+    /// Bytes of the parts that were sent.
+    offset: u64,
     hasher: Xxh3,
     length: u64,
 }
@@ -73,10 +83,13 @@ impl Upload {
     pub(super) fn new(location: Location) -> Self {
         Self {
             location,
+            pieces: Vec::new(),
+            held: 0,
             buffer: Vec::new(),
             multipart: None,
             parts: JoinSet::new(),
             sent: 0,
+            offset: 0,
             hasher: Xxh3::new(),
             length: 0,
         }
@@ -91,14 +104,50 @@ impl Upload {
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
-        while self.buffer.len() + bytes.len() >= part_bytes(self.sent) {
-            let (head, tail) = bytes.split_at(part_bytes(self.sent) - self.buffer.len());
+        while bytes.len() >= self.room() {
+            let (head, tail) = bytes.split_at(self.room());
             self.buffer.extend_from_slice(head);
             bytes = tail;
             self.send_part().await?;
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// As [`write`](Self::write), without a copy of what is large.
+    pub async fn write_shared(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
+        if bytes.len() < SHARED_BYTES {
+            return self.write(&bytes).await;
+        }
+        self.hasher.update(&bytes);
+        self.length += bytes.len() as u64;
+        while bytes.len() >= self.room() {
+            let head = bytes.split_to(self.room());
+            self.hold(head);
+            self.send_part().await?;
+        }
+        self.hold(bytes);
+        Ok(())
+    }
+
+    /// Bytes that are missing in the part that is being filled.
+    fn room(&self) -> usize {
+        part_bytes(self.sent) - self.held - self.buffer.len()
+    }
+
+    fn hold(&mut self, bytes: Bytes) {
+        let before = Bytes::from(std::mem::take(&mut self.buffer));
+        for piece in [before, bytes].into_iter().filter(|piece| !piece.is_empty()) {
+            self.held += piece.len();
+            self.pieces.push(piece);
+        }
+    }
+
+    /// What is there of the part.
+    fn take_part(&mut self) -> PutPayload {
+        self.hold(Bytes::new());
+        self.held = 0;
+        PutPayload::from_iter(std::mem::take(&mut self.pieces))
     }
 
     /// Makes the object visible and durable.
@@ -121,7 +170,7 @@ impl Upload {
     }
 
     async fn finish_large(&mut self, length: u64) -> Result<(), StoreError> {
-        if !self.buffer.is_empty() {
+        if self.held + self.buffer.len() > 0 {
             self.send_part().await?;
         }
         self.wait_for_parts(0).await?;
@@ -153,8 +202,9 @@ impl Upload {
     }
 
     /// An object of one part. Names are never reused, so one that exists can only be this very write, done twice.
-    async fn finish_small(self, uploaded: Uploaded) -> Result<Uploaded, StoreError> {
-        match self.location.create(Bytes::from(self.buffer)).await {
+    async fn finish_small(mut self, uploaded: Uploaded) -> Result<Uploaded, StoreError> {
+        let bytes = Bytes::from(self.take_part());
+        match self.location.create(bytes).await {
             Ok(()) => Ok(uploaded),
             Err(CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. }) => Err(error),
             Err(CreateError::Lost { uri }) => Err(StoreError::InvalidName {
@@ -171,10 +221,24 @@ impl Upload {
             let begun = self.location.within("write", 0, begun).await?;
             self.multipart = Some(begun.map_err(|source| self.location.not_written("write", source))?);
         }
+        let is_copied = self.held == 0;
+        let full = self.take_part();
         self.sent += 1;
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(part_bytes(self.sent)));
+        if is_copied {
+            // The next part will be, too.
+            self.buffer.reserve_exact(part_bytes(self.sent));
+        }
         let multipart = self.multipart.as_mut().expect("set just above");
-        self.parts.spawn(multipart.put_part(PutPayload::from(full)));
+        let (offset, length) = (self.offset, full.content_length() as u64);
+        self.offset += length;
+        let (put, local) = (multipart.put_part(full), self.location.local_path());
+        self.parts.spawn(async move {
+            put.await?;
+            if let Some(path) = local {
+                write_back::begin(path, offset..offset + length).await;
+            }
+            Ok(())
+        });
         Ok(())
     }
 
@@ -211,6 +275,11 @@ impl BlockingUpload {
     /// Appends bytes. Blocks while the store lags behind.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.runtime.block_on(self.upload.write(bytes))
+    }
+
+    /// As [`append`](Self::append), without a copy of what is large.
+    pub fn append_shared(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.runtime.block_on(self.upload.write_shared(bytes))
     }
 
     /// Bytes taken so far.

@@ -62,6 +62,7 @@ impl<W: Write + Send> ExportTable<W> {
                 source,
             },
             AddError::File(source) => failed(&self.uri, source),
+            AddError::Store(source) => source.into(),
         })
     }
 

@@ -18,13 +18,14 @@ use streamd_core::row::{DataType, RowError, RowReader};
 
 use super::TABLE_VERSION;
 use super::build::ColumnBuilder;
-use super::row_group::{Encoders, RowGroup, Wait};
+use super::row_group::{Encode, Encoders, RowGroup, Wait};
 use super::types::{arrow_field, storable};
+use crate::error::StoreError;
 
 /// Rows of a row group: a restore skips whole row groups, so they are small.
-const ROW_GROUP_ROWS: usize = 64 << 10;
+pub(super) const ROW_GROUP_ROWS: usize = 64 << 10;
 /// Bytes of a row group in memory at most, whatever the rows.
-const ROW_GROUP_BYTES: usize = 16 << 20;
+pub(super) const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Rows of a batch: enough to spread the cost of a call over many.
 const BATCH_ROWS: usize = 4096;
 /// Bytes of encoded rows in a batch at most; far below the 2 GiB that Arrow's offsets reach.
@@ -110,7 +111,7 @@ enum Encoding {
     /// Whoever adds the rows.
     Here,
     /// Others, once there is more than one row group.
-    Beside(Option<Encoders>),
+    Beside(Option<Encoders<RowGroup>>),
 }
 
 /// Why a row could not be added.
@@ -119,6 +120,8 @@ pub(super) enum AddError {
     Row(RowError),
     /// The file could not be written.
     File(ParquetError),
+    /// Its bytes could not be stored.
+    Store(StoreError),
 }
 
 impl<W: Write + Send> TableFile<W> {
@@ -243,7 +246,13 @@ impl<W: Write + Send> TableFile<W> {
     }
 }
 
-fn properties(lead: Lead, description: &Description<'_>, packing: Packing) -> WriterProperties {
+/// Who wrote a table.
+pub(super) fn created_by() -> String {
+    format!("streamd version {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What a table says about itself.
+pub(super) fn about(description: &Description<'_>) -> Vec<KeyValue> {
     let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
     let mut about = vec![
         entry("streamd.format_version", TABLE_VERSION.to_string()),
@@ -255,8 +264,12 @@ fn properties(lead: Lead, description: &Description<'_>, packing: Packing) -> Wr
         let json = serde_json::to_string(data_type).expect("a data type is plain data with text keys");
         about.push(entry(&format!("streamd.type.{name}"), json));
     }
+    about
+}
+
+fn properties(lead: Lead, description: &Description<'_>, packing: Packing) -> WriterProperties {
     WriterProperties::builder()
-        .set_created_by(format!("streamd version {}", env!("CARGO_PKG_VERSION")))
+        .set_created_by(created_by())
         .set_compression(match packing {
             Packing::Lz4 => Compression::LZ4_RAW,
             Packing::Zstd => Compression::ZSTD(ZstdLevel::default()),
@@ -268,6 +281,6 @@ fn properties(lead: Lead, description: &Description<'_>, packing: Packing) -> Wr
         // Keys are nearly all different: building dictionaries for them costs more than LZ4 leaves to gain.
         .set_dictionary_enabled(false)
         .set_column_dictionary_enabled(ColumnPath::from(lead.name()), true)
-        .set_key_value_metadata(Some(about))
+        .set_key_value_metadata(Some(about(description)))
         .build()
 }

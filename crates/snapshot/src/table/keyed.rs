@@ -9,9 +9,11 @@ use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use tokio::runtime::Handle;
 
 use super::file::{AddError, Description, Lead, Packing, TableFile};
+use super::plain::PlainFile;
 use super::types::check_type;
 use crate::error::SnapshotError;
 use crate::layout;
+use crate::row_batch::RowBatch;
 use crate::store::{BlockingUpload, Location};
 use crate::subtask::{KeyedTable, SubtaskContext, misuse};
 
@@ -49,9 +51,46 @@ struct OpenTable {
     table: KeyedTable,
     path: String,
     uri: String,
-    file: TableFile<BlockingUpload>,
+    file: OpenFile,
     group: u32,
     rows: u64,
+}
+
+/// The file of a table, by what its columns are.
+enum OpenFile {
+    /// Such that a value in them may be absent or repeated.
+    Any(Box<TableFile<BlockingUpload>>),
+    /// All values are there.
+    Plain(Box<PlainFile>),
+}
+
+impl OpenFile {
+    fn new(packing: Packing, description: &Description<'_>, out: BlockingUpload) -> Result<Self, AddError> {
+        match PlainFile::leaves(description.columns) {
+            Some(leaves) => {
+                let file = PlainFile::new(packing, description, leaves, out)?;
+                Ok(Self::Plain(Box::new(file)))
+            }
+            None => {
+                let file = TableFile::packed(packing, Lead::KeyGroup, description, out).map_err(AddError::File)?;
+                Ok(Self::Any(Box::new(file.encoded_beside())))
+            }
+        }
+    }
+
+    fn add(&mut self, key_group: u32, values: &[&[u8]]) -> Result<(), AddError> {
+        match self {
+            Self::Any(file) => file.add(i64::from(key_group), values),
+            Self::Plain(file) => file.add(key_group, values),
+        }
+    }
+
+    fn finish(self) -> Result<BlockingUpload, AddError> {
+        match self {
+            Self::Any(file) => file.finish().map_err(AddError::File),
+            Self::Plain(file) => file.finish(),
+        }
+    }
 }
 
 impl SavepointWriter {
@@ -92,9 +131,8 @@ impl SavepointWriter {
             columns: &columns,
         };
         let out = BlockingUpload::new(&location, self.runtime.clone());
-        let file = TableFile::packed(self.packing, Lead::KeyGroup, &description, out)
-            .map_err(|source| failed(&uri, source))?
-            .encoded_beside();
+        let file =
+            OpenFile::new(self.packing, &description, out).map_err(|error| not_added(error, &table.state, &uri))?;
         let group = table.key_groups.start;
         self.open = Some(OpenTable {
             table: table.clone(),
@@ -111,50 +149,42 @@ impl SavepointWriter {
         let Some(open) = self.open.as_mut() else {
             return Err(misuse("", "a row comes before its table begins"));
         };
-        let state = &open.table.state;
-        if key_group < open.group || !open.table.key_groups.contains(key_group) {
-            let groups = open.table.key_groups;
-            let reason = format!(
-                "key group {key_group} comes after {}, or is not in {groups}",
-                open.group
-            );
-            return Err(misuse(state, reason));
-        }
-        let bytes = key.len() + value.len();
-        if bytes > MAX_ROW_BYTES {
-            let reason = format!("a row of {bytes} bytes is larger than the limit of {MAX_ROW_BYTES}");
-            return Err(SnapshotError::UnsupportedType {
-                state: state.clone(),
-                reason,
-            });
-        }
-        open.group = key_group;
-        open.rows += 1;
-        let lead = i64::from(key_group);
-        let added = match &open.table.namespace {
-            None => open.file.add(lead, &[key, value]),
-            // The namespace is what follows the key.
-            Some(_) => {
-                let mut rest = RowReader::new(key);
-                rest.value(&open.table.key)
-                    .map_err(AddError::Row)
-                    .and_then(|key| open.file.add(lead, &[key, rest.remaining(), value]))
-            }
+        open.enter(key_group)?;
+        open.add(key_group, key, value)
+    }
+
+    /// Takes the rows of a batch, and perhaps its memory.
+    pub(crate) fn rows(&mut self, batch: &mut RowBatch) -> Result<(), SnapshotError> {
+        let Some(open) = self.open.as_mut() else {
+            return Err(misuse("", "rows come before their table begins"));
         };
-        added.map_err(|error| match error {
-            AddError::Row(source) => SnapshotError::Row {
-                state: state.clone(),
-                source,
-            },
-            AddError::File(source) => failed(&open.uri, source),
-        })
+        for &(key_group, _rows) in batch.groups() {
+            open.enter(key_group)?;
+        }
+        let OpenTable {
+            file: OpenFile::Plain(file),
+            table: KeyedTable { namespace: None, .. },
+            ..
+        } = open
+        else {
+            return batch
+                .iter()
+                .try_for_each(|(key_group, key, value)| open.add(key_group, key, value));
+        };
+        batch
+            .iter()
+            .try_for_each(|(_, key, value)| check_size(&open.table.state, key.len() + value.len()))?;
+        open.rows += batch.len() as u64;
+        file.add_all(batch)
+            .map_err(|error| not_added(error, &open.table.state, &open.uri))
     }
 
     pub(crate) fn end(&mut self) -> Result<(), SnapshotError> {
         let Some(open) = self.open.take() else {
             return Err(misuse("", "a table ends that never began"));
         };
-        let out = open.file.finish().map_err(|source| failed(&open.uri, source))?;
+        let finished = open.file.finish();
+        let out = finished.map_err(|error| not_added(error, &open.table.state, &open.uri))?;
         let object = out.finish()?.into_handle(open.path);
         let handle = KeyedStateHandle {
             state: open.table.state,
@@ -186,6 +216,61 @@ impl SavepointWriter {
         let _inside = self.runtime.enter();
         drop(self.open);
         Ok(())
+    }
+}
+
+impl OpenTable {
+    /// The next rows are of this key group: not of an earlier one than those before, nor of another subtask's.
+    fn enter(&mut self, key_group: u32) -> Result<(), SnapshotError> {
+        if key_group < self.group || !self.table.key_groups.contains(key_group) {
+            let groups = self.table.key_groups;
+            let reason = format!(
+                "key group {key_group} comes after {}, or is not in {groups}",
+                self.group
+            );
+            return Err(misuse(&self.table.state, reason));
+        }
+        self.group = key_group;
+        Ok(())
+    }
+
+    fn add(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        let state = &self.table.state;
+        check_size(state, key.len() + value.len())?;
+        self.rows += 1;
+        let added = match &self.table.namespace {
+            None => self.file.add(key_group, &[key, value]),
+            // The namespace is what follows the key.
+            Some(_) => {
+                let mut rest = RowReader::new(key);
+                rest.value(&self.table.key)
+                    .map_err(AddError::Row)
+                    .and_then(|key| self.file.add(key_group, &[key, rest.remaining(), value]))
+            }
+        };
+        added.map_err(|error| not_added(error, state, &self.uri))
+    }
+}
+
+#[inline]
+fn check_size(state: &str, bytes: usize) -> Result<(), SnapshotError> {
+    if bytes <= MAX_ROW_BYTES {
+        return Ok(());
+    }
+    Err(SnapshotError::UnsupportedType {
+        state: state.to_owned(),
+        reason: format!("a row of {bytes} bytes is larger than the limit of {MAX_ROW_BYTES}"),
+    })
+}
+
+fn not_added(error: AddError, state: &str, uri: &str) -> SnapshotError {
+    match error {
+        AddError::Row(source) => SnapshotError::Row {
+            state: state.to_owned(),
+            source,
+        },
+        AddError::File(source) => failed(uri, source),
+        AddError::Store(source) => source.into(),
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn write_list(operator: &str, list: &ListState, uri: &str) -> Result<
                 source,
             },
             AddError::File(source) => failed(uri, source),
+            AddError::Store(source) => source.into(),
         })?;
     }
     file.finish().map_err(|source| failed(uri, source))

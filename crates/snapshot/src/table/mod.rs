@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   encoded rows ──▶ ColumnBuilder ──▶ Arrow batches ──▶ Parquet row groups, by other threads ──▶ object
+//!   encoded rows ──▶ Leaf ──▶ Parquet pages, where no value of a column may be absent or repeated ──▶ object
 //!   encoded rows ◀── ColumnReader  ◀── Arrow batch ◀── wanted row groups  ◀── object, digest checked
 //! ```
 //!
@@ -10,13 +11,16 @@
 //! with `position` and `value`. Specified in `docs/reference/savepoint-format.md`.
 //!
 //! Reading order: `types` (how a schema becomes Arrow's), `build` and `rows` (values in and out), `row_group`, `file` (a Parquet file),
-//! `keyed`, `reader`, `list`.
+//! `leaf`, `page`, `plain` (one of simple columns), `keyed`, `reader`, `list`.
 
 mod build;
 mod export;
 mod file;
 mod keyed;
+mod leaf;
 mod list;
+mod page;
+mod plain;
 mod reader;
 mod row_group;
 mod rows;

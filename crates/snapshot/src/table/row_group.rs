@@ -26,8 +26,17 @@ pub(super) struct RowGroup {
 /// A row group as it stands in the file.
 pub(super) struct EncodedRowGroup(Vec<ArrowColumnChunk>);
 
-impl RowGroup {
-    pub(super) fn encode(self) -> Result<EncodedRowGroup, ParquetError> {
+/// What threads of their own encode.
+pub(super) trait Encode: Send + 'static {
+    type Encoded: Send + 'static;
+
+    fn encode(self) -> Result<Self::Encoded, ParquetError>;
+}
+
+impl Encode for RowGroup {
+    type Encoded = EncodedRowGroup;
+
+    fn encode(self) -> Result<EncodedRowGroup, ParquetError> {
         let Self { batches, mut columns } = self;
         for batch in batches {
             let schema = batch.schema();
@@ -53,24 +62,27 @@ impl EncodedRowGroup {
     }
 }
 
-type Outcome = Result<EncodedRowGroup, ParquetError>;
+type Outcome<J> = Result<<J as Encode>::Encoded, ParquetError>;
+
+/// A row group, and where to send what became of it.
+type Job<J> = (J, SyncSender<Outcome<J>>);
 
 /// Threads that encode. They end when this is dropped.
-pub(super) struct Encoders {
-    jobs: Option<SyncSender<(RowGroup, SyncSender<Outcome>)>>,
+pub(super) struct Encoders<J: Encode> {
+    jobs: Option<SyncSender<Job<J>>>,
     /// In the order of the file.
-    under_way: VecDeque<Receiver<Outcome>>,
+    under_way: VecDeque<Receiver<Outcome<J>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Encoders {
+impl<J: Encode> Encoders<J> {
     /// As many as the machine has use for. Nothing if there can be none.
     pub(super) fn start() -> Option<Self> {
         let threads = thread::available_parallelism()
             .map_or(1, NonZeroUsize::get)
             .min(MAX_THREADS);
         // Whoever fills them waits while all are busy: row groups do not queue up.
-        let (jobs, waiting) = sync_channel(0);
+        let (jobs, waiting) = sync_channel::<Job<J>>(0);
         let waiting = Arc::new(Mutex::new(waiting));
         let start = |_| {
             let waiting = Arc::clone(&waiting);
@@ -86,7 +98,7 @@ impl Encoders {
     }
 
     /// Has a row group encoded. Waits while all threads are busy.
-    pub(super) fn submit(&mut self, row_group: RowGroup) -> Result<(), ParquetError> {
+    pub(super) fn submit(&mut self, row_group: J) -> Result<(), ParquetError> {
         let (outcome, receiver) = sync_channel(1);
         let jobs = self.jobs.as_ref().ok_or_else(ended)?;
         jobs.send((row_group, outcome)).map_err(|_| ended())?;
@@ -95,7 +107,7 @@ impl Encoders {
     }
 
     /// The next row group of the file: if it is ready, or else if there would be too many of them. Nothing where there is none.
-    pub(super) fn next(&mut self, wait: Wait) -> Result<Option<EncodedRowGroup>, ParquetError> {
+    pub(super) fn next(&mut self, wait: Wait) -> Result<Option<J::Encoded>, ParquetError> {
         let must_wait = match wait {
             Wait::UnlessFew => self.under_way.len() > self.threads.len(),
             Wait::Always => true,
@@ -125,7 +137,7 @@ pub(super) enum Wait {
     Always,
 }
 
-impl Drop for Encoders {
+impl<J: Encode> Drop for Encoders<J> {
     fn drop(&mut self) {
         self.jobs = None;
         for thread in self.threads.drain(..) {
@@ -135,7 +147,7 @@ impl Drop for Encoders {
     }
 }
 
-fn encode_all(waiting: &Mutex<Receiver<(RowGroup, SyncSender<Outcome>)>>) {
+fn encode_all<J: Encode>(waiting: &Mutex<Receiver<Job<J>>>) {
     lower_priority();
     loop {
         // Held while waiting: the others wait for it instead of for the job.

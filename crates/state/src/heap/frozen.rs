@@ -4,11 +4,18 @@ use std::ops::ControlFlow;
 
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::state::{Key, State};
+use streamd_snapshot::RowBatch;
 
 use super::layers::FrozenEntries;
 
 /// What takes rows, until it breaks off: key group, encoded key, encoded value.
 pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// What takes rows by the thousand, until it breaks off. It may take memory of the batch, which is cleared afterwards.
+pub type BatchVisitor<'a> = dyn FnMut(&mut RowBatch) -> ControlFlow<()> + 'a;
+
+/// Entries whose memory is fetched at once before the first of them is encoded.
+const TOUCHED_AHEAD: usize = 32;
 
 /// What takes every row: key group, encoded key, encoded value.
 pub type EveryRowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) + 'a;
@@ -60,28 +67,81 @@ impl<K: Key, V: State> FrozenTable<K, V> {
         }
         ControlFlow::Continue(())
     }
+
+    /// As [`drain_rows`](Self::drain_rows), many at a time.
+    pub fn drain_batches(&mut self, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
+        let mut batch = RowBatch::default();
+        for (key_groups, entries) in self.shards.drain(..) {
+            visit_entries((key_groups, self.max_parallelism), &entries, |group, (key, value)| {
+                batch.push_with(group, |row| key.encode(row), |row| value.encode(row));
+                match batch.is_full() {
+                    true => hand_on(&mut batch, visit),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
+        }
+        hand_on(&mut batch, visit)
+    }
+}
+
+/// Hands on what is in a batch.
+pub(crate) fn hand_on(batch: &mut RowBatch, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
+    if batch.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    let visited = visit(batch);
+    batch.clear();
+    visited
 }
 
 /// Calls `visit` with the rows of a shard, by rising key group.
 pub(super) fn visit_shard<K: Key, V: State>(
-    (key_groups, max_parallelism): (KeyGroupRange, u32),
+    place: (KeyGroupRange, u32),
     entries: &FrozenEntries<K, V>,
     row: &mut RowBuffers,
     visit: &mut RowVisitor<'_>,
 ) -> ControlFlow<()> {
+    visit_entries(place, entries, |group, entry| row.visit(group, entry, visit))
+}
+
+/// Calls `visit` with key group and entry, by rising key group.
+fn visit_entries<'a, K: Key, V: State>(
+    (key_groups, max_parallelism): (KeyGroupRange, u32),
+    entries: &'a FrozenEntries<K, V>,
+    mut visit: impl FnMut(u32, (&'a K, &'a V)) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     if key_groups.len() == 1 {
-        for entry in entries.iter() {
-            row.visit(key_groups.start, entry, visit)?;
-        }
-    } else {
-        let group = |key: &K| key_group_of(key.stable_hash(), max_parallelism);
-        let mut by_group: Vec<(u32, (&K, &V))> = entries.iter().map(|entry| (group(entry.0), entry)).collect();
-        by_group.sort_unstable_by_key(|&(group, _)| group);
-        for (group, entry) in by_group {
-            row.visit(group, entry, visit)?;
-        }
+        return touched_ahead(entries.iter(), |entry| *entry, |entry| visit(key_groups.start, entry));
     }
-    ControlFlow::Continue(())
+    let group = |key: &K| key_group_of(key.stable_hash(), max_parallelism);
+    let mut by_group: Vec<(u32, (&K, &V))> = entries.iter().map(|entry| (group(entry.0), entry)).collect();
+    by_group.sort_unstable_by_key(|&(group, _)| group);
+    touched_ahead(
+        by_group.into_iter(),
+        |(_, entry)| *entry,
+        |(group, entry)| visit(group, entry),
+    )
+}
+
+/// Calls `visit` with each of the entries, whose memory is fetched for some dozens at once: the processor waits for it once.
+fn touched_ahead<'a, K: Key, V: State, T>(
+    mut entries: impl Iterator<Item = T>,
+    entry: impl Fn(&T) -> (&'a K, &'a V),
+    mut visit: impl FnMut(T) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut ahead: Vec<T> = Vec::with_capacity(TOUCHED_AHEAD);
+    loop {
+        ahead.extend(entries.by_ref().take(TOUCHED_AHEAD));
+        if ahead.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        for next in &ahead {
+            let (key, value) = entry(next);
+            key.touch();
+            value.touch();
+        }
+        ahead.drain(..).try_for_each(&mut visit)?;
+    }
 }
 
 /// The encoding of one row at a time, in memory that the next row uses again.

@@ -205,7 +205,9 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// on, lets the processor wait for many of their cache misses at once.
     #[inline]
     pub fn touch(&self, hash: u64, key: &K) {
-        black_box(self.get(hash, key).is_some());
+        if let Some(value) = black_box(self.get(hash, key)) {
+            value.touch();
+        }
     }
 
     /// The number of keys. Counts the shards' entries: not for every record.
