@@ -15,6 +15,7 @@ use crate::row::{DataType, RowError, RowReader};
 use crate::snapshot::ListState;
 use crate::source::ConnectorError;
 use crate::state::State;
+use crate::time::EventTime;
 
 /// Where records go. Cloned into every process that builds the graph; does no I/O until asked.
 pub trait Sink: Clone + Send + 'static {
@@ -64,6 +65,31 @@ pub struct SinkContext {
     pub nonce: String,
 }
 
+/// What a writer is told of the records that it is given. Flink's `SinkWriter.Context`.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteContext<'a> {
+    timestamps: &'a [EventTime],
+    watermark: EventTime,
+}
+
+impl<'a> WriteContext<'a> {
+    /// For records with a timestamp each, or with none at all.
+    pub const fn new(timestamps: &'a [EventTime], watermark: EventTime) -> Self {
+        Self { timestamps, watermark }
+    }
+
+    /// The timestamp of the record at this position of the batch; `None` where it has none.
+    pub fn timestamp(&self, position: usize) -> Option<EventTime> {
+        let timestamp = self.timestamps.get(position).copied();
+        timestamp.filter(|timestamp| *timestamp != EventTime::MIN)
+    }
+
+    /// How far the event time has come: no record up to it is expected any more. [`EventTime::MIN`] before the first watermark.
+    pub fn current_watermark(&self) -> EventTime {
+        self.watermark
+    }
+}
+
 /// Writes for one subtask, on the slot's thread.
 pub trait SinkWriter: Send + 'static {
     /// See [`Sink::In`].
@@ -84,6 +110,11 @@ pub trait SinkWriter: Send + 'static {
 
     /// Takes all records out of the batch.
     fn write(&mut self, batch: &mut Vec<Self::In>) -> Result<(), ConnectorError>;
+
+    /// As [`write`](Self::write), which it calls unless a writer has its own: with what is known of the records' time.
+    fn write_in_time(&mut self, batch: &mut Vec<Self::In>, _context: &WriteContext<'_>) -> Result<(), ConnectorError> {
+        self.write(batch)
+    }
 
     /// Called at the end of each turn in which records were written: hand buffered output on where latency matters.
     fn flush(&mut self) -> Result<(), ConnectorError> {

@@ -92,6 +92,11 @@ impl<T> Batch<T> {
         &mut self.records
     }
 
+    /// The records, to be taken out, and their timestamps. To be followed by [`clear`](Self::clear).
+    pub fn parts_mut(&mut self) -> (&mut Vec<T>, &[EventTime]) {
+        (&mut self.records, &self.timestamps)
+    }
+
     /// The records alone.
     pub fn into_records(self) -> Vec<T> {
         self.records

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use streamd_core::graph::Guarantee;
-use streamd_core::sink::{Sink, SinkContext, SinkWriter};
+use streamd_core::sink::{Sink, SinkContext, SinkWriter, WriteContext};
 use streamd_core::source::ConnectorError;
+use streamd_core::time::EventTime;
 use streamd_runtime::harness::OperatorTestHarness;
 use streamd_runtime::operator::SinkOperator;
 
@@ -160,4 +161,77 @@ fn no_two_writers_have_one_nonce() {
         write(&mut harness(&pots), 0..1);
     }
     assert_eq!(pots.nonces.lock().unwrap().len(), 3);
+}
+
+/// Commits what it was told of the time of its records.
+#[derive(Clone, Default)]
+struct Clocks {
+    committed: Arc<Mutex<Vec<String>>>,
+}
+
+#[derive(Default)]
+struct ClockWriter {
+    seen: Vec<String>,
+}
+
+impl Sink for Clocks {
+    type In = u64;
+    type Committable = String;
+    type Writer = ClockWriter;
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
+    fn writer(&self, _: &SinkContext) -> Result<ClockWriter, ConnectorError> {
+        Ok(ClockWriter::default())
+    }
+
+    fn commit(&self, seen: &[String]) -> Result<(), ConnectorError> {
+        self.committed.lock().unwrap().extend_from_slice(seen);
+        Ok(())
+    }
+}
+
+impl SinkWriter for ClockWriter {
+    type In = u64;
+    type Committable = String;
+
+    fn write(&mut self, _: &mut Vec<u64>) -> Result<(), ConnectorError> {
+        Err(ConnectorError::new(
+            "a writer with a method of its own is asked by no other",
+        ))
+    }
+
+    fn write_in_time(&mut self, batch: &mut Vec<u64>, context: &WriteContext<'_>) -> Result<(), ConnectorError> {
+        let watermark = context.current_watermark();
+        let seen = batch.drain(..).enumerate();
+        let seen = seen.map(|(at, number)| format!("{number} {:?} {watermark:?}", context.timestamp(at)));
+        self.seen.extend(seen);
+        Ok(())
+    }
+
+    fn prepare_commit(&mut self) -> Result<Vec<String>, ConnectorError> {
+        Ok(std::mem::take(&mut self.seen))
+    }
+}
+
+#[test]
+fn a_writer_is_told_the_time_of_its_records_and_how_far_that_has_come() {
+    let clocks = Clocks::default();
+    let mut harness = OperatorTestHarness::new(SinkOperator::new(clocks.clone()));
+    harness.process_element(1, 50).unwrap();
+    harness.process_watermark(40).unwrap();
+    harness.process_element(2, None).unwrap();
+    harness.process_watermark(30).unwrap();
+    harness.process_element(3, 20).unwrap();
+    harness.snapshot(1).unwrap();
+    harness.notify_of_completed_checkpoint(1).unwrap();
+    let start = EventTime::MIN;
+    let expected = [
+        format!("1 {:?} {start:?}", Some(EventTime(50))),
+        format!("2 None {:?}", EventTime(40)),
+        format!("3 {:?} {:?}", Some(EventTime(20)), EventTime(40)),
+    ];
+    assert_eq!(*clocks.committed.lock().unwrap(), expected);
 }

@@ -63,7 +63,7 @@ pub use streamd_core::barrier::Compression;
 pub use streamd_core::graph::{
     CheckpointingMode, ExternalizedCheckpointRetention, Guarantee, RestartStrategy, StateDescriptor,
 };
-pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter};
+pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter, WriteContext};
 pub use streamd_core::snapshot::ListState as StoredList;
 pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus, Stretch, Unit};
 pub use streamd_core::state::{Key, State};

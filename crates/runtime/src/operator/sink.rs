@@ -3,10 +3,11 @@ use std::collections::BTreeMap;
 use streamd_core::barrier::{AfterBarrier, Barrier};
 use streamd_core::id::{CheckpointId, OperatorId};
 use streamd_core::migration::read_items;
-use streamd_core::sink::{Sink, SinkContext, SinkWriter};
+use streamd_core::sink::{Sink, SinkContext, SinkWriter, WriteContext};
 use streamd_core::snapshot::ListState;
 use streamd_core::source::ConnectorError;
 use streamd_core::state::{State, to_row};
+use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
 
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
@@ -23,6 +24,7 @@ pub struct SinkOperator<S: Sink> {
     /// Prepared output by the checkpoint that it was prepared for. Kept in every later snapshot until it is committed.
     prepared: BTreeMap<CheckpointId, Vec<S::Committable>>,
     wrote: bool,
+    watermark: EventTime,
 }
 
 impl<S: Sink> SinkOperator<S> {
@@ -34,6 +36,7 @@ impl<S: Sink> SinkOperator<S> {
             writer: None,
             prepared: BTreeMap::new(),
             wrote: false,
+            watermark: EventTime::MIN,
         }
     }
 
@@ -101,14 +104,21 @@ impl<S: Sink> Operator<S::In, ()> for SinkOperator<S> {
 
     fn process(&mut self, input: &mut Batch<S::In>, _output: &mut Batch<()>) -> Result<(), TaskError> {
         self.wrote = true;
-        match self.writer.as_mut().map(|writer| writer.write(input.untimed())) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(self.failed(&error)),
-            None => Err(TaskError::internal(format!(
+        let Some(writer) = self.writer.as_mut() else {
+            return Err(TaskError::internal(format!(
                 "sink `{}` was given records before it was opened",
                 self.label
-            ))),
-        }
+            )));
+        };
+        let (records, timestamps) = input.parts_mut();
+        let written = writer.write_in_time(records, &WriteContext::new(timestamps, self.watermark));
+        input.clear();
+        written.map_err(|error| self.failed(&error))
+    }
+
+    fn event_time(&mut self, time: EventTime, _output: &mut Batch<()>) -> Result<bool, TaskError> {
+        self.watermark = self.watermark.max(time);
+        Ok(true)
     }
 
     fn flush(&mut self) -> Result<(), TaskError> {

@@ -3,13 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use streamd_core::sink::WriteContext;
 use streamd_core::source::ConnectorError;
-use streamd_core::time::WallTime;
+use streamd_core::time::{EventTime, WallTime};
 
 use super::time_pattern::TimePattern;
 
 /// The function that names the bucket of a record.
-type NameBucket<T> = dyn Fn(&T) -> String + Send + Sync;
+type NameBucket<T> = dyn Fn(&T, &BucketContext) -> String + Send + Sync;
+
+/// What is known of the time of a record whose bucket is to be named. Flink's `BucketAssigner.Context`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BucketContext {
+    /// The timestamp of the record; `None` where the stream has no event time.
+    pub timestamp: Option<EventTime>,
+    /// How far the event time has come; [`EventTime::MIN`] before the first watermark.
+    pub current_watermark: EventTime,
+    /// The time of day.
+    pub current_processing_time: WallTime,
+}
 
 /// The longest name of a folder in common file systems.
 const MAX_NAME_BYTES: usize = 255;
@@ -20,6 +32,8 @@ pub(super) enum Bucketing<T> {
     None,
     /// By what the record says.
     ByRecord(Arc<NameBucket<T>>),
+    /// By its timestamp.
+    ByEventTime(TimePattern),
     /// By the time of day at which it is written.
     ByTime(TimePattern),
 }
@@ -29,6 +43,7 @@ impl<T> Clone for Bucketing<T> {
         match self {
             Self::None => Self::None,
             Self::ByRecord(name) => Self::ByRecord(name.clone()),
+            Self::ByEventTime(pattern) => Self::ByEventTime(pattern.clone()),
             Self::ByTime(pattern) => Self::ByTime(pattern.clone()),
         }
     }
@@ -40,17 +55,41 @@ impl<T> Bucketing<T> {
         match self {
             Self::None => Some(String::new()),
             Self::ByTime(pattern) => Some(pattern.format(now)),
-            Self::ByRecord(_) => None,
+            Self::ByRecord(_) | Self::ByEventTime(_) => None,
         }
     }
 
     /// The batch by bucket, in the order in which buckets are first named; each bucket's records in their order.
-    pub(super) fn spread(&self, batch: &mut Vec<T>) -> Vec<(String, Vec<T>)> {
+    ///
+    /// Errors for a record without a timestamp where that names the bucket.
+    pub(super) fn spread(
+        &self,
+        batch: &mut Vec<T>,
+        times: &WriteContext<'_>,
+        now: WallTime,
+    ) -> Result<Vec<(String, Vec<T>)>, ConnectorError> {
         let mut spread: Vec<(String, Vec<T>)> = Vec::new();
         let mut places = BTreeMap::new();
-        for record in batch.drain(..) {
+        for (position, record) in batch.drain(..).enumerate() {
+            let timestamp = times.timestamp(position);
             let name = match self {
-                Self::ByRecord(name_of) => name_of(&record),
+                Self::ByRecord(name_of) => {
+                    let context = BucketContext {
+                        timestamp,
+                        current_watermark: times.current_watermark(),
+                        current_processing_time: now,
+                    };
+                    name_of(&record, &context)
+                }
+                Self::ByEventTime(pattern) => {
+                    let Some(EventTime(time)) = timestamp else {
+                        return Err(ConnectorError::new(
+                            "a record without a timestamp has no bucket of event time: call \
+                             `assign_timestamps_and_watermarks` on the stream before it",
+                        ));
+                    };
+                    pattern.format(WallTime(time))
+                }
                 Self::None | Self::ByTime(_) => String::new(),
             };
             let place = *places.entry(name).or_insert_with_key(|name| {
@@ -59,7 +98,7 @@ impl<T> Bucketing<T> {
             });
             spread[place].1.push(record);
         }
-        spread
+        Ok(spread)
     }
 }
 
@@ -87,14 +126,52 @@ mod tests {
 
     #[test]
     fn a_batch_is_spread_without_changing_the_order_within_a_bucket() {
-        let bucketing = Bucketing::ByRecord(Arc::new(|number: &u32| format!("r{}", number % 2)));
+        let bucketing = Bucketing::ByRecord(Arc::new(|number: &u32, _: &BucketContext| format!("r{}", number % 2)));
         let mut batch = vec![3, 2, 5, 4, 7];
-        let spread = bucketing.spread(&mut batch);
+        let times = WriteContext::new(&[], EventTime::MIN);
+        let spread = bucketing.spread(&mut batch, &times, WallTime(0)).unwrap();
         assert_eq!(
             spread,
             [("r1".to_owned(), vec![3, 5, 7]), ("r0".to_owned(), vec![2, 4])]
         );
         assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn a_bucket_may_be_named_by_everything_that_is_known_of_a_records_time() {
+        let named = |number: &u32, context: &BucketContext| format!("{number} {context:?}");
+        let bucketing = Bucketing::ByRecord(Arc::new(named));
+        let timestamps = [EventTime(-5), EventTime::MIN];
+        let times = WriteContext::new(&timestamps, EventTime(7));
+        let spread = bucketing.spread(&mut vec![1, 2], &times, WallTime(9)).unwrap();
+        let context = |timestamp| BucketContext {
+            timestamp,
+            current_watermark: EventTime(7),
+            current_processing_time: WallTime(9),
+        };
+        let expected = [named(&1, &context(Some(EventTime(-5)))), named(&2, &context(None))];
+        assert_eq!(
+            spread.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            expected.iter().collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_record_without_a_timestamp_has_no_bucket_of_event_time() {
+        let bucketing = Bucketing::ByEventTime(TimePattern::parse("yyyy-MM-dd").unwrap());
+        let timestamps = [
+            EventTime(0),
+            EventTime(i64::MAX),
+            EventTime(i64::MIN + 1),
+            EventTime::MIN,
+        ];
+        let times = WriteContext::new(&timestamps, EventTime::MIN);
+        let spread = bucketing.spread(&mut vec![0, 1, 2], &times, WallTime(0)).unwrap();
+        assert_eq!((spread.len(), &*spread[0].0), (3, "1970-01-01"));
+        let error = bucketing
+            .spread(&mut vec![0, 1, 2, 3], &times, WallTime(0))
+            .unwrap_err();
+        assert!(error.to_string().starts_with("a record without a timestamp"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use streamd_core::sink::{Sink, SinkContext};
 use streamd_core::source::ConnectorError;
 use streamd_core::time::{Clock, SystemClock};
 
-use super::bucket::Bucketing;
+use super::bucket::{BucketContext, Bucketing};
 use super::committable::FileCommittable;
 use super::directory;
 use super::encoder::{self, EncodeError, PartFormat, RowFormat};
@@ -139,12 +139,28 @@ impl<T> FileSink<T> {
     /// name is the output folder itself.
     #[must_use]
     pub fn bucket_by(mut self, name: impl Fn(&T) -> String + Send + Sync + 'static) -> Self {
+        self.bucketing = Bucketing::ByRecord(Arc::new(move |record: &T, _: &BucketContext| name(record)));
+        self
+    }
+
+    /// As [`bucket_by`](Self::bucket_by), with what is known of the record's time. Flink's `BucketAssigner`.
+    #[must_use]
+    pub fn bucket_by_context(mut self, name: impl Fn(&T, &BucketContext) -> String + Send + Sync + 'static) -> Self {
         self.bucketing = Bucketing::ByRecord(Arc::new(name));
         self
     }
 
-    /// Writes records into folders named by the time of day at which they are written, in UTC (see [`TimePattern`]). By the time
-    /// of the records themselves: [`bucket_by`](Self::bucket_by) and [`TimePattern::format`].
+    /// Writes records into folders named by their timestamps, in UTC (see [`TimePattern`]). A record without a timestamp fails the job.
+    #[must_use]
+    pub fn bucket_by_event_time(mut self, pattern: &str) -> Self {
+        match TimePattern::parse(pattern) {
+            Ok(pattern) => self.bucketing = Bucketing::ByEventTime(pattern),
+            Err(error) => self.mistake = Some(error.to_string()),
+        }
+        self
+    }
+
+    /// Writes records into folders named by the time of day at which they are written, in UTC (see [`TimePattern`]).
     #[must_use]
     pub fn bucket_by_time(mut self, pattern: &str) -> Self {
         match TimePattern::parse(pattern) {

@@ -41,6 +41,7 @@ pub mod writer;
 
 mod builder;
 
+pub use bucket::BucketContext;
 pub use builder::FileSink;
 pub use committable::FileCommittable;
 pub use encoder::{PartEncoder, PartFormat};

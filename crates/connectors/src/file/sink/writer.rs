@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use streamd_core::sink::{SinkContext, SinkWriter};
+use streamd_core::sink::{SinkContext, SinkWriter, WriteContext};
 use streamd_core::source::ConnectorError;
+use streamd_core::time::EventTime;
 
 use super::bucket;
 use super::builder::FileSink;
@@ -70,13 +71,14 @@ impl<T> FileWriter<T> {
         result
     }
 
-    fn append(&mut self, batch: &mut Vec<T>) -> Result<(), ConnectorError> {
-        if let Some(bucket) = self.sink.bucketing().of_all(self.sink.time().wall()) {
+    fn append(&mut self, batch: &mut Vec<T>, times: &WriteContext<'_>) -> Result<(), ConnectorError> {
+        let now = self.sink.time().wall();
+        if let Some(bucket) = self.sink.bucketing().of_all(now) {
             self.append_to(bucket, batch)?;
             batch.clear();
             return Ok(());
         }
-        for (bucket, records) in self.sink.bucketing().spread(batch) {
+        for (bucket, records) in self.sink.bucketing().spread(batch, times, now)? {
             self.append_to(bucket, &records)?;
         }
         Ok(())
@@ -175,10 +177,14 @@ impl<T: Send + 'static> SinkWriter for FileWriter<T> {
     type Committable = FileCommittable;
 
     fn write(&mut self, batch: &mut Vec<T>) -> Result<(), ConnectorError> {
+        self.write_in_time(batch, &WriteContext::new(&[], EventTime::MIN))
+    }
+
+    fn write_in_time(&mut self, batch: &mut Vec<T>, context: &WriteContext<'_>) -> Result<(), ConnectorError> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.guarded(|writer| writer.append(batch))
+        self.guarded(|writer| writer.append(batch, context))
     }
 
     fn leave_nothing_unfinished(&mut self) {
