@@ -104,6 +104,8 @@ pub enum Event {
     Published(CheckpointId, Result<PublishedSnapshot, PublishError>),
     /// What became of [`Action::Promote`](crate::action::Action::Promote).
     Promoted(OperationId, Result<PublishedSnapshot, PublishError>),
+    /// A task manager is to be empty: a job that runs there goes on elsewhere, from a checkpoint of now.
+    Evacuate(TaskManagerId),
     /// The user wants the job cancelled.
     Cancel,
     /// The user wants a savepoint, perhaps followed by the end of the job.

@@ -26,6 +26,8 @@ pub enum Decision {
 pub enum Trouble {
     /// A process of the job is gone.
     Loss,
+    /// The same, and the attempt had completed a checkpoint.
+    LossAfterProgress,
     /// Anything else.
     Failure,
 }
@@ -35,9 +37,10 @@ pub enum Trouble {
 /// Draws no dice: the jitter of the exponential delay follows from the id of the job and the number of the restart, so that
 /// a decision can be replayed, and jobs that failed together still come back apart.
 ///
-/// Unlike Flink's, the exponential delay lets the first loss of a process after a quiet time pass without delay. A delay
-/// spares a world that is ailing; one process that died says nothing about the world, and whoever waits for its job loses
-/// a second for nothing. A second loss waits as any failure does.
+/// Unlike Flink's, the exponential delay lets the loss of a process pass without delay, after a quiet time or where the attempt
+/// had completed a checkpoint. A delay spares a world that is ailing, and keeps a job that gets nowhere from trying in a hot
+/// loop; one process that died after all went well says nothing about the world, and whoever waits for its job loses a second
+/// for nothing. A second loss before the next checkpoint waits as any failure does.
 #[derive(Debug, Clone)]
 pub struct Failover {
     strategy: RestartStrategy,
@@ -141,8 +144,8 @@ impl Failover {
             ));
         }
         let (delay_ms, next_ms) = match (episode, trouble) {
-            (None, Trouble::Loss) => (0, initial_ms),
-            (None | Some(_), _) => {
+            (None, Trouble::Loss) | (None | Some(_), Trouble::LossAfterProgress) => (0, initial_ms),
+            (Some(_), Trouble::Loss) | (None | Some(_), Trouble::Failure) => {
                 let base_ms = episode.map_or(initial_ms, |it| it.next_ms);
                 let delay_ms = self.jittered(base_ms, jitter_percent).clamp(initial_ms, max_backoff_ms);
                 (delay_ms, grown(base_ms, multiplier_percent).min(max_backoff_ms))

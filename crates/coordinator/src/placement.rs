@@ -12,22 +12,42 @@ use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
 
 use crate::event::SlotId;
 
-/// The subtasks that share each slot, in order of vertex. `None` if there are fewer slots than the graph needs.
-pub fn share_slots(graph: &JobGraph, slots: &[SlotId]) -> Option<BTreeMap<SlotId, Vec<SubtaskId>>> {
-    let mut shared: BTreeMap<SlotId, Vec<SubtaskId>> = BTreeMap::new();
-    let mut first = 0;
-    for (group, count) in graph.slots_by_group() {
-        let of_group = slots.get(first..)?.get(..usize::try_from(count).ok()?)?;
-        first += of_group.len();
-        for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
-            if job_vertex.slot_sharing_group == group {
-                for (index, slot) in (0..job_vertex.parallelism).zip(of_group) {
-                    shared
-                        .entry(slot.clone())
-                        .or_default()
-                        .push(SubtaskId { vertex, index });
-                }
-            }
+/// The subtasks that share each slot, in order of vertex.
+pub type SharedSlots = BTreeMap<SlotId, Vec<SubtaskId>>;
+
+/// Deals slots out to subtasks. A subtask whose slot of the attempt before is among them gets it again: what it has left on that
+/// machine serves it once more. `None` if there are fewer slots than the graph needs.
+pub fn share_slots(graph: &JobGraph, slots: &[SlotId], before: &SharedSlots) -> Option<SharedSlots> {
+    let groups = graph.slots_by_group();
+    let places = groups
+        .iter()
+        .flat_map(|(group, count)| (0..*count).map(|index| (group.as_str(), index)));
+    let granted: BTreeSet<&SlotId> = slots.iter().collect();
+    let place_before = |subtasks: &Vec<SubtaskId>| {
+        let subtask = subtasks.first()?;
+        let vertex = graph.vertices.get(subtask.vertex as usize)?;
+        Some((vertex.slot_sharing_group.as_str(), subtask.index))
+    };
+    let again: BTreeMap<(&str, u32), &SlotId> = before
+        .iter()
+        .filter(|(slot, _)| granted.contains(slot))
+        .filter_map(|(slot, subtasks)| Some((place_before(subtasks)?, slot)))
+        .collect();
+    let taken: BTreeSet<&SlotId> = again.values().copied().collect();
+    let mut free = slots.iter().filter(|slot| !taken.contains(slot));
+    let mut slot_of: BTreeMap<(&str, u32), &SlotId> = BTreeMap::new();
+    for place in places {
+        let slot = match again.get(&place) {
+            Some(slot) => slot,
+            None => free.next()?,
+        };
+        slot_of.insert(place, slot);
+    }
+    let mut shared = SharedSlots::new();
+    for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
+        for index in 0..job_vertex.parallelism {
+            let slot = slot_of.get(&(job_vertex.slot_sharing_group.as_str(), index))?;
+            shared.entry((*slot).clone()).or_default().push(SubtaskId { vertex, index });
         }
     }
     Some(shared)
@@ -49,7 +69,7 @@ pub struct Placement {
 
 impl Placement {
     /// Gives each slot to the worker of its task manager. Every task manager must have one.
-    pub fn new(shared: BTreeMap<SlotId, Vec<SubtaskId>>, worker_on: &BTreeMap<TaskManagerId, WorkerId>) -> Self {
+    pub fn new(shared: SharedSlots, worker_on: &BTreeMap<TaskManagerId, WorkerId>) -> Self {
         let mut workers: BTreeMap<WorkerId, BTreeMap<u32, Vec<SubtaskId>>> = BTreeMap::new();
         for (slot, subtasks) in shared {
             let worker = worker_on

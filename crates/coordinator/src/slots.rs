@@ -43,6 +43,20 @@ pub struct SlotManager {
     held: BTreeMap<SlotId, JobId>,
     waiting: BTreeMap<u64, (JobId, u32)>,
     requests: u64,
+    /// Task managers that are to be empty: nobody gets a slot there.
+    drained: BTreeSet<TaskManagerId>,
+    /// The held slots that a job has not moved to yet, each with the task manager that it is to leave.
+    reserved: BTreeMap<SlotId, TaskManagerId>,
+}
+
+/// Too few slots elsewhere for the jobs of a task manager that is to be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its jobs hold {needed} slots there, and {free} are free elsewhere")]
+pub struct Shortage {
+    /// How many slots have to move.
+    pub needed: u32,
+    /// How many are free on the other task managers.
+    pub free: u32,
 }
 
 impl SlotManager {
@@ -66,6 +80,62 @@ impl SlotManager {
     pub fn remove(&mut self, task_manager: &TaskManagerId) {
         self.task_managers.remove(task_manager);
         self.held.retain(|slot, _| slot.task_manager != *task_manager);
+        self.reserved.retain(|slot, _| slot.task_manager != *task_manager);
+    }
+
+    /// Takes a task manager out of use: nobody gets a slot there any more, and slots elsewhere are reserved for the jobs that hold some.
+    /// Each of those jobs, which are returned, has to ask again. All or nothing. A second call finds who has not moved yet.
+    pub fn drain(&mut self, task_manager: &TaskManagerId) -> Result<Vec<JobId>, Shortage> {
+        let leaving = self.jobs_on(task_manager);
+        let is_new = self.drained.insert(task_manager.clone());
+        if is_new {
+            let needed: usize = leaving.values().sum();
+            let Some(mut fresh) = self.choose(needed) else {
+                self.drained.remove(task_manager);
+                let mut elsewhere = self.free();
+                elsewhere = elsewhere.saturating_sub(self.free_of(task_manager));
+                let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+                return Err(Shortage {
+                    needed,
+                    free: elsewhere,
+                });
+            };
+            for (job, count) in &leaving {
+                for slot in fresh.drain(..*count) {
+                    self.reserved.insert(slot.clone(), task_manager.clone());
+                    self.held.insert(slot, *job);
+                }
+            }
+        }
+        Ok(leaving.into_keys().collect())
+    }
+
+    /// Takes a task manager into use again. Jobs that have not moved yet stay.
+    pub fn undrain(&mut self, task_manager: &TaskManagerId) -> Vec<SlotGrant> {
+        self.drained.remove(task_manager);
+        let (back, reserved) = std::mem::take(&mut self.reserved)
+            .into_iter()
+            .partition(|(_, leaves)| leaves == task_manager);
+        self.reserved = reserved;
+        let back: BTreeMap<SlotId, TaskManagerId> = back;
+        self.held.retain(|slot, _| !back.contains_key(slot));
+        self.grant_waiting()
+    }
+
+    /// Whether a task manager is out of use.
+    pub fn is_drained(&self, task_manager: &TaskManagerId) -> bool {
+        self.drained.contains(task_manager)
+    }
+
+    /// The jobs that hold slots of a task manager and do not only have them reserved, each with how many.
+    pub fn jobs_on(&self, task_manager: &TaskManagerId) -> BTreeMap<JobId, usize> {
+        let mut jobs = BTreeMap::new();
+        for (slot, job) in &self.held {
+            if slot.task_manager == *task_manager && !self.reserved.contains_key(slot) {
+                *jobs.entry(*job).or_default() += 1;
+            }
+        }
+        jobs
     }
 
     /// A job wants `count` slots altogether. Slots that it holds count and stay with it where possible; a request that
@@ -84,6 +154,24 @@ impl SlotManager {
         self.grant_waiting()
     }
 
+    /// These slots are a job's and no other's: its workers run in them. Others that it held are free.
+    pub fn adopt(&mut self, job: JobId, slots: &[SlotId]) -> Vec<SlotGrant> {
+        self.waiting.retain(|_, (waiting, _)| *waiting != job);
+        self.give_back(job);
+        for slot in slots {
+            self.held.insert(slot.clone(), job);
+        }
+        self.grant_waiting()
+    }
+
+    /// Nobody gets the free slots of a task manager before `job` has said which are its own.
+    pub fn reserve(&mut self, job: JobId, task_manager: &TaskManagerId) {
+        let slots = self.task_managers.get(task_manager).copied().unwrap_or(0);
+        for slot in self.free_slots(task_manager, slots) {
+            self.held.insert(slot, job);
+        }
+    }
+
     /// A job wants nothing any more.
     pub fn release(&mut self, job: JobId) -> Vec<SlotGrant> {
         self.waiting.retain(|_, (waiting, _)| *waiting != job);
@@ -98,7 +186,7 @@ impl SlotManager {
             .fold(0, |sum, slots| sum.saturating_add(*slots))
     }
 
-    /// How many slots nobody holds.
+    /// How many slots can be had.
     pub fn free(&self) -> u32 {
         self.task_managers
             .keys()
@@ -106,8 +194,11 @@ impl SlotManager {
             .fold(0, u32::saturating_add)
     }
 
-    /// How many slots of one task manager nobody holds.
+    /// How many slots of one task manager can be had: none where it is out of use.
     pub fn free_of(&self, task_manager: &TaskManagerId) -> u32 {
+        if self.is_drained(task_manager) {
+            return 0;
+        }
         let slots = self.task_managers.get(task_manager).copied().unwrap_or(0);
         let held = self
             .held
@@ -132,7 +223,14 @@ impl SlotManager {
     }
 
     fn give_back(&mut self, job: JobId) {
-        self.held.retain(|_, holder| *holder != job);
+        let (held, reserved) = (&mut self.held, &mut self.reserved);
+        held.retain(|slot, holder| {
+            let stays = *holder != job;
+            if !stays {
+                reserved.remove(slot);
+            }
+            stays
+        });
     }
 
     fn grant_waiting(&mut self) -> Vec<SlotGrant> {
@@ -149,6 +247,7 @@ impl SlotManager {
     fn try_grant(&mut self, job: JobId, count: u32) -> Option<SlotGrant> {
         let count = usize::try_from(count).ok()?;
         let mut chosen = self.slots_of(job);
+        chosen.retain(|slot| !self.is_drained(&slot.task_manager));
         chosen.truncate(count);
         let missing = count - chosen.len();
         let fresh = self.choose(missing)?;
@@ -169,6 +268,7 @@ impl SlotManager {
         let mut free: Vec<Vec<SlotId>> = self
             .task_managers
             .iter()
+            .filter(|(id, _)| !self.is_drained(id))
             .map(|(id, slots)| self.free_slots(id, *slots))
             .collect();
         match self.allocation {
@@ -288,6 +388,65 @@ mod tests {
         manager.register(tm("b"), 2);
         assert_eq!(names(&manager.request(job(1), 2)), ["1 a:0 b:0"]);
         assert_eq!(names(&manager.request(job(2), 2)), ["2 a:1 b:1"]);
+    }
+
+    #[test]
+    fn a_task_manager_that_is_drained_gets_no_job_and_its_jobs_find_room_elsewhere() {
+        let mut manager = SlotManager::default();
+        manager.register(tm("a"), 2);
+        manager.register(tm("b"), 3);
+        assert_eq!(names(&manager.request(job(1), 2)), ["1 a:0 a:1"]);
+        assert_eq!(manager.drain(&tm("a")), Ok(vec![job(1)]));
+        // What is reserved is nobody else's.
+        assert_eq!(manager.free(), 1);
+        assert!(manager.request(job(2), 2).is_empty());
+        assert_eq!(manager.drain(&tm("a")), Ok(vec![job(1)]));
+        assert_eq!(names(&manager.request(job(1), 2)), ["1 b:0 b:1"]);
+        assert_eq!(manager.drain(&tm("a")), Ok(vec![]));
+        assert_eq!((manager.free_of(&tm("a")), manager.free()), (0, 1));
+        assert_eq!(names(&manager.undrain(&tm("a"))), ["2 a:0 a:1"]);
+    }
+
+    #[test]
+    fn a_task_manager_whose_jobs_find_no_room_is_not_drained() {
+        let mut manager = SlotManager::default();
+        manager.register(tm("a"), 2);
+        manager.register(tm("b"), 2);
+        manager.request(job(1), 3);
+        let shortage = Shortage { needed: 2, free: 1 };
+        assert_eq!(manager.drain(&tm("a")), Err(shortage));
+        assert_eq!((manager.is_drained(&tm("a")), manager.free()), (false, 1));
+        assert_eq!(manager.slots_of(job(1)).len(), 3);
+    }
+
+    #[test]
+    fn a_drain_that_is_called_off_gives_back_what_it_reserved() {
+        let mut manager = SlotManager::default();
+        manager.register(tm("a"), 1);
+        manager.register(tm("b"), 1);
+        manager.request(job(1), 1);
+        assert_eq!(manager.drain(&tm("a")), Ok(vec![job(1)]));
+        assert_eq!(manager.free(), 0);
+        manager.undrain(&tm("a"));
+        assert_eq!((manager.free(), manager.slots_of(job(1)).len()), (1, 1));
+        // A job that ends in the meantime gives back both.
+        manager.drain(&tm("a")).unwrap();
+        manager.release(job(1));
+        manager.undrain(&tm("a"));
+        assert_eq!(manager.free(), 2);
+    }
+
+    #[test]
+    fn a_job_moves_off_a_drained_task_manager_when_it_restarts_for_another_reason() {
+        let mut manager = SlotManager::default();
+        manager.register(tm("a"), 1);
+        manager.register(tm("b"), 1);
+        manager.register(tm("c"), 1);
+        manager.request(job(1), 1);
+        manager.drain(&tm("a")).unwrap();
+        // What was reserved for it is lost: it takes what there is.
+        manager.remove(&tm("b"));
+        assert_eq!(names(&manager.request(job(1), 1)), ["1 c:0"]);
     }
 
     #[test]

@@ -150,6 +150,12 @@ impl Dispatcher for FakeDispatcher {
     async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<Response<GetClusterResponse>, Status> {
         unused()
     }
+    async fn drain_task_manager(
+        &self,
+        _: Request<DrainTaskManagerRequest>,
+    ) -> Result<Response<DrainTaskManagerResponse>, Status> {
+        unused()
+    }
 }
 
 async fn serve() -> (DispatcherClient, Arc<Mutex<Vec<Upload>>>) {

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 
 use crate::command::{
     CancelCommand, CheckpointCommand, ClusterCommand, CompletionsCommand, FsckCommand, InfoCommand, ListCommand,
-    LogsCommand, ManCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand,
+    LogsCommand, ManCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand, TaskManagerCommand,
 };
 
 const EXIT_CODES: &str = "\
@@ -97,6 +97,8 @@ pub enum Command {
     Fsck(FsckCommand),
     Logs(LogsCommand),
     Cluster(ClusterCommand),
+    #[command(name = "taskmanager")]
+    TaskManager(TaskManagerCommand),
     Completions(CompletionsCommand),
     Man(ManCommand),
 }

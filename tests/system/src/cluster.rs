@@ -27,6 +27,8 @@ pub struct ClusterBuilder {
     task_managers: usize,
     slots: u32,
     settings: Vec<(String, String)>,
+    /// Variables that only its daemons see.
+    variables: Vec<(String, String)>,
 }
 
 impl ClusterBuilder {
@@ -53,6 +55,7 @@ impl ClusterBuilder {
             task_managers,
             slots,
             settings,
+            variables: Vec::new(),
         }
     }
 
@@ -60,6 +63,12 @@ impl ClusterBuilder {
     pub fn setting(mut self, key: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A variable of the environment of its daemons.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -73,6 +82,7 @@ impl ClusterBuilder {
         let address = servers::own_address().to_string();
         let other = Self {
             settings: self.settings.clone(),
+            variables: self.variables.clone(),
             ..self
         }
         .setting("jobmanager.bind-host", &address);
@@ -106,6 +116,7 @@ impl ClusterBuilder {
         self.configure(&directory.path().join("conf/streamd.yaml"));
         Cluster {
             environment: environment(directory.path()),
+            variables: self.variables,
             slots: self.slots,
             daemons: Vec::new(),
             task_managers: 0,
@@ -144,6 +155,7 @@ fn environment(directory: &Path) -> Vec<(String, String)> {
 /// A cluster. Ends with this value; panics then if a process of it is left, or if a daemon logged an error.
 pub struct Cluster {
     environment: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
     slots: u32,
     daemons: Vec<Daemon>,
     task_managers: usize,
@@ -205,7 +217,8 @@ impl Cluster {
 
     /// Starts one more process of `streamd`.
     pub fn start_daemon(&mut self, name: &str, arguments: &[&str]) -> &mut Daemon {
-        let daemon = Daemon::start(name, arguments, &self.environment, &self.path("daemons"));
+        let environment = [&self.environment[..], &self.variables].concat();
+        let daemon = Daemon::start(name, arguments, &environment, &self.path("daemons"));
         self.daemons.push(daemon);
         self.daemon(name)
     }

@@ -97,6 +97,32 @@ fn the_first_loss_of_a_process_after_a_quiet_time_waits_for_nothing() {
 }
 
 #[test]
+fn a_loss_after_a_checkpoint_waits_for_nothing_however_often() {
+    let mut failover = failover(exponential(1_000, 60_000, 0));
+    for at in 0..100 {
+        assert_eq!(after(&mut failover, at, Trouble::LossAfterProgress), Some(0));
+    }
+    assert_eq!(after(&mut failover, 100, Trouble::Loss), Some(1_000));
+    assert_eq!(after(&mut failover, 101, Trouble::Loss), Some(1_500));
+    assert_eq!(after(&mut failover, 102, Trouble::LossAfterProgress), Some(0));
+    assert_eq!(after(&mut failover, 103, Trouble::Failure), Some(1_000));
+    // It counts all the same, for whoever wants to bound it.
+    let mut bounded = Failover::new(
+        RestartStrategy::ExponentialDelay {
+            initial_backoff_ms: 1,
+            max_backoff_ms: 1,
+            multiplier_percent: 100,
+            reset_after_ms: 1_000,
+            jitter_percent: 0,
+            attempts: Some(1),
+        },
+        JOB,
+    );
+    assert_eq!(after(&mut bounded, 0, Trouble::LossAfterProgress), Some(0));
+    assert_eq!(after(&mut bounded, 1, Trouble::LossAfterProgress), None);
+}
+
+#[test]
 fn the_exponential_delay_gives_up_after_its_attempts_without_a_quiet_time() {
     let mut failover = failover(RestartStrategy::ExponentialDelay {
         initial_backoff_ms: 10,

@@ -170,7 +170,7 @@ impl Audit {
                 self.live.remove(worker);
             }
             Event::TaskManagerLost(lost) => self.live.retain(|_, task_manager| task_manager != lost),
-            Event::Start | Event::SlotsAllocated(_) | Event::Worker(..) | Event::Cancel | Event::Tick => {}
+            Event::Start | Event::SlotsAllocated(_) | Event::Worker(..) | Event::Evacuate(_) | Event::Cancel | Event::Tick => {}
         }
     }
 

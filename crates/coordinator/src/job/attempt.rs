@@ -32,6 +32,9 @@ impl JobMachine {
         self.execution = ExecutionGraph::new(&self.spec.graph);
         self.execution.transition_all(ExecutionState::Scheduled);
         self.metrics.clear();
+        self.has_progressed = false;
+        // Slots of task managers that are to be empty are not given out: the new attempt is elsewhere.
+        self.evacuation = None;
         self.checkpoints.tolerance.reset();
         self.restored = self.restore.clone();
         let deadline = at.now.plus(self.spec.options.slot_request_timeout_ms);
@@ -47,7 +50,7 @@ impl JobMachine {
         if !matches!(self.phase, Phase::WaitingForSlots { .. }) {
             return;
         }
-        let Some(shared) = share_slots(&self.spec.graph, slots) else {
+        let Some(shared) = share_slots(&self.spec.graph, slots, &self.slots) else {
             let message = format!("{} slots were granted, fewer than asked for", slots.len());
             self.fail_attempt(at, failure(FaultDomain::Internal, message));
             return;
@@ -66,6 +69,7 @@ impl JobMachine {
                 });
             }
         }
+        self.slots = shared.clone();
         let placement = Placement::new(shared, &worker_on);
         let idle: Vec<WorkerId> = self
             .workers

@@ -101,7 +101,7 @@ impl JobMachine {
 
     /// What a running attempt leaves behind when it ends before its time: snapshots that will never be complete, and
     /// operations that waited for them. A snapshot whose publication is under way is left to its outcome.
-    fn leave_running(&mut self, at: Moment, cause: &str, hint: &str) {
+    pub(super) fn leave_running(&mut self, at: Moment, cause: &str, hint: &str) {
         self.checkpoints.schedule.stop();
         for id in self.checkpoints.collecting(|_, _| true) {
             if let Some(pending) = self.checkpoints.give_up(id) {
@@ -129,7 +129,7 @@ impl JobMachine {
     }
 
     /// Has every worker drop its subtasks. Returns when patience ends.
-    fn drop_subtasks(&mut self, at: Moment) -> MonotonicTime {
+    pub(super) fn drop_subtasks(&mut self, at: Moment) -> MonotonicTime {
         self.execution.cancel();
         let attempt = self.attempt;
         self.broadcast(&WorkerCommand::Cancel { attempt });

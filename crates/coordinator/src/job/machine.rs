@@ -15,9 +15,11 @@ use crate::event::{Event, JobSpec, RestorePoint};
 use crate::execution::ExecutionGraph;
 use crate::failover::Failover;
 use crate::failure::FailureRecord;
+use crate::job::evacuation::Evacuation;
 use crate::job::phase::{Course, Phase};
 use crate::lifecycle::JobState;
 use crate::operation::Operations;
+use crate::placement::SharedSlots;
 use crate::workers::Workers;
 
 /// How many failures are remembered: as many as Flink shows.
@@ -35,6 +37,8 @@ pub struct JobMachine {
     pub(super) phase: Phase,
     pub(super) attempt: Attempt,
     pub(super) execution: ExecutionGraph,
+    /// Which subtasks had which slot in the latest attempt that got any.
+    pub(super) slots: SharedSlots,
     pub(super) workers: Workers,
     pub(super) failover: Failover,
     pub(super) checkpoints: CheckpointCoordinator,
@@ -47,6 +51,10 @@ pub struct JobMachine {
     pub(super) deferred: Vec<Discarded>,
     pub(super) failures: VecDeque<FailureRecord>,
     pub(super) metrics: BTreeMap<SubtaskId, SubtaskMetrics>,
+    /// Whether the attempt has completed a checkpoint.
+    pub(super) has_progressed: bool,
+    /// The move off task managers that are to be empty, until the next attempt.
+    pub(super) evacuation: Option<Evacuation>,
     /// The actions of the event at hand.
     pub(super) out: Vec<Action>,
 }
@@ -66,6 +74,7 @@ impl JobMachine {
             phase: Phase::Created,
             attempt: Attempt::NONE,
             execution: ExecutionGraph::new(&spec.graph),
+            slots: SharedSlots::new(),
             workers: Workers::new(spec.first_worker),
             failover: Failover::new(spec.options.restart_strategy.clone(), spec.job_id),
             checkpoints: CheckpointCoordinator::new(spec.options.checkpointing.clone(), restored),
@@ -75,6 +84,8 @@ impl JobMachine {
             deferred: Vec::new(),
             failures: VecDeque::new(),
             metrics: BTreeMap::new(),
+            has_progressed: false,
+            evacuation: None,
             out: Vec::new(),
             spec,
         };
@@ -105,6 +116,7 @@ impl JobMachine {
             Event::TaskManagerLost(task_manager) => self.on_task_manager_lost(at, &task_manager),
             Event::Published(checkpoint, result) => self.on_published(at, checkpoint, result),
             Event::Promoted(operation, result) => self.on_promoted(at, operation, result),
+            Event::Evacuate(task_manager) => self.on_evacuate(at, task_manager),
             Event::Cancel => self.on_cancel(at),
             Event::Operation(request) => self.on_operation(at, request),
             Event::Tick => {}
@@ -121,6 +133,10 @@ impl JobMachine {
             Phase::Running(Course::Draining { operation }) => {
                 let drain = self.operations.running(*operation).and_then(|drain| drain.deadline);
                 self.checkpoints.deadline().into_iter().chain(drain).min()
+            }
+            Phase::Running(Course::Processing) => {
+                let evacuation = self.evacuation_deadline();
+                self.checkpoints.deadline().into_iter().chain(evacuation).min()
             }
             Phase::Running(_) => self.checkpoints.deadline(),
             Phase::BackingOff { until } => Some(*until),
@@ -145,7 +161,7 @@ impl JobMachine {
             }
             Phase::Starting => self.execution.all_in(ExecutionState::Running) && self.on_all_running(at),
             Phase::Running(course) => match course {
-                Course::Processing => self.on_data_ended(at) || self.step_snapshots(at),
+                Course::Processing => self.on_data_ended(at) || self.step_snapshots(at) || self.step_evacuation(at),
                 Course::Draining { operation } => {
                     let operation = *operation;
                     self.on_drained(at, operation) || self.step_snapshots(at)

@@ -1,7 +1,7 @@
 //! The job machine: the life of one job from CREATED to its end.
 //!
 //! Reading order: [`JobMachine`], its phases, then the four stretches of its road: `attempt` (slots, workers,
-//! deployment), `reports` (what workers say), `snapshots` and `operations`, `ending`; `status` is what others may see.
+//! deployment), `reports` (what workers say), `snapshots` and `operations`, `ending` and `evacuation`; `status` is what others may see.
 
 mod machine;
 mod phase;
@@ -13,6 +13,7 @@ mod operations;
 mod snapshots;
 
 mod ending;
+mod evacuation;
 
 mod status;
 mod views;

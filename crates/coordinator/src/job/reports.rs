@@ -153,7 +153,11 @@ impl JobMachine {
         };
         let had_subtasks = self.execution.fail_worker(worker);
         if needed || had_subtasks {
-            self.fail_attempt_by(at, Trouble::Loss, reason);
+            let trouble = match self.has_progressed {
+                true => Trouble::LossAfterProgress,
+                false => Trouble::Loss,
+            };
+            self.fail_attempt_by(at, trouble, reason);
         }
     }
 

@@ -91,7 +91,7 @@ impl JobMachine {
         true
     }
 
-    fn trigger_checkpoint(&mut self, at: Moment) {
+    pub(super) fn trigger_checkpoint(&mut self, at: Moment) {
         let Some(directory) = &self.spec.options.checkpoint_directory else {
             return;
         };
@@ -187,6 +187,7 @@ impl JobMachine {
             Purpose::Savepoint(operation) => self.on_failed_savepoint(at, operation, reason),
             Purpose::Periodic | Purpose::Final => {
                 self.checkpoints.schedule.on_end(at.now);
+                self.put_off_evacuation(at);
                 let finishing = matches!(self.phase, Phase::Running(Course::Finishing { .. }));
                 if self.checkpoints.tolerance.on_failure(id) == Verdict::Exceeded && !finishing {
                     let message = format!("Exceeded checkpoint tolerable failure threshold: {}", reason.words);
@@ -279,6 +280,8 @@ impl JobMachine {
         }
         self.abort_subsumed(id);
         self.sweep();
+        self.has_progressed |= self.phase.is_deployed();
+        self.cover_evacuation();
         if last {
             self.begin_finishing(None);
         }

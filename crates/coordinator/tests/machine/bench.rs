@@ -154,6 +154,8 @@ pub fn restore_point(id: u64, offsets: [u32; 2]) -> RestorePoint {
 pub struct Bench {
     pub machine: JobMachine,
     pub now: u64,
+    /// What a clock on the wall shows at a time.
+    pub wall: fn(u64) -> i64,
     pub attempt: Attempt,
     /// By live worker: its task manager, and its subtasks in the current attempt.
     pub workers: BTreeMap<WorkerId, (TaskManagerId, Vec<SubtaskId>)>,
@@ -166,6 +168,7 @@ impl Bench {
             audit: Audit::new(&spec),
             machine: JobMachine::new(spec),
             now: 0,
+            wall: |now| now as i64,
             attempt: Attempt::NONE,
             workers: BTreeMap::new(),
         }
@@ -174,7 +177,7 @@ impl Bench {
     /// One event, checked by the onlooker.
     pub fn event(&mut self, event: Event) -> Vec<Action> {
         let now = MonotonicTime(self.now);
-        let actions = self.machine.on_event(now, WallTime(self.now as i64), event.clone());
+        let actions = self.machine.on_event(now, WallTime((self.wall)(self.now)), event.clone());
         if let Err(violation) = self.audit.observe(&self.machine, now, &event, &actions) {
             panic!("{violation}\n  after {event:?}\n  which led to {actions:#?}");
         }

@@ -49,8 +49,9 @@ fn a_lost_worker_is_replaced_and_the_others_stay() {
         > slots b:0 c:0
         start 3 on c
         > registered 3
-        to 2: deploy attempt 2 [0/0 1/0]
-        to 3: deploy attempt 2 [0/1 1/1]
+        # what stays keeps its subtasks, and what they have left on its disk
+        to 2: deploy attempt 2 [0/1 1/1]
+        to 3: deploy attempt 2 [0/0 1/0]
         ",
     );
 }

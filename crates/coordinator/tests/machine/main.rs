@@ -6,6 +6,7 @@ mod script;
 
 mod alignment;
 mod checkpoints;
+mod evacuation;
 mod failures;
 mod lifecycle;
 mod operations;

@@ -10,10 +10,10 @@ use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, SubtaskMetric
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use crate::bench::Bench;
-use crate::script::reach;
+use crate::script::{follows, reach};
 
 /// How to get into each phase and course, in its variations.
-const SITUATIONS: [&str; 32] = [
+const SITUATIONS: [&str; 35] = [
     "tick",
     "start",
     "start; slots a:0 b:0",
@@ -43,6 +43,9 @@ const SITUATIONS: [&str; 32] = [
     "up; wait 1000; ack 1; lost 1; canceled; wait 500",
     "up; wait 1000; done 1; lost 1; canceled; wait 500; slots a:0 b:0",
     "up; wait 1000; done 1; lost 1; savepoint 1",
+    "up; evacuate a",
+    "up; wait 1000; evacuate a; done 1",
+    "up; evacuate b; savepoint 1; done 1",
     "up; cancel",
     "up; cancel; canceled",
     "up; end; done 1; finished",
@@ -133,6 +136,7 @@ fn events(bench: &Bench) -> Vec<Event> {
         Event::Promoted(OperationId::from_bytes([1; 16]), unpublished(false)),
         Event::Promoted(OperationId::from_bytes([77; 16]), unpublished(true)),
         Event::Published(checkpoint, Ok(published)),
+        Event::Evacuate(TaskManagerId("a".to_owned())),
         Event::Cancel,
         Event::Tick,
     ];
@@ -225,8 +229,26 @@ fn every_pair_of_events_in_every_situation_is_taken() {
 }
 
 #[test]
+fn the_clock_on_the_wall_decides_nothing() {
+    // Back by ten minutes, on by a year, before 1970.
+    let jumping = |now: u64| match now % 3 {
+        0 => now as i64 - 600_000,
+        1 => now as i64 + 31_536_000_000,
+        _two => -1,
+    };
+    for situation in SITUATIONS {
+        let story = format!("{situation}; wait 400; wait 601; lost 1; wait 700; slots a:0 b:0; wait 100000; wait 100000");
+        assert_eq!(
+            follows(jumping, &story),
+            follows(|now| now as i64, &story),
+            "{story}"
+        );
+    }
+}
+
+#[test]
 fn without_restarts_every_failure_ends_the_job() {
-    for situation in &SITUATIONS[1..28] {
+    for situation in &SITUATIONS[1..31] {
         let mut bench = reach(
             |spec| {
                 patience(spec);

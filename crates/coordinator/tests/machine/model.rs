@@ -373,9 +373,25 @@ impl Model {
                 self.cancelled = true;
                 self.tell(Event::Cancel);
             }
+            7 => match self.task_managers.iter().nth(pick as usize % 3).cloned() {
+                Some(task_manager) => self.drain(&task_manager, pick.is_multiple_of(3)),
+                None => return false,
+            },
             _ => return false,
         }
         true
+    }
+
+    /// A task manager is to be empty, or that is called off.
+    fn drain(&mut self, task_manager: &TaskManagerId, undo: bool) {
+        if undo {
+            let grants = self.slots.undrain(task_manager);
+            return self.granted(grants);
+        }
+        if self.slots.drain(task_manager).is_ok_and(|jobs| !jobs.is_empty()) {
+            self.count("a task manager was drained");
+            self.mailbox.push_back(Event::Evacuate(task_manager.clone()));
+        }
     }
 
     /// A worker's link closes. Its process may live on long enough to do what it was told last.
@@ -401,6 +417,9 @@ impl Model {
 
     /// The last fault is over: there are machines enough.
     pub fn heal(&mut self) {
+        for task_manager in self.task_managers.clone() {
+            self.drain(&task_manager, true);
+        }
         while self.task_managers.len() < 3 {
             self.join();
         }

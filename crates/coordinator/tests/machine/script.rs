@@ -41,6 +41,14 @@ pub fn reach(change: impl FnOnce(&mut JobSpec), events: &str) -> Bench {
     player.0
 }
 
+/// What follows from each of the events, under a clock on the wall that shows what it likes.
+pub fn follows(wall: fn(u64) -> i64, events: &str) -> Vec<String> {
+    let mut player = Player(Bench::new(spec()));
+    player.0.wall = wall;
+    let events = events.split(';');
+    events.flat_map(|event| render(&player.run(event))).collect()
+}
+
 struct Player(Bench);
 
 impl Player {
@@ -162,6 +170,7 @@ impl Player {
                 };
                 self.event(Event::WorkerLost(WorkerId(number(worker)), failure))
             }
+            ["evacuate", name] => self.event(Event::Evacuate(TaskManagerId((*name).to_owned()))),
             ["lost-tm", name] => self.event(Event::TaskManagerLost(TaskManagerId((*name).to_owned()))),
             [
                 kind @ ("savepoint" | "stop" | "drain" | "cancel-savepoint"),

@@ -12,7 +12,7 @@ use crate::model::{Model, Sometimes};
 const PATIENCE: usize = 20_000;
 
 /// What every run must have seen, so that nobody believes in a test that looks away.
-const MUST_HAPPEN: [&str; 29] = [
+const MUST_HAPPEN: [&str; 30] = [
     "FINISHED",
     "CANCELED",
     "RESTARTING",
@@ -32,6 +32,7 @@ const MUST_HAPPEN: [&str; 29] = [
     "a stop was left half way",
     "a subtask declined",
     "a subtask failed",
+    "a task manager was drained",
     "a task manager was lost",
     "a worker died",
     "a zombie did its last work",

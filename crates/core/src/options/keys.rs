@@ -308,8 +308,8 @@ options! {
     FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay" {
         kind: ANY_DURATION, fallback: Value("1 s"), scope: Job
     }
-    /// Strategy `exponential-delay`: the time before the first restart. There is none where the job lost but a worker process or a
-    /// task manager, and has not failed since `reset-backoff-threshold`.
+    /// Strategy `exponential-delay`: the time before the first restart. There is none where the job has lost but a worker process or a
+    /// task manager, and has completed a checkpoint since it last began or has not failed for the time of `reset-backoff-threshold`.
     EXPONENTIAL_DELAY_INITIAL: Duration = "restart-strategy.exponential-delay.initial-backoff" {
         kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("1 s"), scope: Job
     }
@@ -382,6 +382,11 @@ options! {
     /// Where the job manager keeps applications and the records of jobs: whatever must outlive it.
     HA_STORAGE_DIRECTORY: Option<String> = "high-availability.storageDir" {
         kind: Kind::Location, fallback: Unset("`ha` in `process.working-dir`"), scope: Cluster
+    }
+    /// How long the workers of a job manager that died may take to come back to the next one. A job of which one is missing then goes on
+    /// from its last checkpoint.
+    HA_RECONCILIATION_TIMEOUT: Duration = "high-availability.reconciliation-timeout" {
+        kind: Kind::Duration { min_ms: 1, max_ms: 3_600_000 }, fallback: Value("10 s"), scope: Cluster
     }
     /// Where a task manager keeps the applications it runs and the working directories of their workers.
     TEMPORARY_DIRECTORY: Option<PathBuf> = "io.tmp.dirs" {

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::id::JobId;
+use streamd_core::id::{JobId, TaskManagerId};
 use streamd_rpc::proto;
 use streamd_rpc::status::to_status;
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use super::answer::{job_details, job_summary, operation_details, operation_outco
 use super::artifact;
 use crate::dispatcher::{Dispatcher, parse_operation_id, stream_logs};
 use crate::job_master::JobMasterHandle;
+use crate::resource_manager::Use;
 
 /// Answers that wait for a slow client of a stream. Each is at most a chunk or the details of one job.
 const STREAM_QUEUE: usize = 16;
@@ -247,6 +248,19 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
 
     async fn get_cluster(&self, _request: Request<proto::GetClusterRequest>) -> Answer<proto::GetClusterResponse> {
         answer(self.cluster().await)
+    }
+
+    async fn drain_task_manager(
+        &self,
+        request: Request<proto::DrainTaskManagerRequest>,
+    ) -> Answer<proto::DrainTaskManagerResponse> {
+        let request = request.into_inner();
+        let wanted = if request.undo { Use::Open } else { Use::Drained };
+        let id = TaskManagerId(request.task_manager_id);
+        let moving = self.dispatcher.resource_manager.drain(id, wanted).await;
+        answer(moving.map(|jobs| proto::DrainTaskManagerResponse {
+            job_ids: jobs.iter().map(JobId::to_string).collect(),
+        }))
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) enum JobMessage {
     WorkerLinkClosed(WorkerId),
     WorkerLost(WorkerId, Failure),
     TaskManagerLost(TaskManagerId),
+    Evacuate(TaskManagerId),
     Published(CheckpointId, Result<PublishedSnapshot, PublishError>),
     Promoted(OperationId, Result<PublishedSnapshot, PublishError>),
     Cancel(oneshot::Sender<Result<(), CodedError>>),
@@ -111,6 +112,11 @@ impl JobMasterHandle {
     /// A task manager is gone, with its slots and workers.
     pub async fn task_manager_lost(&self, task_manager: TaskManagerId) {
         self.tell(JobMessage::TaskManagerLost(task_manager)).await;
+    }
+
+    /// A task manager is to be empty: the job goes on elsewhere, from a checkpoint of now.
+    pub async fn evacuate(&self, task_manager: TaskManagerId) {
+        self.tell(JobMessage::Evacuate(task_manager)).await;
     }
 
     /// Asks for the job to be cancelled; it is CANCELED a moment later. Fine if it is cancelled already. Errors if the job

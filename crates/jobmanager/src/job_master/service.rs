@@ -147,6 +147,7 @@ impl JobMaster {
                 self.workers.remove_task_manager(&task_manager);
                 self.on_event(Event::TaskManagerLost(task_manager));
             }
+            JobMessage::Evacuate(task_manager) => self.on_event(Event::Evacuate(task_manager)),
             JobMessage::Published(checkpoint, result) => self.on_event(Event::Published(checkpoint, result)),
             JobMessage::Promoted(operation, result) => self.on_event(Event::Promoted(operation, result)),
             JobMessage::Cancel(reply) => {
@@ -242,7 +243,7 @@ impl JobMaster {
         }
         for worker in self.workers.ids() {
             // A worker without a link is ended by its task manager.
-            let _unreachable = self.workers.send(worker, WorkerCommand::Shutdown);
+            let _unreachable = self.workers.send(worker, WorkerCommand::Shutdown, self.clock.monotonic());
             self.workers.stop(worker);
             self.requests.push_back(LaunchRequest::StopWorker { worker });
         }
@@ -300,7 +301,7 @@ impl JobMaster {
                 self.requests.push_back(LaunchRequest::StopWorker { worker });
             }
             Action::Send { worker, command } => {
-                if let Err(failure) = self.workers.send(worker, command) {
+                if let Err(failure) = self.workers.send(worker, command, self.clock.monotonic()) {
                     self.workers.remove(worker);
                     self.give_up(worker, failure);
                 }

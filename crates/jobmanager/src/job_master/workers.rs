@@ -43,8 +43,8 @@ enum WorkerState {
     /// It has a link.
     Attached {
         commands: mpsc::Sender<WorkerCommand>,
-        /// When it was last heard, while it owes signs of life: from the first heartbeat of an attempt to the end of that
-        /// attempt. A worker that runs nothing may be silent.
+        /// When it was last heard, while it owes signs of life: from its deployment to the end of that attempt. A worker that
+        /// runs nothing may be silent.
         last_heard: Option<MonotonicTime>,
         /// Heartbeats of earlier attempts are leftovers.
         beats_from: Attempt,
@@ -110,8 +110,8 @@ impl Workers {
             Some(WorkerState::Attached {
                 last_heard, beats_from, ..
             }) => {
-                let beats = matches!(event, WorkerEvent::Heartbeat { attempt, .. } if attempt >= beats_from);
-                if beats || last_heard.is_some() {
+                let is_old = matches!(event, WorkerEvent::Heartbeat { attempt, .. } if attempt < beats_from);
+                if last_heard.is_some() && !is_old {
                     *last_heard = Some(now);
                 }
                 true
@@ -122,7 +122,7 @@ impl Workers {
     }
 
     /// Hands a command to a worker without waiting. Errors if it has no link, or does not take its commands.
-    pub(super) fn send(&mut self, worker: WorkerId, command: WorkerCommand) -> Result<(), Failure> {
+    pub(super) fn send(&mut self, worker: WorkerId, command: WorkerCommand, now: MonotonicTime) -> Result<(), Failure> {
         let Some(Worker {
             state:
                 WorkerState::Attached {
@@ -136,7 +136,8 @@ impl Workers {
             return Err(external(format!("`{worker}` has no link")));
         };
         if let Some(attempt) = next_beats(&command) {
-            *last_heard = None;
+            // From here on, not from its first heartbeat: it may hang before that.
+            *last_heard = matches!(command, WorkerCommand::Deploy(_)).then_some(now);
             *beats_from = attempt;
         }
         commands.try_send(command).map_err(|error| match error {
@@ -259,7 +260,9 @@ fn external(message: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use streamd_core::backend::StateBackendOptions;
     use streamd_core::id::JobId;
+    use streamd_core::protocol::Deployment;
 
     use super::*;
 
@@ -288,6 +291,18 @@ mod tests {
         }
     }
 
+    fn deploy(attempt: u32) -> WorkerCommand {
+        WorkerCommand::Deploy(Box::new(Deployment {
+            job_id: JobId::from_bytes([1; 16]),
+            attempt: Attempt(attempt),
+            slots: Vec::new(),
+            placement: Vec::new(),
+            max_parallelism: Vec::new(),
+            restored: None,
+            state_backend: StateBackendOptions::default(),
+        }))
+    }
+
     fn heartbeat(attempt: u32) -> WorkerEvent {
         WorkerEvent::Heartbeat {
             attempt: Attempt(attempt),
@@ -298,13 +313,27 @@ mod tests {
     #[test]
     fn a_worker_that_stops_its_heartbeats_is_lost_after_the_timeout() {
         let (mut workers, _queue) = attached();
+        // Nothing is deployed: it owes no sign of life.
+        assert!(workers.heard(WORKER, &heartbeat(0), MonotonicTime(100)));
         assert_eq!(workers.next_deadline(), None);
+        workers.send(WORKER, deploy(1), MonotonicTime(200)).unwrap();
         assert!(workers.heard(WORKER, &heartbeat(1), MonotonicTime(500)));
         assert_eq!(workers.next_deadline(), Some(MonotonicTime(1_500)));
         assert!(workers.take_lost(MonotonicTime(1_499)).is_empty());
         let lost = workers.take_lost(MonotonicTime(1_500));
         assert!(lost[0].1.message.contains("no sign of life"), "{lost:?}");
         assert!(workers.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_hangs_before_its_first_heartbeat_is_lost_after_the_timeout() {
+        let (mut workers, _queue) = attached();
+        workers.send(WORKER, deploy(1), MonotonicTime(200)).unwrap();
+        assert!(workers.take_lost(MonotonicTime(1_199)).is_empty());
+        // A leftover of the attempt before is no sign of life of this one.
+        workers.heard(WORKER, &heartbeat(0), MonotonicTime(1_199));
+        let lost = workers.take_lost(MonotonicTime(1_200));
+        assert!(lost[0].1.message.contains("no sign of life"), "{lost:?}");
     }
 
     #[test]
@@ -326,15 +355,16 @@ mod tests {
     #[test]
     fn a_worker_whose_attempt_is_cancelled_may_be_silent() {
         let (mut workers, mut queue) = attached();
+        workers.send(WORKER, deploy(1), MonotonicTime(0)).unwrap();
+        drop(queue.try_recv().unwrap());
         workers.heard(WORKER, &heartbeat(1), MonotonicTime(0));
-        workers
-            .send(WORKER, WorkerCommand::Cancel { attempt: Attempt(1) })
-            .unwrap();
-        assert_eq!(queue.try_recv().unwrap(), WorkerCommand::Cancel { attempt: Attempt(1) });
+        let cancel = WorkerCommand::Cancel { attempt: Attempt(1) };
+        workers.send(WORKER, cancel.clone(), MonotonicTime(0)).unwrap();
+        assert_eq!(queue.try_recv().unwrap(), cancel);
         // A heartbeat that was on its way.
         workers.heard(WORKER, &heartbeat(1), MonotonicTime(1));
         assert_eq!(workers.next_deadline(), None);
-        workers.heard(WORKER, &heartbeat(2), MonotonicTime(2));
+        workers.send(WORKER, deploy(2), MonotonicTime(2)).unwrap();
         assert_eq!(workers.next_deadline(), Some(MonotonicTime(1_002)));
     }
 
@@ -360,7 +390,7 @@ mod tests {
     #[test]
     fn a_worker_that_does_not_take_its_commands_is_given_up() {
         let (mut workers, _queue) = attached();
-        workers.send(WORKER, WorkerCommand::Shutdown).unwrap();
-        assert!(workers.send(WORKER, WorkerCommand::Shutdown).is_err());
+        workers.send(WORKER, WorkerCommand::Shutdown, MonotonicTime(0)).unwrap();
+        assert!(workers.send(WORKER, WorkerCommand::Shutdown, MonotonicTime(0)).is_err());
     }
 }

@@ -43,7 +43,17 @@ pub(super) enum Message {
     ForgetJob(JobId),
     Describe(Program, oneshot::Sender<Result<Bytes, CodedError>>),
     ReadLogs(JobId, BTreeMap<WorkerId, u64>, mpsc::Sender<LogPart>),
+    Drain(TaskManagerId, Use, oneshot::Sender<Result<Vec<JobId>, CodedError>>),
     View(oneshot::Sender<ClusterView>),
+}
+
+/// Whether jobs may use a task manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// They may not: those that do move elsewhere.
+    Drained,
+    /// They may.
+    Open,
 }
 
 /// What a registered task manager says.
@@ -120,6 +130,12 @@ impl ResourceManagerHandle {
         let (reply, parts) = mpsc::channel(LOG_QUEUE);
         self.tell(Message::ReadLogs(job, from, reply)).await;
         parts
+    }
+
+    /// Takes a task manager out of use, or into use again. Returns the jobs that are still to move. Errors if there is no such
+    /// task manager, or if its jobs would find too few slots elsewhere.
+    pub(crate) async fn drain(&self, id: TaskManagerId, use_: Use) -> Result<Vec<JobId>, CodedError> {
+        self.ask(|reply| Message::Drain(id, use_, reply)).await?
     }
 
     /// The cluster now.

@@ -10,6 +10,7 @@
 //! commands is lost. It does wait for job masters, which never wait for it while their mailbox fills.
 
 mod departure;
+mod drain;
 mod handle;
 mod launcher;
 mod log_request;
@@ -17,7 +18,7 @@ mod service;
 mod task_manager;
 
 pub(crate) use departure::Departure;
-pub(crate) use handle::{Program, ResourceManagerHandle, Session, TaskManagerReport};
+pub(crate) use handle::{Program, ResourceManagerHandle, Session, TaskManagerReport, Use};
 pub(crate) use launcher::ClusterLauncher;
 pub(crate) use service::{ResourceManagerOptions, spawn};
 pub(crate) use task_manager::COMMAND_QUEUE;

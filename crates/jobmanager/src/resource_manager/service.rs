@@ -63,14 +63,14 @@ pub(crate) fn spawn(
     ResourceManagerHandle { mailbox }
 }
 
-struct ResourceManager {
+pub(super) struct ResourceManager {
     options: ResourceManagerOptions,
     clock: Arc<dyn Clock>,
     inbox: mpsc::Receiver<Message>,
-    slots: SlotManager,
-    task_managers: BTreeMap<TaskManagerId, TaskManager>,
+    pub(super) slots: SlotManager,
+    pub(super) task_managers: BTreeMap<TaskManagerId, TaskManager>,
     /// Jobs that hold slots or wait for some.
-    jobs: BTreeMap<JobId, JobMasterHandle>,
+    pub(super) jobs: BTreeMap<JobId, JobMasterHandle>,
     descriptions: BTreeMap<u64, Description>,
     logs: LogRequests,
     /// The last number given to a session or request.
@@ -130,6 +130,9 @@ impl ResourceManager {
             Message::ForgetJob(job) => self.on_forget_job(job),
             Message::Describe(program, reply) => self.on_describe(program, reply),
             Message::ReadLogs(job, from, reader) => self.on_read_logs(job, &from, &reader),
+            Message::Drain(id, wanted, reply) => {
+                let _gone = reply.send(self.on_drain(id, wanted).await);
+            }
             Message::View(reply) => {
                 let _gone = reply.send(self.view());
             }
@@ -192,7 +195,7 @@ impl ResourceManager {
         self.tell_grants(grants).await;
     }
 
-    async fn tell_grants(&mut self, grants: Vec<SlotGrant>) {
+    pub(super) async fn tell_grants(&mut self, grants: Vec<SlotGrant>) {
         for grant in grants {
             if let Some(job) = self.jobs.get(&grant.job) {
                 job.slots_allocated(grant.slots).await;
@@ -271,7 +274,8 @@ impl ResourceManager {
                 .filter(|other| other.task_manager == *id)
                 .count()
         };
-        let Some(id) = self.task_managers.keys().min_by_key(|id| load(id)).cloned() else {
+        let last_choice = |id: &TaskManagerId| (self.slots.is_drained(id), load(id));
+        let Some(id) = self.task_managers.keys().min_by_key(|id| last_choice(id)).cloned() else {
             let _gone = description.reply.send(Err(no_task_manager()));
             return;
         };
@@ -370,7 +374,11 @@ impl ResourceManager {
         task_manager.session.closed.cancel();
         let reason = departure.reason();
         match departure.is_orderly() {
-            true => info!(task_manager = %id, reason, "task manager left"),
+            true => {
+                info!(task_manager = %id, reason, "task manager left");
+                // It is not coming back; one whose link broke may, and is still to be empty.
+                self.slots.undrain(id);
+            }
             false => warn!(task_manager = %id, reason, "task manager lost"),
         }
         let affected: BTreeSet<JobId> = self
@@ -422,7 +430,12 @@ impl ResourceManager {
             task_managers: self
                 .task_managers
                 .iter()
-                .map(|(id, tm)| tm.view(self.slots.free_of(id)))
+                .map(|(id, tm)| proto::TaskManager {
+                    free_slots: self.slots.free_of(id),
+                    drained: self.slots.is_drained(id),
+                    job_ids: self.jobs_on(id),
+                    ..tm.view()
+                })
                 .collect(),
             slots_total: self.slots.total(),
             slots_free: self.slots.free(),

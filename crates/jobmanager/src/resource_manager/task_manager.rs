@@ -67,14 +67,14 @@ impl TaskManager {
         self.commands.try_send(command).is_ok()
     }
 
-    /// How people see it.
-    pub(super) fn view(&self, free_slots: u32) -> proto::TaskManager {
+    /// What it said of itself.
+    pub(super) fn view(&self) -> proto::TaskManager {
         proto::TaskManager {
             id: self.registration.task_manager_id.clone(),
             host: self.registration.host.clone(),
             slots: self.registration.slots,
-            free_slots,
             process_id: self.registration.process_id,
+            ..proto::TaskManager::default()
         }
     }
 

@@ -66,6 +66,8 @@ unary! {
     dispose_savepoint(DisposeSavepointRequest) -> DisposeSavepointResponse within DEFAULT_DEADLINE;
     /// The cluster's task managers and slots.
     get_cluster(GetClusterRequest) -> GetClusterResponse within DEFAULT_DEADLINE;
+    /// Takes a task manager out of use, or into use again.
+    drain_task_manager(DrainTaskManagerRequest) -> DrainTaskManagerResponse within DEFAULT_DEADLINE;
 }
 
 /// Refuses a request that is too large to be sent: the transport would call it a lost connection.

@@ -70,6 +70,7 @@ struct StatusTaskManager<'a> {
     process_id: u32,
     slots: u32,
     free_slots: u32,
+    drained: bool,
 }
 
 impl ClusterCommand {
@@ -116,7 +117,7 @@ impl WaitArguments {
     }
 }
 
-async fn look(session: &Session) -> Result<GetClusterResponse, Failure> {
+pub(super) async fn look(session: &Session) -> Result<GetClusterResponse, Failure> {
     let client = session.connect().await?;
     Ok(client.get_cluster(GetClusterRequest {}).await?)
 }
@@ -131,7 +132,7 @@ fn size(cluster: &GetClusterResponse) -> String {
 }
 
 /// A number and its noun.
-fn counted(number: usize, noun: &str) -> String {
+pub(super) fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -143,11 +144,12 @@ fn print(address: &str, cluster: &GetClusterResponse, output: &mut Output) -> Re
     ))?;
     for task_manager in &cluster.task_managers {
         output.line(&format!(
-            "{} : {} : {}, {} free (process {})",
+            "{} : {} : {}, {} free{} (process {})",
             task_manager.id,
             task_manager.host,
             counted(task_manager.slots as usize, "slot"),
             task_manager.free_slots,
+            if task_manager.drained { ", drained" } else { "" },
             task_manager.process_id
         ))?;
     }
@@ -166,6 +168,7 @@ fn print(address: &str, cluster: &GetClusterResponse, output: &mut Output) -> Re
                 process_id: task_manager.process_id,
                 slots: task_manager.slots,
                 free_slots: task_manager.free_slots,
+                drained: task_manager.drained,
             })
             .collect(),
     })

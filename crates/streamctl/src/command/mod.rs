@@ -17,6 +17,7 @@ mod savepoint_query;
 mod state;
 mod status;
 mod stop;
+mod task_manager;
 
 pub use cancel::CancelCommand;
 pub use checkpoint::CheckpointCommand;
@@ -32,3 +33,4 @@ pub use savepoint::SavepointCommand;
 pub use state::StateCommand;
 pub use status::StatusCommand;
 pub use stop::StopCommand;
+pub use task_manager::TaskManagerCommand;

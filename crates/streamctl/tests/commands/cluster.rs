@@ -14,6 +14,7 @@ fn cluster() -> GetClusterResponse {
             slots: 4,
             free_slots: 3,
             process_id: 77,
+            ..TaskManager::default()
         }],
         slots_total: 4,
         slots_free: 3,
@@ -38,7 +39,7 @@ fn the_cluster_shows_its_task_managers_and_slots() {
         fake.run(&["cluster", "status", "--output", "json"]),
         done(format!(
             "{{\"address\":\"{address}\",\"version\":\"0.1.0\",\"incarnation\":\"jm-1\",\"slots_total\":4,\"slots_free\":3,\
-             \"task_managers\":[{{\"id\":\"tm-1\",\"host\":\"localhost\",\"process_id\":77,\"slots\":4,\"free_slots\":3}}]}}\n"
+             \"task_managers\":[{{\"id\":\"tm-1\",\"host\":\"localhost\",\"process_id\":77,\"slots\":4,\"free_slots\":3,\"drained\":false}}]}}\n"
         ))
     );
 }

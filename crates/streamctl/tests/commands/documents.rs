@@ -55,6 +55,10 @@ const COMMANDS: &[&[&str]] = &[
     &["cluster"],
     &["cluster", "wait"],
     &["cluster", "status"],
+    &["taskmanager"],
+    &["taskmanager", "list"],
+    &["taskmanager", "drain"],
+    &["taskmanager", "undrain"],
     &["completions"],
 ];
 

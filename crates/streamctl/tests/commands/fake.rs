@@ -42,6 +42,8 @@ pub struct Script {
     pub comparison: Option<CheckSnapshotResponse>,
     pub logs: Vec<(String, Vec<u8>)>,
     pub cluster: GetClusterResponse,
+    /// The jobs that a task manager has to get rid of when it is drained.
+    pub moving: Vec<String>,
     /// Calls that cancel a job succeed.
     pub cancels: bool,
     /// Savepoints can be deleted.
@@ -360,5 +362,24 @@ impl Dispatcher for Service {
 
     async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<Response<GetClusterResponse>, Status> {
         Ok(Response::new(self.script.cluster.clone()))
+    }
+
+    async fn drain_task_manager(
+        &self,
+        request: Request<DrainTaskManagerRequest>,
+    ) -> Result<Response<DrainTaskManagerResponse>, Status> {
+        let request = request.into_inner();
+        let known = &self.script.cluster.task_managers;
+        let found = known.iter().find(|it| it.id == request.task_manager_id);
+        self.heard(&request);
+        match found {
+            Some(_) => Ok(Response::new(DrainTaskManagerResponse {
+                job_ids: self.script.moving.clone(),
+            })),
+            None => Err(to_status(&CodedError::new(
+                ErrorCode::TaskManagerNotFound,
+                format!("there is no task manager `{}`", request.task_manager_id),
+            ))),
+        }
     }
 }

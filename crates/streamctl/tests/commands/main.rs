@@ -10,4 +10,5 @@ mod refusals;
 mod run;
 mod savepoints;
 mod snapshots;
+mod task_managers;
 mod terminal;

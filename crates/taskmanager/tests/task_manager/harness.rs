@@ -409,6 +409,12 @@ impl Dispatcher for Services {
     async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<Response<GetClusterResponse>, Status> {
         unused()
     }
+    async fn drain_task_manager(
+        &self,
+        _: Request<DrainTaskManagerRequest>,
+    ) -> Result<Response<DrainTaskManagerResponse>, Status> {
+        unused()
+    }
 }
 
 /// A job manager, and a task manager that has registered.

@@ -97,6 +97,15 @@ struct Misdeeds {
     /// Abort the process
     #[arg(long)]
     abort_at: Option<u64>,
+    /// Wait for ever
+    #[arg(long)]
+    block_at: Option<u64>,
+    /// Work for ever
+    #[arg(long)]
+    spin_at: Option<u64>,
+    /// Do not end when asked to by SIGTERM
+    #[arg(long)]
+    ignore_sigterm: bool,
 }
 
 impl Misdeeds {
@@ -108,6 +117,15 @@ impl Misdeeds {
         }
         if now == self.abort_at {
             std::process::abort();
+        }
+        if now == self.block_at || now == self.spin_at {
+            println!("record {number} takes for ever");
+        }
+        while now == self.block_at {
+            std::thread::park();
+        }
+        while now == self.spin_at {
+            std::hint::spin_loop();
         }
         match now == self.fail_at {
             true => Err(format!("record {number} is bad").into()),
@@ -160,6 +178,8 @@ fn main() -> streamd::Result<()> {
         Some(Plan::Differs) => name.push_str(&std::process::id().to_string()),
         None => {}
     }
+
+    let _deaf = args.misdeeds.ignore_sigterm.then(Deaf::become_so);
 
     let keys = args.keys;
     let read = |line: String| line.parse().expect("each line is a number");
@@ -214,6 +234,28 @@ fn main() -> streamd::Result<()> {
 
     env.execute("torture")?;
     Ok(())
+}
+
+/// A process that has taken SIGTERM for itself, and does nothing about it.
+struct Deaf {
+    _signals: tokio::signal::unix::Signal,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Deaf {
+    fn become_so() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.expect("a runtime of its own");
+        let _context = runtime.enter();
+        let signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        Self {
+            _signals: signals.expect("a signal that can be taken"),
+            _runtime: {
+                drop(_context);
+                runtime
+            },
+        }
+    }
 }
 
 fn files(folder: PathBuf, part_bytes: Option<u64>) -> FileSink<Line> {

@@ -1,6 +1,6 @@
 //! `cancel`: it ends a job and leaves nothing of it.
 
-use system::{Cluster, Torture};
+use system::{Cluster, ClusterBuilder, Torture, until};
 
 use crate::NO_JOB;
 
@@ -55,4 +55,23 @@ fn a_job_that_is_restarting_can_be_cancelled() {
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();
     cluster.wait_for_free_slots(1);
+}
+
+#[test]
+fn user_code_that_never_returns_and_ignores_sigterm_is_killed_when_its_job_is_cancelled() {
+    let cluster = ClusterBuilder::new(1, 1)
+        .setting("task.cancellation.timeout", "200 ms")
+        .start();
+    for misdeed in ["--block-at", "--spin-at"] {
+        let stuck = Torture::new().argument(misdeed, "7").flag("--ignore-sigterm");
+        let id = cluster.submit_and_wait(&[], &stuck.command());
+        until("the application is stuck", || {
+            let logs = cluster.streamctl(&["logs", &id]).succeeded();
+            logs.stdout.contains("record 7 takes for ever").then_some(())
+        });
+        cluster.streamctl(&["cancel", &id]).succeeded();
+        cluster.wait_for(&id, "CANCELED");
+        cluster.wait_for_no_workers();
+        cluster.wait_for_free_slots(1);
+    }
 }
