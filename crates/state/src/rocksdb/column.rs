@@ -1,12 +1,15 @@
 //! A backend whose tables are in a database: its cut, and its restore.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::{Key, State};
-use streamd_snapshot::layout;
+use streamd_snapshot::{RowBatch, layout, lower_priority};
 use tokio::runtime::Handle;
 
 use super::cut::{Cut, FrozenColumn};
@@ -16,8 +19,11 @@ use super::table::CachedTable;
 use super::working_set::UnwrittenRows;
 use crate::error::StateError;
 use crate::frozen_state::FrozenRows;
-use crate::heap::RowVisitor;
+use crate::heap::{BatchVisitor, RowVisitor};
 use crate::restore::RestoreError;
+
+/// Batches that are read before they are taken: some, for either side to go on while the other waits.
+const BATCHES_AHEAD: usize = 4;
 
 /// The column family of a state.
 pub fn column_name(state: &str) -> String {
@@ -142,6 +148,29 @@ impl FrozenDatabase {
         let failure = Mutex::new(column.as_ref().err().cloned());
         Self { column, failure }
     }
+
+    fn fail(&self, error: DatabaseError) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// Reads all rows into batches, and those that were emptied again.
+    fn read_batches(&self, full: &SyncSender<RowBatch>, room: &Receiver<RowBatch>) {
+        let mut batch = RowBatch::default();
+        let read = self.try_for_each_row(&mut |group, key, value| {
+            batch.push(group, key, value);
+            if !batch.is_full() {
+                return ControlFlow::Continue(());
+            }
+            match full.send(std::mem::replace(&mut batch, room.try_recv().unwrap_or_default())) {
+                Ok(()) => ControlFlow::Continue(()),
+                // Whoever took them has failed.
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        if read.is_continue() && !batch.is_empty() {
+            let _taken_or_given_up = full.send(batch);
+        }
+    }
 }
 
 impl FrozenRows for FrozenDatabase {
@@ -167,10 +196,43 @@ impl FrozenRows for FrozenDatabase {
         match walked {
             Ok(()) => flow,
             Err(error) => {
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                self.fail(error);
                 ControlFlow::Break(())
             }
         }
+    }
+
+    /// Rows are read by a thread of their own: that is about as much work as writing them.
+    fn drain_batches(&mut self, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
+        let this = &*self;
+        let (full, batches) = sync_channel(BATCHES_AHEAD);
+        // Room for all that there are.
+        let (emptied, room) = sync_channel(BATCHES_AHEAD + 2);
+        thread::scope(|scope| {
+            // Gone when this is over: the other must not wait for somebody to take more.
+            let batches = batches;
+            let reading = thread::Builder::new().name("state-reader".to_owned());
+            let reading = reading.spawn_scoped(scope, move || {
+                lower_priority();
+                this.read_batches(&full, &room)
+            });
+            if let Err(error) = &reading {
+                this.fail(DatabaseError::Lost {
+                    directory: PathBuf::new(),
+                    reason: format!("no thread can be started to read it: {error}"),
+                });
+                return ControlFlow::Break(());
+            }
+            for mut batch in batches.iter() {
+                visit(&mut batch)?;
+                batch.clear();
+                let _nobody_may_need_it = emptied.try_send(batch);
+            }
+            match this.failure() {
+                None => ControlFlow::Continue(()),
+                Some(_) => ControlFlow::Break(()),
+            }
+        })
     }
 
     fn failure(&self) -> Option<StateError> {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rocksdb::SstFileWriter;
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
@@ -15,13 +14,11 @@ use tokio::runtime::Handle;
 
 use super::column::column_name;
 use super::cut::read_rows;
-use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk, rocks};
+use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk};
 use super::known_files::{FileObjects, KnownFiles};
+use super::loading::{Loading, Place};
 use super::local_files::LocalFiles;
 use super::memory::{READING_MEMORY, SharedMemory};
-
-/// Bytes of rows in one file of a restore: as large as compaction makes them.
-const RESTORED_FILE_BYTES: u64 = 64 << 20;
 
 /// The database of one operator in one subtask, and where it is.
 #[derive(Debug)]
@@ -30,7 +27,7 @@ pub struct Instance {
     memory: SharedMemory,
     database: Option<Arc<Database>>,
     known_files: Arc<KnownFiles>,
-    /// Rows of a restore, by state, until there are enough for a file.
+    /// Rows of a restore, by state.
     loading: BTreeMap<String, Loading>,
 }
 
@@ -85,39 +82,34 @@ impl Instance {
     /// Adds a row of a restore. Rows of one state that come in order of key group are written best.
     /// The database must be open.
     pub fn load(&mut self, column: &str, (group, key, value): (u32, &[u8], &[u8])) -> Result<(), DatabaseError> {
-        let loading = self.loading.entry(column.to_owned()).or_default();
-        if loading.add(group, key, value) {
-            self.finish_load(column)?;
+        if let Some(loading) = self.loading.get_mut(column) {
+            return loading.add(group, key, value);
         }
-        Ok(())
+        let Some(database) = &self.database else {
+            return Err(DatabaseError::Lost {
+                directory: self.directory().to_owned(),
+                reason: "rows were loaded before it was open".to_owned(),
+            });
+        };
+        let place = Place {
+            database: Arc::clone(database),
+            directory: self.directory().to_owned(),
+            column: column.to_owned(),
+            memory: self.memory.clone(),
+        };
+        let loading = self.loading.entry(column.to_owned());
+        loading.or_insert_with(|| Loading::new(place)).add(group, key, value)
     }
 
     /// Makes the rows that were loaded into a state readable, and returns how many there were.
     pub fn finish_load(&mut self, column: &str) -> Result<u64, DatabaseError> {
-        let Some(mut loading) = self.loading.remove(column) else {
-            return Ok(0);
-        };
-        let number = loading.files;
-        let file = self.directory.path().join(format!("load-{column}-{number}.sst"));
-        let written = loading.write(&file, &self.memory)?;
-        if written && let Some(database) = &self.database {
-            database.ingest(column, vec![file])?;
-        }
-        let rows = loading.rows;
-        self.loading.insert(
-            column.to_owned(),
-            Loading {
-                rows,
-                files: number + 1,
-                ..Loading::default()
-            },
-        );
-        Ok(rows)
+        self.loading.remove(column).map_or(Ok(0), Loading::finish)
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        self.loading.clear();
         if let Some(database) = &self.database {
             database.abandon();
         }
@@ -133,46 +125,6 @@ pub enum OpenError {
     /// The snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-}
-
-/// Rows on their way into a file, which is sorted.
-#[derive(Debug, Default)]
-struct Loading {
-    rows: u64,
-    files: u64,
-    bytes: u64,
-    sorted: Vec<(Box<[u8]>, Box<[u8]>)>,
-}
-
-impl Loading {
-    /// Adds a row, and says whether there are enough for a file.
-    fn add(&mut self, group: u32, key: &[u8], value: &[u8]) -> bool {
-        let mut stored = Vec::with_capacity(2 + key.len());
-        stored.extend_from_slice(&u16::try_from(group).unwrap_or(u16::MAX).to_be_bytes());
-        stored.extend_from_slice(key);
-        self.bytes += (stored.len() + value.len()) as u64;
-        self.rows += 1;
-        self.sorted.push((stored.into(), value.into()));
-        self.bytes >= RESTORED_FILE_BYTES
-    }
-
-    /// Writes the rows into a file. False if there are none.
-    fn write(&mut self, file: &Path, memory: &SharedMemory) -> Result<bool, DatabaseError> {
-        if self.sorted.is_empty() {
-            return Ok(false);
-        }
-        self.sorted.sort_unstable();
-        let options = memory.column_options();
-        let failed = |error| rocks("write a file for", file, error);
-        let mut writer = SstFileWriter::create(&options);
-        writer.open(file).map_err(failed)?;
-        for pair in &self.sorted {
-            // A key that is twice in it is refused here: files are of rising keys.
-            writer.put(&pair.0, &pair.1).map_err(failed)?;
-        }
-        writer.finish().map_err(failed)?;
-        Ok(true)
-    }
 }
 
 /// The databases that the handles of an operator are files of, fetched when the first row of one is asked for.
