@@ -5,7 +5,7 @@ use streamd_core::id::{CheckpointId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Failure, WorkerCommand};
 use streamd_core::snapshot::SnapshotMetadata;
 
-use crate::event::RestorePoint;
+use crate::event::{RestorePoint, SlotId};
 use crate::lifecycle::JobState;
 
 /// Something to do.
@@ -16,6 +16,11 @@ pub enum Action {
     RequestSlots {
         /// How many altogether.
         count: u32,
+    },
+    /// The workers of another job manager's attempt are back: these are the slots that the job holds.
+    AdoptSlots {
+        /// All of them.
+        slots: Vec<SlotId>,
     },
     /// Give all slots of the job back.
     ReleaseSlots,

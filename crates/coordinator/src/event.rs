@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use streamd_core::backend::StateBackendOptions;
 use streamd_core::barrier::Compression;
 use streamd_core::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
@@ -37,8 +38,9 @@ pub struct RestorePoint {
     pub uri: String,
 }
 
-/// The settings of one job: code before command line before configuration before default.
-#[derive(Debug, Clone)]
+/// The settings of one job: code before command line before configuration before default. They are part of the job's durable
+/// record: a field that is added needs a default for records without it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobOptions {
     /// When and how checkpoints are taken.
     pub checkpointing: CheckpointOptions,
@@ -63,7 +65,7 @@ pub struct JobOptions {
 }
 
 /// When and how checkpoints are taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CheckpointOptions {
     /// Milliseconds between the starts of periodic checkpoints; `None`: checkpointing is disabled.
     pub interval_ms: Option<u64>,
@@ -92,6 +94,11 @@ pub struct CheckpointOptions {
 pub enum Event {
     /// Begin: the job leaves CREATED.
     Start,
+    /// Begin where another job manager left off: its workers may run on, and are waited for.
+    Reconcile {
+        /// Milliseconds after which those that have not come back are given up.
+        timeout_ms: u64,
+    },
     /// The slots asked for, in the order of the request; all of them.
     SlotsAllocated(Vec<SlotId>),
     /// A worker said something; its registration is the first.

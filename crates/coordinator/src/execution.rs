@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use streamd_core::graph::JobGraph;
 use streamd_core::id::{SubtaskId, WorkerId};
-use streamd_core::protocol::ExecutionState;
+use streamd_core::protocol::{ExecutionState, SubtaskReport};
 
 use crate::placement::Placement;
 
@@ -108,6 +108,24 @@ impl ExecutionGraph {
             {
                 execution.worker = Some(worker);
             }
+        }
+    }
+
+    /// The job ended before this graph was made: every subtask ended so.
+    pub fn settle(&mut self, state: ExecutionState) {
+        for execution in self.executions.values_mut() {
+            execution.state = state;
+        }
+    }
+
+    /// A worker has come back with a subtask that it runs.
+    pub fn adopt(&mut self, worker: WorkerId, report: &SubtaskReport) {
+        if let Some(execution) = self.executions.get_mut(&report.subtask) {
+            *execution = Execution {
+                state: report.state,
+                worker: Some(worker),
+                end_of_data: report.end_of_data,
+            };
         }
     }
 

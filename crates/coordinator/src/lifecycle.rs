@@ -4,6 +4,9 @@
 ///
 /// ```text
 ///   INITIALIZING ─▶ CREATED ─▶ RUNNING ◀──▶ RESTARTING
+///                      │          ▲ │╲          ▲
+///                      ▼          │ │ ╲         │
+///                 RECONCILING ────┴─┼──╲────────┘     (and from RECONCILING to FAILING and CANCELLING)
 ///                                 │  ╲          │
 ///                                 │   ▼         ▼
 ///                                 │  FAILING ─▶ FAILED
@@ -16,6 +19,8 @@ pub enum JobState {
     Initializing,
     /// Ready, nothing asked for yet.
     Created,
+    /// Another job manager led before: its workers, which run on, are waited for.
+    Reconciling,
     /// Slots are asked for, subtasks start or run.
     Running,
     /// Subtasks are being dropped, or the delay before the next attempt runs.
@@ -40,11 +45,14 @@ impl JobState {
 
     /// Whether the job may go from this state to that one.
     pub fn can_transition_to(self, to: Self) -> bool {
-        use JobState::{Canceled, Cancelling, Created, Failed, Failing, Finished, Initializing, Restarting, Running};
+        use JobState::{
+            Canceled, Cancelling, Created, Failed, Failing, Finished, Initializing, Reconciling, Restarting, Running,
+        };
         matches!(
             (self, to),
             (Initializing, Created | Failed | Canceled)
-                | (Created, Running | Cancelling)
+                | (Created, Running | Reconciling | Cancelling)
+                | (Reconciling, Running | Restarting | Failing | Cancelling)
                 | (Running, Restarting | Failing | Cancelling | Finished)
                 | (Restarting, Running | Failing | Cancelling)
                 | (Failing, Failed | Cancelling)
@@ -57,6 +65,7 @@ impl JobState {
         match self {
             Self::Initializing => "INITIALIZING",
             Self::Created => "CREATED",
+            Self::Reconciling => "RECONCILING",
             Self::Running => "RUNNING",
             Self::Restarting => "RESTARTING",
             Self::Failing => "FAILING",
@@ -72,9 +81,10 @@ impl JobState {
 mod tests {
     use super::*;
 
-    const ALL: [JobState; 9] = [
+    const ALL: [JobState; 10] = [
         JobState::Initializing,
         JobState::Created,
+        JobState::Reconciling,
         JobState::Running,
         JobState::Restarting,
         JobState::Failing,
@@ -88,7 +98,8 @@ mod tests {
     fn the_matrix_of_job_states_is_as_drawn() {
         let drawn = [
             (JobState::Initializing, "CREATED FAILED CANCELED"),
-            (JobState::Created, "RUNNING CANCELLING"),
+            (JobState::Created, "RUNNING RECONCILING CANCELLING"),
+            (JobState::Reconciling, "RUNNING RESTARTING FAILING CANCELLING"),
             (JobState::Running, "RESTARTING FAILING CANCELLING FINISHED"),
             (JobState::Restarting, "RUNNING FAILING CANCELLING"),
             (JobState::Failing, "FAILED CANCELLING"),

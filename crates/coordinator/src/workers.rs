@@ -69,6 +69,18 @@ impl Workers {
         }
     }
 
+    /// A worker that another job manager started has come back.
+    pub fn adopt(&mut self, registration: &WorkerRegistration) {
+        let worker = Worker {
+            task_manager: registration.task_manager.clone(),
+            presence: Presence::Registered {
+                data_address: registration.data_address.clone(),
+                process_id: registration.process_id,
+            },
+        };
+        self.live.insert(registration.worker, worker);
+    }
+
     /// A worker is gone. Returns whether it was live.
     pub fn remove(&mut self, id: WorkerId) -> bool {
         self.live.remove(&id).is_some()

@@ -148,6 +148,13 @@ codes! {
     BackendNotBuilt = 604, Usage, "the application was built without the state backend";
     LocalStateFailed = 605, Unavailable, "local state cannot be read or written";
     StateTooLarge = 606, Failed, "the state is too large for the metadata of a checkpoint";
+    // 07xx: leadership and recovery of jobs
+    NotLeader = 701, Unavailable, "the job manager is a standby";
+    LeadershipLost = 702, Unavailable, "another job manager has taken over";
+    JobRecovering = 703, Unavailable, "the job is still being recovered";
+    JobRecordUnreadable = 704, Snapshot, "the record of a job cannot be read";
+    JobNotRecorded = 705, Unavailable, "a job could not be recorded";
+    HighAvailabilityUnsupported = 706, Usage, "this kind of high availability is not built";
     // 09xx: bugs
     Internal = 901, Internal, "a bug in streamd";
 }

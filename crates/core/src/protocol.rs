@@ -68,8 +68,10 @@ pub enum WorkerCommand {
 /// From a worker to the job master.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WorkerEvent {
-    /// The first word on a link.
+    /// The first word on a link of a worker that nothing was deployed to yet.
     Registered(WorkerRegistration),
+    /// The first word on a later link, of a worker that runs an attempt: its job manager died, or another one leads now.
+    Returned(Box<WorkerReturn>),
     /// A subtask changed its state.
     SubtaskState {
         /// The attempt it belongs to.
@@ -136,6 +138,40 @@ pub struct WorkerRegistration {
     pub graph_outline: String,
     /// Its process id.
     pub process_id: u32,
+}
+
+/// What a worker runs that comes back to its job after its link was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerReturn {
+    /// Who it is.
+    pub registration: WorkerRegistration,
+    /// The attempt that it runs.
+    pub attempt: Attempt,
+    /// Where every subtask of the attempt runs, this worker's included.
+    pub placement: Vec<WorkerPlacement>,
+    /// The numbers of the slots that it holds at its task manager.
+    pub slots: Vec<u32>,
+    /// Its subtasks.
+    pub subtasks: Vec<SubtaskReport>,
+    /// The latest snapshot that it was told to take.
+    pub last_snapshot: Option<CheckpointId>,
+    /// Snapshots that it was told to take, and of whose outcome it was not told.
+    pub open_snapshots: Vec<CheckpointId>,
+    /// Whether its sources were told to end.
+    pub is_drained: bool,
+}
+
+/// How a subtask is that a worker comes back with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubtaskReport {
+    /// Which.
+    pub subtask: SubtaskId,
+    /// The state of its execution.
+    pub state: ExecutionState,
+    /// Why, where the state is [`ExecutionState::Failed`].
+    pub failure: Option<Failure>,
+    /// Whether it has seen the end of its input.
+    pub end_of_data: bool,
 }
 
 /// What one worker has to run.

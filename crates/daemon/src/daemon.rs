@@ -92,10 +92,22 @@ async fn run_job_manager(settings: &Settings) -> Result<(), CodedError> {
     let address = job_manager_address(&settings.configuration, job_manager.address());
     let file = AddressFile::write(&settings.directories.pid, &address)?;
     announce(&format!("jobmanager {address}"));
-    termination.requested().await;
-    file.remove();
-    job_manager.shutdown().await;
-    Ok(())
+    let superseded = tokio::select! {
+        () = termination.requested() => None,
+        superseded = job_manager.superseded() => Some(superseded),
+    };
+    match superseded {
+        None => {
+            file.remove();
+            job_manager.shutdown().await;
+            Ok(())
+        }
+        // The file names whoever leads now, or nobody.
+        Some(error) => {
+            job_manager.abandon().await;
+            Err(error)
+        }
+    }
 }
 
 async fn run_task_manager(settings: &Settings, job_manager: Option<String>) -> Result<(), CodedError> {
@@ -139,6 +151,7 @@ async fn run_local(settings: &Settings) -> Result<(), CodedError> {
             announce(&format!("taskmanager {}", task_manager.id()));
             task_manager.finished().await
         } => outcome,
+        superseded = job_manager.superseded() => Err(superseded),
         () = termination.requested() => Ok(()),
     };
     file.remove();

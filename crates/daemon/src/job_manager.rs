@@ -41,6 +41,7 @@ fn options_of(configuration: &Configuration, directories: &Directories) -> Resul
         ended_jobs_kept: configuration.get(keys::JOB_STORE_MAX_CAPACITY) as usize,
         ended_jobs_kept_ms: millis(configuration.get(keys::JOB_STORE_EXPIRATION_TIME)),
         storage: Some(StorageSettings::of(configuration, crate::configuration::environment())),
+        reconcile_timeout_ms: millis(configuration.get(keys::HA_RECONCILIATION_TIMEOUT)),
         ..JobManagerOptions::new(directories.ha_storage.clone())
     })
 }

@@ -24,6 +24,7 @@ pub use streamd_coordinator::event::OperationKind;
 
 pub use crate::job_master::WorkerTimeouts;
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
+use crate::fence::Fence;
 use crate::pins::Pins;
 use crate::random;
 
@@ -80,7 +81,9 @@ impl EmbeddedJob {
         let environment = JobEnvironment {
             clock,
             launcher: Arc::new(launcher),
-            effects: Effects::new(tasks.clone(), Pins::default()),
+            effects: Effects::new(tasks.clone(), Pins::default(), Fence::default()),
+            journal: None,
+            fence: Fence::default(),
             tasks: tasks.clone(),
             worker_timeouts,
         };
@@ -234,9 +237,12 @@ impl<F: Fn(WorkerConnection) + Send + Sync + 'static> WorkerLauncher for InProce
                 Box::pin(std::future::ready(()))
             }
             // A worker that is to stop sees its commands close; slots are nobody's.
-            LaunchRequest::ReleaseSlots | LaunchRequest::StopWorker { .. } | LaunchRequest::Forget => {
-                Box::pin(std::future::ready(()))
-            }
+            LaunchRequest::Reconcile
+            | LaunchRequest::AdoptWorker { .. }
+            | LaunchRequest::AdoptSlots { .. }
+            | LaunchRequest::ReleaseSlots
+            | LaunchRequest::StopWorker { .. }
+            | LaunchRequest::Forget => Box::pin(std::future::ready(())),
         }
     }
 }

@@ -12,10 +12,13 @@
 //! ```
 //!
 //! Each component is a task that owns its state and one bounded mailbox; its handle is a cheap clone. Reading order:
-//! [`options`], [`spec`] (what is checked before a job starts), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
+//! [`options`], [`spec`] (what is checked before a job starts), `fence` (who may act), `journal` (what outlives the job manager), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
 //! [`server`] (all of it together), [`embedded`] (a job master without any of the rest).
 
 pub mod options;
+mod fence;
+mod journal;
+mod leadership;
 mod pins;
 mod random;
 

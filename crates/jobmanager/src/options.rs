@@ -29,8 +29,9 @@ pub struct JobManagerOptions {
     pub describe_timeout_ms: u64,
     /// The largest application in bytes. Default 256 MiB, which is also the most that is possible.
     pub artifact_limit_bytes: u64,
-    /// The epoch of this job manager's leadership. Default 1.
-    pub leader_epoch: u64,
+    /// How long the workers of an earlier job manager may take to come back before their jobs go on from their last checkpoints.
+    /// Default 10,000.
+    pub reconcile_timeout_ms: u64,
     /// The parallelism of an application whose submission names none. Default 1.
     pub default_parallelism: u32,
     /// What jobs get where neither their code nor their command line says otherwise.
@@ -56,7 +57,7 @@ impl JobManagerOptions {
             heartbeat_timeout_ms: 10_000,
             describe_timeout_ms: 30_000,
             artifact_limit_bytes: 256 << 20,
-            leader_epoch: 1,
+            reconcile_timeout_ms: 10_000,
             default_parallelism: 1,
             job_defaults: JobDefaults::default(),
             ended_jobs_kept: 1_000,

@@ -9,7 +9,7 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::time::Clock;
 use streamd_rpc::incoming::incoming;
 use streamd_rpc::{limits, proto};
-use streamd_snapshot::{ArtifactStore, Location, MAX_ARTIFACT_BYTES, OperationCatalogue};
+use streamd_snapshot::{ArtifactStore, JobStore, Location, MAX_ARTIFACT_BYTES, OperationCatalogue};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,8 +19,10 @@ use tracing::{error, info, warn};
 use crate::dispatcher::{
     CheckpointFolders, Dispatcher, DispatcherOptions, OPERATIONS_KEPT, RegistryHandle, RegistryOptions,
 };
+use crate::fence::Fence;
 use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
 use crate::job_master::{Effects, WorkerTimeouts};
+use crate::leadership::Leadership;
 use crate::options::{JobManagerOptions, ResolveJobOptions};
 use crate::pins::Pins;
 use crate::random;
@@ -32,6 +34,9 @@ type ServedDispatcher = proto::dispatcher_server::DispatcherServer<DispatcherSer
 /// How long the start waits for the store of the checkpoints: a job manager without it can still tell and cancel.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Numbers of workers that each leader has for itself.
+const WORKERS_PER_LEADER: u64 = 1_000_000_000_000;
+
 /// The job manager.
 pub struct JobManager;
 
@@ -40,6 +45,7 @@ pub struct RunningJobManager {
     address: SocketAddr,
     registry: RegistryHandle,
     pins: Pins,
+    fence: Fence,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     health: HealthReporter,
@@ -71,10 +77,14 @@ impl JobManager {
         let (listener, address) = bind(&options.bind_address).await?;
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
-        let dispatcher = dispatcher(&options, &data, clock, resolve, &tasks);
+        let leadership = Leadership::take(&data, &address.to_string(), clock.clone()).await?;
+        let (fence, epoch) = (leadership.fence.clone(), leadership.epoch);
+        let dispatcher = dispatcher(&options, &data, (clock, leadership), resolve, &tasks);
         if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
             claim(&dispatcher.folders, checkpoints).await?;
         }
+        // Before anybody is served: who asks after a job of an earlier job manager, or comes back to one, finds it.
+        dispatcher.recover().await?;
         let (registry, pins) = (dispatcher.registry.clone(), dispatcher.pins.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ServedDispatcher>().await;
@@ -92,11 +102,12 @@ impl JobManager {
                 );
             }
         });
-        info!(%address, version = options.version, "job manager started");
+        info!(%address, epoch, version = options.version, "job manager started");
         Ok(RunningJobManager {
             address,
             registry,
             pins,
+            fence,
             tasks,
             shutdown,
             health,
@@ -109,6 +120,29 @@ impl RunningJobManager {
     /// Where it listens: with the port that was picked if port 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until another job manager leads. Whatever this one did is then the other's to go on with: it must end, and
+    /// [`abandon`](Self::abandon) is how.
+    pub async fn superseded(&self) -> CodedError {
+        self.fence.revoked().await;
+        self.fence.error()
+    }
+
+    /// Ends without touching any job: another job manager has them. Workers and task managers lose their links, and find it.
+    pub async fn abandon(self) {
+        self.health.set_not_serving::<ServedDispatcher>().await;
+        self.pins.close();
+        drop(self.registry);
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
+            warn!(
+                tasks = self.tasks.len(),
+                "the job manager ends while tasks are under way"
+            );
+        }
+        info!("job manager ended");
     }
 
     /// Accepts nothing new, suspends every job (its workers are told to exit; its snapshots stay), and ends. Waits for each of
@@ -192,15 +226,18 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
 fn dispatcher(
     options: &JobManagerOptions,
     data: &Location,
-    clock: Arc<dyn Clock>,
+    (clock, leadership): (Arc<dyn Clock>, Leadership),
     resolve: ResolveJobOptions,
     tasks: &TaskTracker,
 ) -> Dispatcher {
+    let Leadership { fence, epoch } = leadership;
+    let jobs = JobStore::new(data.clone());
     let resource_manager = resource_manager::spawn(
         ResourceManagerOptions {
             heartbeat_interval_ms: options.heartbeat_interval_ms,
             heartbeat_timeout_ms: options.heartbeat_timeout_ms,
             describe_timeout_ms: options.describe_timeout_ms,
+            leader_epoch: epoch,
         },
         clock.clone(),
         tasks,
@@ -210,13 +247,15 @@ fn dispatcher(
     let kept = RegistryOptions {
         ended_jobs_kept: options.ended_jobs_kept,
         ended_jobs_kept_ms: options.ended_jobs_kept_ms,
+        first_worker: (epoch - 1) * WORKERS_PER_LEADER,
     };
     let pins = Pins::default();
     let folders = CheckpointFolders::new(data.clone(), clock.clone());
     Dispatcher {
         options: Arc::new(DispatcherOptions {
             default_parallelism: options.default_parallelism,
-            leader_epoch: options.leader_epoch,
+            leader_epoch: epoch,
+            reconcile_ms: options.reconcile_timeout_ms,
             worker_timeouts: WorkerTimeouts {
                 // A worker runs the main that described the job.
                 start_ms: options.describe_timeout_ms,
@@ -225,13 +264,15 @@ fn dispatcher(
             job_defaults: options.job_defaults.clone(),
             resolve,
         }),
-        registry: RegistryHandle::spawn(kept, clock.clone(), tasks),
+        registry: RegistryHandle::spawn(kept, jobs.clone(), clock.clone(), tasks),
+        jobs,
         started_at: clock.wall(),
         clock,
         artifacts: ArtifactStore::new(data.clone()),
         catalogue,
         resource_manager,
-        effects: Effects::new(tasks.clone(), pins.clone()),
+        effects: Effects::new(tasks.clone(), pins.clone(), fence.clone()),
+        fence,
         pins,
         folders,
         tasks: tasks.clone(),
@@ -258,6 +299,7 @@ fn router(
         shutdown: shutdown.clone(),
     };
     let workers = WorkerLinkService {
+        leader_epoch: dispatcher.options.leader_epoch,
         registry: dispatcher.registry.clone(),
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),

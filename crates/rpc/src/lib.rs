@@ -20,5 +20,8 @@ pub mod deadline;
 pub mod incoming;
 pub mod limits;
 
+/// The header of an answer to a worker that says in which epoch the job manager leads.
+pub const LEADER_EPOCH: &str = "streamd-leader-epoch";
+
 pub mod client;
 pub mod health;

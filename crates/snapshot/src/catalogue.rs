@@ -8,7 +8,6 @@
 //! Records are created, never changed. An operation without an end was under way when its job manager ended; what became of
 //! it is read off the place that its beginning names: a savepoint with metadata is complete, one without never will be.
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,9 +15,10 @@ use streamd_core::error::CodedError;
 use streamd_core::id::{CheckpointId, JobId, OperationId};
 use streamd_core::time::WallTime;
 
-use crate::error::{SnapshotError, StoreError};
+use crate::error::SnapshotError;
 use crate::layout;
-use crate::store::{CreateError, Location};
+use crate::record::{self, Creation};
+use crate::store::Location;
 
 /// The version of the records that this build writes.
 const RECORD_VERSION: u32 = 1;
@@ -138,22 +138,16 @@ impl OperationCatalogue {
     /// Records that an operation begins. Where it is known already, returns what it began as: the same id is the same operation.
     pub async fn begin(&self, begun: &OperationBegun) -> Result<Option<OperationBegun>, SnapshotError> {
         let location = self.base.child(&layout::operation_begun(begun.operation_id))?;
-        match location.create(encoded(begun)).await {
-            Ok(()) => Ok(None),
-            Err(CreateError::Lost { .. }) => {
-                Ok(read::<OperationBegun>(&location).await?.filter(|known| known != begun))
-            }
-            Err(CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. }) => Err(error.into()),
+        match record::create(&location, begun).await? {
+            Creation::Created => Ok(None),
+            Creation::Taken => Ok(read::<OperationBegun>(&location).await?.filter(|known| known != begun)),
         }
     }
 
     /// Records how an operation ended. The first record of an end stays.
     pub async fn end(&self, ended: &OperationEnded) -> Result<(), SnapshotError> {
         let location = self.base.child(&layout::operation_ended(ended.operation_id))?;
-        match location.create(encoded(ended)).await {
-            Ok(()) | Err(CreateError::Lost { .. }) => Ok(()),
-            Err(CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. }) => Err(error.into()),
-        }
+        record::create(&location, ended).await.map(drop)
     }
 
     /// Takes the record of an operation back that was refused: it never began.
@@ -207,36 +201,8 @@ impl OperationCatalogue {
     }
 }
 
-fn encoded(record: &impl Serialize) -> Bytes {
-    let mut json = serde_json::to_vec_pretty(record).expect("a record is plain data with text keys");
-    json.push(b'\n');
-    Bytes::from(json)
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
 async fn read<T: DeserializeOwned>(location: &Location) -> Result<Option<T>, SnapshotError> {
-    let bytes = match location.get(MAX_RECORD_BYTES).await {
-        Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let malformed = |error: serde_json::Error| SnapshotError::Malformed {
-        uri: location.uri(),
-        reason: error.to_string(),
-    };
-    let Versioned { version } = serde_json::from_slice(&bytes).map_err(malformed)?;
-    if version > RECORD_VERSION {
-        return Err(SnapshotError::NewerVersion {
-            uri: location.uri(),
-            found: version,
-            supported: RECORD_VERSION,
-        });
-    }
-    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+    record::read(location, RECORD_VERSION, MAX_RECORD_BYTES).await
 }
 
 #[cfg(test)]

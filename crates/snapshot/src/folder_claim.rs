@@ -9,7 +9,6 @@
 //! Both are created, never changed. Reading is free: any cluster may start jobs from any folder, and folders of savepoints are the
 //! user's and nobody's to claim.
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use streamd_core::time::WallTime;
@@ -17,6 +16,7 @@ use streamd_core::time::WallTime;
 use crate::error::{SnapshotError, StoreError};
 use crate::layout;
 use crate::publish::random_nonce;
+use crate::record::{self, encoded};
 use crate::store::{CreateError, Location};
 
 /// The version of both records that this build writes.
@@ -112,7 +112,7 @@ pub async fn release_folder(folder: &Location) -> Result<(), SnapshotError> {
 }
 
 /// What another writer has created first; the error where nobody has.
-async fn there_or<T: Record>(location: &Location, error: CreateError) -> Result<T, SnapshotError> {
+async fn there_or<T: DeserializeOwned>(location: &Location, error: CreateError) -> Result<T, SnapshotError> {
     let there = read(location).await?;
     there.ok_or_else(|| match error {
         CreateError::Failed(error) | CreateError::OutcomeUnknown { source: error, .. } => error.into(),
@@ -121,47 +121,8 @@ async fn there_or<T: Record>(location: &Location, error: CreateError) -> Result<
     })
 }
 
-trait Record: DeserializeOwned {
-    fn version(&self) -> u32;
-}
-
-impl Record for ClusterIdentity {
-    fn version(&self) -> u32 {
-        self.version
-    }
-}
-
-impl Record for FolderClaim {
-    fn version(&self) -> u32 {
-        self.version
-    }
-}
-
-fn encoded(record: &impl Serialize) -> Bytes {
-    let mut json = serde_json::to_vec_pretty(record).expect("a record is plain data with text keys");
-    json.push(b'\n');
-    json.into()
-}
-
-async fn read<T: Record>(location: &Location) -> Result<Option<T>, SnapshotError> {
-    let bytes = match location.get(MAX_RECORD_BYTES).await {
-        Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let uri = location.uri();
-    let record: T = serde_json::from_slice(&bytes).map_err(|error| SnapshotError::Malformed {
-        uri: uri.clone(),
-        reason: error.to_string(),
-    })?;
-    match record.version() {
-        found if found > RECORD_VERSION => Err(SnapshotError::NewerVersion {
-            uri,
-            found,
-            supported: RECORD_VERSION,
-        }),
-        _known => Ok(Some(record)),
-    }
+async fn read<T: DeserializeOwned>(location: &Location) -> Result<Option<T>, SnapshotError> {
+    record::read(location, RECORD_VERSION, MAX_RECORD_BYTES).await
 }
 
 #[cfg(test)]

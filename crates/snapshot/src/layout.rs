@@ -11,6 +11,11 @@
 //!                       /<operator>-<8 digits of its id>/<state>.list.parquet
 //! <artifacts>/artifacts/<sha256>
 //! <storage>/operations/<operation id>.{begun,ended}.json
+//! <storage>/jobs/<job id>/{job,result}.json
+//!                        /attempts/<n, 10 digits>.json
+//!                        /epochs/<epoch, 20 digits>{,.suspended}.json
+//!                        /committed/<id, 20 digits>.json
+//! <storage>/leaders/<epoch, 20 digits>{,-<n, 20 digits>.alive}.json
 //! <storage>/cluster.json
 //! ```
 //!
@@ -113,6 +118,80 @@ pub fn operation_ended(id: OperationId) -> String {
 /// The operation whose beginning a record in the folder of operations is, by its name.
 pub fn operation_of(name: &str) -> Option<OperationId> {
     name.strip_suffix(".begun.json")?.parse().ok()
+}
+
+/// The folder of the records of jobs, in the storage that outlives job managers.
+pub const JOBS: &str = "jobs";
+
+/// The record of a submission, among the records of its job.
+pub const JOB: &str = "job.json";
+
+/// The record of how a job ended, among the records of the job.
+pub const JOB_RESULT: &str = "result.json";
+
+/// The folder of the records of one job.
+pub fn job_records(job: JobId) -> String {
+    format!("{JOBS}/{job}")
+}
+
+/// The record that an attempt is about to begin.
+pub(crate) fn attempt(attempt: Attempt) -> String {
+    format!("attempts/{:010}.json", attempt.0)
+}
+
+/// The attempt whose record has this name.
+pub(crate) fn attempt_of(name: &str) -> Option<Attempt> {
+    let number = name.strip_prefix("attempts/")?.strip_suffix(".json")?;
+    number.parse().ok().map(Attempt)
+}
+
+/// The record that the leader of an epoch has taken a job over.
+pub(crate) fn takeover(epoch: u64) -> String {
+    format!("epochs/{epoch:020}.json")
+}
+
+/// The epoch whose record of a takeover has this name.
+pub(crate) fn takeover_of(name: &str) -> Option<u64> {
+    name.strip_prefix("epochs/")?.strip_suffix(".json")?.parse().ok()
+}
+
+/// The record that the leader of an epoch has let go of a job in order.
+pub(crate) fn suspension(epoch: u64) -> String {
+    format!("epochs/{epoch:020}.suspended.json")
+}
+
+/// The record of a savepoint that is committed.
+pub(crate) fn committed(id: CheckpointId) -> String {
+    format!("committed/{:020}.json", id.0)
+}
+
+/// Whether a name is that of the record of a savepoint that is committed.
+pub(crate) fn is_committed(name: &str) -> bool {
+    name.starts_with("committed/")
+}
+
+/// The folder of the records of leaders, in the storage that outlives job managers.
+pub const LEADERS: &str = "leaders";
+
+/// The record of who leads in an epoch.
+pub(crate) fn leader_record(epoch: u64) -> String {
+    format!("{LEADERS}/{epoch:020}.json")
+}
+
+/// The epoch whose leader's record has this name in the folder of leaders.
+pub(crate) fn leader_epoch(name: &str) -> Option<u64> {
+    name.strip_suffix(".json")?.parse().ok()
+}
+
+/// A sign of life of the leader of an epoch.
+pub(crate) fn sign_of_life(epoch: u64, number: u64) -> String {
+    format!("{LEADERS}/{epoch:020}-{number:020}.alive.json")
+}
+
+/// The number of the sign of life that has this name in the folder of leaders, if it is one of this epoch.
+pub(crate) fn sign_of_life_of(name: &str, epoch: u64) -> Option<u64> {
+    let number = name.strip_prefix(&format!("{epoch:020}-"))?.strip_suffix(".alive.json")?;
+    number.parse().ok()
 }
 
 /// An application, by the 64 hexadecimal digits of its SHA-256.

@@ -51,7 +51,10 @@ pub mod json;
 
 pub mod catalogue;
 pub mod folder_claim;
+pub mod job_store;
+pub mod leader;
 pub mod promote;
+mod record;
 pub mod retained;
 
 pub use artifact::{ArtifactError, ArtifactStore, MAX_ARTIFACT_BYTES};
@@ -68,11 +71,16 @@ pub use edit::{Changes, Edited, edit_snapshot};
 pub use error::{SnapshotError, StoreError};
 pub use folder_claim::{ClusterIdentity, FolderClaim, claim_folder, claim_of, cluster_identity, release_folder};
 pub use fsck::{FsckOptions, FsckReport, fsck, sweep};
+pub use job_store::{
+    CommittedSavepoint, JobRecord, JobResultRecord, JobStore, RecordedFailure, StartSnapshot, StoredJob, TakeoverRecord,
+};
 pub use layout::checkpoint_of_object;
+pub use leader::{LeaderRecord, LeaderRecords, Sighting};
 pub use native::{SegmentSink, WrittenObject, WrittenSegment};
 pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
+pub use record::Creation;
 pub use restore::{RowVisitor, absolute, read_keyed_state};
 pub use retained::{RetainedCheckpoint, list_retained};
 pub use row_batch::RowBatch;

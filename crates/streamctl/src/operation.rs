@@ -148,9 +148,15 @@ async fn elapsed(patience: Option<Duration>) {
 
 /// Begins the operation. The request may be repeated: its id makes it one.
 async fn start(client: &DispatcherClient, request: StartOperationRequest) -> Result<(), CodedError> {
-    match client.start_operation(request.clone()).await {
-        Err(error) if is_lost(&error) => client.start_operation(request).await.map(drop),
-        other => other.map(drop),
+    let mut reconnects = 0;
+    loop {
+        match client.start_operation(request.clone()).await {
+            Err(error) if is_lost(&error) && reconnects < RECONNECTS => {
+                reconnects += 1;
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+            }
+            other => return other.map(drop),
+        }
     }
 }
 

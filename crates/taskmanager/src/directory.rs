@@ -4,6 +4,7 @@
 //!   <work_dir>/lock                       held while the task manager lives
 //!             /artifacts/<sha256>         applications, mode 0500
 //!             /describe/<random>/         private to one description, gone with it
+//!             /job-manager                where the job manager is, for workers whose link is lost
 //!             /jobs/<job id>/worker-<n>/  the current directory of a worker
 //!             /jobs/<job id>/local-state/ what the workers of a job leave for those that follow; gone with the job
 //! ```
@@ -61,6 +62,11 @@ impl WorkDirectory {
         self.root.join("describe")
     }
 
+    /// Where workers read who their job manager is now.
+    pub(crate) fn job_manager_file(&self) -> PathBuf {
+        self.root.join("job-manager")
+    }
+
     pub(crate) fn jobs(&self) -> PathBuf {
         self.root.join("jobs")
     }
@@ -105,6 +111,17 @@ pub(crate) fn not_writable(kind: &str, path: &Path, error: &io::Error) -> CodedE
 pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content.as_bytes())
+}
+
+/// Writes a file that only this user can read, whole or not at all, whatever it held before.
+pub(crate) fn replace_private(path: &Path, content: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    write_private(&unfinished, content)?;
+    fs::rename(&unfinished, path)
 }
 
 /// Creates a directory, and those above it, for this user alone. It is no error if it exists.

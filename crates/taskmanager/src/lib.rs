@@ -12,12 +12,13 @@
 //! ```
 //!
 //! Reading order: [`TaskManagerOptions`], [`TaskManager`]; then `service` (its life), `link` (registration), `session`
-//! (one link: commands in, events out), `describe`, `worker`, `artifact`, `process` (what is common to both kinds of
+//! (one link: commands in, events out), `crew` (what outlives links), `describe`, `worker`, `artifact`, `process` (what is common to both kinds of
 //! processes), `log`, `directory`, `health`.
 
 mod options;
 mod service;
 
+mod crew;
 mod link;
 mod session;
 
@@ -30,5 +31,5 @@ mod health;
 mod log;
 mod process;
 
-pub use options::{DescribeLimits, TaskManagerOptions};
+pub use options::{DescribeLimits, LeaderLookup, TaskManagerOptions};
 pub use service::{RunningTaskManager, TaskManager};

@@ -1,9 +1,11 @@
 //! The link to the job manager: opened, registered, and then two directions.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_rpc::client::{DispatcherClient, connect, job_manager_peer};
+use streamd_core::id::WorkerId;
+use streamd_rpc::client::{DispatcherClient, connect_to_leader, job_manager_peer};
 use streamd_rpc::limits::task_manager_link_client;
 use streamd_rpc::proto::task_manager_command::Command;
 use streamd_rpc::proto::task_manager_event::Event;
@@ -26,20 +28,42 @@ const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
 /// The shortest interval of heartbeats: a mistaken setting must not flood the job manager.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// Sends events to the job manager. Clones share the queue.
-#[derive(Debug, Clone)]
-pub(crate) struct EventSender(mpsc::Sender<TaskManagerEvent>);
+/// Sends events to the job manager, whichever link leads to it. Clones share the queue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EventSender(Arc<Mutex<Option<mpsc::Sender<TaskManagerEvent>>>>);
 
 impl EventSender {
-    /// Sends an event, waiting for room. Once the link is gone events go nowhere: the job manager has written off what
-    /// they are about.
+    /// Sends an event, waiting for room. While there is no link events go nowhere: what runs is told anew at the next
+    /// registration.
     pub(crate) async fn send(&self, event: Event) {
-        let _link_gone = self.0.send(TaskManagerEvent { event: Some(event) }).await;
+        if let Some(queue) = self.queue() {
+            let _link_gone = queue.send(TaskManagerEvent { event: Some(event) }).await;
+        }
     }
 
     /// Sends an event if there is room.
     pub(crate) fn send_if_idle(&self, event: Event) {
-        let _full_or_gone = self.0.try_send(TaskManagerEvent { event: Some(event) });
+        if let Some(queue) = self.queue() {
+            let _full_or_gone = queue.try_send(TaskManagerEvent { event: Some(event) });
+        }
+    }
+
+    /// There is no link any more.
+    pub(crate) fn disconnect(&self) {
+        *self.lock() = None;
+    }
+
+    fn connect(&self, queue: mpsc::Sender<TaskManagerEvent>) {
+        *self.lock() = Some(queue);
+    }
+
+    fn queue(&self) -> Option<mpsc::Sender<TaskManagerEvent>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<TaskManagerEvent>>> {
+        // No code that holds the lock can leave a half-made change behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,16 +78,29 @@ pub(crate) struct Link {
     pub(crate) dispatcher: DispatcherClient,
     /// How often to give a sign of life.
     pub(crate) heartbeat: Duration,
+    /// How long the job manager may give none.
+    pub(crate) silence: Duration,
+    /// The epoch in which it leads.
+    pub(crate) leader_epoch: u64,
+    /// The workers that the registration names.
+    pub(crate) announced: Vec<WorkerId>,
 }
 
 impl Link {
     /// Connects, registers, and waits for the job manager to accept.
-    pub(crate) async fn open(address: &str, registration: proto::TaskManagerRegistration) -> Result<Self, CodedError> {
-        let channel = connect(address).await?;
-        let peer = job_manager_peer(address);
-        let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
-        let events = EventSender(sender);
-        events.send(Event::Registration(registration)).await;
+    pub(crate) async fn open(
+        address: &str,
+        registration: proto::TaskManagerRegistration,
+        events: &EventSender,
+    ) -> Result<Self, CodedError> {
+        let (channel, address) = connect_to_leader(address).await?;
+        let peer = job_manager_peer(&address);
+        let (queue, receiver) = mpsc::channel(EVENT_QUEUE);
+        let announced = registration.workers.iter();
+        let announced = announced.map(|worker| WorkerId(worker.worker_id)).collect();
+        let registration = Some(Event::Registration(registration));
+        // The queue is new, and has room.
+        let _sent = queue.try_send(TaskManagerEvent { event: registration });
         let mut client = task_manager_link_client(channel.clone());
         let accepting = async {
             let mut commands = client.connect(ReceiverStream::new(receiver)).await?.into_inner();
@@ -74,13 +111,19 @@ impl Link {
             .await
             .map_err(|_| CodedError::new(ErrorCode::DeadlineExceeded, format!("{peer} did not answer in time")))?;
         match accepted {
-            Ok((Some(Command::Accepted(terms)), commands)) => Ok(Self {
-                job_manager: address.to_owned(),
-                events,
-                commands,
-                dispatcher: DispatcherClient::new(channel, address),
-                heartbeat: heartbeat_interval(&terms),
-            }),
+            Ok((Some(Command::Accepted(terms)), commands)) => {
+                events.connect(queue);
+                Ok(Self {
+                    events: events.clone(),
+                    commands,
+                    dispatcher: DispatcherClient::new(channel, &address),
+                    heartbeat: heartbeat_interval(&terms),
+                    silence: Duration::from_millis(terms.heartbeat_timeout_ms),
+                    leader_epoch: terms.leader_epoch,
+                    announced,
+                    job_manager: address,
+                })
+            }
             Ok((Some(_), _)) => Err(CodedError::new(
                 ErrorCode::ProtocolMismatch,
                 format!("{peer} sent a command before it accepted the registration"),

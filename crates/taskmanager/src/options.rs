@@ -2,18 +2,26 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use streamd_core::options::StorageSettings;
 
+/// Says where the leading job manager is: `host:port`.
+pub type LeaderLookup = Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>;
+
 /// The settings of one task manager.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TaskManagerOptions {
     /// `host:port` of the job manager.
     pub job_manager: String,
     /// A file with the `host:port` of the job manager, read again before each attempt to register: a job manager that picks
     /// its port has another one when it is started again. `None` (the default): it stays where it is.
     pub address_file: Option<PathBuf>,
+    /// Asks who leads, before each attempt to register; where nobody can say, the job manager is looked for where it was. `None` (the
+    /// default): there is one job manager.
+    pub leader_lookup: Option<LeaderLookup>,
     /// The name of this host, as people and the cluster's overview call it. Default `localhost`.
     pub host: String,
     /// The address that workers bind for records from their peers, and are reached at. Default `127.0.0.1`.
@@ -92,6 +100,7 @@ impl TaskManagerOptions {
         Self {
             job_manager: job_manager.into(),
             address_file: None,
+            leader_lookup: None,
             host: "localhost".to_owned(),
             data_host: "127.0.0.1".to_owned(),
             slots: 1,

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::artifact::ArtifactCache;
+use crate::crew::Crew;
 use crate::describe::Describer;
-use crate::directory::{WorkDirectory, not_writable};
+use crate::directory::{WorkDirectory, not_writable, replace_private};
 use crate::health::HealthService;
-use crate::link::Link;
+use crate::link::{EventSender, Link};
 use crate::log::LogBook;
 use crate::options::TaskManagerOptions;
 use crate::process::Environment;
@@ -138,6 +139,16 @@ impl Drop for RunningTaskManager {
     }
 }
 
+/// A job manager that was followed before another one was.
+fn stale(link: &Link, followed: u64) -> CodedError {
+    let peer = job_manager_peer(&link.job_manager);
+    let epoch = link.leader_epoch;
+    CodedError::new(
+        ErrorCode::LeadershipLost,
+        format!("{peer} led in epoch {epoch}, and another one leads since epoch {followed}"),
+    )
+}
+
 fn ended(id: &TaskManagerId) -> CodedError {
     CodedError::new(ErrorCode::ClusterShuttingDown, format!("task manager `{id}` has ended"))
 }
@@ -146,7 +157,11 @@ struct Service {
     shared: Arc<Shared>,
     /// Where the job manager was last.
     job_manager: String,
+    /// The greatest epoch of a job manager that was followed.
+    leader_epoch: u64,
     book: LogBook,
+    crew: Crew,
+    events: EventSender,
     registered: watch::Sender<bool>,
     shutdown: CancellationToken,
 }
@@ -180,6 +195,9 @@ impl Service {
         };
         Ok(Self {
             job_manager: shared.options.job_manager.clone(),
+            leader_epoch: 0,
+            crew: Crew::new(shared.options.worker_grace, shared.directory.jobs()),
+            events: EventSender::default(),
             shared: Arc::new(shared),
             book,
             registered,
@@ -190,13 +208,18 @@ impl Service {
     async fn run(mut self) -> Result<(), CodedError> {
         let id = self.shared.id.clone();
         loop {
-            let Some(link) = self.register().await? else {
+            let registered = self.register().await;
+            let Ok(Some(link)) = registered else {
+                self.crew.end_all().await;
                 info!(task_manager = %id, "task manager ended");
-                return Ok(());
+                return registered.map(drop);
             };
+            self.leader_epoch = link.leader_epoch;
+            self.tell_workers(&link.job_manager);
             info!(task_manager = %id, slots = self.shared.options.slots, "registered");
             self.registered.send_replace(true);
-            let end = Session::serve(Arc::clone(&self.shared), &mut self.book, link, &self.shutdown).await;
+            let kept = (&mut self.book, &mut self.crew);
+            let end = Session::serve(Arc::clone(&self.shared), kept, link, &self.shutdown).await;
             self.registered.send_replace(false);
             match end {
                 SessionEnd::Shutdown => {
@@ -219,12 +242,16 @@ impl Service {
         let mut pause = FIRST_PAUSE;
         let mut told = None;
         loop {
-            self.look_up();
+            self.look_up().await;
             let attempt = tokio::select! {
-                attempt = Link::open(&self.job_manager, self.registration()) => attempt,
+                attempt = Link::open(&self.job_manager, self.registration(), &self.events) => attempt,
                 () = self.shutdown.cancelled() => return Ok(None),
             };
             let error = match attempt {
+                Ok(link) if link.leader_epoch < self.leader_epoch => {
+                    self.events.disconnect();
+                    stale(&link, self.leader_epoch)
+                }
                 Ok(link) => return Ok(Some(link)),
                 Err(error) => error,
             };
@@ -235,7 +262,7 @@ impl Service {
             if told.as_ref() != Some(&error) {
                 match error.code {
                     // Not started yet, stopping or stopped: as good a reason to wait as any.
-                    ErrorCode::JobManagerUnreachable | ErrorCode::ClusterShuttingDown => {
+                    ErrorCode::JobManagerUnreachable | ErrorCode::ClusterShuttingDown | ErrorCode::NotLeader => {
                         info!(reason = %error, "waiting for the job manager");
                     }
                     _refused => warn!(%error, "task manager cannot register yet"),
@@ -250,13 +277,28 @@ impl Service {
     }
 
     /// Follows the job manager to where it wrote that it is. While it writes nothing, it is looked for where it was.
-    fn look_up(&mut self) {
+    async fn look_up(&mut self) {
         let written = self.shared.options.address_file.as_ref().map(std::fs::read_to_string);
-        if let Some(Ok(address)) = written
+        let mut found = written.and_then(Result::ok);
+        if let Some(lookup) = &self.shared.options.leader_lookup {
+            found = tokio::select! {
+                leader = lookup() => leader.or(found),
+                () = self.shutdown.cancelled() => found,
+            };
+        }
+        if let Some(address) = found
             && address.trim() != self.job_manager
         {
             address.trim().clone_into(&mut self.job_manager);
             info!(job_manager = self.job_manager, "the job manager has another address");
+        }
+    }
+
+    /// Writes down where the job manager is, for workers that run already.
+    fn tell_workers(&self, address: &str) {
+        let file = self.shared.directory.job_manager_file();
+        if let Err(error) = replace_private(&file, address) {
+            warn!(file = %file.display(), %error, "workers cannot be told where the job manager is");
         }
     }
 
@@ -280,6 +322,7 @@ impl Service {
             slots: self.shared.options.slots,
             process_id: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            workers: self.crew.announcement(),
         }
     }
 }

@@ -1,27 +1,27 @@
 //! One link's life: the job manager's commands come in, every one starts a task, and what became of it goes out.
 //!
-//! Workers belong to the link: they run attempts of the job manager at its other end, and when that is gone, so is all
-//! that could tell them to checkpoint, commit or stop. They are ended before the task manager registers anew.
+//! Workers outlive the link: they run on while there is no job manager, and the next one says at the registration which of them it
+//! wants. Descriptions and readers of logs end with the link that asked for them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, WorkerId};
 use streamd_core::protocol::{Failure, FaultDomain};
+use streamd_core::time::MonotonicTime;
 use streamd_rpc::client::{DispatcherClient, job_manager_peer};
 use streamd_rpc::proto;
 use streamd_rpc::proto::task_manager_command::Command;
 use streamd_rpc::proto::task_manager_event::Event;
 use streamd_rpc::status::{from_status, one_line, to_proto};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
-use crate::directory::remove;
+use crate::crew::{Crew, Finished};
 use crate::link::{EventSender, Link};
 use crate::log::{LogBook, LogLocation, LogReader};
 use crate::service::Shared;
@@ -43,18 +43,6 @@ pub(crate) enum SessionEnd {
     Lost(CodedError),
 }
 
-/// A worker that was started and not yet reaped.
-struct RunningWorker {
-    job: JobId,
-    stop: watch::Sender<Option<Duration>>,
-}
-
-/// What a finished task was.
-enum Finished {
-    Worker(WorkerId),
-    Errand,
-}
-
 /// The work of one link.
 pub(crate) struct Session<'a> {
     shared: Arc<Shared>,
@@ -62,20 +50,17 @@ pub(crate) struct Session<'a> {
     job_manager: String,
     events: EventSender,
     dispatcher: DispatcherClient,
-    workers: BTreeMap<WorkerId, RunningWorker>,
-    /// Jobs whose directories go when their last worker has gone.
-    forgotten: BTreeSet<JobId>,
-    tasks: JoinSet<Finished>,
+    crew: &'a mut Crew,
     descriptions: Arc<Semaphore>,
     /// Cancelled at the end of the session: descriptions and log readers stop.
     ended: CancellationToken,
 }
 
 impl<'a> Session<'a> {
-    /// Serves a link until it breaks or the task manager shuts down. No process of the session is left afterwards.
+    /// Serves a link until it breaks or the task manager shuts down. In the latter case no process is left afterwards.
     pub(crate) async fn serve(
         shared: Arc<Shared>,
-        book: &'a mut LogBook,
+        (book, crew): (&'a mut LogBook, &'a mut Crew),
         link: Link,
         shutdown: &CancellationToken,
     ) -> SessionEnd {
@@ -85,6 +70,9 @@ impl<'a> Session<'a> {
             mut commands,
             dispatcher,
             heartbeat,
+            silence,
+            announced,
+            ..
         } = link;
         let mut session = Self {
             shared,
@@ -92,23 +80,29 @@ impl<'a> Session<'a> {
             job_manager,
             events,
             dispatcher,
-            workers: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
-            tasks: JoinSet::new(),
+            crew,
             descriptions: Arc::new(Semaphore::new(DESCRIPTIONS_AT_ONCE)),
             ended: CancellationToken::new(),
         };
+        session.report_gone(&announced);
         let mut heartbeats = tokio::time::interval(heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_heard = None;
         let end = loop {
             tokio::select! {
                 command = commands.message() => match command {
-                    Ok(Some(command)) => session.on_command(command.command),
+                    Ok(Some(command)) => {
+                        last_heard = session.heard(&command, last_heard);
+                        session.on_command(command.command);
+                    }
                     Ok(None) => break SessionEnd::Lost(session.link_closed()),
                     Err(status) => break SessionEnd::Lost(session.link_broken(&status)),
                 },
-                Some(finished) = session.tasks.join_next() => session.on_finished(finished),
+                () = session.crew.reap() => {}
                 _now = heartbeats.tick() => {
+                    if session.is_silent(last_heard, silence) {
+                        break SessionEnd::Lost(session.link_silent(silence));
+                    }
                     session.events.send_if_idle(Event::Heartbeat(proto::TaskManagerHeartbeat {}));
                 }
                 () = shutdown.cancelled() => break SessionEnd::Shutdown,
@@ -119,10 +113,40 @@ impl<'a> Session<'a> {
             SessionEnd::Lost(_) => {
                 // Closes the queue of events: nobody may wait for room in it.
                 drop(commands);
-                session.end_all().await;
+                session.events.disconnect();
+                session.ended.cancel();
+                session.crew.link_lost();
             }
         }
         end
+    }
+
+    /// The moment of the job manager's last word, once it has given a sign of life: one of an older version gives none.
+    fn heard(&self, command: &proto::TaskManagerCommand, before: Option<MonotonicTime>) -> Option<MonotonicTime> {
+        let is_sign = matches!(command.command, Some(Command::Heartbeat(_)));
+        (is_sign || before.is_some()).then(|| self.shared.clock.monotonic())
+    }
+
+    fn is_silent(&self, last_heard: Option<MonotonicTime>, silence: Duration) -> bool {
+        let silence_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        last_heard.is_some_and(|heard| self.shared.clock.monotonic().since(heard) > silence_ms)
+    }
+
+    fn link_silent(&self, silence: Duration) -> CodedError {
+        let peer = job_manager_peer(&self.job_manager);
+        CodedError::new(
+            ErrorCode::JobManagerUnreachable,
+            format!("{peer} gave no sign of life for {} ms", silence.as_millis()),
+        )
+    }
+
+    /// Workers that ended between the registration and now: nobody has heard of it.
+    fn report_gone(&mut self, announced: &[WorkerId]) {
+        for worker in announced {
+            if !self.crew.has(*worker) {
+                self.refuse(*worker, "it has ended".to_owned());
+            }
+        }
     }
 
     fn link_closed(&self) -> CodedError {
@@ -141,6 +165,7 @@ impl<'a> Session<'a> {
             Some(Command::StopWorker(stop)) => self.on_stop_worker(&stop),
             Some(Command::ReadLog(read)) => self.on_read_log(&read),
             Some(Command::ForgetJob(forget)) => self.on_forget_job(&forget),
+            Some(Command::Heartbeat(proto::JobManagerHeartbeat {})) => {}
             Some(Command::Accepted(_)) => debug!("registration was accepted twice"),
             // A job manager of a newer version may know more commands. It learns from the missing answer.
             None => warn!("job manager sent a command that this version does not know"),
@@ -150,7 +175,7 @@ impl<'a> Session<'a> {
     fn on_describe(&mut self, command: proto::DescribeCommand) {
         let (shared, events, dispatcher) = (Arc::clone(&self.shared), self.events.clone(), self.dispatcher.clone());
         let (permits, ended) = (Arc::clone(&self.descriptions), self.ended.clone());
-        self.tasks.spawn(async move {
+        self.crew.spawn(async move {
             let outcome = tokio::select! {
                 outcome = describe(&shared, &dispatcher, &command, &permits) => outcome,
                 () = ended.cancelled() => return Finished::Errand,
@@ -171,7 +196,7 @@ impl<'a> Session<'a> {
 
     fn on_start_worker(&mut self, command: proto::StartWorker) {
         let worker = WorkerId(command.worker_id);
-        if self.workers.contains_key(&worker) {
+        if self.crew.has(worker) {
             return debug!(%worker, "worker was started twice");
         }
         let Ok(job) = command.job_id.parse::<JobId>() else {
@@ -192,9 +217,8 @@ impl<'a> Session<'a> {
             events: self.events.clone(),
             stop: stop_request,
         };
-        self.forgotten.remove(&job);
-        self.workers.insert(worker, RunningWorker { job, stop });
-        self.tasks.spawn(async move { Finished::Worker(task.run().await) });
+        self.crew.add(worker, job, stop);
+        self.crew.spawn(async move { Finished::Worker(task.run().await) });
     }
 
     /// Reports a worker that is not there as gone.
@@ -204,7 +228,7 @@ impl<'a> Session<'a> {
             domain: FaultDomain::Internal,
             message: format!("`{worker}` does not run: {reason}"),
         };
-        self.tasks.spawn(async move {
+        self.crew.spawn(async move {
             events
                 .send(Event::WorkerExited(proto::WorkerExited {
                     worker_id: worker.0,
@@ -217,10 +241,9 @@ impl<'a> Session<'a> {
 
     fn on_stop_worker(&mut self, command: &proto::StopWorker) {
         let worker = WorkerId(command.worker_id);
-        match self.workers.get(&worker) {
-            Some(running) => stop(running, Duration::from_millis(command.grace_ms)),
-            // Its end may be on the way; if it never was here, the job manager would wait for ever.
-            None => self.refuse(worker, "there is no such worker".to_owned()),
+        // Its end may be on the way; if it never was here, the job manager would wait for ever.
+        if !self.crew.stop(worker, Duration::from_millis(command.grace_ms)) {
+            self.refuse(worker, "there is no such worker".to_owned());
         }
     }
 
@@ -231,7 +254,7 @@ impl<'a> Session<'a> {
         };
         let known: BTreeMap<u64, u64> = command.from.iter().map(|from| (from.worker_id, from.bytes)).collect();
         let (request_id, events, ended) = (command.request_id, self.events.clone(), self.ended.clone());
-        self.tasks.spawn(async move {
+        self.crew.spawn(async move {
             tokio::select! {
                 () = send_logs(request_id, logs, known, &events) => {}
                 () = ended.cancelled() => {}
@@ -244,74 +267,24 @@ impl<'a> Session<'a> {
         let Ok(job) = command.job_id.parse::<JobId>() else {
             return;
         };
-        for worker in self.workers.values().filter(|worker| worker.job == job) {
-            stop(worker, self.shared.options.worker_grace);
-        }
-        self.forgotten.insert(job);
+        self.crew.forget(job);
         self.book.remove_expired(self.shared.clock.wall());
-        self.remove_if_forgotten(job);
-    }
-
-    fn on_finished(&mut self, finished: Result<Finished, JoinError>) {
-        match finished {
-            Ok(Finished::Worker(worker)) => {
-                if let Some(gone) = self.workers.remove(&worker) {
-                    self.remove_if_forgotten(gone.job);
-                }
-            }
-            Ok(Finished::Errand) => {}
-            Err(error) => error!(%error, "a task of the task manager panicked"),
-        }
-    }
-
-    fn remove_if_forgotten(&mut self, job: JobId) {
-        if self.workers.values().any(|worker| worker.job == job) || !self.forgotten.remove(&job) {
-            return;
-        }
-        let directory = self.shared.directory.job(job);
-        self.tasks.spawn_blocking(move || {
-            remove(&directory);
-            Finished::Errand
-        });
-    }
-
-    /// Ends every process of the session, and waits until all are reaped.
-    async fn end_all(&mut self) {
-        self.ended.cancel();
-        if !self.workers.is_empty() {
-            info!(workers = self.workers.len(), "ending all workers");
-        }
-        for worker in self.workers.values() {
-            stop(worker, self.shared.options.worker_grace);
-        }
-        while let Some(finished) = self.tasks.join_next().await {
-            self.on_finished(finished);
-        }
-        let jobs = self.shared.directory.jobs();
-        remove(&jobs);
     }
 
     /// Ends everything while the job manager still hears of it, and closes the link in order.
-    async fn say_goodbye(mut self, mut commands: tonic::Streaming<proto::TaskManagerCommand>) {
+    async fn say_goodbye(self, mut commands: tonic::Streaming<proto::TaskManagerCommand>) {
         let in_time = self.shared.options.worker_grace + REPORT_GRACE;
-        if tokio::time::timeout(in_time, self.end_all()).await.is_err() {
+        self.ended.cancel();
+        if tokio::time::timeout(in_time, self.crew.end_all()).await.is_err() {
             // The job manager takes no reports: without the link nobody waits for it.
             drop(commands);
-            return self.end_all().await;
+            self.events.disconnect();
+            return self.crew.end_all().await;
         }
-        drop(self.events);
+        self.events.disconnect();
         let closing = async { while let Ok(Some(_too_late)) = commands.message().await {} };
         let _closed_or_not = tokio::time::timeout(REPORT_GRACE, closing).await;
     }
-}
-
-fn stop(worker: &RunningWorker, grace: Duration) {
-    // The first request counts: a second one must not prolong the grace of the first.
-    worker.stop.send_if_modified(|request| {
-        let first = request.is_none();
-        request.get_or_insert(grace);
-        first
-    });
 }
 
 async fn describe(

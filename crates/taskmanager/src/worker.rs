@@ -102,6 +102,11 @@ impl WorkerTask {
             .with("STREAMD_WORKER_ID", self.worker.0.to_string())
             .with("STREAMD_TASK_MANAGER_ID", &self.shared.id.0)
             .with("STREAMD_JOB_MANAGER", &self.job_manager)
+            .with("STREAMD_JOB_MANAGER_FILE", self.shared.directory.job_manager_file())
+            .with(
+                "STREAMD_JOB_MANAGER_PATIENCE_MS",
+                self.shared.options.registration_timeout.as_millis().to_string(),
+            )
             .with("STREAMD_DATA_HOST", &self.shared.options.data_host)
             .with("STREAMD_STORAGE_FILE", directory.join(STORAGE_FILE))
             .with("STREAMD_WORK_DIR", &directory)

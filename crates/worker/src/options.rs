@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
@@ -18,6 +19,10 @@ pub struct WorkerOptions {
     pub task_manager: TaskManagerId,
     /// `host:port` of the job manager (`STREAMD_JOB_MANAGER`).
     pub job_manager: String,
+    /// Where the task manager says who the job manager is now (`STREAMD_JOB_MANAGER_FILE`).
+    pub job_manager_file: Option<PathBuf>,
+    /// How long the worker goes on without a job manager (`STREAMD_JOB_MANAGER_PATIENCE_MS`).
+    pub job_manager_patience: Duration,
     /// The address that the data plane binds and is reached at (`STREAMD_DATA_HOST`).
     pub data_host: String,
     /// A directory of its own, which the task manager removes after it (`STREAMD_WORK_DIR`).
@@ -36,6 +41,11 @@ impl WorkerOptions {
             worker: WorkerId(parsed("STREAMD_WORKER_ID")?),
             task_manager: TaskManagerId(required("STREAMD_TASK_MANAGER_ID")?),
             job_manager: required("STREAMD_JOB_MANAGER")?,
+            job_manager_file: std::env::var_os("STREAMD_JOB_MANAGER_FILE").map(PathBuf::from),
+            job_manager_patience: match std::env::var_os("STREAMD_JOB_MANAGER_PATIENCE_MS") {
+                Some(_) => Duration::from_millis(parsed("STREAMD_JOB_MANAGER_PATIENCE_MS")?),
+                None => Duration::ZERO,
+            },
             data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
             local_directory: std::env::var_os("STREAMD_WORK_DIR").map_or_else(std::env::temp_dir, PathBuf::from),
             recovery_directory: std::env::var_os("STREAMD_LOCAL_STATE_DIR").map(PathBuf::from),

@@ -107,6 +107,23 @@ impl CheckpointCoordinator {
         }
     }
 
+    /// Goes on where another job manager left off: with what it has completed, and with numbers that it cannot have given out.
+    pub fn recover(
+        &mut self,
+        next: CheckpointId,
+        completed: impl IntoIterator<Item = (CheckpointId, CompletedCheckpoint)>,
+    ) {
+        self.skip_to(next);
+        for (id, checkpoint) in completed {
+            self.store.add(id, checkpoint);
+        }
+    }
+
+    /// The next snapshot has this number at least.
+    pub fn skip_to(&mut self, next: CheckpointId) {
+        self.next_id = self.next_id.max(next);
+    }
+
     /// The number that the next snapshot will have.
     pub fn next_id(&self) -> CheckpointId {
         self.next_id

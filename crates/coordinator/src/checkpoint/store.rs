@@ -141,6 +141,7 @@ impl End {
             (
                 JobState::Initializing
                 | JobState::Created
+                | JobState::Reconciling
                 | JobState::Running
                 | JobState::Restarting
                 | JobState::Failing

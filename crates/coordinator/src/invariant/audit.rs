@@ -6,12 +6,12 @@ use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::ErrorCode;
 use streamd_core::graph::ClaimMode;
 use streamd_core::id::{Attempt, CheckpointId, OperationId, TaskManagerId, WorkerId};
-use streamd_core::protocol::WorkerCommand;
+use streamd_core::protocol::{WorkerCommand, WorkerEvent};
 use streamd_core::time::MonotonicTime;
 
 use crate::action::Action;
 use crate::event::{Event, JobSpec, OperationKind};
-use crate::job::JobMachine;
+use crate::job::{JobMachine, Recovery};
 use crate::lifecycle::JobState;
 use crate::operation::OperationResult;
 
@@ -73,6 +73,8 @@ pub struct Audit {
     operations: BTreeMap<OperationId, (OperationKind, String)>,
     /// The savepoints that are made of complete snapshots, by operation.
     promotions: BTreeMap<OperationId, Promotion>,
+    /// Whether another job manager may have taken snapshots and started workers that were not seen.
+    is_recovered: bool,
     notified_now: bool,
 }
 
@@ -104,7 +106,29 @@ impl Audit {
             operations: BTreeMap::new(),
             promotions: BTreeMap::new(),
             claimed: spec.options.claim_mode == ClaimMode::Claim,
+            is_recovered: false,
             notified_now: false,
+        }
+    }
+
+    /// An onlooker of a job that another job manager ran before.
+    pub fn recovered(spec: &JobSpec, recovery: &Recovery) -> Self {
+        let completed = recovery.completed.iter().map(|(id, checkpoint)| {
+            let snapshot = Snapshot {
+                kind: SnapshotKind::Checkpoint,
+                location: checkpoint.location.clone(),
+                fate: Fate::Complete,
+            };
+            (*id, snapshot)
+        });
+        let restore = recovery.restore.as_ref().map(|point| point.metadata.checkpoint_id);
+        let new = Self::new(spec);
+        Self {
+            attempt: recovery.attempt,
+            snapshots: completed.collect(),
+            latest: new.latest.max(restore),
+            is_recovered: true,
+            ..new
         }
     }
 
@@ -170,13 +194,21 @@ impl Audit {
                 self.live.remove(worker);
             }
             Event::TaskManagerLost(lost) => self.live.retain(|_, task_manager| task_manager != lost),
-            Event::Start | Event::SlotsAllocated(_) | Event::Worker(..) | Event::Evacuate(_) | Event::Cancel | Event::Tick => {}
+            Event::Worker(worker, WorkerEvent::Returned(returned)) => {
+                self.live.insert(*worker, returned.registration.task_manager.clone());
+            }
+            Event::Start
+            | Event::Reconcile { .. }
+            | Event::SlotsAllocated(_)
+            | Event::Worker(..)
+            | Event::Evacuate(_) | Event::Cancel
+            | Event::Tick => {}
         }
     }
 
     fn check(&mut self, action: &Action, event: &Event) -> Checked {
         match action {
-            Action::RequestSlots { .. } | Action::ReleaseSlots => Ok(()),
+            Action::RequestSlots { .. } | Action::AdoptSlots { .. } | Action::ReleaseSlots => Ok(()),
             Action::StartWorker { worker, task_manager } => {
                 self.live.insert(*worker, task_manager.clone());
                 ensure(self.ever.insert(*worker), "I7", || {
@@ -368,7 +400,7 @@ impl Audit {
             format!("`{location}`, which the job was restored from, is deleted")
         })?;
         let Some(snapshot) = self.snapshots.get_mut(&id) else {
-            return ensure(false, "I9", || {
+            return ensure(self.is_recovered, "I9", || {
                 format!("`{location}` is deleted, and is none of this job")
             });
         };

@@ -22,6 +22,7 @@ use crate::workers::Start;
 impl JobMachine {
     pub(super) fn on_start(&mut self, at: Moment) {
         if matches!(self.phase, Phase::Created) {
+            self.discard_deferred();
             self.begin_attempt(at);
         }
     }

@@ -53,7 +53,11 @@ impl JobMachine {
         let deadline = match &self.phase {
             Phase::Dropping { deadline, .. } => *deadline,
             Phase::BackingOff { .. } | Phase::Settling => at.now,
-            Phase::WaitingForSlots { .. } | Phase::WaitingForWorkers { .. } | Phase::Starting | Phase::Running(_) => {
+            Phase::Reconciling { .. }
+            | Phase::WaitingForSlots { .. }
+            | Phase::WaitingForWorkers { .. }
+            | Phase::Starting
+            | Phase::Running(_) => {
                 self.leave_running(at, &failure.message, "see why the job failed");
                 self.drop_subtasks(at)
             }
@@ -85,7 +89,11 @@ impl JobMachine {
                 self.execution.cancel();
                 at.now
             }
-            Phase::WaitingForSlots { .. } | Phase::WaitingForWorkers { .. } | Phase::Starting | Phase::Running(_) => {
+            Phase::Reconciling { .. }
+            | Phase::WaitingForSlots { .. }
+            | Phase::WaitingForWorkers { .. }
+            | Phase::Starting
+            | Phase::Running(_) => {
                 self.leave_running(
                     at,
                     "the job was cancelled",
@@ -165,6 +173,7 @@ impl JobMachine {
                 true
             }
             Phase::Created
+            | Phase::Reconciling { .. }
             | Phase::WaitingForSlots { .. }
             | Phase::WaitingForWorkers { .. }
             | Phase::Starting
@@ -251,7 +260,7 @@ impl JobMachine {
 
     /// Deletes what was left to the end of the attempt, and once more what was deleted while a subtask wrote into it that then died:
     /// its file may have come after.
-    fn discard_deferred(&mut self) {
+    pub(super) fn discard_deferred(&mut self) {
         let deferred = std::mem::take(&mut self.deferred);
         let again = self.checkpoints.unheard_of();
         let again = again.into_iter().filter(|unheard_of| !deferred.contains(unheard_of));

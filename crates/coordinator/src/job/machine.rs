@@ -47,6 +47,8 @@ pub struct JobMachine {
     pub(super) restore: Option<RestorePoint>,
     /// What the current attempt started from.
     pub(super) restored: Option<RestorePoint>,
+    /// Whether the job is about to end by a stop whose savepoint is complete, as another job manager left it.
+    pub(super) is_stopping: bool,
     /// Folders to delete once no subtask of the attempt can write into them any more.
     pub(super) deferred: Vec<Discarded>,
     pub(super) failures: VecDeque<FailureRecord>,
@@ -81,6 +83,7 @@ impl JobMachine {
             operations: Operations::default(),
             restore: spec.restore.clone(),
             restored: spec.restore.clone(),
+            is_stopping: false,
             deferred: Vec::new(),
             failures: VecDeque::new(),
             metrics: BTreeMap::new(),
@@ -110,6 +113,7 @@ impl JobMachine {
         let at = Moment { now, wall };
         match event {
             Event::Start => self.on_start(at),
+            Event::Reconcile { timeout_ms } => self.on_reconcile(at, timeout_ms),
             Event::SlotsAllocated(slots) => self.on_slots(at, &slots),
             Event::Worker(worker, event) => self.on_worker(at, worker, event),
             Event::WorkerLost(worker, failure) => self.on_worker_lost(at, worker, failure),
@@ -129,7 +133,9 @@ impl JobMachine {
     pub fn next_deadline(&self) -> Option<MonotonicTime> {
         match &self.phase {
             Phase::Created | Phase::Settling | Phase::Starting | Phase::Ended(_) => None,
-            Phase::WaitingForSlots { deadline } | Phase::WaitingForWorkers { deadline, .. } => Some(*deadline),
+            Phase::Reconciling { deadline, .. }
+            | Phase::WaitingForSlots { deadline }
+            | Phase::WaitingForWorkers { deadline, .. } => Some(*deadline),
             Phase::Running(Course::Draining { operation }) => {
                 let drain = self.operations.running(*operation).and_then(|drain| drain.deadline);
                 self.checkpoints.deadline().into_iter().chain(drain).min()
@@ -150,6 +156,7 @@ impl JobMachine {
     fn step(&mut self, at: Moment) -> bool {
         match &self.phase {
             Phase::Created | Phase::Ended(_) => false,
+            Phase::Reconciling { .. } => self.step_reconciling(at),
             Phase::WaitingForSlots { deadline } => *deadline <= at.now && self.give_up_slots(at),
             Phase::WaitingForWorkers { placement, deadline } => {
                 if placement.workers().all(|worker| self.workers.is_registered(worker)) {

@@ -110,6 +110,10 @@ impl JobMachine {
             Phase::Dropping { .. } | Phase::BackingOff { .. } | Phase::Settling | Phase::Failing { .. } => {
                 self.promotion(kind, self.state().name())
             }
+            Phase::Reconciling { .. } => Err(refusal(
+                format!("job {job_id} is {}: its job manager has changed", self.state().name()),
+                "wait until all subtasks are RUNNING, then try again",
+            )),
             Phase::Created | Phase::Cancelling { .. } | Phase::Ended(_) => Err(refusal(
                 format!("job {job_id} is {}", self.state().name()),
                 "a savepoint can be taken of a RUNNING job only",

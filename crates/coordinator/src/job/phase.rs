@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Created ─▶ WaitingForSlots ─▶ WaitingForWorkers ─▶ Starting ─▶ Running ─▶ Ended
-//!                    ▲                    │                │          │
+//!     │              ▲                    │                │ ▲        │
+//!     └▶ Reconciling ┼────────────────────┼────────────────┼─┘        │
 //!                    │                    └── failure ─────┴──────────┤
 //!              BackingOff/Settling ◀── Dropping ◀─────────────────────┤
 //!                                      Failing, Cancelling ◀──────────┘──▶ Ended
@@ -13,6 +14,7 @@ use streamd_core::protocol::Failure;
 use streamd_core::time::MonotonicTime;
 
 use crate::action::CompletedOperation;
+use crate::job::recovery::Reunion;
 use crate::lifecycle::JobState;
 use crate::placement::Placement;
 
@@ -21,6 +23,13 @@ use crate::placement::Placement;
 pub(super) enum Phase {
     /// Nothing was asked for yet.
     Created,
+    /// An attempt of another job manager may run on: its workers are waited for.
+    Reconciling {
+        /// When those that are missing are given up.
+        deadline: MonotonicTime,
+        /// What those say that are back.
+        reunion: Reunion,
+    },
     /// The attempt waits for slots; nothing of it exists.
     WaitingForSlots {
         /// When the attempt fails for want of them.
@@ -106,6 +115,7 @@ impl Phase {
     pub(super) fn job_state(&self) -> JobState {
         match self {
             Self::Created => JobState::Created,
+            Self::Reconciling { .. } => JobState::Reconciling,
             Self::WaitingForSlots { .. } | Self::WaitingForWorkers { .. } | Self::Starting | Self::Running(_) => {
                 JobState::Running
             }

@@ -14,10 +14,14 @@ use crate::job::phase::{Course, Phase};
 impl JobMachine {
     /// Words of a worker that is gone, of an older attempt, or about another worker's subtask have no effect (I7).
     pub(super) fn on_worker(&mut self, at: Moment, worker: WorkerId, event: WorkerEvent) {
+        if let WorkerEvent::Returned(returned) = event {
+            return self.on_returned(worker, &returned);
+        }
         if !self.workers.is_live(worker) {
             return;
         }
         match event {
+            WorkerEvent::Returned(_) => {}
             WorkerEvent::Registered(registration) => self.on_registered(at, worker, &registration),
             WorkerEvent::SubtaskState {
                 attempt,
@@ -140,6 +144,10 @@ impl JobMachine {
         }
         let needed = match &self.phase {
             Phase::WaitingForWorkers { placement, .. } => placement.uses(worker),
+            Phase::Reconciling { .. } => {
+                self.execution.fail_worker(worker);
+                return self.part(at, reason);
+            }
             Phase::Created
             | Phase::WaitingForSlots { .. }
             | Phase::Starting

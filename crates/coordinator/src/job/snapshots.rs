@@ -364,12 +364,12 @@ impl JobMachine {
         }
     }
 
-    fn notify_complete(&mut self, checkpoint: CheckpointId) {
+    pub(super) fn notify_complete(&mut self, checkpoint: CheckpointId) {
         let attempt = self.attempt;
         self.broadcast(&WorkerCommand::NotifyCheckpointComplete { attempt, checkpoint });
     }
 
-    fn notify_aborted(&mut self, checkpoint: CheckpointId) {
+    pub(super) fn notify_aborted(&mut self, checkpoint: CheckpointId) {
         let attempt = self.attempt;
         self.broadcast(&WorkerCommand::NotifyCheckpointAborted { attempt, checkpoint });
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use streamd_coordinator::action::Action;
 use streamd_coordinator::event::{CheckpointOptions, Event, JobOptions, JobSpec, RestorePoint};
 use streamd_coordinator::invariant::Audit;
-use streamd_coordinator::job::JobMachine;
+use streamd_coordinator::job::{JobMachine, Recovery};
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::graph::{
     CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobEdge, JobGraph, JobVertex,
@@ -174,10 +174,24 @@ impl Bench {
         }
     }
 
+    /// A job that another job manager ran before.
+    pub fn recovered(spec: JobSpec, recovery: Recovery) -> Self {
+        Self {
+            audit: Audit::recovered(&spec, &recovery),
+            attempt: recovery.attempt,
+            machine: JobMachine::recovered(spec, recovery),
+            now: 0,
+            wall: |now| now as i64,
+            workers: BTreeMap::new(),
+        }
+    }
+
     /// One event, checked by the onlooker.
     pub fn event(&mut self, event: Event) -> Vec<Action> {
         let now = MonotonicTime(self.now);
-        let actions = self.machine.on_event(now, WallTime((self.wall)(self.now)), event.clone());
+        let actions = self
+            .machine
+            .on_event(now, WallTime((self.wall)(self.now)), event.clone());
         if let Err(violation) = self.audit.observe(&self.machine, now, &event, &actions) {
             panic!("{violation}\n  after {event:?}\n  which led to {actions:#?}");
         }

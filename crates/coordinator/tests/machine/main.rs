@@ -11,6 +11,7 @@ mod failures;
 mod lifecycle;
 mod operations;
 mod promotions;
+mod recovery;
 
 mod matrix;
 mod model;

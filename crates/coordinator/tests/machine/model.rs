@@ -145,6 +145,7 @@ impl Model {
                 let grants = self.slots.request(JOB, count);
                 self.granted(grants);
             }
+            Action::AdoptSlots { .. } => unreachable!("no other job manager ran the job"),
             Action::ReleaseSlots => {
                 self.slots.release(JOB);
             }

@@ -449,6 +449,10 @@ fn render_command(command: &WorkerCommand) -> String {
 fn render_action(action: &Action) -> String {
     match action {
         Action::RequestSlots { count } => format!("request {count} slots"),
+        Action::AdoptSlots { slots } => {
+            let slots: Vec<String> = slots.iter().map(|slot| format!("{}:{}", slot.task_manager, slot.slot)).collect();
+            format!("adopt slots {}", slots.join(" "))
+        }
         Action::ReleaseSlots => "release slots".to_owned(),
         Action::StartWorker { worker, task_manager } => format!("start {} on {task_manager}", worker.0),
         Action::StopWorker { worker } => format!("stop {}", worker.0),

@@ -8,8 +8,10 @@ use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, WorkerId};
 use streamd_core::time::{Clock, WallTime};
 use streamd_rpc::proto::SubmitJobRequest;
+use streamd_snapshot::JobStore;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use super::submission::Submitted;
 use crate::job_master::{JobMasterHandle, JobStatus};
@@ -28,10 +30,19 @@ const WORKERS_PER_JOB: u64 = 1_000_000;
 pub(crate) struct RegistryOptions {
     pub(crate) ended_jobs_kept: usize,
     pub(crate) ended_jobs_kept_ms: u64,
+    /// Numbers of workers begin there: those of other job managers are below.
+    pub(crate) first_worker: u64,
 }
 
 /// What becomes of a submission: nothing yet, or its outcome.
 pub(super) type Outcome = Option<Result<Submitted, CodedError>>;
+
+/// A job of another job manager.
+pub(super) struct KnownJob {
+    pub(super) submission: SubmitJobRequest,
+    pub(super) submitted: Submitted,
+    pub(super) master: JobMasterHandle,
+}
 
 /// The answer to a claim of a job id.
 pub(super) enum Claim {
@@ -47,6 +58,8 @@ pub(super) enum Claim {
 enum Message {
     Claim(Box<SubmitJobRequest>, JobId, oneshot::Sender<Result<Claim, CodedError>>),
     Start(JobMasterHandle, oneshot::Sender<Result<(), CodedError>>),
+    Restore(Box<KnownJob>),
+    NextWorkers(oneshot::Sender<WorkerId>),
     GiveBack(JobId),
     Find(JobId, oneshot::Sender<Option<JobMasterHandle>>),
     List(oneshot::Sender<Vec<JobMasterHandle>>),
@@ -61,10 +74,17 @@ pub(crate) struct RegistryHandle {
 
 impl RegistryHandle {
     /// Starts the registry. It lives until the last handle is dropped.
-    pub(crate) fn spawn(options: RegistryOptions, clock: Arc<dyn Clock>, tasks: &TaskTracker) -> Self {
+    pub(crate) fn spawn(
+        options: RegistryOptions,
+        records: JobStore,
+        clock: Arc<dyn Clock>,
+        tasks: &TaskTracker,
+    ) -> Self {
         let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
         let registry = Registry {
             options,
+            records,
+            tasks: tasks.clone(),
             clock,
             inbox,
             jobs: BTreeMap::new(),
@@ -84,6 +104,16 @@ impl RegistryHandle {
     /// Makes a claimed job known by its master. Errors if the job manager has begun to shut down.
     pub(super) async fn start(&self, job: JobMasterHandle) -> Result<(), CodedError> {
         self.ask(|reply| Message::Start(job, reply)).await?
+    }
+
+    /// Makes a job known that another job manager accepted.
+    pub(super) async fn restore(&self, job: KnownJob) {
+        self.tell(Message::Restore(Box::new(job))).await;
+    }
+
+    /// The first number for the workers of a job, a million of them.
+    pub(super) async fn next_workers(&self) -> Result<WorkerId, CodedError> {
+        self.ask(Message::NextWorkers).await
     }
 
     /// Gives a claimed id back, because the submission is refused.
@@ -124,6 +154,9 @@ impl RegistryHandle {
 
 struct Registry {
     options: RegistryOptions,
+    /// Jobs that are forgotten are forgotten here too.
+    records: JobStore,
+    tasks: TaskTracker,
     clock: Arc<dyn Clock>,
     inbox: mpsc::Receiver<Message>,
     jobs: BTreeMap<JobId, Entry>,
@@ -167,6 +200,10 @@ impl Registry {
             Message::Start(job, reply) => {
                 let _gone = reply.send(self.on_start(job));
             }
+            Message::Restore(job) => self.on_restore(*job),
+            Message::NextWorkers(reply) => {
+                let _gone = reply.send(self.next_workers());
+            }
             Message::GiveBack(id) => {
                 self.jobs.remove(&id);
             }
@@ -197,7 +234,7 @@ impl Registry {
                 Err(CodedError::new(ErrorCode::DuplicateJob, message).with_hint("submit with a new job id"))
             };
         }
-        self.claims += 1;
+        let first_worker = self.next_workers();
         let (outcome, receiver) = watch::channel(None);
         let entry = Entry {
             submission,
@@ -205,10 +242,28 @@ impl Registry {
             master: None,
         };
         self.jobs.insert(id, entry);
-        Ok(Claim::Granted {
+        Ok(Claim::Granted { outcome, first_worker })
+    }
+
+    fn next_workers(&mut self) -> WorkerId {
+        self.claims += 1;
+        WorkerId(self.options.first_worker + self.claims * WORKERS_PER_JOB)
+    }
+
+    fn on_restore(&mut self, job: KnownJob) {
+        let KnownJob {
+            submission,
+            submitted,
+            master: handle,
+        } = job;
+        let status = handle.status();
+        let (_settled, outcome) = watch::channel(Some(Ok(submitted)));
+        let entry = Entry {
+            submission,
             outcome,
-            first_worker: WorkerId(self.claims * WORKERS_PER_JOB),
-        })
+            master: Some(Master { handle, status }),
+        };
+        self.jobs.insert(entry.id(), entry);
     }
 
     fn on_start(&mut self, handle: JobMasterHandle) -> Result<(), CodedError> {
@@ -235,9 +290,24 @@ impl Registry {
         let too_many = ended.len().saturating_sub(self.options.ended_jobs_kept);
         for (position, (at, id)) in ended.into_iter().enumerate() {
             if position < too_many || now.0.saturating_sub(at.0) > kept_ms {
-                self.jobs.remove(&id);
+                self.forget(id);
             }
         }
+    }
+
+    fn forget(&mut self, id: JobId) {
+        let forgotten = self.jobs.remove(&id).and_then(|entry| entry.master);
+        // A suspended job has ended for this job manager only.
+        if forgotten.is_none_or(|master| !master.status.borrow().state.is_terminal()) {
+            return;
+        }
+        let records = self.records.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = records.forget(id).await {
+                let error = streamd_core::error::chain(&error);
+                warn!(job_id = %id, error, "the records of a job that has ended stay");
+            }
+        });
     }
 
     fn masters(&self) -> Vec<JobMasterHandle> {
@@ -250,6 +320,11 @@ impl Registry {
 }
 
 impl Entry {
+    fn id(&self) -> JobId {
+        let master = self.master.as_ref().expect("only a job with a master is restored");
+        master.handle.job_id()
+    }
+
     fn ended_at(&self) -> Option<WallTime> {
         self.master.as_ref().and_then(|master| master.status.borrow().ended_at)
     }

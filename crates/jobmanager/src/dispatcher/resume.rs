@@ -58,7 +58,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn savepoints(&self, job: &str) -> Result<Vec<Candidate>, CodedError> {
+    pub(super) async fn savepoints(&self, job: &str) -> Result<Vec<Candidate>, CodedError> {
         let mut found = Vec::new();
         let recorded = self.catalogue.list().await.map_err(|error| error.to_coded())?;
         let meant = recorded

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use streamd_coordinator::checkpoint::folders_referred_to;
 use streamd_coordinator::event::{JobOptions, RestorePoint};
-use streamd_coordinator::job::RestoredFrom;
+use streamd_coordinator::job::{JobMachine, RestoredFrom};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_coordinator::restore::Dropping;
 use streamd_coordinator::validate::validate;
@@ -15,7 +15,7 @@ use streamd_core::id::{JobId, WorkerId};
 use streamd_core::plan::PlanDescriptor;
 use streamd_core::time::{Clock, WallTime};
 use streamd_rpc::proto::{self, Application, SubmitJobRequest};
-use streamd_snapshot::{ArtifactStore, Location, OperationCatalogue, Sharing, StoreError, dispose_unused, layout};
+use streamd_snapshot::{ArtifactStore, JobStore, Location, OperationCatalogue, Sharing, StoreError, dispose_unused, layout};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -24,7 +24,9 @@ use super::artifact::artifact_error;
 use super::built::check_built;
 use super::checkpoint_folder::CheckpointFolders;
 use super::registry::{Claim, Outcome, RegistryHandle};
-use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, WorkerTimeouts};
+use crate::fence::Fence;
+use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, JobStatus, Past, WorkerTimeouts};
+use crate::journal::Journal;
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
 use crate::pins::{Pin, Pins};
 use crate::resource_manager::{ClusterLauncher, Program, ResourceManagerHandle};
@@ -38,6 +40,8 @@ const PARALLELISM_KEY: &str = "parallelism.default";
 pub(crate) struct DispatcherOptions {
     pub(crate) default_parallelism: u32,
     pub(crate) leader_epoch: u64,
+    /// How long workers of another job manager are waited for, in milliseconds.
+    pub(crate) reconcile_ms: u64,
     pub(crate) worker_timeouts: WorkerTimeouts,
     pub(crate) job_defaults: JobDefaults,
     pub(crate) resolve: ResolveJobOptions,
@@ -63,6 +67,9 @@ pub(crate) struct Dispatcher {
     pub(crate) artifacts: ArtifactStore,
     pub(crate) catalogue: OperationCatalogue,
     pub(crate) registry: RegistryHandle,
+    /// What is recorded of jobs.
+    pub(crate) jobs: JobStore,
+    pub(crate) fence: Fence,
     pub(crate) resource_manager: ResourceManagerHandle,
     pub(crate) effects: Effects,
     pub(crate) pins: Pins,
@@ -126,6 +133,7 @@ impl Dispatcher {
     ) -> Result<Submitted, CodedError> {
         let application = submission.application.clone().unwrap_or_default();
         let program = self.program(application).await?;
+        let parallelism = program.parallelism;
         let plan = self.resource_manager.describe(program.clone()).await?;
         let PlanDescriptor { graph, built_with } = parse_plan(&program, &plan)?;
         let mut inputs = (self.options.resolve)(&program.configuration, &graph)?;
@@ -170,8 +178,17 @@ impl Dispatcher {
         warnings.extend(more_warnings);
         warnings.extend(self.slot_warning(&spec.graph).await?);
         let job_name = spec.graph.name.clone();
-        let job = job_master::spawn(spec, self.environment(program), pin);
-        self.registry.start(job.clone()).await?;
+        let submitted_at = self.record(&spec, &submission, parallelism, &warnings).await?;
+        let past = Past {
+            status: JobStatus::new(&spec, submitted_at),
+            machine: JobMachine::new(spec),
+            reconcile_ms: None,
+        };
+        let job = job_master::spawn_with(past, self.environment(job_id, program), pin);
+        if let Err(refusal) = self.registry.start(job.clone()).await {
+            self.unrecord(job_id).await;
+            return Err(refusal);
+        }
         job.begin();
         begun(&job).await;
         Ok(Submitted {
@@ -208,7 +225,7 @@ impl Dispatcher {
     }
 
     /// Reads the snapshot that a job is to start from. Nobody deletes it, or what it refers to, until the pin is dropped.
-    async fn hold(&self, job: JobId, path: &str) -> Result<(RestorePoint, Pin), CodedError> {
+    pub(super) async fn hold(&self, job: JobId, path: &str) -> Result<(RestorePoint, Pin), CodedError> {
         let opened = Location::open(path).map_err(|error| error.to_coded())?;
         let pin = self.pins.hold(job, &layout::snapshot_folder(&opened)).await;
         let point = read_restore_point(path).await?;
@@ -266,8 +283,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn environment(&self, program: Program) -> JobEnvironment {
+    pub(super) fn environment(&self, job: JobId, program: Program) -> JobEnvironment {
+        let epoch = self.options.leader_epoch;
         JobEnvironment {
+            journal: Some(Journal::new(self.jobs.clone(), job, epoch, self.fence.clone())),
+            fence: self.fence.clone(),
             clock: self.clock.clone(),
             launcher: Arc::new(ClusterLauncher::new(self.resource_manager.clone(), program)),
             effects: self.effects.clone(),
@@ -313,7 +333,7 @@ impl Dispatcher {
     }
 }
 
-fn restored_from(point: &RestorePoint) -> RestoredFrom {
+pub(super) fn restored_from(point: &RestorePoint) -> RestoredFrom {
     RestoredFrom {
         id: point.metadata.checkpoint_id,
         uri: point.uri.clone(),

@@ -160,6 +160,7 @@ fn job_state(state: JobState) -> proto::JobState {
     match state {
         JobState::Initializing => proto::JobState::Initializing,
         JobState::Created => proto::JobState::Created,
+        JobState::Reconciling => proto::JobState::Reconciling,
         JobState::Running => proto::JobState::Running,
         JobState::Restarting => proto::JobState::Restarting,
         JobState::Failing => proto::JobState::Failing,

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::WorkerId;
-use streamd_core::protocol::{WorkerEvent, WorkerRegistration};
+use streamd_core::protocol::{WorkerEvent, WorkerRegistration, WorkerReturn};
 use streamd_rpc::proto;
 use streamd_rpc::status::to_status;
 use tokio::sync::mpsc;
@@ -24,6 +24,8 @@ pub(crate) const COMMAND_QUEUE: usize = 256;
 /// Serves the links of all workers.
 pub(crate) struct WorkerLinkService {
     pub(crate) registry: RegistryHandle,
+    /// In which this job manager leads.
+    pub(crate) leader_epoch: u64,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }
@@ -37,21 +39,22 @@ impl proto::worker_link_server::WorkerLink for WorkerLinkService {
         request: Request<Streaming<proto::WorkerEvent>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let mut events = request.into_inner();
-        let registration = registration(&mut events).await?;
-        let job = self
-            .registry
-            .find(registration.job_id)
-            .await
-            .map_err(|error| to_status(&error))?;
-        let worker = registration.worker;
+        let arrival = arrival(&mut events).await?;
+        let registration = arrival.registration();
+        let (worker, job) = (registration.worker, registration.job_id);
+        let job = self.registry.find(job).await.map_err(|error| to_status(&error))?;
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        job.attach_worker(registration, commands)
-            .await
-            .map_err(|error| to_status(&error))?;
+        let attached = match arrival {
+            Arrival::New(registration) => job.attach_worker(registration, commands).await,
+            Arrival::Returned(returned) => job.return_worker(returned, commands).await,
+        };
+        attached.map_err(|error| to_status(&error))?;
         self.tasks.spawn(forward(job, worker, events, self.shutdown.clone()));
-        Ok(Response::new(
-            ReceiverStream::new(queue).map(|command| Ok(command.into())).boxed(),
-        ))
+        let commands = ReceiverStream::new(queue).map(|command| Ok(command.into())).boxed();
+        let mut response = Response::new(commands);
+        let epoch = self.leader_epoch.into();
+        response.metadata_mut().insert(streamd_rpc::LEADER_EPOCH, epoch);
+        Ok(response)
     }
 }
 
@@ -68,7 +71,7 @@ async fn forward(
             () = shutdown.cancelled() => break,
         };
         match message.map(|message| message.map(WorkerEvent::try_from)) {
-            Ok(Some(Ok(WorkerEvent::Registered(_)))) => warn!(%worker, "worker registered twice on one link"),
+            Ok(Some(Ok(WorkerEvent::Registered(_) | WorkerEvent::Returned(_)))) => warn!(%worker, "worker registered twice on one link"),
             Ok(Some(Ok(event))) => job.worker_event(worker, event).await,
             Ok(Some(Err(error))) => {
                 warn!(%worker, %error, "worker sent a malformed message");
@@ -84,10 +87,26 @@ async fn forward(
     job.worker_link_closed(worker).await;
 }
 
-async fn registration(events: &mut Streaming<proto::WorkerEvent>) -> Result<WorkerRegistration, Status> {
+/// How a worker opens its link.
+enum Arrival {
+    New(WorkerRegistration),
+    Returned(Box<WorkerReturn>),
+}
+
+impl Arrival {
+    fn registration(&self) -> &WorkerRegistration {
+        match self {
+            Self::New(registration) => registration,
+            Self::Returned(returned) => &returned.registration,
+        }
+    }
+}
+
+async fn arrival(events: &mut Streaming<proto::WorkerEvent>) -> Result<Arrival, Status> {
     let refused = |message: String| Err(to_status(&CodedError::new(ErrorCode::ProtocolMismatch, message)));
     match first_word(events).await?.map(WorkerEvent::try_from) {
-        Some(Ok(WorkerEvent::Registered(registration))) => Ok(registration),
+        Some(Ok(WorkerEvent::Registered(registration))) => Ok(Arrival::New(registration)),
+        Some(Ok(WorkerEvent::Returned(returned))) => Ok(Arrival::Returned(returned)),
         Some(Ok(_)) | None => refused("the first word on a worker link must be a registration".to_owned()),
         Some(Err(error)) => refused(error.to_string()),
     }

@@ -12,6 +12,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, warn};
 
 use super::handle::JobMessage;
+use crate::fence::Fence;
+use crate::journal::Journal;
 use crate::pins::Pins;
 use crate::random;
 
@@ -31,12 +33,14 @@ pub(crate) struct Effects {
     discards: Arc<Semaphore>,
     /// What other jobs may still read: it is deleted only once they do not.
     pins: Pins,
+    fence: Fence,
 }
 
 impl Effects {
-    /// Effects whose tasks are tracked by `tasks`, and which delete nothing that is pinned.
-    pub(crate) fn new(tasks: TaskTracker, pins: Pins) -> Self {
+    /// Effects whose tasks are tracked by `tasks`, and which delete nothing that is pinned. Nothing is done without leading.
+    pub(crate) fn new(tasks: TaskTracker, pins: Pins, fence: Fence) -> Self {
         Self {
+            fence,
             tasks,
             discards: Arc::new(Semaphore::new(DISCARDS_AT_ONCE)),
             pins,
@@ -44,18 +48,14 @@ impl Effects {
     }
 
     /// Publishes a snapshot, and reports to the mailbox what came of it.
-    pub(super) fn publish(
-        &self,
-        checkpoint: CheckpointId,
-        mut metadata: SnapshotMetadata,
-        location: String,
-        mailbox: mpsc::WeakSender<JobMessage>,
-    ) {
-        metadata.nonce = random::nonce();
+    pub(super) fn publish(&self, mut publication: Publication, mailbox: mpsc::WeakSender<JobMessage>) {
+        let checkpoint = publication.checkpoint;
+        publication.metadata.nonce = random::nonce();
+        let fence = self.fence.clone();
         // In a task of its own, so that even a panic is answered: the job's machine waits for exactly one answer.
         let publication = self
             .tasks
-            .spawn(async move { publish(&metadata, &location).await }.in_current_span());
+            .spawn(async move { publication.carry_out(&fence).await }.in_current_span());
         let report = async move {
             let result = match tokio::time::timeout(PUBLISH_TIMEOUT, publication).await {
                 Ok(Ok(result)) => result,
@@ -76,8 +76,12 @@ impl Effects {
     /// Makes a savepoint of a complete snapshot, and reports to the mailbox what came of it.
     pub(super) fn promote(&self, promotion: Promotion, mailbox: mpsc::WeakSender<JobMessage>) {
         let operation = promotion.operation;
+        let fence = self.fence.clone();
         let report = async move {
-            let result = promotion.carry_out().await;
+            let result = match fence.check().await {
+                Ok(()) => promotion.carry_out().await,
+                Err(error) => Err(failed(error.on_one_line())),
+            };
             if let Some(mailbox) = mailbox.upgrade() {
                 // The receiver is there for as long as any sender.
                 let _ended = mailbox.send(JobMessage::Promoted(operation, result)).await;
@@ -88,7 +92,7 @@ impl Effects {
 
     /// Deletes a snapshot in the background, as well as it can, once no other job may read it any more.
     pub(super) fn delete(&self, deletion: Deletion) {
-        let (discards, pins) = (self.discards.clone(), self.pins.clone());
+        let (discards, pins, fence) = (self.discards.clone(), self.pins.clone(), self.fence.clone());
         let work = async move {
             let Deletion {
                 checkpoint, location, ..
@@ -98,6 +102,10 @@ impl Effects {
                 return;
             };
             let _permit = discards.acquire_owned().await.expect("the semaphore is never closed");
+            if let Err(error) = fence.check().await {
+                info!(checkpoint_id = %checkpoint, location, %error, "snapshot stays");
+                return;
+            }
             if let Err(error) = deletion.carry_out().await {
                 let error = streamd_core::error::chain(&error);
                 warn!(checkpoint_id = %checkpoint, location, error, "snapshot could not be discarded");
@@ -198,6 +206,31 @@ fn unknown(message: String) -> PublishError {
     PublishError {
         message,
         outcome_unknown: true,
+    }
+}
+
+/// A snapshot to be made visible.
+pub(super) struct Publication {
+    pub(super) checkpoint: CheckpointId,
+    pub(super) metadata: SnapshotMetadata,
+    /// The URI of its folder.
+    pub(super) location: String,
+    /// Where it is recorded that sinks commit it, if they will: no attempt may start from anything older then.
+    pub(super) commits: Option<Journal>,
+}
+
+impl Publication {
+    /// Asks before and after whether this job manager leads. What a leader that is past makes visible does not count, so nobody may
+    /// be told to commit it.
+    async fn carry_out(self, fence: &Fence) -> Result<PublishedSnapshot, PublishError> {
+        fence.check().await.map_err(|error| unknown(error.on_one_line()))?;
+        let published = publish(&self.metadata, &self.location).await?;
+        if let Some(journal) = &self.commits {
+            let committed = journal.commit(self.checkpoint, &published.uri).await;
+            committed.map_err(|error| unknown(error.on_one_line()))?;
+        }
+        fence.check().await.map_err(|error| unknown(error.on_one_line()))?;
+        Ok(published)
     }
 }
 

@@ -6,7 +6,7 @@ use streamd_coordinator::event::{OperationRequest, PublishError, PublishedSnapsh
 use streamd_coordinator::job::OperationStatus;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{Failure, WorkerCommand, WorkerEvent, WorkerRegistration};
+use streamd_core::protocol::{Failure, WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::status::{JobDetails, JobStatus};
@@ -21,6 +21,11 @@ pub(super) enum JobMessage {
     SlotsAllocated(Vec<SlotId>),
     AttachWorker {
         registration: WorkerRegistration,
+        commands: mpsc::Sender<WorkerCommand>,
+        reply: oneshot::Sender<Result<(), CodedError>>,
+    },
+    ReturnWorker {
+        returned: Box<WorkerReturn>,
         commands: mpsc::Sender<WorkerCommand>,
         reply: oneshot::Sender<Result<(), CodedError>>,
     },
@@ -64,6 +69,13 @@ impl JobMasterHandle {
         self.status.clone()
     }
 
+    /// Waits until nothing follows any more.
+    pub(crate) async fn over(&self) {
+        let mut status = self.status.clone();
+        // The sender is gone with the job master, and then nothing follows either.
+        let _gone = status.wait_for(JobStatus::is_over).await.map(drop);
+    }
+
     /// Has the job begin. Whoever starts a master makes it known first: the job's workers ask for it as soon as they run.
     pub(crate) fn begin(&self) {
         // The mailbox of a new master is empty; its task is gone only while the runtime shuts down.
@@ -88,6 +100,20 @@ impl JobMasterHandle {
     ) -> Result<(), CodedError> {
         self.ask(|reply| JobMessage::AttachWorker {
             registration,
+            commands,
+            reply,
+        })
+        .await?
+    }
+
+    /// Attaches a worker again that runs an attempt of another job manager. Errors if the job does not wait for it.
+    pub(crate) async fn return_worker(
+        &self,
+        returned: Box<WorkerReturn>,
+        commands: mpsc::Sender<WorkerCommand>,
+    ) -> Result<(), CodedError> {
+        self.ask(|reply| JobMessage::ReturnWorker {
+            returned,
             commands,
             reply,
         })

@@ -1,6 +1,7 @@
 //! Where a job's slots and worker processes come from: the daemon's resource manager, or a thread of the same process.
 
 use futures::future::BoxFuture;
+use streamd_coordinator::event::SlotId;
 use streamd_core::id::{TaskManagerId, WorkerId};
 
 use super::handle::JobMasterHandle;
@@ -13,6 +14,20 @@ pub enum LaunchRequest {
     RequestSlots {
         /// How many.
         count: u32,
+    },
+    /// Workers of the job may run on that another job manager started.
+    Reconcile,
+    /// Such a worker is back.
+    AdoptWorker {
+        /// Its number.
+        worker: WorkerId,
+        /// Where it runs.
+        task_manager: TaskManagerId,
+    },
+    /// All of them are back, and with them these slots are the job's.
+    AdoptSlots {
+        /// All that it holds.
+        slots: Vec<SlotId>,
     },
     /// The job needs no slots any more.
     ReleaseSlots,

@@ -14,6 +14,7 @@ mod effects;
 mod handle;
 mod launcher;
 mod operations;
+mod records;
 mod remains;
 mod service;
 mod status;
@@ -25,4 +26,5 @@ pub use status::{JobDetails, JobStatus, SubtaskView};
 pub use workers::WorkerTimeouts;
 
 pub(crate) use effects::Effects;
-pub(crate) use service::{JobEnvironment, spawn};
+pub(crate) use records::Past;
+pub(crate) use service::{JobEnvironment, spawn, spawn_with};

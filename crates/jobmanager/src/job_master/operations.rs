@@ -1,8 +1,9 @@
 //! The savepoints and stops that users asked a job for, so that each can be waited for and asked for twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streamd_coordinator::action::CompletedOperation;
+use streamd_coordinator::event::{OperationKind, OperationRequest};
 use streamd_coordinator::job::{OperationProgress, OperationStage, OperationStatus};
 use streamd_core::error::CodedError;
 use streamd_core::id::OperationId;
@@ -16,6 +17,8 @@ const REMEMBERED: usize = 1_000;
 pub(super) struct Operations {
     by_id: BTreeMap<OperationId, watch::Sender<OperationStatus>>,
     in_order: Vec<OperationId>,
+    /// The folders of savepoints that sinks are to commit.
+    committed: BTreeSet<String>,
 }
 
 impl Operations {
@@ -34,6 +37,22 @@ impl Operations {
         self.by_id.insert(id, watch::Sender::new(begun));
         self.in_order.push(id);
         true
+    }
+
+    /// Notes where an operation writes, if sinks are to commit what it writes.
+    pub(super) fn note_folder(&mut self, request: &OperationRequest) {
+        match request.kind {
+            OperationKind::Stop | OperationKind::Drain => {
+                self.committed.insert(request.folder.clone());
+            }
+            OperationKind::Savepoint | OperationKind::CancelWithSavepoint => {}
+        }
+    }
+
+    /// Whether sinks are to commit the snapshot at this place once it is complete.
+    pub(super) fn is_committed(&self, location: &str) -> bool {
+        let folder = location.rsplit('/').next();
+        folder.is_some_and(|folder| self.committed.contains(folder))
     }
 
     /// Notes the outcome, and tells whoever waits.

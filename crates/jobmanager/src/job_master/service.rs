@@ -11,19 +11,22 @@ use streamd_coordinator::job::{JobMachine, OperationStatus};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, OperationId, WorkerId};
-use streamd_core::protocol::{Failure, WorkerCommand, WorkerEvent, WorkerRegistration};
+use streamd_core::protocol::{Failure, WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
 use streamd_core::time::{Clock, MonotonicTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::effects::{Deletion, Effects, Ownership, Promotion};
+use super::effects::{Deletion, Effects, Ownership, Promotion, Publication};
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
+use super::records::{Done, Ending, Past, Request, Suspension};
 use super::operations::Operations;
 use super::remains::Remains;
 use super::status::{JobDetails, JobStatus};
-use super::workers::{WorkerTimeouts, Workers};
+use super::workers::{WorkerTimeouts, Workers, not_expected};
+use crate::fence::Fence;
+use crate::journal::Journal;
 use crate::pins::Pin;
 
 /// What a job master needs from its surroundings.
@@ -39,22 +42,44 @@ pub(crate) struct JobEnvironment {
     pub(crate) tasks: TaskTracker,
     /// How long workers may be silent; `None`: for ever.
     pub(crate) worker_timeouts: Option<WorkerTimeouts>,
+    /// What outlives this process of the job; `None`: nothing does.
+    pub(crate) journal: Option<Journal>,
+    /// Whether this process may act at all.
+    pub(crate) fence: Fence,
 }
 
 /// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped. `start` is
 /// what holds the snapshot that the job starts from.
 pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment, start: Option<Pin>) -> JobMasterHandle {
+    let status = JobStatus::new(&spec, environment.clock.wall());
+    let past = Past {
+        machine: JobMachine::new(spec),
+        status,
+        reconcile_ms: None,
+    };
+    spawn_with(past, environment, start)
+}
+
+/// Starts the master of a job that is not new. It waits for [`JobMasterHandle::begin`] too.
+pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<Pin>) -> JobMasterHandle {
+    let Past {
+        machine,
+        status,
+        reconcile_ms,
+    } = past;
     let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
-    let status = watch::Sender::new(JobStatus::new(&spec, environment.clock.wall()));
+    let job_id = status.job_id;
+    let status = watch::Sender::new(status);
     let handle = JobMasterHandle {
-        job_id: spec.job_id,
+        job_id,
         name: status.borrow().name.clone(),
         mailbox: mailbox.clone(),
         status: status.subscribe(),
     };
     let master = JobMaster {
-        job_id: spec.job_id,
-        machine: JobMachine::new(spec),
+        job_id,
+        machine,
+        reconcile_ms,
         start,
         clock: environment.clock,
         launcher: environment.launcher,
@@ -69,41 +94,60 @@ pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment, start: Option<Pi
         requests: VecDeque::new(),
         launching: None,
         suspending: Vec::new(),
+        suspension: Suspension::default(),
+        journal: environment.journal,
+        fence: environment.fence,
+        ending: None,
+        held: Vec::new(),
     };
     environment.tasks.spawn(master.run());
     handle
 }
 
-struct JobMaster {
-    job_id: JobId,
-    machine: JobMachine,
+pub(super) struct JobMaster {
+    pub(super) job_id: JobId,
+    pub(super) machine: JobMachine,
     /// Holds the snapshot that the job started from, for as long as the machine may need it.
-    start: Option<Pin>,
-    clock: Arc<dyn Clock>,
-    launcher: Arc<dyn WorkerLauncher>,
-    effects: Effects,
-    workers: Workers,
-    operations: Operations,
-    remains: Remains,
-    status: watch::Sender<JobStatus>,
+    pub(super) start: Option<Pin>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) launcher: Arc<dyn WorkerLauncher>,
+    pub(super) effects: Effects,
+    pub(super) workers: Workers,
+    pub(super) operations: Operations,
+    pub(super) remains: Remains,
+    pub(super) status: watch::Sender<JobStatus>,
     /// Weak, so that the master ends with the last handle of others.
-    mailbox: mpsc::WeakSender<JobMessage>,
-    inbox: mpsc::Receiver<JobMessage>,
+    pub(super) mailbox: mpsc::WeakSender<JobMessage>,
+    pub(super) inbox: mpsc::Receiver<JobMessage>,
     /// Events that follow from carrying out actions. Empty between messages.
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     /// What is still to be asked of the launcher: a few entries per worker and attempt, since the machine asks for the next
     /// attempt only once this one's have been carried out.
-    requests: VecDeque<LaunchRequest>,
+    pub(super) requests: VecDeque<Request>,
     /// The request under way.
-    launching: Option<BoxFuture<'static, ()>>,
+    pub(super) launching: Option<BoxFuture<'static, Done>>,
     /// Who waits for the workers to be gone.
-    suspending: Vec<oneshot::Sender<()>>,
+    pub(super) suspending: Vec<oneshot::Sender<()>>,
+    pub(super) suspension: Suspension,
+    /// How long workers of another job manager are waited for; `None`: there are none.
+    pub(super) reconcile_ms: Option<u64>,
+    pub(super) journal: Option<Journal>,
+    pub(super) fence: Fence,
+    /// The end of the job, until it is recorded: nobody is told before.
+    pub(super) ending: Option<Ending>,
+    /// Actions that wait for the same.
+    pub(super) held: Vec<Action>,
 }
 
 impl JobMaster {
     #[tracing::instrument(name = "job", skip_all, fields(job_id = %self.job_id))]
     async fn run(mut self) {
+        let fence = self.fence.clone();
         loop {
+            if fence.is_revoked() {
+                // Whoever leads now looks after the job and its workers.
+                break;
+            }
             self.next_request();
             self.clean_up();
             self.answer_suspending();
@@ -113,7 +157,8 @@ impl JobMaster {
                 // again, and requests are few: messages come to their turn.
                 biased;
                 () = until(&*self.clock, deadline) => self.on_deadline(),
-                () = launched(&mut self.launching) => self.launching = None,
+                () = fence.revoked() => break,
+                done = launched(&mut self.launching) => self.on_done(done),
                 message = self.inbox.recv() => match message {
                     Some(message) => self.on_message(message),
                     None => break,
@@ -125,7 +170,7 @@ impl JobMaster {
 
     fn on_message(&mut self, message: JobMessage) {
         match message {
-            JobMessage::Begin => self.on_event(Event::Start),
+            JobMessage::Begin => self.on_begin(),
             JobMessage::SlotsAllocated(slots) => self.on_event(Event::SlotsAllocated(slots)),
             JobMessage::AttachWorker {
                 registration,
@@ -134,6 +179,13 @@ impl JobMaster {
             } => {
                 // Whoever asked may have gone away: then the link closes, which is told separately.
                 let _gone = reply.send(self.on_attach(registration, commands));
+            }
+            JobMessage::ReturnWorker {
+                returned,
+                commands,
+                reply,
+            } => {
+                let _gone = reply.send(self.on_return(*returned, commands));
             }
             JobMessage::WorkerStarted(worker) => self.workers.started(worker, self.clock.monotonic()),
             JobMessage::WorkerEvent(worker, event) => self.on_worker_event(worker, event),
@@ -181,6 +233,48 @@ impl JobMaster {
         Ok(())
     }
 
+    fn on_begin(&mut self) {
+        match self.reconcile_ms {
+            Some(timeout_ms) => {
+                self.requests.push_back(Request::Launch(LaunchRequest::Reconcile));
+                self.on_event(Event::Reconcile { timeout_ms });
+            }
+            None => self.on_event(Event::Start),
+        }
+    }
+
+    /// A worker is back that another job manager started.
+    fn on_return(&mut self, returned: WorkerReturn, commands: mpsc::Sender<WorkerCommand>) -> Result<(), CodedError> {
+        let registration = &returned.registration;
+        let (worker, task_manager) = (registration.worker, registration.task_manager.clone());
+        match self.machine.state() {
+            JobState::Reconciling if returned.attempt == self.machine.attempt() => {}
+            JobState::Created | JobState::Initializing if !self.is_suspended() => return Err(self.recovering()),
+            JobState::Initializing
+            | JobState::Created
+            | JobState::Reconciling
+            | JobState::Running
+            | JobState::Restarting
+            | JobState::Failing
+            | JobState::Failed
+            | JobState::Cancelling
+            | JobState::Canceled
+            | JobState::Finished => return Err(not_expected(registration)),
+        }
+        debug!(%worker, %task_manager, attempt = %returned.attempt, "worker is back");
+        self.workers.adopt(&returned, commands, self.clock.monotonic());
+        self.remains.started(worker, task_manager.clone());
+        let adopt = LaunchRequest::AdoptWorker { worker, task_manager };
+        self.requests.push_back(Request::Launch(adopt));
+        self.on_event(Event::Worker(worker, WorkerEvent::Returned(Box::new(returned))));
+        Ok(())
+    }
+
+    fn recovering(&self) -> CodedError {
+        let message = format!("job `{}` is still being recovered", self.job_id);
+        CodedError::new(ErrorCode::JobRecovering, message).with_hint("try again in a moment")
+    }
+
     fn on_worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
         if self.workers.heard(worker, &event, self.clock.monotonic()) {
             self.on_event(Event::Worker(worker, event));
@@ -200,6 +294,7 @@ impl JobMaster {
             JobState::Failed | JobState::Finished => Err(self.terminated()),
             JobState::Initializing
             | JobState::Created
+            | JobState::Reconciling
             | JobState::Running
             | JobState::Restarting
             | JobState::Failing => {
@@ -217,6 +312,7 @@ impl JobMaster {
         }
         if self.operations.begin(id, self.subtasks()) {
             info!(operation = %id, kind = ?request.kind, "operation requested");
+            self.operations.note_folder(&request);
             self.on_event(Event::Operation(request));
         }
         match self.operations.find(id).map(|status| status.borrow().clone()) {
@@ -238,16 +334,16 @@ impl JobMaster {
     }
 
     fn on_suspend(&mut self) {
-        if self.status.borrow().is_over() {
+        if self.status.borrow().is_over() || self.ending.is_some() {
             return;
         }
         for worker in self.workers.ids() {
             // A worker without a link is ended by its task manager.
             let _unreachable = self.workers.send(worker, WorkerCommand::Shutdown, self.clock.monotonic());
             self.workers.stop(worker);
-            self.requests.push_back(LaunchRequest::StopWorker { worker });
+            self.launch(LaunchRequest::StopWorker { worker });
         }
-        self.requests.push_back(LaunchRequest::ReleaseSlots);
+        self.launch(LaunchRequest::ReleaseSlots);
         self.operations.fail_all(&CodedError::new(
             ErrorCode::ClusterShuttingDown,
             format!("the job manager shut down and suspended job `{}`", self.job_id),
@@ -286,19 +382,22 @@ impl JobMaster {
         }
     }
 
-    fn perform(&mut self, action: Action) {
+    pub(super) fn perform(&mut self, action: Action) {
+        if self.ending.is_some() && matches!(action, Action::CompleteOperation { .. }) {
+            return self.held.push(action);
+        }
         match action {
-            Action::RequestSlots { count } => self.requests.push_back(LaunchRequest::RequestSlots { count }),
-            Action::ReleaseSlots => self.requests.push_back(LaunchRequest::ReleaseSlots),
+            Action::RequestSlots { count } => self.request_slots(count),
+            Action::AdoptSlots { slots } => self.launch(LaunchRequest::AdoptSlots { slots }),
+            Action::ReleaseSlots => self.launch(LaunchRequest::ReleaseSlots),
             Action::StartWorker { worker, task_manager } => {
                 self.workers.start(worker, task_manager.clone());
                 self.remains.started(worker, task_manager.clone());
-                self.requests
-                    .push_back(LaunchRequest::StartWorker { worker, task_manager });
+                self.launch(LaunchRequest::StartWorker { worker, task_manager });
             }
             Action::StopWorker { worker } => {
                 self.workers.stop(worker);
-                self.requests.push_back(LaunchRequest::StopWorker { worker });
+                self.launch(LaunchRequest::StopWorker { worker });
             }
             Action::Send { worker, command } => {
                 if let Err(failure) = self.workers.send(worker, command, self.clock.monotonic()) {
@@ -310,9 +409,16 @@ impl JobMaster {
                 checkpoint,
                 metadata,
                 location,
-            } => self
-                .effects
-                .publish(checkpoint, *metadata, location, self.mailbox.clone()),
+            } => {
+                let is_committed = self.operations.is_committed(&location);
+                let publication = Publication {
+                    checkpoint,
+                    metadata: *metadata,
+                    location,
+                    commits: self.journal.clone().filter(|_| is_committed),
+                };
+                self.effects.publish(publication, self.mailbox.clone());
+            }
             Action::Discard { checkpoint, location } => self.delete(Deletion {
                 checkpoint,
                 location,
@@ -368,8 +474,18 @@ impl JobMaster {
             ),
             None => info!(from = from.name(), to = to.name(), "job state changed"),
         }
+        if to.is_terminal() && self.journal.is_some() {
+            let ended_at = self.clock.wall();
+            self.ending = Some(Ending { from, to, ended_at });
+            return self.requests.push_back(Request::RecordEnd);
+        }
+        self.tell_state(to);
+    }
+
+    /// Tells watchers of the machine's state.
+    pub(super) fn tell_state(&mut self, to: JobState) {
         if to.is_terminal() {
-            self.requests.push_back(LaunchRequest::Forget);
+            self.launch(LaunchRequest::Forget);
         }
         let ended_at = to.is_terminal().then(|| self.clock.wall());
         let restarts = self.machine.restarts();
@@ -384,7 +500,7 @@ impl JobMaster {
 
     /// A worker that does not behave is lost to the job, and its process must not linger.
     fn give_up(&mut self, worker: WorkerId, failure: Failure) {
-        self.requests.push_back(LaunchRequest::StopWorker { worker });
+        self.launch(LaunchRequest::StopWorker { worker });
         self.events.push_back(Event::WorkerLost(worker, failure));
     }
 
@@ -404,11 +520,14 @@ impl JobMaster {
             mailbox,
             status: self.status.subscribe(),
         };
-        self.launching = Some(self.launcher.launch(handle, request));
+        self.launching = Some(self.carry_out(handle, request));
     }
 
     /// Deletes what the job leaves, once nothing of it can write any more.
     fn clean_up(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
         for deletion in self.remains.take_deletions() {
             self.effects.delete(deletion);
         }
@@ -418,6 +537,10 @@ impl JobMaster {
     fn answer_suspending(&mut self) {
         let is_idle = self.requests.is_empty() && self.launching.is_none();
         if is_idle && self.workers.is_empty() && self.remains.is_deserted() {
+            if self.suspension.is_to_be_recorded(self.is_suspended() && self.journal.is_some()) {
+                self.requests.push_back(Request::RecordSuspension);
+                return self.next_request();
+            }
             for reply in self.suspending.drain(..) {
                 let _gone = reply.send(());
             }
@@ -429,7 +552,7 @@ impl JobMaster {
         machine.into_iter().chain(self.workers.next_deadline()).min()
     }
 
-    fn is_suspended(&self) -> bool {
+    pub(super) fn is_suspended(&self) -> bool {
         self.status.borrow().suspended
     }
 
@@ -454,7 +577,7 @@ impl JobMaster {
 }
 
 /// Waits for the request under way; for ever if there is none.
-async fn launched(launching: &mut Option<BoxFuture<'static, ()>>) {
+async fn launched(launching: &mut Option<BoxFuture<'static, Done>>) -> Done {
     match launching {
         Some(request) => request.await,
         None => std::future::pending().await,

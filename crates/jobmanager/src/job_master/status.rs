@@ -33,7 +33,7 @@ pub struct JobStatus {
 
 impl JobStatus {
     /// The status of a job that has just been accepted.
-    pub(super) fn new(spec: &JobSpec, now: WallTime) -> Self {
+    pub(crate) fn new(spec: &JobSpec, now: WallTime) -> Self {
         Self {
             job_id: spec.job_id,
             name: spec.graph.name.as_str().into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{Attempt, TaskManagerId, WorkerId};
-use streamd_core::protocol::{Failure, FaultDomain, WorkerCommand, WorkerEvent, WorkerRegistration};
+use streamd_core::protocol::{Failure, FaultDomain, WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
 use streamd_core::time::MonotonicTime;
 use tokio::sync::mpsc;
 
@@ -94,14 +94,20 @@ impl Workers {
                 };
                 Ok(())
             }
-            Some(_) | None => Err(CodedError::new(
-                ErrorCode::JobNotRunning,
-                format!(
-                    "job `{}` does not expect `{}`",
-                    registration.job_id, registration.worker
-                ),
-            )),
+            Some(_) | None => Err(not_expected(registration)),
         }
+    }
+
+    /// A worker is back that another job manager started.
+    pub(super) fn adopt(&mut self, returned: &WorkerReturn, commands: mpsc::Sender<WorkerCommand>, now: MonotonicTime) {
+        let state = WorkerState::Attached {
+            commands,
+            last_heard: Some(now),
+            beats_from: returned.attempt,
+        };
+        let task_manager = returned.registration.task_manager.clone();
+        self.known
+            .insert(returned.registration.worker, Worker { task_manager, state });
     }
 
     /// A worker said something. `false` if it has no link (any more): its words count for nothing.
@@ -249,6 +255,15 @@ fn next_beats(command: &WorkerCommand) -> Option<Attempt> {
         | WorkerCommand::AlignWatermarks { .. }
         | WorkerCommand::Drain { .. } => None,
     }
+}
+
+/// The answer to a worker that the job does not know, or know any more.
+pub(super) fn not_expected(registration: &WorkerRegistration) -> CodedError {
+    let WorkerRegistration { job_id, worker, .. } = registration;
+    CodedError::new(
+        ErrorCode::JobNotRunning,
+        format!("job `{job_id}` does not expect `{worker}`"),
+    )
 }
 
 fn external(message: String) -> Failure {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use streamd_coordinator::event::SlotId;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use streamd_core::protocol::Failure;
@@ -32,6 +33,13 @@ pub(super) enum Message {
     },
     Report(TaskManagerId, u64, TaskManagerReport),
     RequestSlots(JobMasterHandle, u32),
+    Reconcile(JobId),
+    AdoptWorker {
+        job: JobMasterHandle,
+        worker: WorkerId,
+        task_manager: TaskManagerId,
+    },
+    AdoptSlots(JobMasterHandle, Vec<SlotId>),
     ReleaseSlots(JobId),
     StartWorker {
         job: JobMasterHandle,

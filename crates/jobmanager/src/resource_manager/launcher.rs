@@ -25,6 +25,13 @@ impl WorkerLauncher for ClusterLauncher {
     fn launch(&self, job: JobMasterHandle, request: LaunchRequest) -> BoxFuture<'static, ()> {
         let message = match request {
             LaunchRequest::RequestSlots { count } => Message::RequestSlots(job, count),
+            LaunchRequest::Reconcile => Message::Reconcile(job.job_id()),
+            LaunchRequest::AdoptWorker { worker, task_manager } => Message::AdoptWorker {
+                job,
+                worker,
+                task_manager,
+            },
+            LaunchRequest::AdoptSlots { slots } => Message::AdoptSlots(job, slots),
             LaunchRequest::ReleaseSlots => Message::ReleaseSlots(job.job_id()),
             LaunchRequest::StartWorker { worker, task_manager } => Message::StartWorker {
                 job,

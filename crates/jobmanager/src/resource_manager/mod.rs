@@ -9,6 +9,7 @@
 //! The resource manager never waits for a link: commands go into bounded queues, and a task manager that does not take its
 //! commands is lost. It does wait for job masters, which never wait for it while their mailbox fills.
 
+mod adoption;
 mod departure;
 mod drain;
 mod handle;

@@ -39,6 +39,8 @@ pub(crate) struct ResourceManagerOptions {
     pub(crate) heartbeat_interval_ms: u64,
     pub(crate) heartbeat_timeout_ms: u64,
     pub(crate) describe_timeout_ms: u64,
+    /// The epoch of this job manager's leadership.
+    pub(crate) leader_epoch: u64,
 }
 
 /// Starts the resource manager. It lives until the last handle is dropped.
@@ -57,6 +59,8 @@ pub(crate) fn spawn(
         jobs: BTreeMap::new(),
         descriptions: BTreeMap::new(),
         logs: LogRequests::default(),
+        reconciling: BTreeSet::new(),
+        early: BTreeMap::new(),
         numbers: 0,
     };
     tasks.spawn(service.run());
@@ -73,6 +77,10 @@ pub(super) struct ResourceManager {
     pub(super) jobs: BTreeMap<JobId, JobMasterHandle>,
     descriptions: BTreeMap<u64, Description>,
     logs: LogRequests,
+    /// Jobs whose workers may run on that another job manager started.
+    pub(super) reconciling: BTreeSet<JobId>,
+    /// Workers of those that are back before their task managers are.
+    pub(super) early: BTreeMap<TaskManagerId, BTreeMap<WorkerId, JobMasterHandle>>,
     /// The last number given to a session or request.
     numbers: u64,
 }
@@ -115,7 +123,17 @@ impl ResourceManager {
             }
             Message::Report(id, session, report) => self.on_report(id, session, report).await,
             Message::RequestSlots(job, count) => self.on_request_slots(job, count).await,
+            Message::Reconcile(job) => {
+                self.reconciling.insert(job);
+            }
+            Message::AdoptWorker {
+                job,
+                worker,
+                task_manager,
+            } => self.on_adopt_worker(job, worker, task_manager),
+            Message::AdoptSlots(job, slots) => self.on_adopt_slots(job, &slots).await,
             Message::ReleaseSlots(job) => {
+                self.end_reconciling(job);
                 self.jobs.remove(&job);
                 let grants = self.slots.release(job);
                 self.tell_grants(grants).await;
@@ -156,10 +174,13 @@ impl ResourceManager {
         let accepted = Command::Accepted(proto::RegistrationAccepted {
             heartbeat_interval_ms: self.options.heartbeat_interval_ms,
             heartbeat_timeout_ms: self.options.heartbeat_timeout_ms,
+            leader_epoch: self.options.leader_epoch,
         });
         task_manager.send(accepted);
+        let returned = task_manager.returned_workers();
         self.task_managers.insert(id.clone(), task_manager);
-        let grants = self.slots.register(id, slots);
+        let grants = self.slots.register(id.clone(), slots);
+        self.take_back(&id, returned);
         self.tell_grants(grants).await;
         Ok(session)
     }
@@ -171,7 +192,7 @@ impl ResourceManager {
             Some(_) | None => return,
         }
         match report {
-            TaskManagerReport::Heartbeat => {}
+            TaskManagerReport::Heartbeat => self.command(&id, Command::Heartbeat(proto::JobManagerHeartbeat {})),
             TaskManagerReport::Described(number, outcome) => self.on_described(&id, number, outcome),
             TaskManagerReport::WorkerStarted(worker, process_id) => {
                 debug!(task_manager = %id, %worker, process_id, "worker process started");
@@ -187,6 +208,7 @@ impl ResourceManager {
 
     async fn on_request_slots(&mut self, job: JobMasterHandle, count: u32) {
         let id = job.job_id();
+        self.end_reconciling(id);
         self.jobs.insert(id, job);
         let grants = self.slots.request(id, count);
         if !grants.iter().any(|grant| grant.job == id) {
@@ -226,14 +248,17 @@ impl ResourceManager {
             .task_managers
             .iter()
             .find(|(_, tm)| tm.workers.contains_key(&worker));
-        let Some(id) = holder.map(|(id, _)| id.clone()) else {
-            return;
-        };
+        if let Some(id) = holder.map(|(id, _)| id.clone()) {
+            self.stop_on(&id, worker);
+        }
+    }
+
+    pub(super) fn stop_on(&self, id: &TaskManagerId, worker: WorkerId) {
         let command = Command::StopWorker(proto::StopWorker {
             worker_id: worker.0,
             grace_ms: STOP_GRACE_MS,
         });
-        self.command(&id, command);
+        self.command(id, command);
     }
 
     async fn on_worker_exited(&mut self, id: &TaskManagerId, worker: WorkerId, failure: Failure) {
@@ -245,6 +270,7 @@ impl ResourceManager {
     }
 
     fn on_forget_job(&mut self, job: JobId) {
+        self.end_reconciling(job);
         self.jobs.remove(&job);
         let command = Command::ForgetJob(proto::ForgetJob {
             job_id: job.to_string(),

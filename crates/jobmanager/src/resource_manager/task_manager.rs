@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::id::{TaskManagerId, WorkerId};
+use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use streamd_core::time::MonotonicTime;
 use streamd_rpc::proto;
 use streamd_rpc::proto::task_manager_command::Command;
@@ -30,6 +30,8 @@ pub(super) struct TaskManager {
     pub(super) last_heard: MonotonicTime,
     /// Its workers, each with its job.
     pub(super) workers: BTreeMap<WorkerId, JobMasterHandle>,
+    /// The workers that it came back with and that no job has taken yet.
+    pub(super) strays: BTreeMap<WorkerId, JobId>,
     commands: mpsc::Sender<proto::TaskManagerCommand>,
 }
 
@@ -57,6 +59,7 @@ impl TaskManager {
             registration,
             last_heard: now,
             workers: BTreeMap::new(),
+            strays: BTreeMap::new(),
             commands,
         })
     }
@@ -65,6 +68,14 @@ impl TaskManager {
     pub(super) fn send(&self, command: Command) -> bool {
         let command = proto::TaskManagerCommand { command: Some(command) };
         self.commands.try_send(command).is_ok()
+    }
+
+    /// The workers that it comes back with, each with its job. One that is malformed is none.
+    pub(super) fn returned_workers(&self) -> Vec<(WorkerId, JobId)> {
+        let workers = self.registration.workers.iter();
+        workers
+            .filter_map(|worker| Some((WorkerId(worker.worker_id), worker.job_id.parse().ok()?)))
+            .collect()
     }
 
     /// What it said of itself.

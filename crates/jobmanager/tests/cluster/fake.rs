@@ -131,6 +131,7 @@ fn registration(name: &str, slots: u32) -> proto::TaskManagerEvent {
         slots,
         process_id: 1,
         version: "test".to_owned(),
+        workers: Vec::new(),
     }))
 }
 
@@ -167,7 +168,7 @@ impl Link {
                     }
                 }
                 Command::ReadLog(read) => self.send_log(&read).await,
-                Command::ForgetJob(_) => {}
+                Command::ForgetJob(_) | Command::Heartbeat(_) => {}
             }
         }
     }

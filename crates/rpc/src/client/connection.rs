@@ -13,6 +13,9 @@ use crate::status::from_status;
 /// not want to wait so long for one that hangs says so with `--timeout`.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a standby may send a client on: leaders change, but not in circles.
+const MOST_REDIRECTS: u32 = 4;
+
 /// A listener that is none of ours, or one that hangs.
 const MUTE: &str = "what listens there does not answer";
 
@@ -44,9 +47,45 @@ pub async fn connect(address: &str) -> Result<Channel, CodedError> {
     }
 }
 
+/// Connects to the job manager that leads, whichever of a cluster's job managers is at `host:port`: a standby says where the leader
+/// is. Returns the leader's address too. See [`connect`] for the rest.
+pub async fn connect_to_leader(address: &str) -> Result<(Channel, String), CodedError> {
+    let mut address = address.to_owned();
+    for _redirect in 0..MOST_REDIRECTS {
+        match connect(&address).await {
+            Ok(channel) => return Ok((channel, address)),
+            Err(error) => match leader_in(&error) {
+                Some(leader) if leader != address => address = leader,
+                Some(_) | None => return Err(error),
+            },
+        }
+    }
+    let channel = connect(&address).await?;
+    Ok((channel, address))
+}
+
+/// The address of the leader that a standby named.
+fn leader_in(error: &CodedError) -> Option<String> {
+    if error.code != ErrorCode::NotLeader {
+        return None;
+    }
+    let (_, rest) = error.message.rsplit_once("leader at `")?;
+    let leader = rest.strip_suffix('`')?;
+    endpoint(leader).is_ok().then(|| leader.to_owned())
+}
+
+/// The error of a standby, which names the leader where it knows it.
+pub fn not_leader(leader: Option<&str>) -> CodedError {
+    let message = match leader {
+        Some(address) => format!("the job manager is a standby of the leader at `{address}`"),
+        None => "the job manager is a standby, and nobody leads yet".to_owned(),
+    };
+    CodedError::new(ErrorCode::NotLeader, message).with_hint("try again in a moment")
+}
+
 fn refused(error: CodedError, address: &str) -> CodedError {
     match error.code {
-        ErrorCode::ProtocolMismatch => error,
+        ErrorCode::ProtocolMismatch | ErrorCode::NotLeader => error,
         _not_reached => unreachable(address, MUTE),
     }
 }

@@ -6,7 +6,7 @@ use streamd_core::error::{CodedError, ErrorCode};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
-use super::connection::{START_OR_NAME, connect, job_manager_peer};
+use super::connection::{START_OR_NAME, connect_to_leader, job_manager_peer};
 use crate::limits::{CONTROL_MESSAGE_BYTES, DEFAULT_DEADLINE, dispatcher_client};
 use crate::proto;
 use crate::status::from_status;
@@ -83,9 +83,11 @@ fn check_size(request: &impl prost::Message) -> Result<(), CodedError> {
 }
 
 impl DispatcherClient {
-    /// Connects to `host:port`. See [`connect`] for what it refuses.
+    /// Connects to the leader that is at `host:port`, or that a standby there names. See [`connect`](super::connect) for what it
+    /// refuses.
     pub async fn connect(address: &str) -> Result<Self, CodedError> {
-        Ok(Self::new(connect(address).await?, address))
+        let (channel, leader) = connect_to_leader(address).await?;
+        Ok(Self::new(channel, &leader))
     }
 
     /// A client over a channel that exists already.

@@ -4,6 +4,6 @@ mod connection;
 mod dispatcher;
 mod upload;
 
-pub use connection::{connect, job_manager_peer};
+pub use connection::{connect, connect_to_leader, job_manager_peer, not_leader};
 pub use dispatcher::{Answers, DispatcherClient, OPERATION_GRACE, SUBMIT_DEADLINE};
 pub use upload::{ApplicationFile, UPLOAD_DEADLINE, unreadable};

@@ -1,7 +1,9 @@
 //! What a worker tells the job master.
 
 use streamd_core::id::{Attempt, CheckpointId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{ExecutionState, Failure, SubtaskMetrics, WorkerEvent, WorkerRegistration};
+use streamd_core::protocol::{
+    ExecutionState, Failure, SubtaskMetrics, SubtaskReport, WorkerEvent, WorkerRegistration, WorkerReturn,
+};
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use super::ConvertError;
@@ -15,6 +17,7 @@ impl From<WorkerEvent> for proto::WorkerEvent {
     fn from(event: WorkerEvent) -> Self {
         let event = match event {
             WorkerEvent::Registered(registration) => Event::Registration(registration.into()),
+            WorkerEvent::Returned(returned) => Event::Returned((*returned).into()),
             WorkerEvent::SubtaskState {
                 attempt,
                 subtask,
@@ -67,6 +70,7 @@ impl TryFrom<proto::WorkerEvent> for WorkerEvent {
     fn try_from(message: proto::WorkerEvent) -> Result<Self, ConvertError> {
         Ok(match required(message.event, "WorkerEvent.event")? {
             Event::Registration(registration) => Self::Registered(registration.try_into()?),
+            Event::Returned(returned) => Self::Returned(Box::new(returned.try_into()?)),
             Event::SubtaskState(change) => subtask_state(change)?,
             Event::Acknowledge(acknowledge) => Self::Acknowledge {
                 attempt: Attempt(acknowledge.attempt),
@@ -140,6 +144,62 @@ impl TryFrom<proto::WorkerRegistration> for WorkerRegistration {
             fingerprint: text(registration.fingerprint, "WorkerRegistration.fingerprint")?,
             graph_outline: registration.graph_outline,
             process_id: registration.process_id,
+        })
+    }
+}
+
+impl From<WorkerReturn> for proto::WorkerReturn {
+    fn from(returned: WorkerReturn) -> Self {
+        Self {
+            registration: Some(returned.registration.into()),
+            attempt: returned.attempt.0,
+            placement: returned.placement.into_iter().map(Into::into).collect(),
+            slots: returned.slots,
+            subtasks: returned.subtasks.into_iter().map(Into::into).collect(),
+            last_snapshot_id: returned.last_snapshot.map_or(0, |id| id.0),
+            open_snapshot_ids: returned.open_snapshots.iter().map(|id| id.0).collect(),
+            drained: returned.is_drained,
+        }
+    }
+}
+
+impl TryFrom<proto::WorkerReturn> for WorkerReturn {
+    type Error = ConvertError;
+
+    fn try_from(returned: proto::WorkerReturn) -> Result<Self, ConvertError> {
+        Ok(Self {
+            registration: required(returned.registration, "WorkerReturn.registration")?.try_into()?,
+            attempt: Attempt(returned.attempt),
+            placement: all(returned.placement)?,
+            slots: returned.slots,
+            subtasks: all(returned.subtasks)?,
+            last_snapshot: Some(CheckpointId(returned.last_snapshot_id)).filter(|id| id.0 > 0),
+            open_snapshots: returned.open_snapshot_ids.into_iter().map(CheckpointId).collect(),
+            is_drained: returned.drained,
+        })
+    }
+}
+
+impl From<SubtaskReport> for proto::SubtaskReport {
+    fn from(report: SubtaskReport) -> Self {
+        Self {
+            subtask: Some(report.subtask.into()),
+            state: proto::ExecutionState::from(report.state).into(),
+            failure: report.failure.map(Into::into),
+            end_of_data: report.end_of_data,
+        }
+    }
+}
+
+impl TryFrom<proto::SubtaskReport> for SubtaskReport {
+    type Error = ConvertError;
+
+    fn try_from(report: proto::SubtaskReport) -> Result<Self, ConvertError> {
+        Ok(Self {
+            subtask: subtask(report.subtask, "SubtaskReport.subtask")?,
+            state: execution_state(report.state, "SubtaskReport.state")?,
+            failure: report.failure.map(Failure::try_from).transpose()?,
+            end_of_data: report.end_of_data,
         })
     }
 }

@@ -58,6 +58,7 @@ impl Section {
             JobState::Initializing | JobState::Created => Self::Scheduled,
             JobState::Finished | JobState::Canceled | JobState::Failed => Self::Terminated,
             JobState::Unspecified
+            | JobState::Reconciling
             | JobState::Running
             | JobState::Failing
             | JobState::Cancelling

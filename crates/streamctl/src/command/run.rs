@@ -345,6 +345,7 @@ fn is_terminal(state: JobState) -> bool {
         JobState::Unspecified
         | JobState::Initializing
         | JobState::Created
+        | JobState::Reconciling
         | JobState::Running
         | JobState::Failing
         | JobState::Cancelling

@@ -284,6 +284,7 @@ impl TaskManagerLink for Services {
         let accepted = Command::Accepted(RegistrationAccepted {
             heartbeat_interval_ms: 100,
             heartbeat_timeout_ms: 1000,
+            leader_epoch: 1,
         });
         let accepted = TaskManagerCommand {
             command: Some(accepted),

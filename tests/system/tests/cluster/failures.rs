@@ -170,17 +170,18 @@ fn one_job_that_fails_does_not_disturb_another() {
 }
 
 #[test]
-fn the_last_checkpoint_of_a_job_whose_job_manager_died_can_be_resumed() {
+fn the_last_checkpoint_of_a_job_whose_records_are_lost_can_be_resumed() {
     let mut cluster = Cluster::start(1, 2);
     let (paced, _gate) = held(&cluster);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
     until("records are committed", || (paced.committed() > 0).then_some(()));
     let port = format!("jobmanager.rpc.port={}", cluster.address().rsplit(':').next().unwrap());
     cluster.daemon("jobmanager").kill();
-    // Without their job manager the workers cannot commit any more, and end.
-    cluster.wait_for_no_workers();
+    fs::remove_dir_all(cluster.path("data/ha/jobs")).unwrap();
     cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
     cluster.wait_until_ready(1);
+    // Workers of a job that nobody knows are ended.
+    cluster.wait_for_no_workers();
     let checkpoint = cluster.checkpoints(&id).pop().unwrap();
     let unpaced = Torture::new().records(9_000).output(cluster.path("output"));
     let arguments = ["-p", "2", "-s", checkpoint.to_str().unwrap()];

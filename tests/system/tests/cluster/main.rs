@@ -17,6 +17,7 @@ mod evolution;
 mod failures;
 mod forks;
 mod isolation;
+mod job_manager;
 mod latency;
 mod logs;
 mod main_job;

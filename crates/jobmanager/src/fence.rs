@@ -1,0 +1,171 @@
+//! Whether this job manager still leads: asked before whatever cannot be taken back (invariant I6).
+//!
+//! ```text
+//!   effect ──▶ check: is there a later epoch? ── no ──▶ carried out ──▶ check again before anybody is told
+//!                                 └── yes ──▶ revoked: every job master ends where it stands, and the job manager with them
+//! ```
+//!
+//! The record of the next epoch decides. The clock only helps: a leader that was stopped for longer than its lease does nothing on
+//! waking up, before it has even asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::time::{Clock, MonotonicTime};
+use streamd_snapshot::LeaderRecords;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Says whether this job manager leads. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Fence {
+    /// `None`: nobody else can lead, as in a process that is a whole cluster.
+    guard: Option<Arc<Guard>>,
+}
+
+struct Guard {
+    records: LeaderRecords,
+    epoch: u64,
+    clock: Arc<dyn Clock>,
+    /// Until when the leadership holds without another sign of life, in milliseconds of the clock.
+    valid_until: AtomicU64,
+    revoked: CancellationToken,
+}
+
+impl Fence {
+    /// A fence for the leader of this epoch.
+    pub(crate) fn new(records: LeaderRecords, epoch: u64, clock: Arc<dyn Clock>) -> Self {
+        let guard = Guard {
+            records,
+            epoch,
+            clock,
+            valid_until: AtomicU64::new(u64::MAX),
+            revoked: CancellationToken::new(),
+        };
+        Self {
+            guard: Some(Arc::new(guard)),
+        }
+    }
+
+    /// The leader has given a sign of life: until then nobody takes its place.
+    pub(crate) fn hold_until(&self, until: MonotonicTime) {
+        if let Some(guard) = &self.guard {
+            guard.valid_until.store(until.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Errors if another job manager leads, or if nobody can say.
+    pub(crate) async fn check(&self) -> Result<(), CodedError> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        if self.is_revoked() {
+            return Err(superseded(guard.epoch));
+        }
+        match guard.records.is_led_in(guard.epoch).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                guard.revoke("another job manager leads");
+                Err(superseded(guard.epoch))
+            }
+            Err(error) => Err(error.to_coded()),
+        }
+    }
+
+    /// Whether the leadership is lost. Reads no store.
+    pub(crate) fn is_revoked(&self) -> bool {
+        let Some(guard) = &self.guard else { return false };
+        if guard.clock.monotonic().0 > guard.valid_until.load(Ordering::Relaxed) {
+            guard.revoke("no sign of life could be given for too long");
+        }
+        guard.revoked.is_cancelled()
+    }
+
+    /// Ends the leadership.
+    pub(crate) fn revoke(&self, reason: &str) {
+        if let Some(guard) = &self.guard {
+            guard.revoke(reason);
+        }
+    }
+
+    /// Waits until the leadership is lost; for ever if it cannot be.
+    pub(crate) async fn revoked(&self) {
+        match &self.guard {
+            Some(guard) => guard.revoked.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The error of whatever is done without leading.
+    pub(crate) fn error(&self) -> CodedError {
+        superseded(self.guard.as_ref().map_or(0, |guard| guard.epoch))
+    }
+}
+
+impl Guard {
+    fn revoke(&self, reason: &str) {
+        if !self.revoked.is_cancelled() {
+            warn!(epoch = self.epoch, reason, "leadership lost");
+            self.revoked.cancel();
+        }
+    }
+}
+
+fn superseded(epoch: u64) -> CodedError {
+    CodedError::new(
+        ErrorCode::LeadershipLost,
+        format!("this job manager led in epoch {epoch}, and does not lead any more"),
+    )
+    .with_hint("another job manager has taken its jobs over; started again, this one waits as a standby")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use streamd_core::time::WallTime;
+    use streamd_snapshot::{Location, random_nonce};
+
+    use super::*;
+
+    struct ManualClock(Mutex<u64>);
+
+    impl Clock for ManualClock {
+        fn monotonic(&self) -> MonotonicTime {
+            MonotonicTime(*self.0.lock().unwrap())
+        }
+
+        fn wall(&self) -> WallTime {
+            WallTime(0)
+        }
+    }
+
+    async fn led() -> (LeaderRecords, Fence, Arc<ManualClock>) {
+        let records = LeaderRecords::new(Location::open(&format!("memory://{}/ha", random_nonce())).unwrap());
+        records.claim(1, "a:1", WallTime(0)).await.unwrap();
+        let clock = Arc::new(ManualClock(Mutex::new(0)));
+        let fence = Fence::new(records.clone(), 1, clock.clone());
+        (records, fence, clock)
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_the_leader_any_more_finds_out_before_it_does_anything() {
+        let (records, fence, _clock) = led().await;
+        fence.check().await.unwrap();
+        records.claim(2, "b:1", WallTime(0)).await.unwrap();
+        assert_eq!(fence.check().await.unwrap_err().code, ErrorCode::LeadershipLost);
+        fence.revoked().await;
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_was_stopped_for_longer_than_its_lease_does_nothing_without_asking() {
+        let (_records, fence, clock) = led().await;
+        fence.hold_until(MonotonicTime(1_000));
+        *clock.0.lock().unwrap() = 1_000;
+        assert!(!fence.is_revoked());
+        *clock.0.lock().unwrap() = 1_001;
+        assert!(fence.is_revoked());
+        // It stays so, whatever comes late.
+        fence.hold_until(MonotonicTime(9_000));
+        assert!(fence.is_revoked() && fence.check().await.is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! What a job master records of its job, so that the next leader can go on: always by the leader alone, always before the effect.
+
+use std::time::Duration;
+
+use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::{Attempt, CheckpointId, JobId};
+use streamd_snapshot::{CommittedSavepoint, Creation, JobResultRecord, JobStore};
+use tracing::warn;
+
+use crate::fence::Fence;
+
+/// The pauses before a record is written again, within one try.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
+
+/// What is recorded.
+enum Entry {
+    Attempt(Attempt),
+    End(JobResultRecord),
+    Suspension,
+    Commit(CommittedSavepoint),
+}
+
+/// The records of one job. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    store: JobStore,
+    job: JobId,
+    epoch: u64,
+    fence: Fence,
+}
+
+impl Journal {
+    /// The records of a job, as the leader of this epoch writes them.
+    pub(crate) fn new(store: JobStore, job: JobId, epoch: u64, fence: Fence) -> Self {
+        Self {
+            store,
+            job,
+            epoch,
+            fence,
+        }
+    }
+
+    /// Records an attempt before anything of it begins.
+    pub(crate) async fn begin_attempt(&self, attempt: Attempt) -> Result<(), CodedError> {
+        self.persist(&Entry::Attempt(attempt)).await
+    }
+
+    /// Records the end of the job before anything of it is deleted.
+    pub(crate) async fn end(&self, result: JobResultRecord) -> Result<(), CodedError> {
+        self.persist(&Entry::End(result)).await
+    }
+
+    /// Records that nothing of the job runs any more, although it has not ended.
+    pub(crate) async fn suspend(&self) -> Result<(), CodedError> {
+        self.persist(&Entry::Suspension).await
+    }
+
+    /// Records a savepoint before sinks commit it.
+    pub(crate) async fn commit(&self, checkpoint: CheckpointId, uri: &str) -> Result<(), CodedError> {
+        let savepoint = CommittedSavepoint::new(checkpoint, uri.to_owned(), self.epoch);
+        self.persist(&Entry::Commit(savepoint)).await
+    }
+
+    async fn persist(&self, entry: &Entry) -> Result<(), CodedError> {
+        for pause in PAUSES {
+            let written = self.write(entry).await;
+            // Whoever does not lead any more need not try again.
+            if written.is_ok() || self.fence.is_revoked() {
+                return written;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        let written = self.write(entry).await;
+        if let Err(error) = &written {
+            warn!(job_id = %self.job, %error, "a record of the job is not written");
+        }
+        written
+    }
+
+    async fn write(&self, entry: &Entry) -> Result<(), CodedError> {
+        self.fence.check().await?;
+        match entry {
+            Entry::Attempt(attempt) => match self.store.begin_attempt(self.job, *attempt, self.epoch).await {
+                Ok(Creation::Created) => Ok(()),
+                Ok(Creation::Taken) => {
+                    self.fence
+                        .revoke("another job manager has begun the next attempt of a job");
+                    Err(self.fence.error())
+                }
+                Err(error) => Err(error.to_coded()),
+            },
+            Entry::End(result) => {
+                let ended = self.store.end(result).await.map_err(|error| error.to_coded())?;
+                if ended.state == result.state {
+                    return Ok(());
+                }
+                let (job, first, second) = (self.job, ended.state, &result.state);
+                let message = format!("job `{job}` is recorded as {first}, and was to end as {second}");
+                Err(CodedError::new(ErrorCode::Internal, message))
+            }
+            Entry::Suspension => {
+                let suspended = self.store.suspend(self.job, self.epoch).await;
+                suspended.map_err(|error| error.to_coded())
+            }
+            Entry::Commit(savepoint) => {
+                let committed = self.store.commit(self.job, savepoint).await;
+                committed.map(drop).map_err(|error| error.to_coded())
+            }
+        }
+    }
+}

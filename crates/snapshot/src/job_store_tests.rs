@@ -1,0 +1,165 @@
+use streamd_core::graph::{CheckpointSettings, PLAN_VERSION};
+
+use super::*;
+
+/// Every record of version 1, as it was first written.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jobs-v1");
+
+fn store() -> JobStore {
+    JobStore::new(Location::open(&format!("memory://{}/ha", random_nonce())).unwrap())
+}
+
+fn job(n: u8) -> JobId {
+    JobId::from_bytes([n; 16])
+}
+
+fn record(n: u8) -> JobRecord {
+    JobRecord {
+        version: JobRecord::VERSION,
+        job_id: job(n),
+        leader_epoch: 1,
+        submitted_at: WallTime(10),
+        submission: serde_json::json!({"sha256": "ab"}),
+        graph: JobGraph {
+            version: PLAN_VERSION,
+            name: "flights".to_owned(),
+            vertices: Vec::new(),
+            edges: Vec::new(),
+            checkpointing: CheckpointSettings::default(),
+            restart_strategy: None,
+        },
+        max_parallelism: Vec::new(),
+        restore: None,
+        options: serde_json::json!({}),
+        warnings: Vec::new(),
+        nonce: random_nonce(),
+    }
+}
+
+fn result(n: u8, state: &str) -> JobResultRecord {
+    JobResultRecord {
+        version: JobResultRecord::VERSION,
+        job_id: job(n),
+        state: state.to_owned(),
+        ended_at: WallTime(20),
+        attempt: Attempt(2),
+        failures: Vec::new(),
+        leader_epoch: 1,
+    }
+}
+
+/// RS29.
+#[tokio::test]
+async fn of_submissions_with_one_id_one_is_the_job() {
+    let store = store();
+    let claims = (0..8).map(|_| {
+        let store = store.clone();
+        async move { store.create(&record(1)).await.unwrap() }
+    });
+    let claims = futures::future::join_all(claims).await;
+    assert_eq!(claims.iter().filter(|it| **it == Creation::Created).count(), 1);
+}
+
+#[tokio::test]
+async fn the_next_leader_finds_how_far_a_job_has_come() {
+    let store = store();
+    store.create(&record(1)).await.unwrap();
+    let fresh = store.find(job(1)).await.unwrap().unwrap();
+    assert_eq!((fresh.attempt, fresh.is_suspended), (Attempt::NONE, false));
+    for attempt in 1..=4 {
+        assert_eq!(
+            store.begin_attempt(job(1), Attempt(attempt), 1).await.unwrap(),
+            Creation::Created
+        );
+    }
+    // RS31: another leader that has begun an attempt has begun it.
+    assert_eq!(
+        store.begin_attempt(job(1), Attempt(4), 2).await.unwrap(),
+        Creation::Taken
+    );
+    store.suspend(job(1), 1).await.unwrap();
+    assert!(store.find(job(1)).await.unwrap().unwrap().is_suspended);
+    let takeover = TakeoverRecord::new(2, Some(CheckpointId(7)));
+    store.take_over(job(1), &takeover).await.unwrap();
+    store
+        .commit(
+            job(1),
+            &CommittedSavepoint::new(CheckpointId(9), "file:///sp".to_owned(), 2),
+        )
+        .await
+        .unwrap();
+    let found = store.list().await.unwrap().pop().unwrap();
+    assert_eq!((found.attempt, found.is_suspended), (Attempt(4), false));
+    assert_eq!(
+        (found.takeovers.as_slice(), found.result),
+        ([takeover].as_slice(), None)
+    );
+    assert_eq!(found.committed.unwrap().checkpoint_id, CheckpointId(9));
+}
+
+/// RS27: the first result stays, whoever comes with another.
+#[tokio::test]
+async fn a_job_ends_once_and_is_forgotten_whole() {
+    let store = store();
+    store.create(&record(1)).await.unwrap();
+    assert_eq!(store.end(&result(1, "FINISHED")).await.unwrap().state, "FINISHED");
+    assert_eq!(store.end(&result(1, "FAILED")).await.unwrap().state, "FINISHED");
+    store.forget(job(1)).await.unwrap();
+    assert_eq!(store.list().await.unwrap(), []);
+    assert!(store.base.list().await.unwrap().is_empty());
+}
+
+/// A job manager that died while it forgot a job must not begin it again.
+#[tokio::test]
+async fn a_result_without_a_submission_is_no_job() {
+    let store = store();
+    store.end(&result(1, "FINISHED")).await.unwrap();
+    assert_eq!(store.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_is_told_and_never_skipped() {
+    let store = store();
+    store.create(&record(1)).await.unwrap();
+    let location = store.child(job(2), layout::JOB).unwrap();
+    for bad in ["", "{", "{\"version\": 2}", "{\"version\": 1}"] {
+        location.put_create(bad.to_owned()).await.unwrap();
+        assert!(store.list().await.is_err(), "{bad}");
+        location.delete().await.unwrap();
+    }
+}
+
+#[test]
+fn what_a_stale_leader_completes_after_a_takeover_does_not_count() {
+    let completed = |id, epoch| {
+        let json = format!(
+            r#"{{"version":1,"job_id":"{}","checkpoint_id":{id},"folder":"chk-{id}","metadata_bytes":1,
+               "leader_epoch":{epoch},"attempt":1,"nonce":"n","triggered_at":0}}"#,
+            job(1)
+        );
+        serde_json::from_str::<CompletionRecord>(&json).unwrap()
+    };
+    let takeover = TakeoverRecord::new(2, Some(CheckpointId(7)));
+    assert!(takeover.accepts(&completed(7, 1)));
+    assert!(!takeover.accepts(&completed(8, 1)));
+    assert!(takeover.accepts(&completed(8, 2)) && takeover.accepts(&completed(9, 3)));
+    assert!(!TakeoverRecord::new(2, None).accepts(&completed(1, 1)));
+}
+
+#[tokio::test]
+async fn records_of_version_1_are_read_for_ever() {
+    let store = JobStore::new(Location::open(FIXTURES).unwrap());
+    let found = store.list().await.unwrap();
+    let [running, ended] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!((running.attempt, running.is_suspended), (Attempt(3), true));
+    assert_eq!(running.record.graph.name, "flights");
+    assert_eq!(
+        running.committed.as_ref().unwrap().uri,
+        "file:///savepoints/savepoint-1"
+    );
+    assert_eq!(running.takeovers[0].latest, Some(CheckpointId(7)));
+    let result = ended.result.as_ref().unwrap();
+    assert_eq!((result.state.as_str(), result.failures.len()), ("FAILED", 1));
+}

@@ -1,0 +1,157 @@
+//! The workers of a task manager, over all of its links, and the tasks that look after them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use streamd_core::id::{JobId, WorkerId};
+use streamd_rpc::proto;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tracing::{error, info};
+
+use crate::directory::remove;
+
+/// A worker that was started and not yet reaped.
+struct RunningWorker {
+    job: JobId,
+    stop: watch::Sender<Option<Duration>>,
+}
+
+/// What a finished task was.
+pub(crate) enum Finished {
+    Worker(WorkerId),
+    Errand,
+}
+
+/// What outlives a link.
+pub(crate) struct Crew {
+    /// How long workers may take to end.
+    grace: Duration,
+    /// The directories of jobs.
+    directory: PathBuf,
+    workers: BTreeMap<WorkerId, RunningWorker>,
+    /// Jobs whose directories go when their last worker has gone.
+    forgotten: BTreeSet<JobId>,
+    tasks: JoinSet<Finished>,
+}
+
+impl Crew {
+    pub(crate) fn new(grace: Duration, directory: PathBuf) -> Self {
+        Self {
+            grace,
+            directory,
+            workers: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// What a registration says of the workers that run.
+    pub(crate) fn announcement(&self) -> Vec<proto::RunningWorker> {
+        let announced = self.workers.iter().map(|(worker, running)| proto::RunningWorker {
+            worker_id: worker.0,
+            job_id: running.job.to_string(),
+        });
+        announced.collect()
+    }
+
+    pub(crate) fn has(&self, worker: WorkerId) -> bool {
+        self.workers.contains_key(&worker)
+    }
+
+    pub(crate) fn add(&mut self, worker: WorkerId, job: JobId, stop: watch::Sender<Option<Duration>>) {
+        self.forgotten.remove(&job);
+        self.workers.insert(worker, RunningWorker { job, stop });
+    }
+
+    /// Looks after a task until it has ended.
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = Finished> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Ends a worker. `false` if there is none of the number.
+    pub(crate) fn stop(&mut self, worker: WorkerId, grace: Duration) -> bool {
+        match self.workers.get(&worker) {
+            Some(running) => {
+                stop(running, grace);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The job has ended: its workers and directories go.
+    pub(crate) fn forget(&mut self, job: JobId) {
+        for worker in self.workers.values().filter(|worker| worker.job == job) {
+            stop(worker, self.grace);
+        }
+        self.forgotten.insert(job);
+        self.remove_if_forgotten(job);
+    }
+
+    /// Waits for a task that ends, and does what follows; for ever if there is none. Cancel safe.
+    pub(crate) async fn reap(&mut self) {
+        match self.tasks.join_next().await {
+            Some(finished) => self.on_finished(finished),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Nobody can say any more which jobs have ended: without a worker there is nothing to keep.
+    pub(crate) fn link_lost(&mut self) {
+        while let Some(finished) = self.tasks.try_join_next() {
+            self.on_finished(finished);
+        }
+        match self.workers.len() {
+            0 => remove(&self.directory),
+            workers => info!(workers, "workers go on without a job manager"),
+        }
+    }
+
+    /// Ends every process and task, and waits until all are reaped.
+    pub(crate) async fn end_all(&mut self) {
+        if !self.workers.is_empty() {
+            info!(workers = self.workers.len(), "ending all workers");
+        }
+        for worker in self.workers.values() {
+            stop(worker, self.grace);
+        }
+        while let Some(finished) = self.tasks.join_next().await {
+            self.on_finished(finished);
+        }
+        remove(&self.directory);
+    }
+
+    fn on_finished(&mut self, finished: Result<Finished, JoinError>) {
+        match finished {
+            Ok(Finished::Worker(worker)) => {
+                if let Some(gone) = self.workers.remove(&worker) {
+                    self.remove_if_forgotten(gone.job);
+                }
+            }
+            Ok(Finished::Errand) => {}
+            Err(error) => error!(%error, "a task of the task manager panicked"),
+        }
+    }
+
+    fn remove_if_forgotten(&mut self, job: JobId) {
+        if self.workers.values().any(|worker| worker.job == job) || !self.forgotten.remove(&job) {
+            return;
+        }
+        let directory = self.directory.join(job.to_string());
+        self.tasks.spawn_blocking(move || {
+            remove(&directory);
+            Finished::Errand
+        });
+    }
+}
+
+fn stop(worker: &RunningWorker, grace: Duration) {
+    // The first request counts: a second one must not prolong the grace of the first.
+    worker.stop.send_if_modified(|request| {
+        let first = request.is_none();
+        request.get_or_insert(grace);
+        first
+    });
+}
