@@ -51,6 +51,8 @@ pub(crate) struct Session<'a> {
     events: EventSender,
     dispatcher: DispatcherClient,
     crew: &'a mut Crew,
+    /// How often the job manager wants signs of life.
+    heartbeat: Duration,
     descriptions: Arc<Semaphore>,
     /// Cancelled at the end of the session: descriptions and log readers stop.
     ended: CancellationToken,
@@ -81,6 +83,7 @@ impl<'a> Session<'a> {
             events,
             dispatcher,
             crew,
+            heartbeat,
             descriptions: Arc::new(Semaphore::new(DESCRIPTIONS_AT_ONCE)),
             ended: CancellationToken::new(),
         };
@@ -216,6 +219,7 @@ impl<'a> Session<'a> {
             dispatcher: self.dispatcher.clone(),
             events: self.events.clone(),
             stop: stop_request,
+            heartbeat: self.heartbeat,
         };
         self.crew.add(worker, job, stop);
         self.crew.spawn(async move { Finished::Worker(task.run().await) });

@@ -43,6 +43,8 @@ pub(crate) struct WorkerTask {
     pub(crate) dispatcher: DispatcherClient,
     pub(crate) events: EventSender,
     pub(crate) stop: StopRequest,
+    /// How often the job manager wants a sign of life.
+    pub(crate) heartbeat: Duration,
 }
 
 impl WorkerTask {
@@ -107,6 +109,7 @@ impl WorkerTask {
                 "STREAMD_JOB_MANAGER_PATIENCE_MS",
                 self.shared.options.registration_timeout.as_millis().to_string(),
             )
+            .with("STREAMD_HEARTBEAT_INTERVAL_MS", self.heartbeat.as_millis().to_string())
             .with("STREAMD_DATA_HOST", &self.shared.options.data_host)
             .with("STREAMD_STORAGE_FILE", directory.join(STORAGE_FILE))
             .with("STREAMD_WORK_DIR", &directory)

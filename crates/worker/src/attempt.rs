@@ -20,7 +20,6 @@ use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
 use streamd_runtime::watermark::AlignmentGroups;
 use streamd_state::BackendChoice;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -43,8 +42,6 @@ pub struct Surroundings<'a> {
     pub host: &'a Arc<dyn Host>,
     /// To the job master.
     pub events: &'a mpsc::Sender<WorkerEvent>,
-    /// Where I/O runs.
-    pub io: &'a Handle,
     /// The time.
     pub clock: &'a Arc<dyn Clock>,
 }
@@ -87,7 +84,7 @@ impl RunningAttempt {
             attempt,
             events: around.events.clone(),
             host: Arc::clone(around.host),
-            io: around.io.clone(),
+            io: around.host.io(),
             inlining: deployment.state_backend.inlining(),
             writers: writers.clone(),
         };
@@ -137,7 +134,7 @@ impl RunningAttempt {
                     nonce: streamd_snapshot::random_nonce(),
                     state,
                     backend: backend.clone(),
-                    io: around.io.clone(),
+                    io: around.host.io(),
                     clock: Arc::clone(around.clock),
                     at_hand: AtHand::default(),
                     alarm: Alarm::default(),

@@ -23,6 +23,9 @@ pub trait Host: Send + Sync {
 
     /// Runs the writer of a snapshot, beside the slots.
     fn run_writer(&self, write: Box<dyn FnOnce() + Send>);
+
+    /// Where the I/O of slots and writers runs.
+    fn io(&self) -> Handle;
 }
 
 /// A thread for each slot, and the blocking threads of the I/O runtime for writers.
@@ -54,6 +57,10 @@ impl Host for Threads {
 
     fn run_writer(&self, write: Box<dyn FnOnce() + Send>) {
         self.io.spawn_blocking(write);
+    }
+
+    fn io(&self) -> Handle {
+        self.io.clone()
     }
 }
 

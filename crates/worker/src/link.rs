@@ -64,6 +64,10 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
         recovery_directory: options.recovery_directory,
     };
     let worker = Worker::new(identity, pipeline, clock).with_peers(Arc::new(data_plane));
+    let worker = match options.heartbeat {
+        Some(interval) => worker.beating_every(interval),
+        None => worker,
+    };
     let (linked, ()) = tokio::join!(link.run(), worker.run(WorkerLink { commands, events }));
     linked
 }

@@ -23,6 +23,8 @@ pub struct WorkerOptions {
     pub job_manager_file: Option<PathBuf>,
     /// How long the worker goes on without a job manager (`STREAMD_JOB_MANAGER_PATIENCE_MS`).
     pub job_manager_patience: Duration,
+    /// How often the job manager wants a sign of life (`STREAMD_HEARTBEAT_INTERVAL_MS`); `None`: as often as the worker likes.
+    pub heartbeat: Option<Duration>,
     /// The address that the data plane binds and is reached at (`STREAMD_DATA_HOST`).
     pub data_host: String,
     /// A directory of its own, which the task manager removes after it (`STREAMD_WORK_DIR`).
@@ -45,6 +47,10 @@ impl WorkerOptions {
             job_manager_patience: match std::env::var_os("STREAMD_JOB_MANAGER_PATIENCE_MS") {
                 Some(_) => Duration::from_millis(parsed("STREAMD_JOB_MANAGER_PATIENCE_MS")?),
                 None => Duration::ZERO,
+            },
+            heartbeat: match std::env::var_os("STREAMD_HEARTBEAT_INTERVAL_MS") {
+                Some(_) => Some(Duration::from_millis(parsed("STREAMD_HEARTBEAT_INTERVAL_MS")?)),
+                None => None,
             },
             data_host: std::env::var("STREAMD_DATA_HOST").unwrap_or_else(|_| "127.0.0.1".to_owned()),
             local_directory: std::env::var_os("STREAMD_WORK_DIR").map_or_else(std::env::temp_dir, PathBuf::from),

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use crate::attempt::{RunningAttempt, Surroundings};
 use crate::host::{Host, Peers, Threads};
 
-/// How often the counters of all subtasks go to the job master: often enough for a person who watches.
+/// How often the counters of all subtasks go to the job master, unless they are wanted more often: often enough for a person who
+/// watches.
 const HEARTBEAT: Duration = Duration::from_millis(1000);
 
 /// How long the last attempt may take to close when the worker ends: less than a task manager waits before it kills.
@@ -56,6 +57,7 @@ pub struct Worker {
     pipeline: Pipeline,
     peers: Option<Arc<dyn Peers>>,
     host: Option<Arc<dyn Host>>,
+    heartbeat: Duration,
     clock: Arc<dyn Clock>,
     running: Option<RunningAttempt>,
 }
@@ -68,6 +70,7 @@ impl Worker {
             pipeline,
             peers: None,
             host: None,
+            heartbeat: HEARTBEAT,
             clock,
             running: None,
         }
@@ -87,13 +90,20 @@ impl Worker {
         self
     }
 
+    /// The same worker, with a sign of life this often, or once a second where that is more often.
+    #[must_use]
+    pub fn beating_every(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval.clamp(Duration::from_millis(1), HEARTBEAT);
+        self
+    }
+
     /// Registers, then serves the link until it closes or the job master sends the worker home.
     pub async fn run(mut self, link: WorkerLink) {
         let WorkerLink { mut commands, events } = link;
         if events.send(WorkerEvent::Registered(self.registration())).await.is_err() {
             return;
         }
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut heartbeat = tokio::time::interval(self.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
@@ -179,7 +189,6 @@ impl Worker {
             peers: self.peers.as_deref(),
             host,
             events,
-            io: &Handle::current(),
             clock: &self.clock,
         };
         match RunningAttempt::start(&mut self.pipeline, deployment, &around) {
