@@ -182,7 +182,7 @@ impl StreamExecutionEnvironment {
         self.execute_async(name)?.wait()
     }
 
-    fn pipeline(&self, name: String) -> Result<Pipeline> {
+    pub(crate) fn pipeline(&self, name: String) -> Result<Pipeline> {
         let mut inner = self.inner.borrow_mut();
         if let Some(error) = inner.failed.take() {
             return Err(error);

@@ -41,6 +41,8 @@ mod execute;
 mod joined_streams;
 mod keyed_stream;
 mod partition;
+#[cfg(feature = "simulation")]
+mod simulate;
 mod watermark_strategy;
 mod windowed_stream;
 
@@ -90,6 +92,8 @@ pub use streamd_runtime::window;
 
 /// Test harnesses: an operator driven by hand, without a job around it; and what every connector must do, as code to run.
 pub mod testing {
+    #[cfg(feature = "simulation")]
+    pub use crate::simulate::{SimulationPlan, SimulationReport, simulate, simulate_with};
     pub use streamd_connectors::conformance;
     pub use streamd_runtime::async_function::{AsyncWaitOptions, OutputMode};
     pub use streamd_runtime::chain::Operator;
@@ -98,6 +102,8 @@ pub mod testing {
         AsyncWait, BroadcastProcess, KeyedBroadcastProcess, KeyedProcess, Process, Reduce, SinkOperator,
     };
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
+    #[cfg(feature = "simulation")]
+    pub use streamd_simulation::{FaultProfile, Outside, SimulatedSink, SimulatedSource, Sightings};
 }
 
 /// Everything an application usually needs, in one `use`.

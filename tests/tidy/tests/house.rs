@@ -23,6 +23,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("jobmanager", &["coordinator", "core", "rpc", "snapshot"]),
     ("taskmanager", &["core", "rpc"]),
     (
+        "simulation",
+        &[
+            "coordinator",
+            "core",
+            "exchange",
+            "jobmanager",
+            "runtime",
+            "snapshot",
+            "worker",
+        ],
+    ),
+    ("sim", &["sdk"]),
+    (
         "sdk",
         &[
             "connectors",
@@ -31,6 +44,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "jobmanager",
             "macros",
             "runtime",
+            "simulation",
             "snapshot",
             "state",
             "worker",

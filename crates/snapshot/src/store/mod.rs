@@ -38,7 +38,7 @@ mod s3_profile;
 #[cfg(test)]
 pub(crate) mod faulty;
 
-pub use client::{built_schemes, configure, feature_of_scheme, install, scheme_of};
+pub use client::{built_schemes, configure, feature_of_scheme, interpose, scheme_of};
 pub use create::CreateError;
 pub use error::StoreError;
 pub use folder::Entry;

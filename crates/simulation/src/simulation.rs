@@ -1,0 +1,80 @@
+//! How a simulation is run.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use streamd_core::error::CodedError;
+use streamd_runtime::pipeline::Pipeline;
+
+use crate::clock::SimulatedClock;
+use crate::cluster::Cluster;
+use crate::outcome::Outcome;
+use crate::outside::Outside;
+use crate::profile::FaultProfile;
+
+/// Why a simulation could not be run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    /// The application cannot be built, or no cluster would accept it.
+    #[error("the application cannot be simulated: {0}")]
+    Application(CodedError),
+    /// The machine that simulates has no means left.
+    #[error("the simulation cannot begin")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// Builds the pipeline, as each process of a cluster does. Its output must go to sinks of the [`Outside`] to be seen.
+pub type Application<'a> = &'a dyn Fn(&Outside) -> Result<Pipeline, CodedError>;
+
+/// One run of an application on a simulated cluster.
+pub struct Simulation {
+    seed: u64,
+    profile: FaultProfile,
+    trace: Option<Box<dyn Write + Send>>,
+    expected: Option<BTreeMap<String, Vec<String>>>,
+}
+
+impl Simulation {
+    /// What this seed decides.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            profile: FaultProfile::All,
+            trace: None,
+            expected: None,
+        }
+    }
+
+    /// The kinds of trouble.
+    #[must_use]
+    pub fn profile(mut self, profile: FaultProfile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Writes a line for everything that happens.
+    #[must_use]
+    pub fn trace(mut self, to: Box<dyn Write + Send>) -> Self {
+        self.trace = Some(to);
+        self
+    }
+
+    /// What must come out, no more at any moment and no less at the end: the outputs of a run without faults.
+    #[must_use]
+    pub fn expecting(mut self, outputs: BTreeMap<String, Vec<String>>) -> Self {
+        self.expected = Some(outputs);
+        self
+    }
+
+    /// Runs the application until it has ended, or something does not hold.
+    pub fn run(self, application: Application<'_>) -> Result<Outcome, SimulationError> {
+        let clock = Arc::new(SimulatedClock::default());
+        let outside = Outside::new(Arc::clone(&clock));
+        if let Some(expected) = &self.expected {
+            outside.expect(expected);
+        }
+        let cluster = Cluster::new((self.seed, self.profile), self.trace, clock, outside, application)?;
+        Ok(cluster.run(self.expected.as_ref()))
+    }
+}
