@@ -47,7 +47,10 @@ pub fn share_slots(graph: &JobGraph, slots: &[SlotId], before: &SharedSlots) -> 
     for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
         for index in 0..job_vertex.parallelism {
             let slot = slot_of.get(&(job_vertex.slot_sharing_group.as_str(), index))?;
-            shared.entry((*slot).clone()).or_default().push(SubtaskId { vertex, index });
+            shared
+                .entry((*slot).clone())
+                .or_default()
+                .push(SubtaskId { vertex, index });
         }
     }
     Some(shared)

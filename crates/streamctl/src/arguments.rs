@@ -11,7 +11,8 @@ use crate::failure::Failure;
 
 use crate::command::{
     CancelCommand, CheckpointCommand, ClusterCommand, CompletionsCommand, FsckCommand, InfoCommand, ListCommand,
-    LogsCommand, ManCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand, TaskManagerCommand,
+    LogsCommand, ManCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand,
+    TaskManagerCommand,
 };
 
 const EXIT_CODES: &str = "\

@@ -168,6 +168,7 @@ impl<'a> Session<'a> {
             Some(Command::StopWorker(stop)) => self.on_stop_worker(&stop),
             Some(Command::ReadLog(read)) => self.on_read_log(&read),
             Some(Command::ForgetJob(forget)) => self.on_forget_job(&forget),
+            Some(Command::FetchProgram(fetch)) => self.on_fetch_program(fetch.sha256),
             Some(Command::Heartbeat(proto::JobManagerHeartbeat {})) => {}
             Some(Command::Accepted(_)) => debug!("registration was accepted twice"),
             // A job manager of a newer version may know more commands. It learns from the missing answer.
@@ -193,6 +194,20 @@ impl<'a> Session<'a> {
                     outcome: Some(outcome),
                 }))
                 .await;
+            Finished::Errand
+        });
+    }
+
+    /// For a job that may have to go on here: whoever starts its worker waits for a fetch that is under way.
+    fn on_fetch_program(&mut self, sha256: String) {
+        let (shared, dispatcher, ended) = (Arc::clone(&self.shared), self.dispatcher.clone(), self.ended.clone());
+        self.crew.spawn(async move {
+            tokio::select! {
+                fetched = shared.artifacts.executable(&sha256, &dispatcher) => if let Err(error) = fetched {
+                    debug!(sha256, %error, "a program is not here yet: it is fetched when it is needed");
+                },
+                () = ended.cancelled() => {}
+            }
             Finished::Errand
         });
     }

@@ -201,7 +201,8 @@ impl Audit {
             | Event::Reconcile { .. }
             | Event::SlotsAllocated(_)
             | Event::Worker(..)
-            | Event::Evacuate(_) | Event::Cancel
+            | Event::Evacuate(_)
+            | Event::Cancel
             | Event::Tick => {}
         }
     }

@@ -75,7 +75,11 @@ impl JobMachine {
         if !is_ready || self.operations.under_way() > 0 || self.checkpoints.is_publishing() {
             return false;
         }
-        self.leave_running(at, "the job moves to another task manager", "take it again once the job is RUNNING");
+        self.leave_running(
+            at,
+            "the job moves to another task manager",
+            "take it again once the job is RUNNING",
+        );
         let deadline = self.drop_subtasks(at);
         self.enter(Phase::Dropping { deadline, delay_ms: 0 }, None);
         true

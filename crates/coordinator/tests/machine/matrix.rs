@@ -237,12 +237,9 @@ fn the_clock_on_the_wall_decides_nothing() {
         _two => -1,
     };
     for situation in SITUATIONS {
-        let story = format!("{situation}; wait 400; wait 601; lost 1; wait 700; slots a:0 b:0; wait 100000; wait 100000");
-        assert_eq!(
-            follows(jumping, &story),
-            follows(|now| now as i64, &story),
-            "{story}"
-        );
+        let story =
+            format!("{situation}; wait 400; wait 601; lost 1; wait 700; slots a:0 b:0; wait 100000; wait 100000");
+        assert_eq!(follows(jumping, &story), follows(|now| now as i64, &story), "{story}");
     }
 }
 

@@ -450,7 +450,10 @@ fn render_action(action: &Action) -> String {
     match action {
         Action::RequestSlots { count } => format!("request {count} slots"),
         Action::AdoptSlots { slots } => {
-            let slots: Vec<String> = slots.iter().map(|slot| format!("{}:{}", slot.task_manager, slot.slot)).collect();
+            let slots: Vec<String> = slots
+                .iter()
+                .map(|slot| format!("{}:{}", slot.task_manager, slot.slot))
+                .collect();
             format!("adopt slots {}", slots.join(" "))
         }
         Action::ReleaseSlots => "release slots".to_owned(),

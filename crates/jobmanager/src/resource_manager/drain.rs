@@ -10,10 +10,11 @@ use super::service::ResourceManager;
 impl ResourceManager {
     pub(super) async fn on_drain(&mut self, id: TaskManagerId, wanted: Use) -> Result<Vec<JobId>, CodedError> {
         if !self.task_managers.contains_key(&id) {
-            return Err(
-                CodedError::new(ErrorCode::TaskManagerNotFound, format!("there is no task manager `{id}`"))
-                    .with_hint("list those that there are with `streamctl taskmanager list`"),
-            );
+            return Err(CodedError::new(
+                ErrorCode::TaskManagerNotFound,
+                format!("there is no task manager `{id}`"),
+            )
+            .with_hint("list those that there are with `streamctl taskmanager list`"));
         }
         match wanted {
             Use::Drained => self.begin_drain(&id).await,
@@ -44,7 +45,11 @@ impl ResourceManager {
     /// The jobs that have a process or a slot on a task manager.
     pub(super) fn jobs_on(&self, id: &TaskManagerId) -> Vec<String> {
         let holding = self.slots.jobs_on(id).into_keys();
-        let workers = self.task_managers.get(id).into_iter().flat_map(|tm| tm.workers.values());
+        let workers = self
+            .task_managers
+            .get(id)
+            .into_iter()
+            .flat_map(|tm| tm.workers.values());
         let mut jobs: Vec<JobId> = holding.chain(workers.map(|job| job.job_id())).collect();
         jobs.sort_unstable();
         jobs.dedup();

@@ -16,6 +16,7 @@ mod handle;
 mod launcher;
 mod log_request;
 mod service;
+mod standby;
 mod task_manager;
 
 pub(crate) use departure::Departure;

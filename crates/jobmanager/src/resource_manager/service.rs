@@ -61,6 +61,7 @@ pub(crate) fn spawn(
         logs: LogRequests::default(),
         reconciling: BTreeSet::new(),
         early: BTreeMap::new(),
+        programs: BTreeMap::new(),
         numbers: 0,
     };
     tasks.spawn(service.run());
@@ -81,6 +82,8 @@ pub(super) struct ResourceManager {
     pub(super) reconciling: BTreeSet<JobId>,
     /// Workers of those that are back before their task managers are.
     pub(super) early: BTreeMap<TaskManagerId, BTreeMap<WorkerId, JobMasterHandle>>,
+    /// The program of each job that has started a worker, by its digest.
+    pub(super) programs: BTreeMap<JobId, String>,
     /// The last number given to a session or request.
     numbers: u64,
 }
@@ -179,6 +182,7 @@ impl ResourceManager {
         task_manager.send(accepted);
         let returned = task_manager.returned_workers();
         self.task_managers.insert(id.clone(), task_manager);
+        self.prepare_newcomer(&id);
         let grants = self.slots.register(id.clone(), slots);
         self.take_back(&id, returned);
         self.tell_grants(grants).await;
@@ -226,6 +230,7 @@ impl ResourceManager {
     }
 
     async fn on_start_worker(&mut self, job: JobMasterHandle, worker: WorkerId, id: TaskManagerId, program: Program) {
+        self.prepare_standbys(job.job_id(), &program.sha256);
         let command = Command::StartWorker(proto::StartWorker {
             worker_id: worker.0,
             job_id: job.job_id().to_string(),
@@ -272,6 +277,7 @@ impl ResourceManager {
     fn on_forget_job(&mut self, job: JobId) {
         self.end_reconciling(job);
         self.jobs.remove(&job);
+        self.programs.remove(&job);
         let command = Command::ForgetJob(proto::ForgetJob {
             job_id: job.to_string(),
         });
@@ -383,7 +389,7 @@ impl ResourceManager {
     }
 
     /// Hands a command to a task manager. One that does not take it is given up: its link ends, which is reported in turn.
-    fn command(&self, id: &TaskManagerId, command: Command) {
+    pub(super) fn command(&self, id: &TaskManagerId, command: Command) {
         if let Some(task_manager) = self.task_managers.get(id)
             && !task_manager.send(command)
         {

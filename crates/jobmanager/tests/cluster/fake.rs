@@ -168,7 +168,7 @@ impl Link {
                     }
                 }
                 Command::ReadLog(read) => self.send_log(&read).await,
-                Command::ForgetJob(_) | Command::Heartbeat(_) => {}
+                Command::ForgetJob(_) | Command::Heartbeat(_) | Command::FetchProgram(_) => {}
             }
         }
     }

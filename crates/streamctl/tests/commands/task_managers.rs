@@ -43,7 +43,10 @@ fn task_managers_are_listed_with_their_jobs() {
         ))
     );
     assert_eq!(
-        fake.run(&["taskmanager", "list", "--output", "json"]).stdout.lines().next(),
+        fake.run(&["taskmanager", "list", "--output", "json"])
+            .stdout
+            .lines()
+            .next(),
         Some(
             format!(
                 "{{\"id\":\"tm-1\",\"host\":\"localhost\",\"process_id\":77,\"slots\":2,\"free_slots\":0,\

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use streamd_core::error::ErrorCode;
 use streamd_rpc::proto::task_manager_command::Command;
 use streamd_rpc::proto::task_manager_event::Event;
-use streamd_rpc::proto::{DescribeCommand, Program};
+use streamd_rpc::proto::{DescribeCommand, FetchProgram, Program};
 
 use crate::harness::{Stage, names_in};
 
@@ -42,6 +42,21 @@ async fn a_damaged_file_is_noticed_before_it_runs_and_fetched_again() {
     std::fs::write(&file, "#!/bin/sh\nexit 66\n").unwrap();
     stage.link.describe(program, 20_000).await.unwrap();
     assert_eq!(stage.manager.applications.fetches.load(Ordering::SeqCst), 2);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_program_that_may_be_needed_is_here_before_it_is() {
+    let mut stage = Stage::set().await;
+    let program = stage.manager.script(PLAN);
+    let sha256 = program.sha256.clone();
+    stage.link.tell(Command::FetchProgram(FetchProgram { sha256 })).await;
+    let file = stage.work_dir().join("artifacts").join(&program.sha256);
+    while !file.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    stage.link.describe(program, 20_000).await.unwrap();
+    assert_eq!(stage.manager.applications.fetches.load(Ordering::SeqCst), 1);
     stage.end().await;
 }
 

@@ -46,14 +46,19 @@ fn a_clock_that_jumps_costs_no_checkpoint_no_worker_and_no_record() {
     for jump in ["+1h", "-10m", "+1y", "-1h", "+0"] {
         turn(&clock, jump);
         let before = completed();
-        until("two more checkpoints are complete", || (completed() >= before + 2).then_some(()));
+        until("two more checkpoints are complete", || {
+            (completed() >= before + 2).then_some(())
+        });
         assert_eq!(cluster.job(&id).restarts, 0);
         assert_eq!(cluster.workers_of(&id).len(), 2);
     }
     // The clock did jump: a job that is submitted in another year has another birthday.
     turn(&clock, "-1y");
     let other = cluster.submit(&[], &Torture::new().rate(100).command());
-    assert!(cluster.job(&other).start_time_ms < born, "the daemons look at the true clock");
+    assert!(
+        cluster.job(&other).start_time_ms < born,
+        "the daemons look at the true clock"
+    );
     cluster.streamctl(&["cancel", &other]).succeeded();
     cluster.wait_for(&other, "CANCELED");
     gate.open();

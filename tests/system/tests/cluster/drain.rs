@@ -14,16 +14,24 @@ fn held(cluster: &Cluster) -> (Torture, Gate) {
 #[test]
 fn a_job_moves_off_a_task_manager_that_is_drained_and_nothing_is_repeated() {
     // A move is no failure: none would be allowed.
-    let mut cluster = ClusterBuilder::new(2, 2).setting("restart-strategy.type", "none").start();
+    let mut cluster = ClusterBuilder::new(2, 2)
+        .setting("restart-strategy.type", "none")
+        .start();
     let (torture, gate) = held(&cluster);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
     let leaving = cluster.worker_of(&id).task_manager;
     let drained = cluster.streamctl(&["taskmanager", "drain", &leaving]).succeeded();
-    assert!(drained.stdout.ends_with(&format!("Drained task manager {leaving}.\n")), "{drained:#?}");
+    assert!(
+        drained.stdout.ends_with(&format!("Drained task manager {leaving}.\n")),
+        "{drained:#?}"
+    );
     cluster.wait_for_restart(&id, 1);
     let workers = cluster.workers_of(&id);
-    assert!(workers.iter().all(|worker| worker.task_manager != leaving), "{workers:?}");
+    assert!(
+        workers.iter().all(|worker| worker.task_manager != leaving),
+        "{workers:?}"
+    );
     // It can go now: nobody notices.
     let name = ["taskmanager-0", "taskmanager-1"].into_iter().find(|name| {
         let output = cluster.path("daemons").join(format!("{name}.out"));
@@ -43,22 +51,37 @@ fn a_task_manager_whose_jobs_have_nowhere_to_go_is_not_drained() {
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &Torture::new().rate(100).command());
     let task_manager = cluster.worker_of(&id).task_manager;
     let drain = ["taskmanager", "drain", task_manager.as_str()];
-    cluster.streamctl(&drain).refused(4, "SD-0423", "1 slots there, and 0 are free elsewhere");
-    assert_eq!((cluster.job(&id).state.as_str(), cluster.job(&id).restarts), ("RUNNING", 0));
-    cluster.streamctl(&["taskmanager", "drain", "nobody"]).refused(3, "SD-0424", "nobody");
+    cluster
+        .streamctl(&drain)
+        .refused(4, "SD-0423", "1 slots there, and 0 are free elsewhere");
+    assert_eq!(
+        (cluster.job(&id).state.as_str(), cluster.job(&id).restarts),
+        ("RUNNING", 0)
+    );
+    cluster
+        .streamctl(&["taskmanager", "drain", "nobody"])
+        .refused(3, "SD-0424", "nobody");
     // With room elsewhere, it is.
     cluster.add_task_manager();
     cluster.wait_until_ready(3);
     cluster.streamctl(&drain).succeeded();
-    let listed = cluster.streamctl(&["taskmanager", "list", "--output", "json"]).succeeded();
+    let listed = cluster
+        .streamctl(&["taskmanager", "list", "--output", "json"])
+        .succeeded();
     let rows = listed.objects();
     let row = rows.iter().find(|row| row["id"] == task_manager.as_str()).unwrap();
-    assert_eq!((row["drained"].as_bool(), row["free_slots"].as_u64()), (Some(true), Some(0)), "{row}");
+    assert_eq!(
+        (row["drained"].as_bool(), row["free_slots"].as_u64()),
+        (Some(true), Some(0)),
+        "{row}"
+    );
     // Nobody gets a slot there before it is in use again.
     let other = cluster.submit(&["-D", "slot.request.timeout=1 h"], &Torture::new().rate(100).command());
     cluster.wait_for(&other, "RUNNING");
     assert!(cluster.workers_of(&other).is_empty());
-    cluster.streamctl(&["taskmanager", "undrain", &task_manager]).succeeded();
+    cluster
+        .streamctl(&["taskmanager", "undrain", &task_manager])
+        .succeeded();
     cluster.wait_for_restart(&other, 0);
     assert_eq!(cluster.worker_of(&other).task_manager, task_manager);
 }

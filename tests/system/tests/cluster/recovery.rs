@@ -44,6 +44,15 @@ fn a_standby_takes_over_from_a_task_manager_that_dies() {
     wait_for_commits(&torture);
     let worker = cluster.worker_of(&id);
     let daemon = daemon_of(&cluster, &worker.task_manager);
+    let standby = if daemon == "taskmanager-0" {
+        "taskmanager-1"
+    } else {
+        "taskmanager-0"
+    };
+    until("the standby has the application", || {
+        let log = cluster.daemon(standby).log();
+        log.contains("fetched application").then_some(())
+    });
     let watch = Stopwatch::start();
     // As a machine does that loses its power.
     worker.kill();
@@ -86,7 +95,9 @@ fn workers_and_task_managers_that_die_together_cost_no_record() {
     let daemon = daemon_of(&cluster, &worker.task_manager);
     worker.kill();
     cluster.daemon(&daemon).kill();
-    until("the job restarts", || (restarts(&cluster) > before || cluster.job(&id).state != "RUNNING").then_some(()));
+    until("the job restarts", || {
+        (restarts(&cluster) > before || cluster.job(&id).state != "RUNNING").then_some(())
+    });
     cluster.add_task_manager();
     cluster.wait_for_restart(&id, before + 1);
 
@@ -100,7 +111,14 @@ fn workers_and_task_managers_that_die_together_cost_no_record() {
 fn a_worker_that_dies_while_its_job_restarts_costs_no_record() {
     let cluster = patient(2, 1);
     let (torture, gate) = held(&cluster);
-    let settings = ["-p", "2", "-D", CHECKPOINTS, "-D", "restart-strategy.fixed-delay.delay=300 ms"];
+    let settings = [
+        "-p",
+        "2",
+        "-D",
+        CHECKPOINTS,
+        "-D",
+        "restart-strategy.fixed-delay.delay=300 ms",
+    ];
     let id = cluster.submit_and_wait(&settings, &torture.command());
     wait_for_commits(&torture);
     let workers = cluster.workers_of(&id);
@@ -125,7 +143,9 @@ fn a_worker_that_dies_during_a_savepoint_fails_the_savepoint_and_not_the_job() {
     let folder = cluster.place("savepoints");
     let asked = cluster.start_streamctl(&["savepoint", &id, &folder]);
     until("the savepoint is under way", || {
-        let listed = cluster.streamctl(&["savepoint", "list", "--output", "json"]).succeeded();
+        let listed = cluster
+            .streamctl(&["savepoint", "list", "--output", "json"])
+            .succeeded();
         (!listed.objects().is_empty()).then_some(())
     });
     stopped.kill();
