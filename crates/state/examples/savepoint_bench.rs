@@ -4,22 +4,25 @@
 //!
 //! ```text
 //! cargo run --release -p streamd-state --example savepoint_bench [keys=10000000] [bytes=100] [folder=…] [runs=3] [restores=2]
+//! cargo run --release -p streamd-state --features rocksdb --example savepoint_bench backend=rocksdb [megabytes=512]
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "a benchmark has no callers")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, JobId, OperatorId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::State;
 use streamd_snapshot::{SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce};
-use streamd_state::{FrozenState, KeyedStateBackend, restore, write_states};
+use streamd_state::{BackendChoice, FrozenState, KeyedStateBackend, StateId, StatePlace, restore, write_states};
 use tokio::runtime::Handle;
 
 /// As task managers and applications do.
@@ -28,8 +31,31 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const MAX_PARALLELISM: u32 = 128;
 
-fn backend() -> KeyedStateBackend<u64> {
-    KeyedStateBackend::new(KeyGroupRange::all(MAX_PARALLELISM), MAX_PARALLELISM)
+/// Keys that are worked on together.
+const BATCH: u64 = 64;
+
+fn backend(options: &StateBackendOptions, folder: &Path) -> KeyedStateBackend<u64> {
+    let chosen = BackendChoice::new(options.clone(), 1, folder.join("local")).unwrap();
+    let place = StatePlace {
+        operator: OperatorId::from_uid("bench"),
+        subtask: (0, 0),
+        nonce: random_nonce(),
+    };
+    let range = KeyGroupRange::all(MAX_PARALLELISM);
+    KeyedStateBackend::open(&chosen.slot(), &place, range, MAX_PARALLELISM).unwrap()
+}
+
+fn load(backend: &mut KeyedStateBackend<u64>, state: StateId<Vec<u8>>, (keys, bytes): (u64, usize)) {
+    for first in (0..keys).step_by(BATCH as usize) {
+        let batch: Vec<(u64, u64)> = (first..keys.min(first + BATCH))
+            .map(|index| (mix(index).stable_hash(), mix(index)))
+            .collect();
+        backend.touch(&batch).unwrap();
+        let table = backend.table_mut(state);
+        for (hash, key) in batch {
+            table.insert(hash, &key, value(key, bytes));
+        }
+    }
 }
 
 fn mix(z: u64) -> u64 {
@@ -103,15 +129,18 @@ fn main() {
     let parent = options.get("folder").map_or_else(std::env::temp_dir, Into::into);
     let folder = tempfile::tempdir_in(parent).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut loaded = backend();
+    let kind = match options.get("backend").map(String::as_str) {
+        Some("rocksdb") => StateBackendKind::RocksDb,
+        _other => StateBackendKind::HashMap,
+    };
+    let chosen = StateBackendOptions {
+        kind,
+        rocksdb_memory_per_slot: number("megabytes", 512) << 20,
+        ..StateBackendOptions::default()
+    };
+    let mut loaded = backend(&chosen, folder.path());
     let state = loaded.register::<Vec<u8>>("value").unwrap();
-    timed("load", || {
-        let table = loaded.table_mut(state);
-        for index in 0..keys {
-            let key = mix(index);
-            table.insert(key.stable_hash(), &key, value(key, bytes));
-        }
-    });
+    timed("load", || load(&mut loaded, state, (keys, bytes)));
     let mut handles = Vec::new();
     for run in 0..number("runs", 3) {
         let location = format!("{}/savepoint-{run}", folder.path().display());
@@ -125,7 +154,7 @@ fn main() {
     }
     drop(loaded);
     for _ in 0..number("restores", 2) {
-        let mut restored = backend();
+        let mut restored = backend(&chosen, folder.path());
         restored.register::<Vec<u8>>("value").unwrap();
         let rows = timed("restore", || {
             restore(&mut restored, &handles, runtime.handle()).unwrap()

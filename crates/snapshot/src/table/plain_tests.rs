@@ -155,7 +155,7 @@ fn every_kind() -> DataType {
 
 fn every_kind_row(seed: u64) -> Vec<u8> {
     let mut row = to_row(&(
-        seed % 3 == 0,
+        seed.is_multiple_of(3),
         seed as i8,
         seed as u8,
         seed as i16,
