@@ -144,6 +144,9 @@ mod documentation {
     mod recover_from_failure {}
     #[doc = include_str!("../../../docs/how-to/test-an-application.md")]
     mod test_an_application {}
+    #[cfg(feature = "simulation")]
+    #[doc = include_str!("../../../docs/how-to/simulate-an-application.md")]
+    mod simulate_an_application {}
     #[doc = include_str!("../../../docs/how-to/call-outside-services.md")]
     mod call_outside_services {}
     #[doc = include_str!("../../../docs/explanation/kinds-of-state.md")]

@@ -8,13 +8,16 @@ use streamd_coordinator::event::{JobSpec, RestorePoint};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::CodedError;
 use streamd_core::id::JobId;
-use streamd_core::time::Clock;
-use streamd_jobmanager::embedded::{EmbeddedJob, WorkerTimeouts};
+use streamd_core::protocol::ExecutionState;
+use streamd_jobmanager::embedded::{EmbeddedJob, Onlooker, Watch, WorkerTimeouts};
 use streamd_jobmanager::job_master::{JobMasterHandle, LaunchRequest, WorkerLauncher};
 use streamd_jobmanager::read_restore_point;
 use streamd_snapshot::{Location, layout, list_completed};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+
+use crate::clock::SimulatedClock;
+use crate::trace::Trace;
 
 /// Milliseconds without a sign of life after which a worker is lost: two heartbeats and a half.
 const HEARTBEAT_TIMEOUT_MS: u64 = 2_500;
@@ -53,17 +56,23 @@ pub(crate) struct JobManager {
 }
 
 impl JobManager {
-    /// Starts the job.
-    pub(crate) fn start(runtime: Runtime, spec: JobSpec, clock: Arc<dyn Clock>) -> Self {
+    /// Starts the job. An onlooker holds its machine to the invariants.
+    pub(crate) fn start(runtime: Runtime, spec: JobSpec, clock: Arc<SimulatedClock>, trace: Arc<Trace>) -> Self {
         let (asked, requests) = mpsc::unbounded_channel();
         let epoch = spec.options.leader_epoch;
         let timeouts = WorkerTimeouts {
             start_ms: HEARTBEAT_TIMEOUT_MS,
             heartbeat_ms: HEARTBEAT_TIMEOUT_MS,
         };
+        let told_at = Arc::clone(&clock);
+        let onlooker = Onlooker::new(&spec, move |violation| trace.violated(told_at.now(), violation));
+        let watch = Watch {
+            worker_timeouts: Some(timeouts),
+            onlooker: Some(onlooker),
+        };
         let job = {
             let _entered = runtime.enter();
-            EmbeddedJob::start_watching(spec, Launcher(asked), clock, Some(timeouts))
+            EmbeddedJob::start_watched(spec, Launcher(asked), clock, watch)
         };
         Self {
             epoch,
@@ -95,6 +104,19 @@ impl JobManager {
         let status = self.job.handle().status();
         let status = status.borrow();
         (status.state, status.restarts)
+    }
+
+    /// Whether every subtask runs.
+    pub(crate) fn runs_wholly(&self) -> bool {
+        let details = self.with(async |job| job.details().await);
+        let is_running = |state: ExecutionState| state == ExecutionState::Running;
+        details.is_ok_and(|details| {
+            details
+                .vertices
+                .iter()
+                .flatten()
+                .all(|subtask| is_running(subtask.state))
+        })
     }
 
     /// The process dies, in the middle of whatever it does.

@@ -288,6 +288,7 @@ impl Dispatcher {
         JobEnvironment {
             journal: Some(Journal::new(self.jobs.clone(), job, epoch, self.fence.clone())),
             fence: self.fence.clone(),
+            onlooker: None,
             clock: self.clock.clone(),
             launcher: Arc::new(ClusterLauncher::new(self.resource_manager.clone(), program)),
             effects: self.effects.clone(),

@@ -13,6 +13,7 @@
 mod effects;
 mod handle;
 mod launcher;
+mod onlooker;
 mod operations;
 mod records;
 mod remains;
@@ -22,6 +23,7 @@ mod workers;
 
 pub use handle::JobMasterHandle;
 pub use launcher::{LaunchRequest, WorkerLauncher};
+pub use onlooker::Onlooker;
 pub use status::{JobDetails, JobStatus, SubtaskView};
 pub use workers::WorkerTimeouts;
 

@@ -21,6 +21,7 @@ use super::effects::{Deletion, Effects, Ownership, Promotion, Publication};
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
 use super::records::{Done, Ending, Past, Request, Suspension};
+use super::onlooker::Onlooker;
 use super::operations::Operations;
 use super::remains::Remains;
 use super::status::{JobDetails, JobStatus};
@@ -46,6 +47,8 @@ pub(crate) struct JobEnvironment {
     pub(crate) journal: Option<Journal>,
     /// Whether this process may act at all.
     pub(crate) fence: Fence,
+    /// Who holds the machine to its invariants, beside its own assertions.
+    pub(crate) onlooker: Option<Onlooker>,
 }
 
 /// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped. `start` is
@@ -97,6 +100,7 @@ pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<
         suspension: Suspension::default(),
         journal: environment.journal,
         fence: environment.fence,
+        onlooker: environment.onlooker,
         ending: None,
         held: Vec::new(),
     };
@@ -106,6 +110,7 @@ pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<
 
 pub(super) struct JobMaster {
     pub(super) job_id: JobId,
+    onlooker: Option<Onlooker>,
     pub(super) machine: JobMachine,
     /// Holds the snapshot that the job started from, for as long as the machine may need it.
     pub(super) start: Option<Pin>,
@@ -371,7 +376,12 @@ impl JobMaster {
             if self.is_suspended() {
                 continue;
             }
-            let actions = self.machine.on_event(self.clock.monotonic(), self.clock.wall(), event);
+            let now = self.clock.monotonic();
+            let seen = self.onlooker.is_some().then(|| event.clone());
+            let actions = self.machine.on_event(now, self.clock.wall(), event);
+            if let (Some(onlooker), Some(event)) = (&mut self.onlooker, seen) {
+                onlooker.look(&self.machine, now, &event, &actions);
+            }
             for action in actions {
                 self.perform(action);
             }

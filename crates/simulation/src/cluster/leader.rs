@@ -6,7 +6,6 @@ use streamd_coordinator::event::{JobSpec, OperationKind, OperationRequest, Resto
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::ClaimMode;
 use streamd_core::id::{OperationId, WorkerId};
-use streamd_core::time::Clock;
 use streamd_jobmanager::{Dropping, JobRequest, job_spec};
 
 use super::{Cluster, Happening};
@@ -46,8 +45,8 @@ impl Cluster<'_> {
             self.line(format_args!("epoch {} goes on from {from:?}", self.epoch));
         }
         let spec = self.spec(restore)?;
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.manager = Some(JobManager::start(runtime, spec, clock));
+        let (clock, trace) = (Arc::clone(&self.clock), Arc::clone(&self.trace));
+        self.manager = Some(JobManager::start(runtime, spec, clock, trace));
         Ok(())
     }
 
@@ -86,7 +85,12 @@ impl Cluster<'_> {
         true
     }
 
+    /// Asks for a savepoint if the whole job runs. One of a job that does not run is made of a checkpoint on threads of its own,
+    /// whose time is not simulated.
     pub(super) fn ask_for_savepoint(&mut self) {
+        if !self.manager.as_ref().is_some_and(JobManager::runs_wholly) {
+            return;
+        }
         self.savepoints += 1;
         let request = OperationRequest {
             id: OperationId::from_bytes(self.dice.id()),
