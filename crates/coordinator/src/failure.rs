@@ -34,6 +34,10 @@ impl FailureRecord {
             return "every try reads the same bytes: copy the snapshot again from where it is whole, or start from another one \
                     with -s; the checkpoints of this job are kept";
         }
+        if self.code() == ErrorCode::WorkerMemoryExceeded {
+            return "let the job keep less in memory (`state.backend.type: rocksdb`, a time to live), or give its workers more \
+                    (`taskmanager.memory.process.size`), then go on from the last snapshot with `streamctl run --resume`";
+        }
         match self.failure.domain {
             FaultDomain::User => {
                 "the same record fails again: correct the application or its data, then go on from the last snapshot with \

@@ -88,6 +88,7 @@ codes! {
     DescribeTimeout = 206, Failed, "the application did not describe its job in time";
     InvalidJobGraph = 207, Usage, "the application describes an impossible job";
     GraphMismatch = 208, Failed, "a worker built a different job graph";
+    WorkerMemoryExceeded = 209, Failed, "a worker took more memory than it may";
     // 03xx: the cluster and its resources
     JobManagerUnreachable = 301, Unavailable, "the job manager cannot be reached";
     NoTaskManager = 302, Unavailable, "no task manager is registered";

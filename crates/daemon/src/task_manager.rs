@@ -47,6 +47,7 @@ fn options(
         data_host: configuration.get(keys::TASK_MANAGER_BIND_HOST),
         slots: configuration.get(keys::TASK_MANAGER_SLOTS).unwrap_or_else(processors),
         registration_timeout: configuration.get(keys::TASK_MANAGER_REGISTRATION_TIMEOUT),
+        worker_memory_bytes: configuration.get(keys::TASK_MANAGER_MEMORY).map(|size| size.0),
         worker_log_bytes: configuration.get(keys::WORKER_LOG_MAX_SIZE).0,
         log_retention: configuration.get(keys::WORKER_LOG_RETENTION),
         storage: StorageSettings::of(configuration, crate::configuration::environment()),
@@ -92,6 +93,7 @@ mod tests {
                 "taskmanager.host=node-1",
                 "taskmanager.bind-host=10.0.0.1",
                 "taskmanager.numberOfTaskSlots=3",
+                "taskmanager.memory.process.size=512 mb",
                 "taskmanager.registration.timeout=2 s",
                 "taskmanager.worker-log.max-size=1 mb",
                 "taskmanager.worker-log.retention=1 d",
@@ -104,8 +106,12 @@ mod tests {
             ("h:1", "node-1", 3)
         );
         assert_eq!(
-            (options.data_host.as_str(), options.worker_log_bytes),
-            ("10.0.0.1", 1 << 20)
+            (
+                options.data_host.as_str(),
+                options.worker_log_bytes,
+                options.worker_memory_bytes
+            ),
+            ("10.0.0.1", 1 << 20, Some(512 << 20))
         );
         assert_eq!(
             (options.registration_timeout, options.log_retention),

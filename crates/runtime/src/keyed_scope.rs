@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 
 use streamd_core::barrier::Barrier;
+use streamd_core::graph::StateDescriptor;
+use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_core::time::EventTime;
@@ -16,7 +18,7 @@ use crate::process_function::restore_states;
 use crate::record::{BATCH_RECORDS, Collector};
 use crate::runtime_context::RuntimeContext;
 use crate::side_output::SideOutputs;
-use crate::snapshot::{open_backend, restore_keyed, state_failed};
+use crate::snapshot::{descriptors, open_backend, restore_keyed, state_failed};
 use crate::timer::{TimeService, Timer, Timers};
 
 /// State, timers, the time, and the way out beside the main stream.
@@ -47,6 +49,20 @@ impl<K: Key> KeyedScope<K> {
             sides: SideOutputs::default(),
             afterwards: RefCell::default(),
         }
+    }
+
+    /// The state that a function registers, and whether it uses timers.
+    pub(crate) fn describe(
+        register: impl FnOnce(&mut KeyedStateStore<'_, K>) -> Result<(), BoxError>,
+    ) -> Result<(Vec<StateDescriptor>, bool), TaskError> {
+        let mut backend = KeyedStateBackend::<K>::new(KeyGroupRange::all(1), 1);
+        let mut states = OperatorStateBackend::new();
+        let mut store = KeyedStateStore::new(&mut backend, &mut states);
+        register(&mut store).map_err(|error| TaskError::user("`open` failed", &*error))?;
+        let has_timers = store.into_timers().is_some();
+        let mut all = descriptors(&backend);
+        all.extend(states.descriptors());
+        Ok((all, has_timers))
     }
 
     /// The scope of an operator whose function registers its state, with what was restored.
@@ -136,10 +152,36 @@ impl<K: Key> KeyedScope<K> {
         }
     }
 
+    /// Freezes keyed state, and the lists that belong to no key.
+    pub(crate) fn snapshot_all(&mut self, identity: &OperatorIdentity, barrier: &Barrier) -> OperatorSnapshot {
+        let mut snapshot = self.snapshot(identity, barrier);
+        let subtask = self.runtime.map_or(0, |runtime| runtime.index_of_this_subtask());
+        snapshot.lists.extend(self.states.snapshot(subtask));
+        snapshot
+    }
+
     /// Freezes keyed state.
     pub(crate) fn snapshot(&mut self, identity: &OperatorIdentity, barrier: &Barrier) -> OperatorSnapshot {
         self.read_clock();
         OperatorSnapshot::keyed(identity, &mut self.backend, barrier)
+    }
+
+    /// The time has come to here: calls `on_timer` as [`fire_timers`](Self::fire_timers) does.
+    pub(crate) fn come_to<Out>(
+        &mut self,
+        until: Timer,
+        label: &str,
+        output: &mut Batch<Out>,
+        on_timer: impl FnMut(Timer, &mut KeyedContext<'_, K>, &mut Collector<'_, Out>) -> Result<(), BoxError>,
+    ) -> Result<bool, TaskError> {
+        if let Timer::EventTime(time) = until {
+            self.advance(time);
+        }
+        let done = self.fire_timers(until, label, output, on_timer)?;
+        if let Timer::ProcessingTime(_) = until {
+            self.set_alarm();
+        }
+        Ok(done)
     }
 
     /// Calls `on_timer` for the timers that are due at `until`, those that still stand, until a batch of output is full. Answers whether all

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Reading order: [`TaskManagerOptions`], [`TaskManager`]; then `service` (its life), `link` (registration), `session`
-//! (one link: commands in, events out), `crew` (what outlives links), `describe`, `worker`, `artifact`, `process` (what is common to both kinds of
+//! (one link: commands in, events out), `crew` (what outlives links), `describe`, `memory`, `worker`, `artifact`, `process` (what is common to both kinds of
 //! processes), `log`, `directory`, `health`.
 
 mod options;
@@ -23,6 +23,7 @@ mod link;
 mod session;
 
 mod describe;
+mod memory;
 mod worker;
 
 mod artifact;

@@ -39,6 +39,8 @@ pub struct TaskManagerOptions {
     pub worker_grace: Duration,
     /// What a program may use while it describes its job.
     pub describe: DescribeLimits,
+    /// Bytes of memory that all workers together may take; the largest is killed beyond. `None` (the default): 80 % of the machine's.
+    pub worker_memory_bytes: Option<u64>,
     /// Bytes of one worker's log that are kept: the newest, in two files of at most half as many. Default 64 MiB.
     pub worker_log_bytes: u64,
     /// How long the logs of workers stay after their last line. Default 7 days.
@@ -109,6 +111,7 @@ impl TaskManagerOptions {
             registration_timeout: Duration::from_secs(300),
             worker_grace: Duration::from_secs(3),
             describe: DescribeLimits::default(),
+            worker_memory_bytes: None,
             worker_log_bytes: 64 << 20,
             log_retention: Duration::from_secs(7 * 24 * 3600),
             inherit_environment: INHERITED.map(str::to_owned).to_vec(),

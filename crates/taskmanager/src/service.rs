@@ -20,6 +20,7 @@ use crate::directory::{WorkDirectory, not_writable, replace_private};
 use crate::health::HealthService;
 use crate::link::{EventSender, Link};
 use crate::log::LogBook;
+use crate::memory::MemoryWatch;
 use crate::options::TaskManagerOptions;
 use crate::process::Environment;
 use crate::session::{Session, SessionEnd};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) artifacts: ArtifactCache,
     pub(crate) describer: Describer,
     pub(crate) environment: Environment,
+    pub(crate) memory: Arc<MemoryWatch>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -187,6 +189,7 @@ impl Service {
                 directory: directory.descriptions(),
                 limits: options.describe.clone(),
             },
+            memory: MemoryWatch::new(options.worker_memory_bytes),
             options,
             directory,
             artifacts,

@@ -21,6 +21,7 @@ use crate::describe::display_name;
 use crate::directory::{create_private, not_writable, write_private};
 use crate::link::EventSender;
 use crate::log::{LogLocation, WorkerLog};
+use crate::memory::TooMuch;
 use crate::process::{Launch, NO_LIMIT, ProcessGroup, examine, exit_reason, sweep, while_copying, words_in_log};
 use crate::service::Shared;
 
@@ -134,8 +135,9 @@ impl WorkerTask {
             worker_id: self.worker.0,
             process_id,
         }));
+        let too_much = Arc::clone(&self.shared.memory).too_much(process_id);
         let waiting = async move {
-            let ended = wait(&mut child, &group, &mut stop).await;
+            let ended = wait(&mut child, &group, &mut stop, too_much).await;
             drop(group);
             sweep(directory).await;
             ended
@@ -155,6 +157,10 @@ impl WorkerTask {
         let how = exit_reason(status);
         match ending {
             Ending::Requested => external(format!("{who} was stopped on request and {how}")),
+            Ending::TooMuch(too_much) => Failure {
+                domain: FaultDomain::User,
+                message: format!("{who} of job `{}` {too_much}", self.job),
+            },
             Ending::Unasked => Failure {
                 domain: match status.code() {
                     Some(code) if code != 0 => FaultDomain::User,
@@ -169,18 +175,28 @@ impl WorkerTask {
     }
 }
 
-/// Whether a process ended because it was told to.
+/// Whether a process ended because it was told to, or made to.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
     Unasked,
     Requested,
+    TooMuch(TooMuch),
 }
 
-/// Waits for a process; once it is asked to stop, only as long as it was granted.
-async fn wait(child: &mut Child, group: &ProcessGroup, stop: &mut StopRequest) -> io::Result<(ExitStatus, Ending)> {
+/// Waits for a process; once it is asked to stop, only as long as it was granted. One that takes too much memory is given no time.
+async fn wait(
+    child: &mut Child,
+    group: &ProcessGroup,
+    stop: &mut StopRequest,
+    too_much: impl Future<Output = TooMuch>,
+) -> io::Result<(ExitStatus, Ending)> {
     let grace = tokio::select! {
         status = child.wait() => return Ok((status?, Ending::Unasked)),
         grace = requested(stop) => grace,
+        too_much = too_much => {
+            group.kill();
+            return Ok((child.wait().await?, Ending::TooMuch(too_much)));
+        }
     };
     group.terminate();
     if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {

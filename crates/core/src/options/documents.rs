@@ -38,6 +38,7 @@ fn sentences(definition: &Definition) -> String {
 fn example(definition: &Definition) -> &'static str {
     match definition.key {
         "taskmanager.numberOfTaskSlots" => "4",
+        "taskmanager.memory.process.size" => "16 gb",
         "execution.checkpointing.interval" => "10 s",
         "pipeline.max-parallelism" => "1024",
         "execution.checkpointing.storage" => "filesystem",

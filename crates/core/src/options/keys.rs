@@ -98,6 +98,11 @@ options! {
     TASK_MANAGER_SLOTS: Option<u32> = "taskmanager.numberOfTaskSlots" {
         kind: Kind::Integer { min: 1, max: 1024 }, fallback: Unset("the number of processors"), scope: Cluster
     }
+    /// How much memory all workers of a task manager together may take. Beyond it the largest is killed, and its job fails with
+    /// SD-0209: what one job takes ends neither another job's worker nor a daemon.
+    TASK_MANAGER_MEMORY: Option<ByteSize> = "taskmanager.memory.process.size" {
+        kind: Kind::Size { min: 64 << 20, max: 1 << 50 }, fallback: Unset("80 % of the machine's memory"), scope: Cluster
+    }
     /// How long a task manager looks for its job manager, at the start and after it has lost it, before it ends.
     TASK_MANAGER_REGISTRATION_TIMEOUT: Duration = "taskmanager.registration.timeout" {
         kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("5 min"), scope: Cluster,

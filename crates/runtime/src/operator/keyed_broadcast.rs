@@ -17,7 +17,6 @@ use crate::keyed_scope::KeyedScope;
 use crate::operator_state::{BroadcastSide, OperatorStateContext};
 use crate::record::{Collector, Record};
 use crate::side_output::{OutputTag, SideOutputs};
-use crate::snapshot::descriptors;
 use crate::timer::{FIRED_TOGETHER, TimeService, Timer};
 
 /// A function over a keyed stream and a broadcast one. Flink's noun.
@@ -121,7 +120,6 @@ pub struct KeyedBroadcastProcess<K: Key, In, B, F, S> {
     function: F,
     key_of: S,
     scope: KeyedScope<K>,
-    subtask: u32,
     types: std::marker::PhantomData<fn(In, B)>,
 }
 
@@ -133,7 +131,6 @@ impl<K: Key, In, B, F, S> KeyedBroadcastProcess<K, In, B, F, S> {
             function,
             key_of,
             scope: KeyedScope::new(KeyedStateBackend::new(KeyGroupRange::all(1), 1)),
-            subtask: 0,
             types: std::marker::PhantomData,
         }
     }
@@ -143,24 +140,20 @@ impl<K: Key, In, B, F, S> KeyedBroadcastProcess<K, In, B, F, S> {
     where
         F: KeyedBroadcastProcessFunction<K, In, B, Out>,
     {
-        let mut backend = KeyedStateBackend::<K>::new(KeyGroupRange::all(1), 1);
-        let mut states = OperatorStateBackend::new();
-        let opened = function.open(&mut KeyedStateStore::new(&mut backend, &mut states));
-        opened.map_err(|error| TaskError::user("`open` failed", &*error))?;
-        let keyed = descriptors(&backend).into_iter();
-        let lists = states.descriptors().into_iter();
-        Ok(keyed.chain(lists).chain([TimeService::descriptor()]).collect())
+        let (mut states, _timers) = KeyedScope::<K>::describe(|store| function.open(store))?;
+        states.push(TimeService::descriptor());
+        Ok(states)
     }
 
-    fn fire<Out>(&mut self, until: Timer, output: &mut Batch<Out>) -> Result<bool, TaskError>
+    /// The time has come to here: calls the timers that are due.
+    fn come_to<Out>(&mut self, until: Timer, output: &mut Batch<Out>) -> Result<bool, TaskError>
     where
         F: KeyedBroadcastProcessFunction<K, In, B, Out>,
     {
         let function = &mut self.function;
-        self.scope
-            .fire_timers(until, &self.label, output, |timer, context, out| {
-                function.on_timer(timer, context, out)
-            })
+        self.scope.come_to(until, &self.label, output, |timer, context, out| {
+            function.on_timer(timer, context, out)
+        })
     }
 }
 
@@ -175,7 +168,6 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
-        self.subtask = context.subtask.index;
         let restored = context.take_state(identity.id);
         self.scope = KeyedScope::open(identity, context, &restored, |store| self.function.open(store))?;
         Ok(())
@@ -205,14 +197,11 @@ where
     }
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
-        self.scope.advance(time);
-        self.fire(Timer::EventTime(time), output)
+        self.come_to(Timer::EventTime(time), output)
     }
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        self.fire(Timer::ProcessingTime(now), output)?;
-        self.scope.set_alarm();
-        Ok(())
+        self.come_to(Timer::ProcessingTime(now), output).map(drop)
     }
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
@@ -224,9 +213,8 @@ where
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = self.scope.snapshot(identity, barrier);
+        let mut snapshot = self.scope.snapshot_all(identity, barrier);
         snapshot.lists.push(self.scope.time().to_list());
-        snapshot.lists.extend(self.scope.states.snapshot(self.subtask));
         Ok(Some(snapshot))
     }
 }

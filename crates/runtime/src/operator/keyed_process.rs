@@ -6,16 +6,16 @@ use streamd_core::snapshot::ListState;
 use streamd_core::state::{Key, State, to_row};
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
-use streamd_state::{KeyedStateBackend, OperatorStateBackend};
+use streamd_state::KeyedStateBackend;
 
 use super::state_batch::KeyBatch;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
-use crate::keyed::{AllKeys, ENDED, KeyedContext, KeyedProcessFunction, KeyedStateStore};
+use crate::keyed::{AllKeys, ENDED, KeyedContext, KeyedProcessFunction};
 use crate::keyed_scope::KeyedScope;
 use crate::record::Collector;
 use crate::side_output::SideOutputs;
-use crate::snapshot::{descriptors, state_failed};
+use crate::snapshot::state_failed;
 use crate::timer::{TimeService, Timer};
 
 /// A [`KeyedProcessFunction`] with its state.
@@ -27,7 +27,6 @@ pub struct KeyedProcess<K: Key, F, S> {
     keys: KeyBatch<K>,
     /// Whether the function was told of the end of the input: told once, over restores as well.
     ended: bool,
-    subtask: u32,
 }
 
 impl<K: Key, F, S> KeyedProcess<K, F, S> {
@@ -41,7 +40,6 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
             scope: KeyedScope::new(backend),
             keys: KeyBatch::new(),
             ended: false,
-            subtask: 0,
         }
     }
 
@@ -50,37 +48,28 @@ impl<K: Key, F, S> KeyedProcess<K, F, S> {
     where
         F: KeyedProcessFunction<K, In, Out>,
     {
-        let mut backend = KeyedStateBackend::<K>::new(KeyGroupRange::all(1), 1);
-        let mut states = OperatorStateBackend::new();
-        let mut store = KeyedStateStore::new(&mut backend, &mut states);
-        let opened = function.open(&mut store);
-        opened.map_err(|error| TaskError::user("`open` failed", &*error))?;
-        let watermark = store.into_timers().map(|_| TimeService::descriptor());
+        let (states, has_timers) = KeyedScope::<K>::describe(|store| function.open(store))?;
         let ended = StateDescriptor {
             name: ENDED.to_owned(),
             kind: StateKind::Union,
             value: bool::data_type(),
             evolution: Evolution::default(),
         };
-        Ok(descriptors(&backend)
-            .into_iter()
-            .chain(states.descriptors())
-            .chain([ended])
-            .chain(watermark)
-            .collect())
+        let watermark = has_timers.then(TimeService::descriptor);
+        Ok(states.into_iter().chain([ended]).chain(watermark).collect())
     }
 }
 
 impl<K: Key, F, S> KeyedProcess<K, F, S> {
-    fn fire<In, Out>(&mut self, until: Timer, output: &mut Batch<Out>) -> Result<bool, TaskError>
+    /// The time has come to here: calls the timers that are due.
+    fn come_to<In, Out>(&mut self, until: Timer, output: &mut Batch<Out>) -> Result<bool, TaskError>
     where
         F: KeyedProcessFunction<K, In, Out>,
     {
         let function = &mut self.function;
-        self.scope
-            .fire_timers(until, &self.label, output, |timer, context, out| {
-                function.on_timer(timer, context, out)
-            })
+        self.scope.come_to(until, &self.label, output, |timer, context, out| {
+            function.on_timer(timer, context, out)
+        })
     }
 }
 
@@ -94,7 +83,6 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.label = identity.label.to_string();
-        self.subtask = context.subtask.index;
         let restored = context.take_state(identity.id);
         self.ended = restored
             .lists
@@ -120,14 +108,11 @@ where
     }
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
-        self.scope.advance(time);
-        self.fire(Timer::EventTime(time), output)
+        self.come_to(Timer::EventTime(time), output)
     }
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        self.fire(Timer::ProcessingTime(now), output)?;
-        self.scope.set_alarm();
-        Ok(())
+        self.come_to(Timer::ProcessingTime(now), output).map(drop)
     }
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {
@@ -139,7 +124,7 @@ where
         identity: &OperatorIdentity,
         barrier: &Barrier,
     ) -> Result<Option<OperatorSnapshot>, TaskError> {
-        let mut snapshot = self.scope.snapshot(identity, barrier);
+        let mut snapshot = self.scope.snapshot_all(identity, barrier);
         if self.ended {
             let items = vec![to_row(&true)];
             snapshot.lists.push(ListState {
@@ -151,7 +136,6 @@ where
         if let (Some(_), Some(time)) = (&self.scope.timers, &self.scope.time) {
             snapshot.lists.push(time.to_list());
         }
-        snapshot.lists.extend(self.scope.states.snapshot(self.subtask));
         Ok(Some(snapshot))
     }
 

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use system::files::binary;
-use system::{Cluster, ClusterBuilder, Torture};
+use system::{Cluster, ClusterBuilder, Gate, Torture, until};
+
+use crate::CHECKPOINTS;
 
 /// Makes a file with these bytes and this mode.
 fn file(path: &Path, content: &[u8], mode: u32) -> Vec<String> {
@@ -108,4 +110,29 @@ fn a_worker_that_builds_another_graph_is_refused() {
     ran.refused(1, "SD-0405", "graph");
     cluster.wait_for_no_workers();
     cluster.wait_for_free_slots(1);
+}
+
+#[test]
+fn a_job_that_takes_memory_without_end_loses_its_worker_and_nobody_else_does() {
+    let mut cluster = ClusterBuilder::new(1, 2)
+        .setting("taskmanager.memory.process.size", "512 mb")
+        .start();
+    let gate = Gate::closed(cluster.path("gate"));
+    let modest = Torture::new().records(2_000).held_at(1_000, &gate);
+    let modest = modest.output(cluster.path("output"));
+    let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &modest.command());
+    let swelling = Torture::new().records(1_000).argument("--swell-at", "500").command();
+    cluster
+        .run(&["-D", "restart-strategy=none"], &swelling)
+        .refused(1, "SD-0405", "failed");
+    // The job may have been told first that the process is gone, and is not told the reason then: the task manager knows it.
+    until("the task manager says why it has killed the worker", || {
+        let said = cluster.daemon("taskmanager-0").log();
+        let reason = "more than the 512 MiB of `taskmanager.memory.process.size` [SD-0209]";
+        said.contains(reason).then_some(())
+    });
+    gate.open();
+    let job = cluster.wait_for(&id, "FINISHED");
+    assert_eq!(job.restarts, 0, "{job:?}");
+    modest.assert_complete(2_000);
 }

@@ -18,6 +18,7 @@ mod failures;
 mod forks;
 mod isolation;
 mod job_manager;
+mod kinds;
 mod latency;
 mod logs;
 mod main_job;

@@ -94,6 +94,15 @@ impl<'de> Deserializer<'de> for Cell<'de> {
                     rows: bounds,
                 })
             }
+            DataType::Map(..) => {
+                let map = array.as_map();
+                let offsets = map.value_offsets();
+                visitor.visit_map(Entries {
+                    keys: &**map.keys(),
+                    values: &**map.values(),
+                    rows: offsets[row] as usize..offsets[row + 1] as usize,
+                })
+            }
             DataType::Struct(_) => visitor.visit_map(Row::of(self)),
             other => Err(Unfit(format!("columns of type `{other}` are not read"))),
         }
@@ -162,6 +171,35 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
             .next()
             .map(|row| seed.deserialize(Cell { array, row }))
             .transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.rows.len())
+    }
+}
+
+/// The entries of a map.
+struct Entries<'a> {
+    keys: &'a dyn Array,
+    values: &'a dyn Array,
+    /// Those that are left, the one whose key was read among them until its value is.
+    rows: std::ops::Range<usize>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = Unfit;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unfit> {
+        let (array, row) = (self.keys, self.rows.start);
+        (!self.rows.is_empty())
+            .then(|| seed.deserialize(Cell { array, row }))
+            .transpose()
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Unfit> {
+        let (array, row) = (self.values, self.rows.start);
+        self.rows.start += 1;
+        seed.deserialize(Cell { array, row })
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -7,12 +7,14 @@ use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder,
     Int64Builder, StringBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
-use arrow_array::{ArrayRef, ListArray, StructArray};
+use arrow_array::{ArrayRef, ListArray, MapArray, StructArray};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{DataType, Field, FieldRef, Fields};
-use serde::ser::{
-    self, Impossible, Serialize, SerializeSeq, SerializeStruct, SerializeTuple, SerializeTupleStruct, Serializer,
-};
+use serde::ser::{self, Impossible, Serialize, Serializer};
+
+mod nested;
+
+use nested::{ListRow, MapRow, StructRow, TupleRow};
 
 /// Why a record does not fit its columns.
 #[derive(Debug)]
@@ -58,6 +60,15 @@ enum Values {
         lengths: Vec<usize>,
         rows: NullBufferBuilder,
     },
+    Map {
+        key: Box<Column>,
+        value: Box<Column>,
+        /// The pairs of them.
+        entries: FieldRef,
+        /// How many entries each row has.
+        lengths: Vec<usize>,
+        rows: NullBufferBuilder,
+    },
     Struct {
         fields: Vec<Column>,
         /// How many rows there are.
@@ -92,6 +103,18 @@ impl Column {
                 lengths: Vec::new(),
                 rows: NullBufferBuilder::new(0),
             },
+            DataType::Map(entries, _) => {
+                let DataType::Struct(pair) = entries.data_type() else {
+                    return Err(Misfit(format!("a map of `{entries}` is none")));
+                };
+                Values::Map {
+                    key: Box::new(Self::new(&pair[0])?),
+                    value: Box::new(Self::new(&pair[1])?),
+                    entries: entries.clone(),
+                    lengths: Vec::new(),
+                    rows: NullBufferBuilder::new(0),
+                }
+            }
             DataType::Struct(fields) => Values::Struct {
                 fields: fields.iter().map(Self::new).collect::<Result<_, _>>()?,
                 count: 0,
@@ -126,6 +149,18 @@ impl Column {
                 let field = element.field.clone();
                 Arc::new(ListArray::new(field, offsets, element.finish(), rows.finish()))
             }
+            Values::Map {
+                key,
+                value,
+                entries,
+                lengths,
+                rows,
+            } => {
+                let offsets = OffsetBuffer::from_lengths(lengths.drain(..));
+                let pair = Fields::from(vec![key.field.clone(), value.field.clone()]);
+                let pairs = StructArray::new(pair, vec![key.finish(), value.finish()], None);
+                Arc::new(MapArray::new(entries.clone(), offsets, pairs, rows.finish(), false))
+            }
             Values::Struct { fields, count, rows } => {
                 *count = 0;
                 let of_columns = fields.iter().map(|column| column.field.clone()).collect();
@@ -159,7 +194,7 @@ impl Column {
             Values::Float64(builder) => builder.append_null(),
             Values::Text(builder) => builder.append_null(),
             Values::Bytes(builder) => builder.append_null(),
-            Values::List { lengths, rows, .. } => {
+            Values::List { lengths, rows, .. } | Values::Map { lengths, rows, .. } => {
                 lengths.push(0);
                 rows.append_null();
             }
@@ -191,7 +226,7 @@ impl Column {
             Values::Float64(builder) => builder.append_value(0.0),
             Values::Text(builder) => builder.append_value(""),
             Values::Bytes(builder) => builder.append_value(b""),
-            Values::List { lengths, rows, .. } => {
+            Values::List { lengths, rows, .. } | Values::Map { lengths, rows, .. } => {
                 lengths.push(0);
                 rows.append_non_null();
             }
@@ -200,6 +235,27 @@ impl Column {
                 *count += 1;
                 rows.append_non_null();
             }
+        }
+    }
+
+    fn rows(&self) -> usize {
+        use arrow_array::builder::ArrayBuilder as _;
+        match &self.values {
+            Values::Bool(builder) => builder.len(),
+            Values::Int8(builder) => builder.len(),
+            Values::Int16(builder) => builder.len(),
+            Values::Int32(builder) => builder.len(),
+            Values::Int64(builder) => builder.len(),
+            Values::UInt8(builder) => builder.len(),
+            Values::UInt16(builder) => builder.len(),
+            Values::UInt32(builder) => builder.len(),
+            Values::UInt64(builder) => builder.len(),
+            Values::Float32(builder) => builder.len(),
+            Values::Float64(builder) => builder.len(),
+            Values::Text(builder) => builder.len(),
+            Values::Bytes(builder) => builder.len(),
+            Values::List { lengths, .. } | Values::Map { lengths, .. } => lengths.len(),
+            Values::Struct { count, .. } => *count,
         }
     }
 
@@ -236,10 +292,7 @@ impl Column {
     }
 
     fn other_kind(&self, what: &str) -> Misfit {
-        let (name, data_type) = (self.field.name(), self.field.data_type());
-        Misfit(format!(
-            "the column `{name}` is of type `{data_type}` and was given {what}"
-        ))
+        other_kind(&self.field, what)
     }
 
     fn begin_struct(&mut self) -> Result<StructRow<'_>, Misfit> {
@@ -269,7 +322,7 @@ impl<'a> Serializer for &'a mut Column {
     type SerializeTuple = TupleRow<'a>;
     type SerializeTupleStruct = TupleRow<'a>;
     type SerializeTupleVariant = Impossible<(), Misfit>;
-    type SerializeMap = Impossible<(), Misfit>;
+    type SerializeMap = MapRow<'a>;
     type SerializeStruct = StructRow<'a>;
     type SerializeStructVariant = Impossible<(), Misfit>;
 
@@ -409,8 +462,23 @@ impl<'a> Serializer for &'a mut Column {
         Err(self.other_kind("an enum with fields"))
     }
 
-    fn serialize_map(self, _length: Option<usize>) -> Result<Self::SerializeMap, Misfit> {
-        Err(self.other_kind("a map"))
+    fn serialize_map(self, _length: Option<usize>) -> Result<MapRow<'a>, Misfit> {
+        match &mut self.values {
+            Values::Map {
+                key,
+                value,
+                lengths,
+                rows,
+                ..
+            } => Ok(MapRow {
+                key,
+                value,
+                lengths,
+                rows,
+                length: 0,
+            }),
+            _ => Err(other_kind(&self.field, "a map")),
+        }
     }
 
     fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<StructRow<'a>, Misfit> {
@@ -425,135 +493,5 @@ impl<'a> Serializer for &'a mut Column {
         _length: usize,
     ) -> Result<Self::SerializeStructVariant, Misfit> {
         Err(self.other_kind("an enum with fields"))
-    }
-}
-
-/// A list in the making.
-pub(super) struct ListRow<'a> {
-    element: &'a mut Column,
-    lengths: &'a mut Vec<usize>,
-    rows: &'a mut NullBufferBuilder,
-    length: usize,
-}
-
-impl SerializeSeq for ListRow<'_> {
-    type Ok = ();
-    type Error = Misfit;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
-        self.length += 1;
-        value.serialize(&mut *self.element)
-    }
-
-    fn end(self) -> Result<(), Misfit> {
-        self.lengths.push(self.length);
-        self.rows.append_non_null();
-        Ok(())
-    }
-}
-
-/// A struct in the making: fields come in their order, as a rule, and may be left out.
-pub(super) struct StructRow<'a> {
-    fields: &'a mut [Column],
-    count: &'a mut usize,
-    rows: &'a mut NullBufferBuilder,
-    /// The field that is likely to come next.
-    next: usize,
-}
-
-impl StructRow<'_> {
-    fn at<T: Serialize + ?Sized>(&mut self, index: usize, value: &T) -> Result<(), Misfit> {
-        self.next = index + 1;
-        let columns = self.fields.len();
-        match self.fields.get_mut(index) {
-            Some(column) => value.serialize(column),
-            None => Err(Misfit(format!(
-                "there are {columns} columns, and more fields than that"
-            ))),
-        }
-    }
-
-    fn finish(self) -> Result<(), Misfit> {
-        *self.count += 1;
-        self.rows.append_non_null();
-        let count = *self.count;
-        let mut missing = self.fields.iter_mut().filter(|field| field.rows() < count);
-        missing.try_for_each(Column::append_null)
-    }
-}
-
-impl Column {
-    fn rows(&self) -> usize {
-        use arrow_array::builder::ArrayBuilder as _;
-        match &self.values {
-            Values::Bool(builder) => builder.len(),
-            Values::Int8(builder) => builder.len(),
-            Values::Int16(builder) => builder.len(),
-            Values::Int32(builder) => builder.len(),
-            Values::Int64(builder) => builder.len(),
-            Values::UInt8(builder) => builder.len(),
-            Values::UInt16(builder) => builder.len(),
-            Values::UInt32(builder) => builder.len(),
-            Values::UInt64(builder) => builder.len(),
-            Values::Float32(builder) => builder.len(),
-            Values::Float64(builder) => builder.len(),
-            Values::Text(builder) => builder.len(),
-            Values::Bytes(builder) => builder.len(),
-            Values::List { lengths, .. } => lengths.len(),
-            Values::Struct { count, .. } => *count,
-        }
-    }
-}
-
-impl SerializeStruct for StructRow<'_> {
-    type Ok = ();
-    type Error = Misfit;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Misfit> {
-        let is_next = self
-            .fields
-            .get(self.next)
-            .is_some_and(|column| column.field.name() == key);
-        let index = match is_next {
-            true => Some(self.next),
-            false => self.fields.iter().position(|column| column.field.name() == key),
-        };
-        match index {
-            Some(index) => self.at(index, value),
-            None => Err(Misfit(format!("there is no column for the field `{key}`"))),
-        }
-    }
-
-    fn end(self) -> Result<(), Misfit> {
-        self.finish()
-    }
-}
-
-/// A tuple in the making.
-pub(super) struct TupleRow<'a>(StructRow<'a>);
-
-impl SerializeTuple for TupleRow<'_> {
-    type Ok = ();
-    type Error = Misfit;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
-        self.0.at(self.0.next, value)
-    }
-
-    fn end(self) -> Result<(), Misfit> {
-        self.0.finish()
-    }
-}
-
-impl SerializeTupleStruct for TupleRow<'_> {
-    type Ok = ();
-    type Error = Misfit;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Misfit> {
-        self.0.at(self.0.next, value)
-    }
-
-    fn end(self) -> Result<(), Misfit> {
-        self.0.finish()
     }
 }

@@ -14,10 +14,11 @@
 //! | bytes (`serde_bytes`) | binary | binary of fixed length |
 //! | `Option<T>` | a column that may be null | |
 //! | `Vec<T>`, arrays | list | |
+//! | maps | map | |
 //! | structs | struct | |
 //! | tuples | struct with the fields `f0`, `f1`, … | any struct, by position |
 //!
-//! Maps and enums with fields have no columns. Columns that the record type does not name are not read.
+//! Enums with fields have no columns. Columns that the record type does not name are not read.
 //!
 //! Reading order: `schema` (what columns a type has), `column` (records to columns), `cell` (columns to records), [`Parquet`] (the
 //! source's format), [`ParquetParts`] (the sink's).

@@ -178,8 +178,18 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self.deserialize_tuple(length, visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, NoColumns> {
-        Err(NoColumns("maps have no columns: use a `Vec` of pairs".to_owned()))
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, NoColumns> {
+        let mut fields = TracedFields::new(self.depth, Names::Entry);
+        let value = visitor.visit_map(&mut fields)?;
+        let [key, _value] = fields.fields.as_slice() else {
+            return Err(NoColumns("a map did not ask for an entry".to_owned()));
+        };
+        if key.is_nullable() {
+            return Err(NoColumns("the keys of a map may be missing".to_owned()));
+        }
+        let entries = Field::new("entries", DataType::Struct(fields.fields.into()), false);
+        self.note(DataType::Map(Arc::new(entries), false))?;
+        Ok(value)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -212,6 +222,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 enum Names {
     /// Of a list: its one element.
     Elements,
+    /// Of a map: the key and the value of its one entry.
+    Entry,
     /// Of a tuple.
     Positions(usize),
     /// Of a struct.
@@ -239,6 +251,7 @@ impl TracedFields {
     fn name(&self) -> Option<String> {
         match self.names {
             Names::Elements => (self.next == 0).then(|| "item".to_owned()),
+            Names::Entry => ["key", "value"].get(self.next).map(|name| (*name).to_owned()),
             Names::Positions(length) => (self.next < length).then(|| format!("f{}", self.next)),
             Names::Given(names) => names.get(self.next).map(|name| (*name).to_owned()),
         }
@@ -276,9 +289,13 @@ impl<'de> MapAccess<'de> for &mut TracedFields {
     type Error = NoColumns;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, NoColumns> {
-        match self.name() {
-            Some(name) => seed.deserialize(StrDeserializer::new(&name)).map(Some),
-            None => Ok(None),
+        match (self.names, self.name()) {
+            (Names::Entry, Some(name)) => match self.next {
+                0 => self.trace(&name, seed).map(Some),
+                _second => Ok(None),
+            },
+            (_, Some(name)) => seed.deserialize(StrDeserializer::new(&name)).map(Some),
+            (_, None) => Ok(None),
         }
     }
 

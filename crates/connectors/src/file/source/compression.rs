@@ -11,6 +11,8 @@ use streamd_core::source::ConnectorError;
 /// its content. To go on from a position, the content before it is decompressed again and passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
+    /// `.bz2`, of one stream or several.
+    Bzip2,
     /// `.gz`, of one member or several.
     Gzip,
     /// `.zst`, of one frame or several.
@@ -20,7 +22,7 @@ pub enum Compression {
 }
 
 /// Ends of names of files that would be read as garbage.
-const UNKNOWN: &[&str] = &["7z", "br", "bz2", "lzma", "rar", "snappy", "xz", "z", "zip"];
+const UNKNOWN: &[&str] = &["7z", "br", "lzma", "rar", "snappy", "xz", "z", "zip"];
 
 impl Compression {
     /// What the name of a file says; `None` if it is not compressed.
@@ -31,11 +33,12 @@ impl Compression {
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         let extension = extension.to_ascii_lowercase();
         match &*extension {
+            "bz2" | "bzip2" => Ok(Some(Self::Bzip2)),
             "gz" | "gzip" => Ok(Some(Self::Gzip)),
             "zst" | "zstd" => Ok(Some(Self::Zstd)),
             "lz4" => Ok(Some(Self::Lz4)),
             unknown if UNKNOWN.contains(&unknown) => Err(ConnectorError::new(format!(
-                "the file `{path}` is compressed as `.{extension}`, which cannot be read: `.gz`, `.zst` and `.lz4` can"
+                "the file `{path}` is compressed as `.{extension}`, which cannot be read: `.gz`, `.zst`, `.lz4` and `.bz2` can"
             ))),
             _ => Ok(None),
         }
@@ -44,6 +47,7 @@ impl Compression {
     /// The content of a file.
     pub(super) fn reader(self, file: Packed) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
+            Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(file)),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
             Self::Lz4 => Box::new(Lz4Frames::new(file)),
@@ -52,6 +56,7 @@ impl Compression {
 
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Bzip2 => "bzip2",
             Self::Gzip => "gzip",
             Self::Zstd => "Zstandard",
             Self::Lz4 => "LZ4",

@@ -1,4 +1,4 @@
-//! An application for tests: numbers the records of each key, and misbehaves in any way it is asked to.
+//! An application for tests that misbehaves in any way it is asked to: numbers the records of each key. (The example `torture` is another.)
 
 mod held;
 
@@ -106,6 +106,9 @@ struct Misdeeds {
     /// Do not end when asked to by SIGTERM
     #[arg(long)]
     ignore_sigterm: bool,
+    /// Take memory without end
+    #[arg(long)]
+    swell_at: Option<u64>,
 }
 
 impl Misdeeds {
@@ -117,6 +120,13 @@ impl Misdeeds {
         }
         if now == self.abort_at {
             std::process::abort();
+        }
+        if now == self.swell_at {
+            let mut taken = Vec::new();
+            loop {
+                taken.push(vec![1_u8; 1 << 20]);
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         if now == self.block_at || now == self.spin_at {
             println!("record {number} takes for ever");
