@@ -8,6 +8,7 @@ use clap::Parser;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::options::keys;
 use streamd_core::time::{Clock, SystemClock};
+use streamd_jobmanager::HighAvailability;
 use tokio::runtime::Runtime;
 use tracing::{info, warn};
 
@@ -87,8 +88,18 @@ async fn run_job_manager(settings: &Settings) -> Result<(), CodedError> {
     // What the configuration says is checked before anything is made.
     check_exposure(&settings.configuration, keys::JOB_MANAGER_BIND_HOST).await?;
     let options = job_manager::options(settings)?;
-    let _lock = InstanceLock::take(&settings.directories.working, "jobmanager.lock", "job manager")?;
-    let job_manager = job_manager::start(settings, options, clock()).await?;
+    // Several may share a directory where they find out by themselves who leads.
+    let _lock = match options.high_availability {
+        HighAvailability::None => {
+            let directory = &settings.directories.working;
+            Some(InstanceLock::take(directory, "jobmanager.lock", "job manager")?)
+        }
+        HighAvailability::ObjectStore(_) => None,
+    };
+    let job_manager = tokio::select! {
+        started = job_manager::start(settings, options, clock()) => started?,
+        () = termination.requested() => return Ok(()),
+    };
     let address = job_manager_address(&settings.configuration, job_manager.address());
     let file = AddressFile::write(&settings.directories.pid, &address)?;
     announce(&format!("jobmanager {address}"));

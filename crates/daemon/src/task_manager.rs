@@ -9,6 +9,7 @@ use streamd_core::time::Clock;
 use streamd_taskmanager::{RunningTaskManager, TaskManager, TaskManagerOptions};
 
 use crate::configuration::Settings;
+use crate::job_manager::leader_lookup;
 
 /// Task managers of one cluster on one machine. Each has directories of its own, by number.
 const MAX_ON_ONE_MACHINE: u32 = 256;
@@ -26,6 +27,7 @@ pub async fn start(
     loop {
         let options = TaskManagerOptions {
             address_file: address_file.clone(),
+            leader_lookup: leader_lookup(settings),
             ..options(&settings.configuration, &settings.directories, job_manager, number)
         };
         match TaskManager::start(options, clock.clone()).await {

@@ -12,13 +12,13 @@
 //! ```
 //!
 //! Each component is a task that owns its state and one bounded mailbox; its handle is a cheap clone. Reading order:
-//! [`options`], [`spec`] (what is checked before a job starts), `fence` (who may act), `journal` (what outlives the job manager), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
+//! [`options`], [`spec`] (what is checked before a job starts), `fence` (who may act), `journal` (what outlives the job manager), [`leadership`] (who leads), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
 //! [`server`] (all of it together), [`embedded`] (a job master without any of the rest).
 
 pub mod options;
 mod fence;
 mod journal;
-mod leadership;
+pub mod leadership;
 mod pins;
 mod random;
 
@@ -35,7 +35,9 @@ pub mod server;
 
 pub mod embedded;
 
+pub use leadership::{ElectionTimes, HighAvailability, leader_address};
 pub use options::{JobDefaults, JobManagerOptions, JobOptionsInputs, ResolveJobOptions, job_options};
+pub use streamd_snapshot::store::configure as configure_storage;
 pub use server::{JobManager, RunningJobManager};
 pub use streamd_coordinator::restore::Dropping;
 

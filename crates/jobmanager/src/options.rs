@@ -12,6 +12,8 @@ use streamd_core::graph::{
 };
 use streamd_core::options::StorageSettings;
 
+use crate::leadership::HighAvailability;
+
 /// The settings of a job manager. Every time is in milliseconds.
 #[derive(Debug, Clone)]
 pub struct JobManagerOptions {
@@ -29,6 +31,10 @@ pub struct JobManagerOptions {
     pub describe_timeout_ms: u64,
     /// The largest application in bytes. Default 256 MiB, which is also the most that is possible.
     pub artifact_limit_bytes: u64,
+    /// The host by which the job manager is reached where it listens on every interface; `None`: by the address that it listens on.
+    pub advertised_host: Option<String>,
+    /// Whether there are other job managers.
+    pub high_availability: HighAvailability,
     /// How long the workers of an earlier job manager may take to come back before their jobs go on from their last checkpoints.
     /// Default 10,000.
     pub reconcile_timeout_ms: u64,
@@ -57,6 +63,8 @@ impl JobManagerOptions {
             heartbeat_timeout_ms: 10_000,
             describe_timeout_ms: 30_000,
             artifact_limit_bytes: 256 << 20,
+            advertised_host: None,
+            high_availability: HighAvailability::None,
             reconcile_timeout_ms: 10_000,
             default_parallelism: 1,
             job_defaults: JobDefaults::default(),

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::options::host_and_port;
 use streamd_core::time::Clock;
 use streamd_rpc::incoming::incoming;
 use streamd_rpc::{limits, proto};
-use streamd_snapshot::{ArtifactStore, JobStore, Location, MAX_ARTIFACT_BYTES, OperationCatalogue};
+use streamd_snapshot::{ArtifactStore, JobStore, LeaderRecords, Location, MAX_ARTIFACT_BYTES, OperationCatalogue};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
@@ -20,9 +23,9 @@ use crate::dispatcher::{
     CheckpointFolders, Dispatcher, DispatcherOptions, OPERATIONS_KEPT, RegistryHandle, RegistryOptions,
 };
 use crate::fence::Fence;
-use crate::grpc::{DispatcherService, TaskManagerLinkService, WorkerLinkService};
+use crate::grpc::{DispatcherService, StandbyService, TaskManagerLinkService, WorkerLinkService};
 use crate::job_master::{Effects, WorkerTimeouts};
-use crate::leadership::Leadership;
+use crate::leadership::{Candidate, ElectionTimes, HighAvailability, Leadership, SignsOfLife};
 use crate::options::{JobManagerOptions, ResolveJobOptions};
 use crate::pins::Pins;
 use crate::random;
@@ -46,6 +49,7 @@ pub struct RunningJobManager {
     registry: RegistryHandle,
     pins: Pins,
     fence: Fence,
+    signs: Option<SignsOfLife>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     health: HealthReporter,
@@ -77,9 +81,17 @@ impl JobManager {
         let (listener, address) = bind(&options.bind_address).await?;
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
-        let leadership = Leadership::take(&data, &address.to_string(), clock.clone()).await?;
-        let (fence, epoch) = (leadership.fence.clone(), leadership.epoch);
-        let dispatcher = dispatcher(&options, &data, (clock, leadership), resolve, &tasks);
+        let candidate = Candidate {
+            records: LeaderRecords::new(data.clone()),
+            address: advertised(&options, address),
+            clock: clock.clone(),
+        };
+        let (leadership, listener) = match options.high_availability {
+            HighAvailability::None => (candidate.take().await?, listener),
+            HighAvailability::ObjectStore(times) => stand_by(candidate, times, listener).await?,
+        };
+        let Leadership { fence, epoch, signs } = leadership;
+        let dispatcher = dispatcher(&options, &data, (clock, fence.clone(), epoch), resolve, &tasks);
         if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
             claim(&dispatcher.folders, checkpoints).await?;
         }
@@ -108,6 +120,7 @@ impl JobManager {
             registry,
             pins,
             fence,
+            signs,
             tasks,
             shutdown,
             health,
@@ -145,10 +158,25 @@ impl RunningJobManager {
         info!("job manager ended");
     }
 
+    /// Ends, and lets a standby go on with the jobs at once; their workers run on meanwhile.
+    async fn hand_over(mut self, signs: SignsOfLife) {
+        // First nothing is done any more, then another one may.
+        self.fence.revoke("this job manager ends");
+        self.signs = None;
+        let grace = self.grace;
+        self.abandon().await;
+        if tokio::time::timeout(grace, signs.resign()).await.is_err() {
+            warn!("standbys wait for the end of the lease");
+        }
+    }
+
     /// Accepts nothing new, suspends every job (its workers are told to exit; its snapshots stay), and ends. Waits for each of
     /// the three for at most the grace period.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         info!("job manager shuts down");
+        if let Some(signs) = self.signs.take() {
+            return self.hand_over(signs).await;
+        }
         self.health.set_not_serving::<ServedDispatcher>().await;
         let jobs = self.registry.close().await.unwrap_or_default();
         let suspended = join_all(jobs.iter().map(|job| job.suspend()));
@@ -168,6 +196,53 @@ impl RunningJobManager {
             );
         }
         info!("job manager ended");
+    }
+}
+
+/// Waits until this job manager leads; says meanwhile who does to whoever asks.
+async fn stand_by(
+    candidate: Candidate,
+    times: ElectionTimes,
+    listener: TcpListener,
+) -> Result<(Leadership, TcpListener), CodedError> {
+    let not_shared = |error: std::io::Error| {
+        CodedError::caused(
+            ErrorCode::Internal,
+            "the listener of the job manager cannot be shared",
+            &error,
+        )
+    };
+    let listener = listener.into_std().map_err(not_shared)?;
+    let shared = listener.try_clone().map_err(not_shared)?;
+    let shared = TcpListener::from_std(shared).map_err(not_shared)?;
+    let (leader, known) = watch::channel(None);
+    let elected = CancellationToken::new();
+    // Ends with the wait, however that ends.
+    let _end = elected.clone().drop_guard();
+    let redirects = limits::server()
+        .add_service(HealthServer::new(StandbyService { leader: known }))
+        .serve_with_incoming_shutdown(incoming(shared), elected.clone().cancelled_owned());
+    let redirecting = tokio::spawn(redirects);
+    info!(
+        address = candidate.address,
+        "job manager waits as a standby unless it is elected"
+    );
+    let leadership = candidate.win(times, &leader).await;
+    elected.cancel();
+    if let Ok(Err(error)) = redirecting.await {
+        warn!(
+            error = streamd_core::error::chain(&error),
+            "the standby's server ended early"
+        );
+    }
+    Ok((leadership, TcpListener::from_std(listener).map_err(not_shared)?))
+}
+
+/// The address by which others reach a job manager that listens here.
+fn advertised(options: &JobManagerOptions, local: SocketAddr) -> String {
+    match &options.advertised_host {
+        Some(host) if local.ip().is_unspecified() => host_and_port(host, local.port()),
+        Some(_) | None => local.to_string(),
     }
 }
 
@@ -226,11 +301,10 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
 fn dispatcher(
     options: &JobManagerOptions,
     data: &Location,
-    (clock, leadership): (Arc<dyn Clock>, Leadership),
+    (clock, fence, epoch): (Arc<dyn Clock>, Fence, u64),
     resolve: ResolveJobOptions,
     tasks: &TaskTracker,
 ) -> Dispatcher {
-    let Leadership { fence, epoch } = leadership;
     let jobs = JobStore::new(data.clone());
     let resource_manager = resource_manager::spawn(
         ResourceManagerOptions {

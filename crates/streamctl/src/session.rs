@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::options::Configuration;
+use streamd_core::options::{Configuration, Directories, StorageSettings, keys};
 use streamd_rpc::client::DispatcherClient;
+use streamd_snapshot::{LeaderRecords, Location};
 
 use crate::arguments::GlobalArguments;
 use crate::configuration::{job_manager_address, load};
@@ -46,9 +47,31 @@ impl Session {
     pub async fn connect(&self) -> Result<DispatcherClient, Failure> {
         let address = self.address()?;
         self.within(&format!("the job manager at `{address}` is not reached"), async {
-            Ok(DispatcherClient::connect(&address).await?)
+            match DispatcherClient::connect(&address).await {
+                Err(error) if error.code == ErrorCode::JobManagerUnreachable => self.connect_to_elected(error).await,
+                other => Ok(other?),
+            }
         })
         .await
+    }
+
+    /// A connection to the job manager that was elected, where there are several and the one that was tried is not there.
+    async fn connect_to_elected(&self, error: CodedError) -> Result<DispatcherClient, Failure> {
+        let is_elected = self.configuration.get(keys::HA_TYPE) == "object-store";
+        if self.job_manager.is_some() || !is_elected {
+            return Err(error.into());
+        }
+        let variables = std::env::vars_os();
+        let variables =
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        streamd_snapshot::store::configure(StorageSettings::of(&self.configuration, variables));
+        let storage = Directories::of(&self.configuration, |name| std::env::var(name).ok())?.ha_storage;
+        let latest = async || LeaderRecords::new(Location::open(&storage)?).latest().await;
+        match latest().await {
+            Ok(Some(leader)) => Ok(DispatcherClient::connect(&leader.address).await?),
+            Ok(None) => Err(error.into()),
+            Err(unreadable) => Err(unreadable.to_coded().into()),
+        }
     }
 
     /// The time that the user gave the command.

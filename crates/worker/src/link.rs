@@ -50,6 +50,7 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
     let link = Link {
         address: options.job_manager.clone(),
         address_file: options.job_manager_file.clone(),
+        told: options.job_manager.clone(),
         patience: options.job_manager_patience,
         leader_epoch: 0,
         clock: Arc::clone(&clock),
@@ -76,6 +77,8 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
 struct Link {
     address: String,
     address_file: Option<PathBuf>,
+    /// What the task manager said last.
+    told: String,
     patience: Duration,
     /// The greatest epoch of a job manager that was followed.
     leader_epoch: u64,
@@ -209,13 +212,16 @@ impl Link {
     /// Reads what the task manager says about who the job manager is. Whether that is another one.
     fn look_up(&mut self) -> bool {
         let written = self.address_file.as_ref().map(std::fs::read_to_string);
-        match written {
-            Some(Ok(address)) if !address.trim().is_empty() && address.trim() != self.address => {
-                address.trim().clone_into(&mut self.address);
-                true
-            }
-            Some(_) | None => false,
+        let Some(Ok(told)) = written else { return false };
+        let told = told.trim();
+        // Only news counts: the worker may have found the leader before its task manager has.
+        if told.is_empty() || told == self.told {
+            return false;
         }
+        told.clone_into(&mut self.told);
+        let is_another = told != self.address;
+        told.clone_into(&mut self.address);
+        is_another
     }
 }
 

@@ -78,7 +78,14 @@ impl JobMachine {
         machine.execution.settle(match state {
             JobState::Finished => ExecutionState::Finished,
             JobState::Canceled => ExecutionState::Canceled,
-            _failed => ExecutionState::Failed,
+            JobState::Failed
+            | JobState::Initializing
+            | JobState::Created
+            | JobState::Reconciling
+            | JobState::Running
+            | JobState::Restarting
+            | JobState::Failing
+            | JobState::Cancelling => ExecutionState::Failed,
         });
         machine
     }

@@ -388,6 +388,24 @@ options! {
     HA_STORAGE_DIRECTORY: Option<String> = "high-availability.storageDir" {
         kind: Kind::Location, fallback: Unset("`ha` in `process.working-dir`"), scope: Cluster
     }
+    /// Whether a cluster has several job managers, of which one leads: `object-store` elects it by records in
+    /// `high-availability.storageDir`, which all of them must reach. `kubernetes` is refused by this version.
+    HA_TYPE: String = "high-availability.type" {
+        kind: Kind::Choice(&["none", "object-store", "kubernetes"]), fallback: Value("none"), scope: Cluster,
+        aliases: &["high-availability"],
+    }
+    /// Type `object-store`: how long a standby sees no sign of life of the leader before it takes its place.
+    HA_LEASE_DURATION: Duration = "high-availability.object-store.leader-election.lease-duration" {
+        kind: Kind::Duration { min_ms: 100, max_ms: 3_600_000 }, fallback: Value("5 s"), scope: Cluster
+    }
+    /// Type `object-store`: how long a leader goes on that cannot give a sign of life. Shorter than the lease.
+    HA_RENEW_DEADLINE: Duration = "high-availability.object-store.leader-election.renew-deadline" {
+        kind: Kind::Duration { min_ms: 50, max_ms: 3_600_000 }, fallback: Value("4 s"), scope: Cluster
+    }
+    /// Type `object-store`: the time between two signs of life, and between two looks of a standby.
+    HA_RETRY_PERIOD: Duration = "high-availability.object-store.leader-election.retry-period" {
+        kind: Kind::Duration { min_ms: 10, max_ms: 3_600_000 }, fallback: Value("1 s"), scope: Cluster
+    }
     /// How long the workers of a job manager that died may take to come back to the next one. A job of which one is missing then goes on
     /// from its last checkpoint.
     HA_RECONCILIATION_TIMEOUT: Duration = "high-availability.reconciliation-timeout" {

@@ -4,9 +4,11 @@ mod answer;
 mod artifact;
 mod dispatcher;
 mod first_word;
+mod standby;
 mod task_manager_link;
 mod worker_link;
 
 pub(crate) use dispatcher::DispatcherService;
+pub(crate) use standby::StandbyService;
 pub(crate) use task_manager_link::TaskManagerLinkService;
 pub(crate) use worker_link::WorkerLinkService;

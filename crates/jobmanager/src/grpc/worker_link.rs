@@ -71,7 +71,9 @@ async fn forward(
             () = shutdown.cancelled() => break,
         };
         match message.map(|message| message.map(WorkerEvent::try_from)) {
-            Ok(Some(Ok(WorkerEvent::Registered(_) | WorkerEvent::Returned(_)))) => warn!(%worker, "worker registered twice on one link"),
+            Ok(Some(Ok(WorkerEvent::Registered(_) | WorkerEvent::Returned(_)))) => {
+                warn!(%worker, "worker registered twice on one link")
+            }
             Ok(Some(Ok(event))) => job.worker_event(worker, event).await,
             Ok(Some(Err(error))) => {
                 warn!(%worker, %error, "worker sent a malformed message");

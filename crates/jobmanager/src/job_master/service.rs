@@ -20,9 +20,9 @@ use tracing::{debug, info, warn};
 use super::effects::{Deletion, Effects, Ownership, Promotion, Publication};
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
-use super::records::{Done, Ending, Past, Request, Suspension};
 use super::onlooker::Onlooker;
 use super::operations::Operations;
+use super::records::{Done, Ending, Past, Request, Suspension};
 use super::remains::Remains;
 use super::status::{JobDetails, JobStatus};
 use super::workers::{WorkerTimeouts, Workers, not_expected};
@@ -174,6 +174,10 @@ impl JobMaster {
     }
 
     fn on_message(&mut self, message: JobMessage) {
+        // A process that was stopped for long wakes up with its mailbox full: not a word of it is acted upon.
+        if self.fence.is_revoked() {
+            return;
+        }
         match message {
             JobMessage::Begin => self.on_begin(),
             JobMessage::SlotsAllocated(slots) => self.on_event(Event::SlotsAllocated(slots)),
@@ -328,6 +332,9 @@ impl JobMaster {
 
     /// Deadlines of the shell itself, then the machine's.
     fn on_deadline(&mut self) {
+        if self.fence.is_revoked() {
+            return;
+        }
         let now = self.clock.monotonic();
         for (worker, failure) in self.workers.take_lost(now) {
             self.give_up(worker, failure);
@@ -344,7 +351,9 @@ impl JobMaster {
         }
         for worker in self.workers.ids() {
             // A worker without a link is ended by its task manager.
-            let _unreachable = self.workers.send(worker, WorkerCommand::Shutdown, self.clock.monotonic());
+            let _unreachable = self
+                .workers
+                .send(worker, WorkerCommand::Shutdown, self.clock.monotonic());
             self.workers.stop(worker);
             self.launch(LaunchRequest::StopWorker { worker });
         }
@@ -547,7 +556,10 @@ impl JobMaster {
     fn answer_suspending(&mut self) {
         let is_idle = self.requests.is_empty() && self.launching.is_none();
         if is_idle && self.workers.is_empty() && self.remains.is_deserted() {
-            if self.suspension.is_to_be_recorded(self.is_suspended() && self.journal.is_some()) {
+            if self
+                .suspension
+                .is_to_be_recorded(self.is_suspended() && self.journal.is_some())
+            {
                 self.requests.push_back(Request::RecordSuspension);
                 return self.next_request();
             }

@@ -6,8 +6,6 @@
 //!                                        └────── the job waits no longer, or never did ──▶ StopWorker
 //! ```
 
-use std::collections::BTreeMap;
-
 use streamd_coordinator::event::SlotId;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use tracing::info;
@@ -44,7 +42,7 @@ impl ResourceManager {
                 task_manager.workers.insert(worker, job);
             }
             None => {
-                self.early.entry(id).or_insert_with(BTreeMap::new).insert(worker, job);
+                self.early.entry(id).or_default().insert(worker, job);
             }
         }
     }

@@ -55,7 +55,7 @@ async fn a_job_manager_that_comes_late_is_found() {
 }
 
 #[tokio::test]
-async fn when_the_link_breaks_all_workers_end_before_the_next_registration() {
+async fn workers_outlive_the_link_and_the_next_job_manager_says_which_it_wants() {
     let mut stage = Stage::set().await;
     let program = stage
         .manager
@@ -73,13 +73,16 @@ async fn when_the_link_breaks_all_workers_end_before_the_next_registration() {
     manager.stop(link).await;
     let mut manager = JobManager::start_at(address).await;
     let mut link = manager.link().await;
-    assert!(is_gone(process), "the worker of the old link outlived it");
-    assert_goes(child).await;
+    assert!(!is_gone(process), "the worker did not outlive its link");
     assert_eq!(link.registration.task_manager_id, task_manager.id().0);
-    assert!(!folder.path().join("work/jobs").exists());
-    link.start_worker(1, manager.script("echo again")).await;
-    link.started().await;
+    let announced: Vec<u64> = link.registration.workers.iter().map(|it| it.worker_id).collect();
+    assert_eq!(announced, [1]);
+    let told = std::fs::read_to_string(folder.path().join("work/job-manager")).unwrap();
+    assert_eq!(told, address.to_string());
+    link.stop_worker(1, 100).await;
     link.exited().await;
+    assert!(is_gone(process));
+    assert_goes(child).await;
     Stage {
         manager,
         link,

@@ -20,6 +20,7 @@ mod isolation;
 mod job_manager;
 mod kinds;
 mod latency;
+mod leadership;
 mod logs;
 mod main_job;
 mod object_storage;
