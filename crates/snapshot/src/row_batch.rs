@@ -109,9 +109,9 @@ impl EncodedValues {
         &self.bytes
     }
 
-    /// Takes the bytes of the values; as many will be written again.
+    /// Takes the bytes of the values; about as many will be written again, unless a value was very large.
     pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
-        let room = Vec::with_capacity(self.bytes.capacity());
+        let room = Vec::with_capacity(self.bytes.capacity().min(2 * BATCH_BYTES));
         std::mem::replace(&mut self.bytes, room)
     }
 

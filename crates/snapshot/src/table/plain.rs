@@ -111,6 +111,9 @@ impl PlainFile {
     /// Adds the rows of a batch to a table without a namespace. May take memory of the batch.
     pub(super) fn add_all(&mut self, batch: &mut RowBatch) -> Result<(), AddError> {
         let count = batch.len();
+        if self.rows > 0 && self.rows + count > ROW_GROUP_ROWS {
+            self.end_row_group()?;
+        }
         for &(group, rows) in batch.groups() {
             self.count(group, rows);
         }

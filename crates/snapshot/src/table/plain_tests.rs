@@ -201,14 +201,14 @@ fn the_footer_says_what_the_row_groups_hold() {
     let bench = Bench::new();
     let rows = rows(150_000, |index| to_row(&(index as i64)));
     let written = bench.write(&table(DataType::String, DataType::Int64), Chosen::Lz4, |writer| {
-        in_batches(writer, &rows)
+        mixed(writer, &rows)
     });
     let file = bench.file(&written.unwrap());
     assert!(file.num_row_groups() > 1);
     let mut at = 0;
     for group in file.metadata().row_groups() {
         let count = group.num_rows() as usize;
-        assert!(count <= ROW_GROUP_ROWS + 8 * 1024);
+        assert!(count <= ROW_GROUP_ROWS);
         let here = &rows[at..at + count];
         let Some(Statistics::Int32(groups)) = group.column(0).statistics() else {
             panic!("the key groups have statistics")
