@@ -22,9 +22,9 @@ use tracing::warn;
 
 pub use streamd_coordinator::event::OperationKind;
 
-pub use crate::job_master::{Onlooker, WorkerTimeouts};
-use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
 use crate::fence::Fence;
+use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
+pub use crate::job_master::{Onlooker, WorkerTimeouts};
 use crate::pins::Pins;
 use crate::random;
 

@@ -15,10 +15,10 @@
 //! [`options`], [`spec`] (what is checked before a job starts), `fence` (who may act), `journal` (what outlives the job manager), [`leadership`] (who leads), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
 //! [`server`] (all of it together), [`embedded`] (a job master without any of the rest).
 
-pub mod options;
 mod fence;
 mod journal;
 pub mod leadership;
+pub mod options;
 mod pins;
 mod random;
 
@@ -37,8 +37,8 @@ pub mod embedded;
 
 pub use leadership::{ElectionTimes, HighAvailability, leader_address};
 pub use options::{JobDefaults, JobManagerOptions, JobOptionsInputs, ResolveJobOptions, job_options};
-pub use streamd_snapshot::store::configure as configure_storage;
 pub use server::{JobManager, RunningJobManager};
 pub use streamd_coordinator::restore::Dropping;
+pub use streamd_snapshot::store::configure as configure_storage;
 
 pub use spec::{JobRequest, job_spec, read_restore_point};

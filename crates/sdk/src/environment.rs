@@ -171,7 +171,7 @@ impl StreamExecutionEnvironment {
                 None => execute::describe(pipeline, &plan_file),
                 Some(path) => Err(restores_by_itself(&path)),
             },
-            Mode::Worker(options) => execute::worker(pipeline, options),
+            Mode::Worker(options) => execute::worker(pipeline, *options),
             Mode::Embedded => JobClient::start(pipeline, restore.as_deref()),
         }
     }

@@ -103,7 +103,7 @@ pub mod testing {
     };
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
     #[cfg(feature = "simulation")]
-    pub use streamd_simulation::{FaultProfile, Outside, SimulatedSink, SimulatedSource, Sightings};
+    pub use streamd_simulation::{FaultProfile, Outside, Sightings, SimulatedSink, SimulatedSource};
 }
 
 /// Everything an application usually needs, in one `use`.

@@ -117,9 +117,7 @@ impl<'a> Cluster<'a> {
         let trace = Arc::new(Trace::new(trace));
         let store = SimulatedStore::new(dice.fork(), Arc::clone(&clock), Arc::clone(&trace));
         let mut pipeline = application(&outside).map_err(SimulationError::Application)?;
-        let graph = pipeline
-            .describe()
-            .map_err(|error| SimulationError::Application(error.into()))?;
+        let graph = pipeline.describe().map_err(SimulationError::Application)?;
         let options = settings::options(&graph, &mut dice, &store).map_err(SimulationError::Application)?;
         let rates = profile.rates();
         store.trouble(rates.refused, rates.applied_then_failed);

@@ -29,18 +29,20 @@ impl SnapshotWatch {
         }
     }
 
+    fn completed(&mut self, checkpoint: CheckpointId) {
+        if self.pending.remove(&checkpoint).is_some() {
+            self.over.insert(checkpoint);
+            self.trace.saw("a checkpoint was completed");
+        }
+    }
+
     /// The job master tells a worker something.
     pub(crate) fn told(&mut self, now: u64, _worker: WorkerId, command: &WorkerCommand) {
         match command {
             WorkerCommand::TriggerCheckpoint { barrier, .. } => {
                 self.pending.entry(barrier.checkpoint).or_insert(now);
             }
-            WorkerCommand::NotifyCheckpointComplete { checkpoint, .. } => {
-                if self.pending.remove(checkpoint).is_some() {
-                    self.over.insert(*checkpoint);
-                    self.trace.saw("a checkpoint was completed");
-                }
-            }
+            WorkerCommand::NotifyCheckpointComplete { checkpoint, .. } => self.completed(*checkpoint),
             WorkerCommand::NotifyCheckpointAborted { checkpoint, .. } => {
                 if let Some(triggered) = self.pending.remove(checkpoint) {
                     self.over.insert(*checkpoint);

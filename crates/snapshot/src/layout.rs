@@ -190,7 +190,9 @@ pub(crate) fn sign_of_life(epoch: u64, number: u64) -> String {
 
 /// The number of the sign of life that has this name in the folder of leaders, if it is one of this epoch.
 pub(crate) fn sign_of_life_of(name: &str, epoch: u64) -> Option<u64> {
-    let number = name.strip_prefix(&format!("{epoch:020}-"))?.strip_suffix(".alive.json")?;
+    let number = name
+        .strip_prefix(&format!("{epoch:020}-"))?
+        .strip_suffix(".alive.json")?;
     number.parse().ok()
 }
 

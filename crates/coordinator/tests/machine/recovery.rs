@@ -66,10 +66,10 @@ fn sent(actions: &[Action], to: WorkerId) -> Vec<&WorkerCommand> {
 
 /// Worker 1 runs the first subtask of each vertex on task manager `a`, worker 2 the others on `b`.
 fn returned(bench: &Bench, worker: WorkerId) -> WorkerReturn {
-    let index = u32::try_from(worker.0 - 1).unwrap();
+    let index = |worker: WorkerId| u32::try_from(worker.0 - 1).expect("workers are numbered from 1");
     let subtasks = |index| [0, 1].map(|vertex| SubtaskId { vertex, index });
     let mut registration = bench.registration(worker);
-    registration.task_manager = TaskManagerId(["a", "b"][index as usize].to_owned());
+    registration.task_manager = TaskManagerId(["a", "b"][index(worker) as usize].to_owned());
     WorkerReturn {
         registration,
         attempt: Attempt(3),
@@ -77,11 +77,11 @@ fn returned(bench: &Bench, worker: WorkerId) -> WorkerReturn {
             .map(|worker| WorkerPlacement {
                 worker,
                 data_address: String::new(),
-                subtasks: subtasks(u32::try_from(worker.0 - 1).unwrap()).to_vec(),
+                subtasks: subtasks(index(worker)).to_vec(),
             })
             .to_vec(),
         slots: vec![0],
-        subtasks: subtasks(index)
+        subtasks: subtasks(index(worker))
             .map(|subtask| SubtaskReport {
                 subtask,
                 state: ExecutionState::Running,

@@ -397,11 +397,7 @@ impl Step<'_> {
                 };
                 leader.mailbox.push_back(Event::Promoted(operation, Ok(made)));
             }
-            Action::CompleteOperation { result, .. } => {
-                if result.is_ok() {
-                    self.saw("a savepoint is complete");
-                }
-            }
+            Action::CompleteOperation { result: Ok(_), .. } => self.saw("a savepoint is complete"),
             // Slots, and what is told to people, are nothing that anything here waits for.
             _ => {}
         }

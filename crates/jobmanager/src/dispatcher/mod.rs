@@ -12,9 +12,9 @@ mod checkpoint_folder;
 mod compatibility;
 mod logs;
 mod operation;
+mod record;
 mod recovery;
 mod registry;
-mod record;
 mod resume;
 mod submission;
 

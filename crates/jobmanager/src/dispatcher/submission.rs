@@ -15,7 +15,9 @@ use streamd_core::id::{JobId, WorkerId};
 use streamd_core::plan::PlanDescriptor;
 use streamd_core::time::{Clock, WallTime};
 use streamd_rpc::proto::{self, Application, SubmitJobRequest};
-use streamd_snapshot::{ArtifactStore, JobStore, Location, OperationCatalogue, Sharing, StoreError, dispose_unused, layout};
+use streamd_snapshot::{
+    ArtifactStore, JobStore, Location, OperationCatalogue, Sharing, StoreError, dispose_unused, layout,
+};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::info;

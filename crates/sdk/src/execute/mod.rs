@@ -20,7 +20,7 @@ pub(crate) enum Mode {
     /// By a task manager that wants the plan, in this file.
     Describe(PathBuf),
     /// By a task manager, as a worker.
-    Worker(WorkerOptions),
+    Worker(Box<WorkerOptions>),
     /// By hand.
     Embedded,
 }
@@ -37,7 +37,7 @@ impl Mode {
                 )
                 .into()),
             },
-            Ok("worker") => Ok(Self::Worker(WorkerOptions::from_env()?)),
+            Ok("worker") => Ok(Self::Worker(Box::new(WorkerOptions::from_env()?))),
             Ok(other) => {
                 let error = CodedError::new(
                     ErrorCode::InvalidConfiguration,

@@ -54,10 +54,7 @@ pub(super) fn store_of(root: &Root) -> Result<Arc<dyn ObjectStore>, StoreError> 
 
 /// Has the locations of the store that a URI leads to use another client from now on, which is made of the one they used: how a
 /// simulation has its say.
-pub fn interpose(
-    uri: &str,
-    with: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
-) -> Result<(), StoreError> {
+pub fn interpose(uri: &str, with: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Result<(), StoreError> {
     let (root, _path) = super::uri::parse(uri)?;
     let store = store_of(&root)?;
     insert(&root, with(store));

@@ -24,8 +24,8 @@ pub mod table;
 
 mod sweep;
 
-pub use frozen::{BatchVisitor, EveryRowVisitor, FrozenTable, RowVisitor};
 pub(crate) use frozen::hand_on;
+pub use frozen::{BatchVisitor, EveryRowVisitor, FrozenTable, RowVisitor};
 pub use increment::FrozenIncrement;
 pub use sweep::SweepCursor;
 pub use table::HeapTable;

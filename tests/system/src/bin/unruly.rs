@@ -131,11 +131,15 @@ impl Misdeeds {
         if now == self.block_at || now == self.spin_at {
             println!("record {number} takes for ever");
         }
-        while now == self.block_at {
-            std::thread::park();
+        if now == self.block_at {
+            loop {
+                std::thread::park();
+            }
         }
-        while now == self.spin_at {
-            std::hint::spin_loop();
+        if now == self.spin_at {
+            loop {
+                std::hint::spin_loop();
+            }
         }
         match now == self.fail_at {
             true => Err(format!("record {number} is bad").into()),
