@@ -30,7 +30,7 @@ impl RestoreError {
     /// Whether reading again gives the same: see [`SnapshotError::is_damage`].
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::State(_) => false,
+            Self::State(error) => error.code() == ErrorCode::SnapshotCorrupt,
             Self::Snapshot(error) => error.is_damage(),
         }
     }

@@ -196,7 +196,7 @@ fn savepoints_in_the_job_managers_memory_are_refused_with_the_reason() {
         "streamd.yaml:2: `savepoints.state.backend`: this key is not supported [SD-0103]; \
          hint: savepoints in the job manager's memory died with its process: set `state.savepoints.dir`"
     );
-    assert!(refusal("taskmanager.memory.process.size: 1728m").contains("no heap to size"));
+    assert!(refusal("taskmanager.memory.flink.size: 1728m").contains("no heap to size"));
 }
 
 #[test]

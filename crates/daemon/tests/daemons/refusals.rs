@@ -111,7 +111,7 @@ fn a_configuration_that_makes_no_sense_is_refused() {
         ("jobmanager.rpc.port: 65536\n", "from 0 to 65535"),
         ("security.allow-insecure-bind: yes please\n", "one of `false`, `true`"),
         ("application.max-size: 1\n", "expected a size with its unit"),
-        ("taskmanager.memory.process.size: 1g\n", "this key is not supported"),
+        ("taskmanager.memory.flink.size: 1g\n", "this key is not supported"),
         (
             "state.backend.rocksdb.memory.managed: false\n",
             "this key is not supported",

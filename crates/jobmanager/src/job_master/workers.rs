@@ -9,8 +9,9 @@ use streamd_core::time::MonotonicTime;
 use tokio::sync::mpsc;
 
 /// Milliseconds that a closed link waits for its task manager to say how the process ended: the link closes and the process is
-/// reaped at the same moment, and "killed by signal 9" helps a person more than "the connection closed".
-const LINK_CLOSED_GRACE_MS: u64 = 100;
+/// reaped at the same moment, and "killed by signal 9" helps a person more than "the connection closed". On a machine that is busy the
+/// word of it takes its time; a task manager that is gone as well is seen by its own link, which nobody waits for.
+const LINK_CLOSED_GRACE_MS: u64 = 500;
 
 /// How long workers may be silent, in milliseconds.
 #[derive(Debug, Clone, Copy)]
