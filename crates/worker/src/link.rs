@@ -7,6 +7,7 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// has left it.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs a worker of a cluster until its job master sends it home, or no job manager is found for too long.
+/// Runs a worker of a cluster until its job master sends it home, no job manager is found for too long, or none is found and the task
+/// manager is gone too.
 pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Clock>) -> Result<(), CodedError> {
     if let Some(storage) = options.storage.clone() {
         streamd_snapshot::store::configure(storage);
@@ -52,6 +54,7 @@ pub async fn run(pipeline: Pipeline, options: WorkerOptions, clock: Arc<dyn Cloc
         address_file: options.job_manager_file.clone(),
         told: options.job_manager.clone(),
         patience: options.job_manager_patience,
+        task_manager_process: parent_id(),
         leader_epoch: 0,
         clock: Arc::clone(&clock),
         commands: commands_in,
@@ -80,6 +83,8 @@ struct Link {
     /// What the task manager said last.
     told: String,
     patience: Duration,
+    /// The process that started this one.
+    task_manager_process: u32,
     /// The greatest epoch of a job manager that was followed.
     leader_epoch: u64,
     clock: Arc<dyn Clock>,
@@ -113,6 +118,11 @@ impl Link {
                 Err(error) => (error, false),
             };
             if is_final(&error) {
+                return Err(error);
+            }
+            if parent_id() != self.task_manager_process {
+                // No job manager takes a worker back without its task manager, and nobody else would ever end it.
+                warn!(%error, "the task manager is gone, and the link to the job manager as well: the worker ends");
                 return Err(error);
             }
             let now = self.clock.monotonic();

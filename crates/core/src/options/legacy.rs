@@ -31,7 +31,10 @@ pub(super) fn verdict(key: &str, value: &str) -> Option<Verdict> {
 const PREFIXES: &[(&str, &str)] = &[
     ("jobmanager.memory.", "streamd has no heap to size: remove the line"),
     ("jobmanager.heap.", "streamd has no heap to size: remove the line"),
-    ("taskmanager.memory.", "streamd has no heap to size: `taskmanager.memory.process.size` limits workers"),
+    (
+        "taskmanager.memory.",
+        "streamd has no heap to size: `taskmanager.memory.process.size` limits workers",
+    ),
     ("taskmanager.heap.", "streamd has no heap to size: remove the line"),
     ("env.java.", "there is no JVM: remove the line"),
     ("classloader.", "there is no JVM: remove the line"),

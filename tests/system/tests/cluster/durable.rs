@@ -166,9 +166,10 @@ fn a_job_id_whose_checkpoints_are_there_is_not_given_out_again() {
     until("a checkpoint is complete", || cluster.checkpoints(&id).pop());
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
-    // Nobody remembers the job now, but its checkpoints are there.
     cluster.daemon("jobmanager").terminate();
     cluster.daemon("taskmanager-0").terminate();
+    // Nobody remembers the job now, but its checkpoints are there.
+    fs::remove_dir_all(cluster.path("data/ha/jobs")).unwrap();
     cluster.start_daemon("jobmanager-again", &["jobmanager"]);
     cluster.add_task_manager();
     cluster.wait_until_ready(1);
