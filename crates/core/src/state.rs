@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hash};
 use std::hint::black_box;
 
+pub use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::evolution::Evolution;
@@ -213,15 +214,51 @@ impl State for String {
 
     #[inline]
     fn stable_hash(&self) -> u64 {
-        // Most keys are short: their row fits on the stack.
-        let mut row = [0; 64];
-        match row.get_mut(4..4 + self.len()) {
-            Some(text) => {
-                text.copy_from_slice(self.as_bytes());
-                row[..4].copy_from_slice(&(self.len() as u32).to_le_bytes());
-                xxh3_64(&row[..4 + self.len()])
-            }
-            None => xxh3_64(&to_row(self)),
+        hash_of_text(self)
+    }
+}
+
+/// A text of up to 23 bytes is no allocation, and a copy of a longer one is a pointer: for keys that are texts. In snapshots it is what
+/// a `String` is.
+impl State for SmolStr {
+    fn data_type() -> DataType {
+        DataType::String
+    }
+
+    fn encode(&self, row: &mut Vec<u8>) {
+        write_bytes(row, self.as_bytes());
+    }
+
+    #[inline]
+    fn touch(&self) {
+        touch_ends(self.as_bytes());
+    }
+
+    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
+        row.text().map(Self::from)
+    }
+
+    #[inline]
+    fn stable_hash(&self) -> u64 {
+        hash_of_text(self)
+    }
+}
+
+/// The hash of a text's row.
+#[inline]
+fn hash_of_text(text: &str) -> u64 {
+    // Most keys are short: their row fits on the stack.
+    let mut row = [0; 64];
+    match row.get_mut(4..4 + text.len()) {
+        Some(place) => {
+            place.copy_from_slice(text.as_bytes());
+            row[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
+            xxh3_64(&row[..4 + text.len()])
+        }
+        None => {
+            let mut row = Vec::with_capacity(4 + text.len());
+            write_bytes(&mut row, text.as_bytes());
+            xxh3_64(&row)
         }
     }
 }

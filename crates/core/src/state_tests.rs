@@ -75,6 +75,10 @@ fn the_hash_of_a_key_never_changes() {
         let key = "k".repeat(length);
         assert_eq!(key.stable_hash(), xxh3_64(&to_row(&key)), "a string of {length} bytes");
         assert_eq!((key.clone(),).stable_hash(), xxh3_64(&to_row(&key)), "a tuple of it");
+        let short = SmolStr::from(key.as_str());
+        assert_eq!(short.stable_hash(), key.stable_hash(), "a short string of it");
+        assert_eq!(to_row(&short), to_row(&key));
+        assert_eq!(from_row::<SmolStr>(&to_row(&key)).unwrap(), short);
     }
 }
 

@@ -14,10 +14,16 @@ pub fn mix(z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Random number `index` of a sequence.
+#[inline]
+pub fn sm(seed: u64, index: u64) -> u64 {
+    mix(seed.wrapping_add((index + 1).wrapping_mul(GOLDEN)))
+}
+
 /// Event `index` of *keyed-sum* over `keys` keys: key and value.
 #[inline]
 pub fn event(index: u64, keys: u64) -> (u64, i64) {
-    let hash = mix((index + 1).wrapping_mul(GOLDEN));
+    let hash = sm(0, index);
     (mix((((hash >> 32) * keys) >> 32) + 1), (hash & 0xFFFF) as i64 - 32768)
 }
 

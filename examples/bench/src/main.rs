@@ -4,19 +4,25 @@
 //! bench keyed-sum keys=1000000 events=100000000 parallelism=1
 //! bench stateless events=200000000
 //! bench wordcount file=words.txt
+//! bench latency seconds=35                # 100,000 events/s, of which the first 10 s do not count
 //! bench bigstate keys=10000000 bytes=100   # then goes on at 20,000 events/s: for savepoints and kills
+//! bench limit-keyed-sum keys=1000000       # as loops by hand; -touching, -exchange, limit-stateless, limit-wordcount
+//! bench text file=words.txt bytes=300000000
 //! ```
 //!
 //! `checkpoint_ms=10000` (the default for by-hand runs is no checkpoints) takes checkpoints meanwhile. The rate and the CPU
 //! nanoseconds per event are taken over the last 80 % of the events, the latter for the whole process.
 
 mod events;
+mod latency;
+mod limits;
 mod stats;
+mod text;
 
 use std::collections::BTreeMap;
 
-use streamd::ConnectorError;
 use streamd::prelude::*;
+use streamd::{ConnectorError, SmolStr};
 
 use crate::stats::StatsSink;
 
@@ -37,6 +43,8 @@ fn main() -> streamd::Result<()> {
         "stateless" => stateless(&env, &arguments),
         "wordcount" => wordcount(&env, &arguments),
         "bigstate" => bigstate(&env, &arguments),
+        "latency" => latency(&env, &arguments),
+        limit if by_hand(limit, &arguments) => return Ok(()),
         other => usage(&format!("unknown case `{other}`")),
     }
     env.execute(arguments.case)?;
@@ -88,15 +96,53 @@ fn wordcount(env: &StreamExecutionEnvironment, arguments: &Arguments) {
     };
     env.from_source(FileSource::text_lines(file), "lines")
         .uid("lines")
-        .flat_map(|line: String, out: &mut streamd::Collector<'_, (String, u64)>| {
-            line.split(' ').for_each(|word| out.collect((word.to_owned(), 1)));
+        .flat_map(|line: String, out: &mut streamd::Collector<'_, (SmolStr, u64)>| {
+            line.split(' ').for_each(|word| out.collect((SmolStr::from(word), 1)));
         })
         .key_by(|word| word.0.clone())
-        .reduce(|total: &mut (String, u64), word| total.1 += word.1)
+        .reduce(|total: &mut (SmolStr, u64), word| total.1 += word.1)
         .uid("counts")
-        .sink_to(StatsSink::new("wordcount".to_owned(), 0, |count: &(String, u64)| {
+        .sink_to(StatsSink::new("wordcount".to_owned(), 0, |count: &(SmolStr, u64)| {
             count.1
         }));
+}
+
+/// *keyed-sum* at 100,000 events a second, and how late its results are.
+fn latency(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let per_second = arguments.number("rate", 100_000).max(1000);
+    let source = latency::Paced {
+        per_tick: per_second / 1000,
+        events: per_second * arguments.number("seconds", 35),
+    };
+    env.from_source(source, "events")
+        .uid("events")
+        .key_by(|event| event.0)
+        .reduce(|sum: &mut latency::Due, event| *sum = (sum.0, sum.1 + event.1, event.2))
+        .uid("sums")
+        .sink_to(latency::LatencySink);
+}
+
+/// Runs a case that is no job. Whether it is one.
+fn by_hand(case: &str, arguments: &Arguments) -> bool {
+    let (keys, events) = (
+        arguments.number("keys", 1_000_000),
+        arguments.number("events", 100_000_000),
+    );
+    let file = || {
+        arguments
+            .text("file")
+            .unwrap_or_else(|| usage("this case needs file=PATH"))
+    };
+    match case {
+        "limit-keyed-sum" => limits::keyed_sum(keys, events),
+        "limit-keyed-sum-touching" => limits::keyed_sum_touching(keys, events),
+        "limit-keyed-sum-exchange" => limits::keyed_sum_exchange(keys, events),
+        "limit-stateless" => limits::stateless(events),
+        "limit-wordcount" => limits::wordcount(file()),
+        "text" => text::write(file(), arguments.number("bytes", 300_000_000)),
+        _ => return false,
+    }
+    true
 }
 
 /// Loads `keys` keys of `bytes` bytes each, then goes on touching 1 % of them at `rate` (20,000) events a second, without end:
@@ -192,7 +238,7 @@ impl Arguments {
 }
 
 fn usage<T>(error: &str) -> T {
-    eprintln!("error: {error}\nhint: bench keyed-sum|stateless|wordcount|bigstate [key=value …]");
+    eprintln!("error: {error}\nhint: bench keyed-sum|stateless|wordcount|latency|bigstate|limit-… [key=value …]");
     std::process::exit(2)
 }
 

@@ -195,7 +195,7 @@ fn report(case: &str, events: u64) {
 }
 
 /// User and system time of the process.
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> = stat
         .rsplit(')')

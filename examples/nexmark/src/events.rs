@@ -2,7 +2,8 @@
 
 use streamd::prelude::*;
 
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+/// The constant of the definition's generator.
+pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const SEED: u64 = 0x6E_6578_6D61_726B;
 /// The time of the first event.
 const BASE_TIME_MS: i64 = 1_700_000_000_000;
@@ -56,7 +57,8 @@ impl Event {
     }
 }
 
-fn mix(mut bits: u64) -> u64 {
+/// The definition's hash of a number.
+pub fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)

@@ -9,6 +9,7 @@
 
 mod events;
 mod queries;
+mod results;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use clap::Parser;
 use streamd::prelude::*;
 
 use crate::events::{Event, event};
+use crate::results::Results;
 
 #[derive(Parser)]
 #[command(about = "Runs a query of the Nexmark benchmark")]
@@ -32,10 +34,13 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     rate: u64,
 
-    /// The folder for the results, one line each; without it they are thrown away, for measuring
+    /// The folder for the results, one line each; without it they are counted or thrown away, for measuring
     #[arg(long)]
     output: Option<PathBuf>,
 }
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> streamd::Result<()> {
     let args = Args::parse();
@@ -47,11 +52,7 @@ fn main() -> streamd::Result<()> {
         .assign_timestamps_and_watermarks(
             WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|event: &Event, _| event.time()),
         );
-    let lines = queries::run(&args.query, &events);
-    match args.output {
-        Some(folder) => lines.sink_to(FileSink::text(folder)).uid("results"),
-        None => lines.sink_to(BlackholeSink::new()),
-    };
+    queries::run(&args.query, &events, &Results { output: args.output });
     env.execute(format!("nexmark {}", args.query))?;
     Ok(())
 }

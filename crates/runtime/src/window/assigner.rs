@@ -96,9 +96,8 @@ impl WindowAssigner {
             Shape::Sliding { size, slide, offset } => {
                 let last = floor_to(time, slide, offset);
                 let mut start = last;
-                // In wide numbers, since at the ends of time narrow ones stop growing. Windows that would begin before time does
-                // are left out, but for one.
-                while i128::from(start) + i128::from(size) > i128::from(time) {
+                // Windows that would begin before time does are left out, but for one.
+                while time.checked_sub(start).is_some_and(|since| since < size) {
                     windows.push(TimeWindow {
                         start,
                         end: start.saturating_add(size),
@@ -121,9 +120,12 @@ impl WindowAssigner {
 
 /// The greatest multiple of `step`, counted from `offset`, that is not after `time`; the beginning of time at worst.
 pub(super) fn floor_to(time: i64, step: i64, offset: i64) -> i64 {
-    let past = (i128::from(time) - i128::from(offset)).rem_euclid(i128::from(step));
-    // Between 0 and `step`, which is an i64.
-    time.saturating_sub(past as i64)
+    let past = match time.checked_sub(offset) {
+        Some(since) => since.rem_euclid(step),
+        // Only at the ends of time, since it takes ten times as long. Between 0 and `step`, which is an i64.
+        None => (i128::from(time) - i128::from(offset)).rem_euclid(i128::from(step)) as i64,
+    };
+    time.saturating_sub(past)
 }
 
 fn millis(duration: Duration) -> i64 {

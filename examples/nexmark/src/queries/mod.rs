@@ -1,4 +1,4 @@
-//! The queries, by kind; each turns the events into lines.
+//! The queries, by kind; each turns the events into rows of numbers or into lines.
 
 mod joins;
 mod stateless;
@@ -8,25 +8,26 @@ mod windows;
 use streamd::prelude::*;
 
 use crate::events::{Auction, Bid, Event, Person};
+use crate::results::Results;
 
-type Query = fn(&DataStream<Event>) -> DataStream<String>;
+type Query = fn(&DataStream<Event>, &Results);
 
 /// By name, in order.
 const QUERIES: [(&str, Query); 14] = [
-    ("q0", stateless::q0),
-    ("q1", stateless::q1),
-    ("q2", stateless::q2),
-    ("q3", joins::q3),
-    ("q5", windows::q5),
-    ("q7", windows::q7),
-    ("q8", joins::q8),
-    ("q11", windows::q11),
-    ("q12", windows::q12),
-    ("q13", joins::q13),
-    ("q18", top::q18),
-    ("q19", top::q19),
-    ("q20", joins::q20),
-    ("wsum", windows::wsum),
+    ("q0", |events, results| results.rows(&stateless::q0(events))),
+    ("q1", |events, results| results.rows(&stateless::q1(events))),
+    ("q2", |events, results| results.rows(&stateless::q2(events))),
+    ("q3", |events, results| results.lines(&joins::q3(events))),
+    ("q5", |events, results| results.lines(&windows::q5(events))),
+    ("q7", |events, results| results.lines(&windows::q7(events))),
+    ("q8", |events, results| results.lines(&joins::q8(events))),
+    ("q11", |events, results| results.lines(&windows::q11(events))),
+    ("q12", |events, results| results.lines(&windows::q12(events))),
+    ("q13", |events, results| results.lines(&joins::q13(events))),
+    ("q18", |events, results| results.lines(&top::q18(events))),
+    ("q19", |events, results| results.lines(&top::q19(events))),
+    ("q20", |events, results| results.lines(&joins::q20(events))),
+    ("wsum", |events, results| results.rows(&windows::wsum(events))),
 ];
 
 /// The names of all queries.
@@ -34,11 +35,11 @@ pub fn names() -> Vec<&'static str> {
     QUERIES.iter().map(|(name, _)| *name).collect()
 }
 
-/// The results of a query, as lines.
-pub fn run(name: &str, events: &DataStream<Event>) -> DataStream<String> {
+/// Puts a query between the events and where its results go.
+pub fn run(name: &str, events: &DataStream<Event>, results: &Results) {
     let known = QUERIES.iter().find(|(known, _)| *known == name);
     let (_, query) = known.expect("the arguments were checked against these names");
-    query(events)
+    query(events, results);
 }
 
 fn persons(events: &DataStream<Event>) -> DataStream<Person> {

@@ -5,26 +5,29 @@ use streamd::prelude::*;
 use super::bids;
 use crate::events::{Bid, Event};
 
-fn line(bid: &Bid) -> String {
-    format!("{},{},{},{}", bid.auction, bid.bidder, bid.price, bid.time)
+/// Auction, bidder, price and time of a bid.
+type BidRow = (u64, u64, u64, u64);
+
+fn row(bid: &Bid) -> BidRow {
+    (bid.auction, bid.bidder, bid.price, bid.time.cast_unsigned())
 }
 
 /// Pass through: every bid.
-pub fn q0(events: &DataStream<Event>) -> DataStream<String> {
-    bids(events).map(|bid| line(&bid))
+pub fn q0(events: &DataStream<Event>) -> DataStream<BidRow> {
+    bids(events).map(|bid| row(&bid))
 }
 
 /// Currency conversion: every bid with its price in another currency.
-pub fn q1(events: &DataStream<Event>) -> DataStream<String> {
+pub fn q1(events: &DataStream<Event>) -> DataStream<BidRow> {
     bids(events).map(|mut bid| {
         bid.price = bid.price * 908 / 1000;
-        line(&bid)
+        row(&bid)
     })
 }
 
 /// Selection: bids on certain auctions.
-pub fn q2(events: &DataStream<Event>) -> DataStream<String> {
+pub fn q2(events: &DataStream<Event>) -> DataStream<(u64, u64)> {
     bids(events)
         .filter(|bid| bid.auction.is_multiple_of(123))
-        .map(|bid| format!("{},{}", bid.auction, bid.price))
+        .map(|bid| (bid.auction, bid.price))
 }

@@ -127,15 +127,15 @@ pub fn q12(events: &DataStream<Event>) -> DataStream<String> {
 }
 
 /// The sum of all prices per auction and second.
-pub fn wsum(events: &DataStream<Event>) -> DataStream<String> {
+pub fn wsum(events: &DataStream<Event>) -> DataStream<(u64, u64, u64)> {
     bids(events)
         .map(|bid| (bid.auction, bid.price))
         .key_by(|bid| bid.0)
         .window(TumblingEventTimeWindows::of(Duration::from_secs(1)))
         .reduce_with(
             |sum: &mut (u64, u64), bid| sum.1 += bid.1,
-            |context: &mut WindowContext<'_, u64>, sum: &[(u64, u64)], out: &mut Collector<'_, String>| {
-                out.collect(format!("{},{},{}", context.window().end, context.key(), sum[0].1));
+            |context: &mut WindowContext<'_, u64>, sum: &[(u64, u64)], out: &mut Collector<'_, (u64, u64, u64)>| {
+                out.collect((context.window().end.cast_unsigned(), *context.key(), sum[0].1));
                 Ok(())
             },
         )
