@@ -68,7 +68,7 @@ pub use streamd_core::graph::{
 pub use streamd_core::sink::{NoCommit, Sink, SinkContext, SinkWriter, WriteContext};
 pub use streamd_core::snapshot::ListState as StoredList;
 pub use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus, Stretch, Unit};
-pub use streamd_core::state::{Key, State};
+pub use streamd_core::state::{Key, SmolStr, State};
 pub use streamd_core::time::{EventTime, WallTime};
 pub use streamd_macros::State;
 pub use streamd_runtime::async_function::{AsyncFunction, AsyncRetryStrategy};
