@@ -129,14 +129,21 @@ start_daemon() {
     # A task manager may be there before its job manager, and waits for it.
 }
 
-# stop_daemon FILE: ends the process that a pid file records, and waits until it is gone.
-stop_daemon() {
+# ask_to_end FILE: tells the process that a pid file records to end.
+ask_to_end() {
+    local pid
+    is_alive "$1" || return 0
+    read -r pid <"$1"
+    printf 'Stopping %s (process %s).\n' "$(basename "$1" .pid)" "$pid"
+    kill -TERM "$pid" 2>/dev/null || true
+}
+
+# await_end FILE: waits until the process that a pid file records is gone.
+await_end() {
     local file=$1 pid tries name
     name=$(basename "$file" .pid)
     if is_alive "$file"; then
         read -r pid <"$file"
-        printf 'Stopping %s (process %s).\n' "$name" "$pid"
-        kill -TERM "$pid" 2>/dev/null || true
         for ((tries = 0; tries < STOP_PATIENCE; tries++)); do
             is_alive "$file" || break
             sleep 0.02
@@ -175,7 +182,9 @@ daemon_script() {
         files=$(pid_files "$kind")
         [ -n "$files" ] || { printf 'No %s to stop.\n' "$kind"; return 0; }
         [ "$action" = stop-all ] || files=${files%%$'\n'*}
-        while IFS= read -r file; do stop_daemon "$file"; done <<<"$files"
+        # All at once: a task manager that hears it first must not have its jobs move to one that is next.
+        while IFS= read -r file; do ask_to_end "$file"; done <<<"$files"
+        while IFS= read -r file; do await_end "$file"; done <<<"$files"
         ;;
     *)
         printf 'usage: %s.sh (start|start-foreground|stop|stop-all) [-D key=value]…\n' "$kind" >&2

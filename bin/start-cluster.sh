@@ -10,7 +10,8 @@ STREAMCTL=$(find_binary streamctl)
 undo() {
     local code=$? file
     [ "$code" -ne 0 ] || return 0
-    for file in "${STARTED[@]}"; do stop_daemon "$file" >&2; done
+    for file in "${STARTED[@]}"; do ask_to_end "$file" >&2; done
+    for file in "${STARTED[@]}"; do await_end "$file" >&2; done
 }
 trap undo EXIT
 

@@ -83,31 +83,76 @@ impl SlotManager {
         self.reserved.retain(|slot, _| slot.task_manager != *task_manager);
     }
 
+    /// A task manager is gone for good: as [`remove`](Self::remove), and what was reserved for the jobs that were to leave it is theirs.
+    pub fn leave(&mut self, task_manager: &TaskManagerId) {
+        self.remove(task_manager);
+        self.drained.remove(task_manager);
+        self.reserved.retain(|_, leaves| leaves != task_manager);
+    }
+
     /// Takes a task manager out of use: nobody gets a slot there any more, and slots elsewhere are reserved for the jobs that hold some.
     /// Each of those jobs, which are returned, has to ask again. All or nothing. A second call finds who has not moved yet.
     pub fn drain(&mut self, task_manager: &TaskManagerId) -> Result<Vec<JobId>, Shortage> {
-        let leaving = self.jobs_on(task_manager);
-        let is_new = self.drained.insert(task_manager.clone());
-        if is_new {
-            let needed: usize = leaving.values().sum();
-            let Some(mut fresh) = self.choose(needed) else {
-                self.drained.remove(task_manager);
-                let mut elsewhere = self.free();
-                elsewhere = elsewhere.saturating_sub(self.free_of(task_manager));
-                let needed = u32::try_from(needed).unwrap_or(u32::MAX);
-                return Err(Shortage {
-                    needed,
-                    free: elsewhere,
-                });
-            };
-            for (job, count) in &leaving {
-                for slot in fresh.drain(..*count) {
-                    self.reserved.insert(slot.clone(), task_manager.clone());
-                    self.held.insert(slot, *job);
+        if !self.is_drained(task_manager) {
+            let free = self.free().saturating_sub(self.free_of(task_manager));
+            let needed = self.jobs_on(task_manager).values().sum();
+            if usize::try_from(free).is_ok_and(|free| free < needed) {
+                return Err(shortage(needed, free));
+            }
+            self.close(task_manager);
+            self.reserve_elsewhere(task_manager, |_every_job| true);
+        }
+        Ok(self.jobs_on(task_manager).into_keys().collect())
+    }
+
+    /// Takes a task manager out of use, whether its jobs find room elsewhere or not.
+    pub fn close(&mut self, task_manager: &TaskManagerId) {
+        self.drained.insert(task_manager.clone());
+        // Nobody moves there any more.
+        let (held, reserved) = (&mut self.held, &mut self.reserved);
+        reserved.retain(|slot, _| {
+            let stays = slot.task_manager != *task_manager;
+            if !stays {
+                held.remove(slot);
+            }
+            stays
+        });
+    }
+
+    /// Reserves slots elsewhere for those of `jobs` that hold some of a task manager that is out of use and have no place to go yet, job
+    /// by job. Returns those that have one now: each of them has to ask again.
+    pub fn reserve_elsewhere(&mut self, task_manager: &TaskManagerId, jobs: impl Fn(&JobId) -> bool) -> Vec<JobId> {
+        let mut leaving = self.without_place(task_manager);
+        leaving.retain(|job, _| jobs(job));
+        let mut found = Vec::new();
+        for (job, missing) in leaving {
+            for slot in self.choose(missing).into_iter().flatten() {
+                self.reserved.insert(slot.clone(), task_manager.clone());
+                self.held.insert(slot, job);
+                if found.last() != Some(&job) {
+                    found.push(job);
                 }
             }
         }
-        Ok(leaving.into_keys().collect())
+        found
+    }
+
+    /// What is missing for all jobs of a task manager that is out of use to have a place to go; nothing where they have.
+    pub fn shortage_of(&self, task_manager: &TaskManagerId) -> Option<Shortage> {
+        let needed = self.without_place(task_manager).values().sum();
+        (needed > 0).then(|| shortage(needed, self.free()))
+    }
+
+    /// The jobs that hold more slots of a task manager than are reserved for them elsewhere, each with how many more.
+    fn without_place(&self, task_manager: &TaskManagerId) -> BTreeMap<JobId, usize> {
+        let mut missing = self.jobs_on(task_manager);
+        for (slot, _) in self.reserved.iter().filter(|(_, leaves)| *leaves == task_manager) {
+            if let Some(count) = self.held.get(slot).and_then(|job| missing.get_mut(job)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        missing.retain(|_, count| *count > 0);
+        missing
     }
 
     /// Takes a task manager into use again. Jobs that have not moved yet stay.
@@ -300,6 +345,11 @@ impl SlotManager {
             })
             .collect()
     }
+}
+
+fn shortage(needed: usize, free: u32) -> Shortage {
+    let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+    Shortage { needed, free }
 }
 
 #[cfg(test)]

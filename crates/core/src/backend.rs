@@ -103,7 +103,8 @@ pub struct StateBackendOptions {
     pub inline_threshold: u64,
     /// `memory`: the bytes of the largest state of one subtask in a checkpoint.
     pub memory_max_state: u64,
-    /// `rocksdb`: files of a checkpoint that are still on the local disk are used after a failure instead of being fetched.
+    /// What is on the local disk of the last checkpoint is read after a failure instead of the store. The files of `rocksdb` are there
+    /// anyway; on the heap, a copy is written of what is uploaded.
     pub local_recovery: bool,
 }
 
@@ -114,7 +115,7 @@ impl Default for StateBackendOptions {
             rocksdb_memory_per_slot: DEFAULT_ROCKSDB_MEMORY_PER_SLOT,
             inline_threshold: DEFAULT_INLINE_THRESHOLD,
             memory_max_state: DEFAULT_MEMORY_MAX_STATE,
-            local_recovery: true,
+            local_recovery: false,
         }
     }
 }
@@ -188,7 +189,7 @@ impl StateBackendSettings {
             local_recovery: self
                 .local_recovery
                 .or(defaults.local_recovery)
-                .unwrap_or(otherwise.local_recovery),
+                .unwrap_or(kind == StateBackendKind::RocksDb),
         })
     }
 }

@@ -140,9 +140,14 @@ async fn run_task_manager(settings: &Settings, job_manager: Option<String>) -> R
         () = termination.requested() => return task_manager.shutdown().await,
     }
     tokio::select! {
-        ended = task_manager.finished() => ended,
-        () = termination.requested() => task_manager.shutdown().await,
+        ended = task_manager.finished() => return ended,
+        () = termination.requested() => {}
     }
+    tokio::select! {
+        () = task_manager.drain() => {}
+        () = termination.requested_again() => {}
+    }
+    task_manager.shutdown().await
 }
 
 async fn run_local(settings: &Settings) -> Result<(), CodedError> {

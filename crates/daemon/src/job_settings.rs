@@ -82,7 +82,7 @@ fn state_backend(configuration: &Configuration) -> StateBackendSettings {
         rocksdb_memory_per_slot: bytes(configuration.explicit(keys::ROCKSDB_MEMORY_PER_SLOT)),
         inline_threshold: bytes(configuration.explicit(keys::DATA_INLINE_THRESHOLD)),
         memory_max_state: bytes(configuration.explicit(keys::MEMORY_MAX_STATE_SIZE)),
-        local_recovery: configuration.explicit(keys::LOCAL_RECOVERY),
+        local_recovery: configuration.get(keys::LOCAL_RECOVERY),
     }
 }
 

@@ -49,6 +49,8 @@ fn options(
         data_host: configuration.get(keys::TASK_MANAGER_BIND_HOST),
         slots: configuration.get(keys::TASK_MANAGER_SLOTS).unwrap_or_else(processors),
         registration_timeout: configuration.get(keys::TASK_MANAGER_REGISTRATION_TIMEOUT),
+        local_state_dir: configuration.get(keys::LOCAL_STATE_DIRECTORY),
+        drain_timeout: configuration.get(keys::TASK_MANAGER_DRAIN_TIMEOUT),
         worker_memory_bytes: configuration.get(keys::TASK_MANAGER_MEMORY).map(|size| size.0),
         worker_log_bytes: configuration.get(keys::WORKER_LOG_MAX_SIZE).0,
         log_retention: configuration.get(keys::WORKER_LOG_RETENTION),
@@ -97,6 +99,8 @@ mod tests {
                 "taskmanager.numberOfTaskSlots=3",
                 "taskmanager.memory.process.size=512 mb",
                 "taskmanager.registration.timeout=2 s",
+                "taskmanager.shutdown.drain-timeout=3 s",
+                "taskmanager.state.local.root-dirs=/fast",
                 "taskmanager.worker-log.max-size=1 mb",
                 "taskmanager.worker-log.retention=1 d",
             ])
@@ -116,13 +120,22 @@ mod tests {
             ("10.0.0.1", 1 << 20, Some(512 << 20))
         );
         assert_eq!(
-            (options.registration_timeout, options.log_retention),
-            (Duration::from_secs(2), Duration::from_secs(86_400))
+            (
+                options.registration_timeout,
+                options.drain_timeout,
+                options.log_retention
+            ),
+            (
+                Duration::from_secs(2),
+                Duration::from_secs(3),
+                Duration::from_secs(86_400)
+            )
         );
         assert_eq!(
-            (options.work_dir, options.log_dir),
+            (options.work_dir, options.local_state_dir, options.log_dir),
             (
                 PathBuf::from("/w/tmp/taskmanager-2"),
+                Some(PathBuf::from("/fast")),
                 PathBuf::from("/w/log/taskmanager-2")
             )
         );

@@ -343,6 +343,7 @@ where
             subtask: self.subtask_id(),
             options: Arc::clone(&options),
             inlining: Inlining::Off,
+            copies: None,
             operators: frozen.into_iter().collect(),
         };
         let failed = |error| TaskError::external("the snapshot cannot be written", &error);

@@ -6,12 +6,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use streamd_core::backend::{Inlining, MAX_ACKNOWLEDGED_BYTES};
-use streamd_core::barrier::SnapshotOptions;
+use streamd_core::barrier::{SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::snapshot::{KeyedStateHandle, ListState, SubtaskSnapshot};
 use streamd_core::state::Key;
-use streamd_snapshot::{SnapshotError, SubtaskContext, SubtaskSnapshotWriter};
+use streamd_snapshot::{CheckpointCopies, SnapshotError, SubtaskContext, SubtaskSnapshotWriter};
 use streamd_state::{KeyedStateBackend, StateError, StatePlace, restore, write_states};
 use tokio::runtime::Handle;
 
@@ -30,6 +30,8 @@ pub struct Cut {
     pub options: Arc<SnapshotOptions>,
     /// Which of its objects travel inside of the metadata.
     pub inlining: Inlining,
+    /// Where copies of them stay on the local disk, if they do.
+    pub copies: Option<CheckpointCopies>,
     /// The frozen state of each operator.
     pub operators: Vec<OperatorSnapshot>,
 }
@@ -45,8 +47,10 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         subtask,
         options,
         inlining,
+        copies,
         operators,
     } = cut;
+    let copies = copies.filter(|_| options.kind == SnapshotKind::Checkpoint);
     let context = SubtaskContext {
         job: job_id,
         vertex: subtask.vertex,
@@ -55,7 +59,8 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         nonce: streamd_snapshot::random_nonce(),
     };
     let lists = OperatorStateSize::of(&operators);
-    let mut writer = SubtaskSnapshotWriter::new(&options, context, io.clone())?.inlining(inlining);
+    let writer = SubtaskSnapshotWriter::new(&options, context, io.clone())?;
+    let mut writer = writer.inlining(inlining).keeping(copies.clone());
     let mut snapshot = SubtaskSnapshot::default();
     for OperatorSnapshot {
         operator,
@@ -73,6 +78,10 @@ pub fn write_cut(cut: Cut, io: &Handle) -> Result<SubtaskSnapshot, SnapshotError
         snapshot.operators.entry(operator).or_default().keyed = handles;
     }
     lists.check(&snapshot)?;
+    if let Some(copies) = copies {
+        let handles = snapshot.operators.values().flat_map(|operator| &operator.keyed);
+        copies.record(handles.flat_map(|handle| &handle.objects));
+    }
     Ok(snapshot)
 }
 

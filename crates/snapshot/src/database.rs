@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::SnapshotError;
 use crate::layout;
+use crate::local_copies::CheckpointCopies;
 use crate::restore::{check_length, missing, resolve};
 use crate::store::{Location, digest_text};
 use crate::subtask::{KeyedTable, SubtaskContext};
@@ -64,6 +65,8 @@ pub struct DatabaseWriter {
     increment: Increment,
     context: SubtaskContext,
     runtime: Handle,
+    /// Where copies of what does not stay as it is on the local disk go, if they do.
+    copies: Option<CheckpointCopies>,
     /// What is written already, by its local path: the states of a database share its manifest.
     written: BTreeMap<PathBuf, ObjectHandle>,
     finished: BTreeMap<OperatorId, Vec<KeyedStateHandle>>,
@@ -76,9 +79,15 @@ impl DatabaseWriter {
             increment,
             context,
             runtime,
+            copies: None,
             written: BTreeMap::new(),
             finished: BTreeMap::new(),
         }
+    }
+
+    /// The manifest stays on the local disk as well. (Tables that do are linked by whoever has them.)
+    pub(crate) fn keep_copies(&mut self, copies: CheckpointCopies) {
+        self.copies = Some(copies);
     }
 
     /// What was written, by operator.
@@ -127,16 +136,28 @@ impl DatabaseWriter {
         }
         let path = layout::database_file(self.context.writer(), table.operator, &file.name);
         let mut upload = self.folder.child(&path)?.upload();
+        let copies = self.copies.as_ref().filter(|_| is_manifest(&file.name));
+        let mut copy = copies.map(CheckpointCopies::begin);
         let opened = tokio::fs::File::open(&file.path).await;
         let mut source = opened.map_err(|source| local("open", &file.path, source))?;
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let read = source.read(&mut buffer).await;
             match read.map_err(|source| local("read", &file.path, source))? {
-                0 => return Ok(upload.finish().await?.into_handle(path)),
-                read => upload.write(&buffer[..read]).await?,
+                0 => break,
+                read => {
+                    upload.write(&buffer[..read]).await?;
+                    if let Some(copy) = &mut copy {
+                        copy.append(&buffer[..read]);
+                    }
+                }
             }
         }
+        let handle = upload.finish().await?.into_handle(path);
+        if let Some(copy) = copy {
+            copy.finish(&handle);
+        }
+        Ok(handle)
     }
 
     /// How this snapshot names an object of another checkpoint of the same job; `None` for any other.
@@ -165,6 +186,11 @@ fn handle(table: &KeyedTable, files: &DatabaseTable, objects: Vec<ObjectHandle>)
     }
 }
 
+/// Whether a file says how a database hangs together. It is rewritten under its name.
+fn is_manifest(name: &str) -> bool {
+    name.starts_with("MANIFEST-")
+}
+
 /// Whether the files of a handle can be those of a database.
 pub(crate) fn check_files(handle: &KeyedStateHandle, files: &[String]) -> Result<(), String> {
     if files.len() != handle.objects.len() || files.is_empty() {
@@ -174,13 +200,13 @@ pub(crate) fn check_files(handle: &KeyedStateHandle, files: &[String]) -> Result
             files.len()
         ));
     }
-    let manifests = files.iter().filter(|name| name.starts_with("MANIFEST-")).count();
+    let manifests = files.iter().filter(|name| is_manifest(name)).count();
     match files.iter().find(|name| !layout::is_database_file(name)) {
         Some(name) => Err(format!(
             "state `{}` names a file `{name}`, which no database has",
             handle.state
         )),
-        None if manifests == 1 && files[0].starts_with("MANIFEST-") => Ok(()),
+        None if manifests == 1 && is_manifest(&files[0]) => Ok(()),
         None => Err(format!("state `{}` has {manifests} manifests", handle.state)),
     }
 }
@@ -214,8 +240,7 @@ pub fn download_all(objects: &[(ObjectHandle, PathBuf)], runtime: &Handle) -> Re
 }
 
 /// Whether a local file is the content of an object, by its length and digest. Reads all of it.
-pub fn holds(object: &ObjectHandle, file: &Path) -> std::io::Result<bool> {
-    let mut file = std::fs::File::open(file)?;
+pub(crate) fn is_content(object: &ObjectHandle, file: &mut std::fs::File) -> std::io::Result<bool> {
     if file.metadata()?.len() != object.length {
         return Ok(false);
     }

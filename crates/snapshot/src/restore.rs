@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{SnapshotError, StoreError};
 use crate::layout;
+use crate::local_copies::LocalCopies;
 use crate::native::read_native;
 use crate::store::Location;
 use crate::table::read_table;
@@ -14,14 +15,47 @@ use crate::table::read_table;
 /// [`SnapshotError::Consumer`].
 pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), SnapshotError> + 'a;
 
+/// Where the objects of a snapshot are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectSource<'a> {
+    folder: &'a str,
+    copies: Option<&'a LocalCopies>,
+}
+
+impl<'a> ObjectSource<'a> {
+    /// In the store: `folder` is the URI of the folder of the snapshot's metadata, and plays no part where handles are [`absolute`].
+    pub fn store(folder: &'a str) -> Self {
+        Self { folder, copies: None }
+    }
+
+    /// The same, but among these copies before.
+    #[must_use]
+    pub fn or_copies(self, copies: Option<&'a LocalCopies>) -> Self {
+        Self { copies, ..self }
+    }
+
+    pub(crate) fn folder(self) -> &'a str {
+        self.folder
+    }
+
+    pub(crate) fn copies(self) -> Option<&'a LocalCopies> {
+        self.copies
+    }
+}
+
+impl<'a, T: AsRef<str> + ?Sized> From<&'a T> for ObjectSource<'a> {
+    fn from(folder: &'a T) -> Self {
+        Self::store(folder.as_ref())
+    }
+}
+
 /// Calls `visit` for every row of `handle` whose key group is in `range`, and returns how many there were. They come by
 /// rising key group, and no key comes twice.
 ///
-/// `folder` is the URI of the folder of the snapshot's metadata; it plays no part where the handle is [`absolute`]. Blocks: call
-/// it on a thread that is not tokio's. Everything is checked against the metadata and its checksums before it is used.
-pub fn read_keyed_state(
+/// `source` may be the URI of the folder of the snapshot's metadata alone. Blocks: call it on a thread that is not tokio's. Everything is checked against the metadata and its checksums before it is used.
+pub fn read_keyed_state<'a>(
     handle: &KeyedStateHandle,
-    folder: &str,
+    source: impl Into<ObjectSource<'a>>,
     range: KeyGroupRange,
     runtime: &Handle,
     visit: &mut RowVisitor<'_>,
@@ -30,9 +64,10 @@ pub fn read_keyed_state(
     if range.is_empty() || handle.rows == 0 {
         return Ok(0);
     }
-    let wanted = (range, runtime);
+    let source = source.into();
+    let (folder, wanted) = (source.folder(), (range, runtime));
     let read = match &handle.format {
-        KeyedStateFormat::Native { segments } => return read_native(handle, segments, folder, wanted, visit),
+        KeyedStateFormat::Native { segments } => return read_native(handle, segments, source, wanted, visit),
         KeyedStateFormat::Parquet => read_table(handle, &table(handle, folder)?, wanted, visit),
         KeyedStateFormat::RocksDb { .. } => {
             return Err(SnapshotError::NeedsRocksDb {

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use crate::database::DatabaseWriter;
 use crate::error::SnapshotError;
 use crate::layout::{self, Writer};
+use crate::local_copies::CheckpointCopies;
 use crate::native::{NativeWriter, SegmentSink};
 use crate::row_batch::RowBatch;
 use crate::store::Location;
@@ -125,6 +126,16 @@ impl SubtaskSnapshotWriter {
     pub fn inlining(mut self, inlining: Inlining) -> Self {
         if let Form::Native(writer) = &mut self.form {
             writer.set_inlining(inlining);
+        }
+        self
+    }
+
+    /// The same writer, which leaves copies of what it writes on the local disk. A savepoint has none.
+    #[must_use]
+    pub fn keeping(mut self, copies: Option<CheckpointCopies>) -> Self {
+        if let (Form::Native(writer), Some(copies)) = (&mut self.form, copies) {
+            writer.keep_copy(copies.clone());
+            self.databases.keep_copies(copies);
         }
         self
     }

@@ -10,6 +10,7 @@ use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::row::{DataType, MAX_TYPE_DEPTH};
 use streamd_core::state::{Key, State, from_row};
 use streamd_core::time::WallTime;
+use streamd_snapshot::LocalCopies;
 
 use crate::choice::{SlotBackend, StatePlace, Store};
 use crate::error::StateError;
@@ -77,7 +78,7 @@ struct Registered<K> {
 impl<K: Key> KeyedStateBackend<K> {
     /// A backend on the heap, without states, for the keys of these groups out of `max_parallelism`.
     pub fn new(key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
-        Self::with_store(Store::Heap, key_groups, max_parallelism)
+        Self::with_store(Store::Heap { copies: None }, key_groups, max_parallelism)
     }
 
     /// A backend of the kind that was chosen, without states. Errors if its local files cannot be made.
@@ -159,7 +160,7 @@ impl<K: Key> KeyedStateBackend<K> {
         }
         let index = self.states.len();
         let table = match &self.store {
-            Store::Heap => Table::<K, V>::heap(self.key_groups, self.max_parallelism),
+            Store::Heap { .. } => Table::<K, V>::heap(self.key_groups, self.max_parallelism),
             #[cfg(feature = "rocksdb")]
             Store::RocksDb { memory, .. } => {
                 let column = crate::rocksdb::column_name(name);
@@ -370,8 +371,18 @@ impl<K: Key> KeyedStateBackend<K> {
     #[cfg(feature = "rocksdb")]
     pub(crate) fn instance(&self) -> Option<&crate::rocksdb::Instance> {
         match &self.store {
-            Store::Heap => None,
+            Store::Heap { .. } => None,
             Store::RocksDb { instance, .. } => Some(instance),
+        }
+    }
+
+    /// Where objects of checkpoints are that are on the local disk already.
+    pub(crate) fn copies(&self) -> Option<&LocalCopies> {
+        match &self.store {
+            Store::Heap { copies } => copies.as_ref(),
+            // Its files are taken as they are.
+            #[cfg(feature = "rocksdb")]
+            Store::RocksDb { .. } => None,
         }
     }
 
@@ -379,7 +390,7 @@ impl<K: Key> KeyedStateBackend<K> {
     #[cfg(feature = "rocksdb")]
     pub(crate) fn load_row(&mut self, column: &str, row: (u32, &[u8], &[u8])) -> Result<(), StateError> {
         match &mut self.store {
-            Store::Heap => Ok(()),
+            Store::Heap { .. } => Ok(()),
             Store::RocksDb { instance, .. } => Ok(instance.load(column, row)?),
         }
     }

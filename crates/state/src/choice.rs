@@ -1,15 +1,16 @@
 //! Which backend the state of a job is in, and what the backends of one process share.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::id::OperatorId;
 use streamd_core::plan::BuiltWith;
+use streamd_core::snapshot::ObjectHandle;
+use streamd_snapshot::LocalCopies;
 
 use crate::error::StateError;
 #[cfg(feature = "rocksdb")]
-use crate::rocksdb::{LocalFiles, SharedMemory, SlotMemory};
+use crate::rocksdb::{SharedMemory, SlotMemory};
 
 /// The backend of a job, in one worker. Made once for an attempt.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +18,8 @@ pub struct BackendChoice {
     options: StateBackendOptions,
     /// Where local files go.
     directory: PathBuf,
-    /// Where they stay for the next attempt.
-    recovery: Option<PathBuf>,
+    /// What stays here of checkpoints for the next attempt.
+    copies: Option<LocalCopies>,
     #[cfg(feature = "rocksdb")]
     rocksdb: Option<SharedMemory>,
 }
@@ -56,23 +57,26 @@ impl BackendChoice {
                 .then(|| SharedMemory::new(options.rocksdb_memory_per_slot, slots)),
             options,
             directory,
-            recovery: None,
+            copies: None,
         })
     }
 
-    /// The same, with files that earlier attempts left in a directory, and leaving files there. What subtasks have left that are not
-    /// among those `deployed` here, as vertex and index, goes.
+    /// The same, with what earlier attempts left in a directory of these objects, which are restored, and leaving copies there. All else
+    /// that is there goes.
     #[must_use]
-    pub fn recovering_from(self, directory: Option<&Path>, deployed: &BTreeSet<(u32, u32)>) -> Self {
-        let is_wanted = self.options.kind == StateBackendKind::RocksDb && self.options.local_recovery;
-        let recovery = directory.filter(|_| is_wanted).map(Path::to_owned);
-        #[cfg(feature = "rocksdb")]
-        if let Some(directory) = &recovery {
-            crate::rocksdb::forget_others(directory, deployed);
-        }
-        #[cfg(not(feature = "rocksdb"))]
-        let _only_with_rocksdb = deployed;
-        Self { recovery, ..self }
+    pub fn recovering_from<'o>(
+        self,
+        directory: Option<&Path>,
+        restored: impl Iterator<Item = &'o ObjectHandle>,
+    ) -> Self {
+        let directory = directory.filter(|_| self.options.local_recovery);
+        let copies = directory.map(|directory| LocalCopies::open(directory, restored));
+        Self { copies, ..self }
+    }
+
+    /// What stays on the local disk of checkpoints, if anything does.
+    pub fn copies(&self) -> Option<&LocalCopies> {
+        self.copies.as_ref()
     }
 
     /// What was chosen.
@@ -99,7 +103,9 @@ impl SlotBackend {
     /// Where the state of an operator lives.
     pub(crate) fn store(&self, place: &StatePlace) -> Result<Store, StateError> {
         match self.choice.options.kind {
-            StateBackendKind::HashMap | StateBackendKind::Memory => Ok(Store::Heap),
+            StateBackendKind::HashMap | StateBackendKind::Memory => Ok(Store::Heap {
+                copies: self.choice.copies.clone(),
+            }),
             #[cfg(feature = "rocksdb")]
             StateBackendKind::RocksDb => {
                 let (Some(shared), Some(memory)) = (&self.choice.rocksdb, &self.memory) else {
@@ -108,9 +114,8 @@ impl SlotBackend {
                 let (vertex, index) = place.subtask;
                 let name = format!("{}-{vertex}-{index}-{}", place.operator, place.nonce);
                 let directory = self.choice.directory.join("streamd-rocksdb").join(name);
-                let local = self.choice.recovery.as_deref();
-                let local = local.map(|root| LocalFiles::new(root, place.operator, place.subtask));
-                let instance = crate::rocksdb::Instance::new(directory, shared.clone(), local)?;
+                let copies = self.choice.copies.clone();
+                let instance = crate::rocksdb::Instance::new(directory, shared.clone(), copies)?;
                 Ok(Store::RocksDb {
                     instance: Box::new(instance),
                     memory: memory.clone(),
@@ -118,7 +123,7 @@ impl SlotBackend {
             }
             #[cfg(not(feature = "rocksdb"))]
             StateBackendKind::RocksDb => {
-                let _only_with_rocksdb = (place, &self.choice.directory, &self.choice.recovery);
+                let _only_with_rocksdb = (place, &self.choice.directory);
                 Err(not_built(StateBackendKind::RocksDb))
             }
         }
@@ -127,7 +132,10 @@ impl SlotBackend {
 
 /// Where the tables of an operator live.
 pub(crate) enum Store {
-    Heap,
+    Heap {
+        /// Where to look for what is restored, before the store.
+        copies: Option<LocalCopies>,
+    },
     #[cfg(feature = "rocksdb")]
     RocksDb {
         instance: Box<crate::rocksdb::Instance>,

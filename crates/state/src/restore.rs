@@ -8,7 +8,7 @@ use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::KeyedStateFormat;
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::Key;
-use streamd_snapshot::{SnapshotError, read_keyed_state};
+use streamd_snapshot::{LocalCopies, ObjectSource, SnapshotError, read_keyed_state};
 use tokio::runtime::Handle;
 
 use crate::backend::KeyedStateBackend;
@@ -79,6 +79,7 @@ pub fn restore<K: Key>(
     }
     let mut reader = Reader {
         io,
+        copies: backend.copies().cloned(),
         #[cfg(feature = "rocksdb")]
         databases: crate::rocksdb::Databases::new(handles, backend.instance()),
     };
@@ -203,6 +204,7 @@ fn read_part(
 /// Reads the rows of handles, however they are stored.
 struct Reader<'a> {
     io: &'a Handle,
+    copies: Option<LocalCopies>,
     #[cfg(feature = "rocksdb")]
     databases: crate::rocksdb::Databases<'a>,
 }
@@ -222,7 +224,8 @@ impl Reader<'_> {
             return Ok(self.databases.read(handle, range, self.io, visit)?);
         }
         // The objects are named by absolute URIs: the folder plays no part.
-        Ok(read_keyed_state(handle, "", range, self.io, visit)?)
+        let source = ObjectSource::store("").or_copies(self.copies.as_ref());
+        Ok(read_keyed_state(handle, source, range, self.io, visit)?)
     }
 }
 

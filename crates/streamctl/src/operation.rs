@@ -80,7 +80,8 @@ impl Operation {
         };
         let mut interrupt = Interrupt::listen()?;
         let mut starting = pin!(start(client, request));
-        let mut is_told = false;
+        // Who does not wait is told by what the command prints, and by what it says if that fails.
+        let mut is_told = self.arguments.detached;
         let started = loop {
             tokio::select! {
                 started = &mut starting => break started,

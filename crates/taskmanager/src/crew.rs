@@ -28,8 +28,10 @@ pub(crate) enum Finished {
 pub(crate) struct Crew {
     /// How long workers may take to end.
     grace: Duration,
-    /// The directories of jobs.
-    directory: PathBuf,
+    /// Each has a directory for every job.
+    directories: Vec<PathBuf>,
+    /// Whether a job manager has taken the task manager out of use.
+    is_drained: bool,
     workers: BTreeMap<WorkerId, RunningWorker>,
     /// Jobs whose directories go when their last worker has gone.
     forgotten: BTreeSet<JobId>,
@@ -37,10 +39,11 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    pub(crate) fn new(grace: Duration, directory: PathBuf) -> Self {
+    pub(crate) fn new(grace: Duration, directories: Vec<PathBuf>) -> Self {
         Self {
             grace,
-            directory,
+            directories,
+            is_drained: false,
             workers: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             tasks: JoinSet::new(),
@@ -54,6 +57,18 @@ impl Crew {
             job_id: running.job.to_string(),
         });
         announced.collect()
+    }
+
+    /// Whether jobs may not use the task manager: for every job manager, until one says otherwise.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.is_drained
+    }
+
+    pub(crate) fn set_drained(&mut self, is_drained: bool) {
+        if self.is_drained != is_drained {
+            info!(is_drained, "whether jobs may use this task manager has changed");
+        }
+        self.is_drained = is_drained;
     }
 
     pub(crate) fn has(&self, worker: WorkerId) -> bool {
@@ -104,7 +119,7 @@ impl Crew {
             self.on_finished(finished);
         }
         match self.workers.len() {
-            0 => remove(&self.directory),
+            0 => self.directories.iter().for_each(|directory| remove(directory)),
             workers => info!(workers, "workers go on without a job manager"),
         }
     }
@@ -120,7 +135,7 @@ impl Crew {
         while let Some(finished) = self.tasks.join_next().await {
             self.on_finished(finished);
         }
-        remove(&self.directory);
+        self.directories.iter().for_each(|directory| remove(directory));
     }
 
     fn on_finished(&mut self, finished: Result<Finished, JoinError>) {
@@ -139,9 +154,9 @@ impl Crew {
         if self.workers.values().any(|worker| worker.job == job) || !self.forgotten.remove(&job) {
             return;
         }
-        let directory = self.directory.join(job.to_string());
+        let of_job: Vec<PathBuf> = self.directories.iter().map(|it| it.join(job.to_string())).collect();
         self.tasks.spawn_blocking(move || {
-            remove(&directory);
+            of_job.iter().for_each(|directory| remove(directory));
             Finished::Errand
         });
     }

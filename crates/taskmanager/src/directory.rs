@@ -8,28 +8,38 @@
 //!             /jobs/<job id>/worker-<n>/  the current directory of a worker
 //!             /jobs/<job id>/local-state/ what the workers of a job leave for those that follow; gone with the job
 //! ```
+//!
+//! The last may be elsewhere: `<local_state>/streamd-<digest of work_dir>/<job id>/local-state/`.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{JobId, WorkerId};
 use tracing::warn;
 
 use crate::process::end_strays_below;
 
+/// Where jobs have directories.
+const JOBS: &str = "jobs";
+
 /// The working directory of this task manager. Whoever holds the value holds the lock.
 #[derive(Debug)]
 pub(crate) struct WorkDirectory {
     root: PathBuf,
+    /// Where jobs have directories with their local state.
+    local: PathBuf,
     _lock: File,
 }
 
 impl WorkDirectory {
     /// Creates what is missing, takes the lock, and removes what a task manager that was killed left behind.
-    pub(crate) fn open(root: &Path) -> Result<Self, CodedError> {
+    /// Local state goes to a folder of its own in `local_state`, if that is given.
+    pub(crate) fn open(root: &Path, local_state: Option<&Path>) -> Result<Self, CodedError> {
         let denied = |error: &io::Error| not_writable("working directory", root, error);
         let root = std::path::absolute(root).map_err(|error| denied(&error))?;
         create_private(&root).map_err(|error| denied(&error))?;
@@ -44,8 +54,19 @@ impl WorkDirectory {
             Err(TryLockError::WouldBlock) => return Err(already_running(&root)),
             Err(TryLockError::Error(error)) => return Err(denied(&error)),
         }
-        let directory = Self { root, _lock: lock };
-        for remains in [directory.jobs(), directory.descriptions()] {
+        let local = match local_state {
+            Some(elsewhere) => {
+                let elsewhere = std::path::absolute(elsewhere).map_err(|error| denied(&error))?;
+                elsewhere.join(name_elsewhere(&root))
+            }
+            None => root.join(JOBS),
+        };
+        let directory = Self {
+            root,
+            local,
+            _lock: lock,
+        };
+        for remains in directory.of_jobs().into_iter().chain([directory.descriptions()]) {
             end_strays_below(&remains);
             remove(&remains);
             create_private(&remains).map_err(|error| denied(&error))?;
@@ -68,7 +89,16 @@ impl WorkDirectory {
     }
 
     pub(crate) fn jobs(&self) -> PathBuf {
-        self.root.join("jobs")
+        self.root.join(JOBS)
+    }
+
+    /// The directories that have one for each job.
+    pub(crate) fn of_jobs(&self) -> Vec<PathBuf> {
+        let mut directories = vec![self.jobs()];
+        if self.local != directories[0] {
+            directories.push(self.local.clone());
+        }
+        directories
     }
 
     /// The directory of all of a job's workers. A job id is hexadecimal, so that it cannot lead elsewhere.
@@ -78,12 +108,19 @@ impl WorkDirectory {
 
     /// Where the workers of a job leave files for the workers of its next attempts.
     pub(crate) fn local_state(&self, job: JobId) -> PathBuf {
-        self.job(job).join("local-state")
+        self.local.join(job.to_string()).join("local-state")
     }
 
     pub(crate) fn worker(&self, job: JobId, worker: WorkerId) -> PathBuf {
         self.job(job).join(worker.to_string())
     }
+}
+
+/// The name of the folder of a task manager where others have theirs too: always the same for the same working directory.
+fn name_elsewhere(root: &Path) -> String {
+    let digest = Sha256::digest(root.as_os_str().as_bytes());
+    let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("streamd-{digits}")
 }
 
 fn already_running(root: &Path) -> CodedError {
@@ -168,23 +205,39 @@ mod tests {
     #[test]
     fn a_second_task_manager_on_the_same_directory_is_refused_until_the_first_has_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let first = WorkDirectory::open(folder.path()).unwrap();
-        let error = WorkDirectory::open(folder.path()).unwrap_err();
+        let first = WorkDirectory::open(folder.path(), None).unwrap();
+        let error = WorkDirectory::open(folder.path(), None).unwrap_err();
         assert_eq!(error.code, ErrorCode::AlreadyRunning);
         drop(first);
-        WorkDirectory::open(folder.path()).unwrap();
+        WorkDirectory::open(folder.path(), None).unwrap();
     }
 
     #[test]
     fn remains_of_jobs_are_removed_at_the_start_and_applications_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let directory = WorkDirectory::open(folder.path()).unwrap();
+        let directory = WorkDirectory::open(folder.path(), None).unwrap();
         let job = JobId::from_bytes([1; 16]);
         create_private(&directory.worker(job, WorkerId(1))).unwrap();
         fs::write(directory.artifacts().join("abc"), b"x").unwrap();
         drop(directory);
-        let directory = WorkDirectory::open(folder.path()).unwrap();
+        let directory = WorkDirectory::open(folder.path(), None).unwrap();
         assert!(!directory.job(job).exists());
         assert!(directory.artifacts().join("abc").exists());
+    }
+
+    #[test]
+    fn local_state_elsewhere_is_a_task_managers_own_and_its_remains_go_too() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |name: &str| WorkDirectory::open(&folder.path().join(name), Some(elsewhere.path())).unwrap();
+        let job = JobId::from_bytes([1; 16]);
+        let (one, other) = (open("one"), open("other"));
+        let (ones, others) = (one.local_state(job), other.local_state(job));
+        assert!(ones != others && ones.starts_with(elsewhere.path()));
+        create_private(&ones).unwrap();
+        create_private(&others).unwrap();
+        drop(one);
+        let one = open("one");
+        assert_eq!(one.local_state(job), ones);
+        assert!(!ones.exists() && others.exists());
     }
 }

@@ -11,7 +11,7 @@
 //!                     └─ artifacts ◀─ bytes by SHA-256
 //! ```
 //!
-//! Reading order: [`TaskManagerOptions`], [`TaskManager`]; then `service` (its life), `link` (registration), `session`
+//! Reading order: [`TaskManagerOptions`], [`TaskManager`]; then `service` (its life), `leaving` (before its end), `link` (registration), `session`
 //! (one link: commands in, events out), `crew` (what outlives links), `describe`, `memory`, `worker`, `artifact`, `process` (what is common to both kinds of
 //! processes), `log`, `directory`, `health`.
 
@@ -19,6 +19,7 @@ mod options;
 mod service;
 
 mod crew;
+mod leaving;
 mod link;
 mod session;
 

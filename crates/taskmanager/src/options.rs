@@ -30,6 +30,8 @@ pub struct TaskManagerOptions {
     pub slots: u32,
     /// Applications and the working directories of jobs. One task manager at a time may use it; created if missing.
     pub work_dir: PathBuf,
+    /// Where local copies of state go, in a folder of this task manager's own. `None` (the default): into `work_dir`.
+    pub local_state_dir: Option<PathBuf>,
     /// Logs of workers go to `jobs/<job id>/worker-<n>.log` in it; created if missing.
     pub log_dir: PathBuf,
     /// How long the job manager may be out of reach, at the start and after a lost link, before the task manager gives
@@ -37,6 +39,8 @@ pub struct TaskManagerOptions {
     pub registration_timeout: Duration,
     /// How long workers may take to end when the task manager ends or has lost its link. Default 3 seconds.
     pub worker_grace: Duration,
+    /// How long jobs may take to move elsewhere before the task manager ends; zero: they are not asked to. Default 20 seconds.
+    pub drain_timeout: Duration,
     /// What a program may use while it describes its job.
     pub describe: DescribeLimits,
     /// Bytes of memory that all workers together may take; the largest is killed beyond. `None` (the default): 80 % of the machine's.
@@ -107,9 +111,11 @@ impl TaskManagerOptions {
             data_host: "127.0.0.1".to_owned(),
             slots: 1,
             work_dir: work_dir.into(),
+            local_state_dir: None,
             log_dir: log_dir.into(),
             registration_timeout: Duration::from_secs(300),
             worker_grace: Duration::from_secs(3),
+            drain_timeout: Duration::from_secs(20),
             describe: DescribeLimits::default(),
             worker_memory_bytes: None,
             worker_log_bytes: 64 << 20,

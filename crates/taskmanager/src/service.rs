@@ -18,6 +18,7 @@ use crate::crew::Crew;
 use crate::describe::Describer;
 use crate::directory::{WorkDirectory, not_writable, replace_private};
 use crate::health::HealthService;
+use crate::leaving::Leaving;
 use crate::link::{EventSender, Link};
 use crate::log::LogBook;
 use crate::memory::MemoryWatch;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) describer: Describer,
     pub(crate) environment: Environment,
     pub(crate) memory: Arc<MemoryWatch>,
+    pub(crate) leaving: Leaving,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -65,6 +67,7 @@ impl TaskManager {
         let health = HealthService::start(options.health_address, registration.clone()).await?;
         let service = Service::prepare(options, clock, registered)?;
         let id = service.shared.id.clone();
+        let (leaving, drain_timeout) = (service.shared.leaving.clone(), service.shared.options.drain_timeout);
         let shutdown = service.shutdown.clone();
         let (done, outcome) = watch::channel(None);
         // Ends by the shutdown token or by itself, and tells its outcome either way; a panic closes the channel.
@@ -75,6 +78,8 @@ impl TaskManager {
         });
         Ok(RunningTaskManager {
             id,
+            leaving,
+            drain_timeout,
             shutdown,
             registration,
             outcome,
@@ -86,6 +91,8 @@ impl TaskManager {
 #[derive(Debug)]
 pub struct RunningTaskManager {
     id: TaskManagerId,
+    leaving: Leaving,
+    drain_timeout: Duration,
     shutdown: CancellationToken,
     registration: watch::Receiver<bool>,
     outcome: watch::Receiver<Option<Result<(), CodedError>>>,
@@ -122,6 +129,27 @@ impl RunningTaskManager {
                 ErrorCode::Internal,
                 format!("task manager `{}` panicked", self.id),
             )),
+        }
+    }
+
+    /// Has the jobs that are here move elsewhere, where there is room for them, and gives them no others. Returns when they have, when
+    /// they cannot, when there is no job manager to ask, or after the time that the options allow; [`shutdown`](Self::shutdown) is what
+    /// follows. Cancel safe.
+    pub async fn drain(&self) {
+        let mut registration = self.registration.clone();
+        if self.drain_timeout.is_zero() || !*registration.borrow() {
+            return;
+        }
+        info!(task_manager = %self.id, timeout = ?self.drain_timeout, "the jobs that are here are to move elsewhere");
+        self.leaving.ask();
+        tokio::select! {
+            () = self.leaving.settled() => {}
+            _no_job_manager = registration.wait_for(|registered| !registered) => {
+                info!("there is no job manager that could have the jobs move");
+            }
+            () = tokio::time::sleep(self.drain_timeout) => {
+                warn!(timeout = ?self.drain_timeout, "not all jobs have moved in time");
+            }
         }
     }
 
@@ -174,7 +202,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         registered: watch::Sender<bool>,
     ) -> Result<Self, CodedError> {
-        let directory = WorkDirectory::open(&options.work_dir)?;
+        let directory = WorkDirectory::open(&options.work_dir, options.local_state_dir.as_deref())?;
         let artifacts = ArtifactCache::open(directory.artifacts())
             .map_err(|error| not_writable("directory of applications", &directory.artifacts(), &error))?;
         let book = LogBook::open(&options.log_dir, options.log_retention)
@@ -194,12 +222,13 @@ impl Service {
             directory,
             artifacts,
             environment,
+            leaving: Leaving::default(),
             clock,
         };
         Ok(Self {
             job_manager: shared.options.job_manager.clone(),
             leader_epoch: 0,
-            crew: Crew::new(shared.options.worker_grace, shared.directory.jobs()),
+            crew: Crew::new(shared.options.worker_grace, shared.directory.of_jobs()),
             events: EventSender::default(),
             shared: Arc::new(shared),
             book,
@@ -326,6 +355,7 @@ impl Service {
             process_id: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             workers: self.crew.announcement(),
+            drained: self.crew.is_drained(),
         }
     }
 }

@@ -31,6 +31,9 @@ use crate::worker::WorkerTask;
 /// jobs should not feel it.
 const DESCRIPTIONS_AT_ONCE: usize = 2;
 
+/// Bytes of the job manager's reason that are logged.
+const SHOWN_REASON: usize = 512;
+
 /// What the ending of a worker may take beyond its grace: its last output and the report.
 const REPORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -91,6 +94,8 @@ impl<'a> Session<'a> {
         let mut heartbeats = tokio::time::interval(heartbeat);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_heard = None;
+        let leaving = session.shared.leaving.clone();
+        let mut has_asked = false;
         let end = loop {
             tokio::select! {
                 command = commands.message() => match command {
@@ -102,6 +107,10 @@ impl<'a> Session<'a> {
                     Err(status) => break SessionEnd::Lost(session.link_broken(&status)),
                 },
                 () = session.crew.reap() => {}
+                () = leaving.asked(), if !has_asked => {
+                    has_asked = true;
+                    session.say_leaving();
+                }
                 _now = heartbeats.tick() => {
                     if session.is_silent(last_heard, silence) {
                         break SessionEnd::Lost(session.link_silent(silence));
@@ -169,11 +178,22 @@ impl<'a> Session<'a> {
             Some(Command::ReadLog(read)) => self.on_read_log(&read),
             Some(Command::ForgetJob(forget)) => self.on_forget_job(&forget),
             Some(Command::FetchProgram(fetch)) => self.on_fetch_program(fetch.sha256),
+            Some(Command::SetUse(wanted)) => self.crew.set_drained(wanted.drained),
+            Some(Command::LeaveNow(answer)) => self.shared.leaving.settle(&one_line(&answer.reason, SHOWN_REASON)),
             Some(Command::Heartbeat(proto::JobManagerHeartbeat {})) => {}
             Some(Command::Accepted(_)) => debug!("registration was accepted twice"),
             // A job manager of a newer version may know more commands. It learns from the missing answer.
             None => warn!("job manager sent a command that this version does not know"),
         }
+    }
+
+    /// Asks for the jobs to move elsewhere.
+    fn say_leaving(&mut self) {
+        let events = self.events.clone();
+        self.crew.spawn(async move {
+            events.send(Event::Leaving(proto::TaskManagerLeaving {})).await;
+            Finished::Errand
+        });
     }
 
     fn on_describe(&mut self, command: proto::DescribeCommand) {

@@ -1,11 +1,10 @@
 //! One deployment of the job on this worker: its slots and channels, from DEPLOYING until everything is dropped.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
-use streamd_core::id::{Attempt, SubtaskId};
+use streamd_core::id::{Attempt, CheckpointId, SubtaskId};
 use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, SubtaskMetrics, WorkerEvent};
 use streamd_core::time::{Clock, EventTime};
 use streamd_exchange::wake::Waker;
@@ -19,6 +18,7 @@ use streamd_runtime::late::LateCounter;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
 use streamd_runtime::watermark::AlignmentGroups;
+use streamd_snapshot::LocalCopies;
 use streamd_state::BackendChoice;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -54,6 +54,8 @@ pub struct RunningAttempt {
     alignment: AlignmentGroups,
     network: Option<Box<dyn PeerChannels>>,
     writers: TaskTracker,
+    copies: Option<LocalCopies>,
+    host: Arc<dyn Host>,
 }
 
 struct RunningSlot {
@@ -79,13 +81,16 @@ impl RunningAttempt {
             plane.for_attempt(deployment.job_id, attempt, around.identity.worker, &peers)
         });
         let writers = TaskTracker::new();
+        let inlining = deployment.state_backend.inlining();
+        let chosen = backend(&deployment, around.identity)?;
         let reporter = Reporter {
             job_id: deployment.job_id,
             attempt,
             events: around.events.clone(),
             host: Arc::clone(around.host),
             io: around.host.io(),
-            inlining: deployment.state_backend.inlining(),
+            inlining,
+            copies: chosen.copies().cloned(),
             writers: writers.clone(),
         };
         let mut channels = Channels::connect(
@@ -101,15 +106,11 @@ impl RunningAttempt {
             alignment: AlignmentGroups::default(),
             network,
             writers,
+            copies: chosen.copies().cloned(),
+            host: Arc::clone(around.host),
         };
         let max_parallelism = deployment.max_parallelism;
         let alignment = running.alignment.clone();
-        let directory = around.identity.local_directory.clone();
-        let chosen = BackendChoice::new(deployment.state_backend, deployment.slots.len(), directory);
-        let chosen = chosen.map_err(|error| TaskError::user("the job cannot run", &error))?;
-        let deployed = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
-        let deployed: BTreeSet<_> = deployed.map(|one| (one.subtask.vertex, one.subtask.index)).collect();
-        let chosen = chosen.recovering_from(around.identity.recovery_directory.as_deref(), &deployed);
         for (position, SlotDeployment { slot, subtasks }) in deployment.slots.into_iter().enumerate() {
             let mut built = Vec::new();
             let backend = chosen.slot();
@@ -188,6 +189,25 @@ impl RunningAttempt {
         }
     }
 
+    /// A checkpoint is complete: whoever waits for that is told, and copies of those before it go.
+    pub fn checkpoint_complete(&self, checkpoint: CheckpointId) {
+        self.tell(&SlotCommand::Complete(checkpoint));
+        self.on_copies(move |copies| copies.complete(checkpoint));
+    }
+
+    /// A checkpoint will never be complete.
+    pub fn checkpoint_aborted(&self, checkpoint: CheckpointId) {
+        self.tell(&SlotCommand::Aborted(checkpoint));
+        self.on_copies(move |copies| copies.aborted(checkpoint));
+    }
+
+    /// Works on the local disk, beside the slots.
+    fn on_copies(&self, work: impl FnOnce(LocalCopies) + Send + 'static) {
+        if let Some(copies) = self.copies.clone() {
+            self.host.run_writer(Box::new(move || work(copies)));
+        }
+    }
+
     /// The counters of all subtasks.
     pub fn metrics(&self) -> Vec<SubtaskMetrics> {
         self.counters
@@ -215,4 +235,17 @@ impl RunningAttempt {
         self.writers.close();
         drop(self.network);
     }
+}
+
+/// The backend of a deployment, with what earlier attempts have left here of the state that it restores.
+fn backend(deployment: &Deployment, identity: &WorkerIdentity) -> Result<BackendChoice, TaskError> {
+    let directory = identity.local_directory.clone();
+    let chosen = BackendChoice::new(deployment.state_backend.clone(), deployment.slots.len(), directory);
+    let chosen = chosen.map_err(|error| TaskError::user("the job cannot run", &error))?;
+    let subtasks = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
+    let handles = subtasks
+        .flat_map(|subtask| subtask.state.values())
+        .flat_map(|state| &state.keyed);
+    let restored = handles.flat_map(|handle| &handle.objects);
+    Ok(chosen.recovering_from(identity.recovery_directory.as_deref(), restored))
 }

@@ -11,6 +11,7 @@ use streamd_runtime::error::TaskError;
 use streamd_runtime::slot::SlotReporter;
 use streamd_runtime::snapshot::{Cut, write_cut};
 use streamd_runtime::subtask::SubtaskReporter;
+use streamd_snapshot::LocalCopies;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,8 @@ pub(crate) struct Reporter {
     pub(crate) host: Arc<dyn Host>,
     /// Which state objects of a checkpoint travel inside of its metadata.
     pub(crate) inlining: Inlining,
+    /// What stays on the local disk of checkpoints, if anything does.
+    pub(crate) copies: Option<LocalCopies>,
     /// Snapshots being written. At most one for each subtask and concurrent checkpoint.
     pub(crate) writers: TaskTracker,
 }
@@ -65,6 +68,7 @@ impl SubtaskReporter for Reporter {
             subtask,
             options: Arc::clone(&barrier.options),
             inlining: self.inlining,
+            copies: self.copies.as_ref().map(|copies| copies.of(barrier.checkpoint)),
             operators,
         };
         let (reporter, checkpoint, io) = (self.clone(), barrier.checkpoint, self.io.clone());

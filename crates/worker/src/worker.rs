@@ -140,16 +140,21 @@ impl Worker {
             WorkerCommand::Deploy(deployment) => self.on_deploy(*deployment, events).await,
             WorkerCommand::TriggerCheckpoint { attempt, barrier } => self.tell(attempt, &SlotCommand::Trigger(barrier)),
             WorkerCommand::NotifyCheckpointComplete { attempt, checkpoint } => {
-                self.tell(attempt, &SlotCommand::Complete(checkpoint))
+                if let Some(running) = self.running_as(attempt) {
+                    running.checkpoint_complete(checkpoint);
+                }
             }
             WorkerCommand::NotifyCheckpointAborted { attempt, checkpoint } => {
-                self.tell(attempt, &SlotCommand::Aborted(checkpoint))
+                if let Some(running) = self.running_as(attempt) {
+                    running.checkpoint_aborted(checkpoint);
+                }
             }
             WorkerCommand::Drain { attempt } => self.tell(attempt, &SlotCommand::Drain),
-            WorkerCommand::AlignWatermarks { attempt, groups } => match &self.running {
-                Some(running) if running.attempt() == attempt => running.align_watermarks(groups),
-                Some(_) | None => {}
-            },
+            WorkerCommand::AlignWatermarks { attempt, groups } => {
+                if let Some(running) = self.running_as(attempt) {
+                    running.align_watermarks(groups);
+                }
+            }
             WorkerCommand::Finish { attempt } => self.tell(attempt, &SlotCommand::Finish),
             WorkerCommand::Cancel { attempt } => self.tell(attempt, &SlotCommand::Cancel),
             WorkerCommand::Shutdown => {}
@@ -158,10 +163,15 @@ impl Worker {
 
     /// Passes a command on to the attempt that it is for; one for another attempt is out of date.
     fn tell(&self, attempt: Attempt, command: &SlotCommand) {
-        match &self.running {
-            Some(running) if running.attempt() == attempt => running.tell(command),
-            Some(_) | None => tracing::debug!(%attempt, ?command, "ignored a command of another attempt"),
+        match self.running_as(attempt) {
+            Some(running) => running.tell(command),
+            None => tracing::debug!(%attempt, ?command, "ignored a command of another attempt"),
         }
+    }
+
+    /// The attempt that runs, if it is this one.
+    fn running_as(&self, attempt: Attempt) -> Option<&RunningAttempt> {
+        self.running.as_ref().filter(|running| running.attempt() == attempt)
     }
 
     async fn on_deploy(&mut self, deployment: Deployment, events: &mpsc::Sender<WorkerEvent>) {

@@ -42,6 +42,8 @@ impl ClusterBuilder {
             ("heartbeat.timeout", "2 min"),
             // Counts of records come with it.
             ("heartbeat.interval", "200 ms"),
+            // One after the other ends with the test: jobs need not move on to the next.
+            ("taskmanager.shutdown.drain-timeout", "0 s"),
             ("restart-strategy.type", "fixed-delay"),
             ("restart-strategy.fixed-delay.attempts", "5"),
             ("restart-strategy.fixed-delay.delay", "50 ms"),
@@ -213,6 +215,17 @@ impl Cluster {
     pub fn daemon(&mut self, name: &str) -> &mut Daemon {
         let found = self.daemons.iter_mut().find(|daemon| daemon.name == name);
         found.unwrap_or_else(|| panic!("there is no daemon `{name}`"))
+    }
+
+    /// The name of the daemon that is this task manager.
+    pub fn name_of(&self, task_manager: &str) -> String {
+        let is_it = |daemon: &&Daemon| {
+            let said = self.path("daemons").join(format!("{}.out", daemon.name));
+            fs::read_to_string(said).is_ok_and(|said| said.contains(task_manager))
+        };
+        let found = self.daemons.iter().find(is_it);
+        let found = found.unwrap_or_else(|| panic!("no daemon is the task manager `{task_manager}`"));
+        found.name.clone()
     }
 
     /// Starts one more process of `streamd`.

@@ -71,6 +71,11 @@ impl Daemon {
         signal(self.id(), Signal::CONT);
     }
 
+    /// Asks it to end.
+    pub fn ask_to_end(&self) {
+        signal(self.id(), Signal::TERM);
+    }
+
     /// Asks it to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         if self.has_ended() {

@@ -144,6 +144,57 @@ fn a_job_moves_off_a_drained_task_manager_when_it_restarts_for_another_reason() 
 }
 
 #[test]
+fn nobody_moves_to_a_task_manager_that_is_drained_too() {
+    let mut manager = SlotManager::default();
+    manager.register(tm("a"), 1);
+    manager.register(tm("b"), 1);
+    manager.request(job(1), 1);
+    manager.drain(&tm("a")).unwrap();
+    assert_eq!(manager.shortage_of(&tm("a")), None);
+    assert_eq!(manager.drain(&tm("b")), Ok(vec![]));
+    let shortage = Shortage { needed: 1, free: 0 };
+    assert_eq!(manager.shortage_of(&tm("a")), Some(shortage));
+    assert!(manager.request(job(1), 1).is_empty());
+    assert_eq!(names(&manager.undrain(&tm("b"))), ["1 b:0"]);
+    assert_eq!(manager.shortage_of(&tm("a")), None);
+}
+
+#[test]
+fn what_was_reserved_for_a_job_stays_its_own_when_its_task_manager_ends_before_it_has_moved() {
+    let mut manager = SlotManager::default();
+    manager.register(tm("a"), 1);
+    manager.register(tm("b"), 1);
+    manager.request(job(1), 1);
+    manager.drain(&tm("a")).unwrap();
+    assert!(manager.request(job(2), 1).is_empty());
+    manager.leave(&tm("a"));
+    assert_eq!((manager.total(), manager.free()), (1, 0));
+    assert_eq!(names(&manager.request(job(1), 1)), ["1 b:0"]);
+    // The name is as good as new.
+    assert_eq!(names(&manager.register(tm("a"), 1)), ["2 a:0"]);
+}
+
+#[test]
+fn a_task_manager_that_is_closed_without_room_elsewhere_is_left_once_there_is_some() {
+    let mut manager = SlotManager::default();
+    manager.register(tm("a"), 3);
+    manager.request(job(1), 1);
+    manager.request(job(2), 2);
+    manager.close(&tm("a"));
+    assert!(manager.reserve_elsewhere(&tm("a"), |_| true).is_empty());
+    manager.register(tm("b"), 2);
+    // Job 1 may not move yet.
+    assert_eq!(manager.reserve_elsewhere(&tm("a"), |it| *it == job(2)), [job(2)]);
+    assert!(manager.reserve_elsewhere(&tm("a"), |_| true).is_empty());
+    assert_eq!(manager.shortage_of(&tm("a")), Some(Shortage { needed: 1, free: 0 }));
+    manager.register(tm("c"), 1);
+    assert_eq!(manager.reserve_elsewhere(&tm("a"), |_| true), [job(1)]);
+    assert_eq!(names(&manager.request(job(1), 1)), ["1 c:0"]);
+    assert_eq!(names(&manager.request(job(2), 2)), ["2 b:0 b:1"]);
+    assert_eq!(manager.drain(&tm("a")), Ok(vec![]));
+}
+
+#[test]
 fn a_smaller_second_request_frees_slots_for_those_who_wait() {
     let mut manager = SlotManager::default();
     manager.register(tm("a"), 2);

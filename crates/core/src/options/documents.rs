@@ -39,7 +39,9 @@ fn example(definition: &Definition) -> &'static str {
     match definition.key {
         "taskmanager.numberOfTaskSlots" => "4",
         "taskmanager.memory.process.size" => "16 gb",
+        "taskmanager.state.local.root-dirs" => "/var/lib/streamd/state",
         "execution.checkpointing.interval" => "10 s",
+        "execution.state-recovery.from-local" => "true",
         "pipeline.max-parallelism" => "1024",
         "execution.checkpointing.storage" => "filesystem",
         "execution.checkpointing.dir" => "/var/lib/streamd/checkpoints",

@@ -108,6 +108,17 @@ options! {
         kind: Kind::Duration { min_ms: 1, max_ms: u64::MAX }, fallback: Value("5 min"), scope: Cluster,
         deprecated: &["taskmanager.maxRegistrationDuration"],
     }
+    /// How long a task manager that is asked to end (SIGTERM) waits for its jobs to move to other task managers, where there is room for
+    /// them; 0 to end at once. A second SIGTERM ends the wait.
+    TASK_MANAGER_DRAIN_TIMEOUT: Duration = "taskmanager.shutdown.drain-timeout" {
+        kind: Kind::Duration { min_ms: 0, max_ms: u64::MAX }, fallback: Value("20 s"), scope: Cluster
+    }
+    /// Where a task manager keeps what jobs read from the local disk when they restart (`execution.state-recovery.from-local`), in a folder
+    /// of its own. For the backend `rocksdb` on the file system of `io.tmp.dirs`: its files are linked, not copied.
+    LOCAL_STATE_DIRECTORY: Option<PathBuf> = "taskmanager.state.local.root-dirs" {
+        kind: Kind::Directory, fallback: Unset("the working directories in `io.tmp.dirs`"), scope: Cluster,
+        aliases: &["execution.checkpointing.local-backup.dirs"],
+    }
     /// How much of the log of one worker is kept: the newest part.
     WORKER_LOG_MAX_SIZE: ByteSize = "taskmanager.worker-log.max-size" {
         kind: Kind::Size { min: 64 << 10, max: 1 << 40 }, fallback: Value("64 mb"), scope: Cluster
@@ -252,11 +263,11 @@ options! {
         kind: Kind::Choice(&["NO_CLAIM", "CLAIM"]), fallback: Value("NO_CLAIM"), scope: Job,
         deprecated: &["execution.savepoint-restore-mode"],
     }
-    /// Backend `rocksdb`: whether files of the last checkpoint that are still on the disk of a task manager are used when the job restarts
-    /// after a failure, instead of being fetched. Each is checked against the digest that the checkpoint records. They take room until
-    /// later checkpoints no longer have them.
-    LOCAL_RECOVERY: bool = "execution.state-recovery.from-local" {
-        kind: Kind::Choice(&["true", "false"]), fallback: Value("true"), scope: Job,
+    /// Whether objects of the last checkpoint that are on the disk of a task manager are read when the job restarts after a failure, instead
+    /// of being fetched from the store. Each is checked against the digest that the checkpoint records. They take room until later
+    /// checkpoints no longer have them. The files of backend `rocksdb` are there anyway; on the heap, a copy is written of what is uploaded.
+    LOCAL_RECOVERY: Option<bool> = "execution.state-recovery.from-local" {
+        kind: Kind::Choice(&["true", "false"]), fallback: Unset("`true` with backend `rocksdb`, else `false`"), scope: Job,
         aliases: &["execution.checkpointing.local-backup.enabled"],
         deprecated: &["state.backend.local-recovery"],
     }

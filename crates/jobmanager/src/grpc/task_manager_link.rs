@@ -102,7 +102,7 @@ fn shutting_down() -> Status {
 }
 
 /// What an event says; nothing where it lacks what it needs.
-fn report(event: Event) -> Option<TaskManagerReport> {
+pub(crate) fn report(event: Event) -> Option<TaskManagerReport> {
     match event {
         Event::Registration(_) => None,
         Event::Heartbeat(proto::TaskManagerHeartbeat {}) => Some(TaskManagerReport::Heartbeat),
@@ -128,6 +128,7 @@ fn report(event: Event) -> Option<TaskManagerReport> {
             Some(TaskManagerReport::WorkerExited(WorkerId(exited.worker_id), failure))
         }
         Event::LogChunk(chunk) => Some(TaskManagerReport::Log(chunk)),
+        Event::Leaving(proto::TaskManagerLeaving {}) => Some(TaskManagerReport::Leaving),
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) enum TaskManagerReport {
     WorkerExited(WorkerId, Failure),
     /// A piece of a log.
     Log(proto::LogChunk),
+    /// It is to end, and waits for its jobs to move.
+    Leaving,
     /// It is gone.
     Departed(Departure),
 }

@@ -11,6 +11,7 @@
 
 mod adoption;
 mod departure;
+mod description;
 mod drain;
 mod handle;
 mod launcher;

@@ -4,31 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use streamd_coordinator::slots::{SlotAllocation, SlotGrant, SlotManager};
-use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::error::CodedError;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Failure, FaultDomain};
-use streamd_core::time::{Clock, MonotonicTime};
+use streamd_core::time::Clock;
 use streamd_rpc::proto;
 use streamd_rpc::proto::task_manager_command::Command;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::departure::Departure;
+use super::description::Descriptions;
 use super::handle::{
     ClusterView, MAILBOX_CAPACITY, Message, Program, ResourceManagerHandle, Session, TaskManagerReport,
 };
 use super::log_request::{LogPart, LogRequests};
 use super::task_manager::TaskManager;
 use crate::job_master::JobMasterHandle;
-
-/// Milliseconds that a task manager gets beyond the time-out of a description, which it enforces itself.
-const DESCRIBE_GRACE_MS: u64 = 5_000;
-
-/// Task managers that one description is tried on. A program that takes two of them down is not given a third.
-const DESCRIBE_TRIES: u32 = 2;
 
 /// Milliseconds between SIGTERM and SIGKILL of a worker that is to go.
 const STOP_GRACE_MS: u64 = 3_000;
@@ -69,14 +63,14 @@ pub(crate) fn spawn(
 }
 
 pub(super) struct ResourceManager {
-    options: ResourceManagerOptions,
-    clock: Arc<dyn Clock>,
+    pub(super) options: ResourceManagerOptions,
+    pub(super) clock: Arc<dyn Clock>,
     inbox: mpsc::Receiver<Message>,
     pub(super) slots: SlotManager,
     pub(super) task_managers: BTreeMap<TaskManagerId, TaskManager>,
     /// Jobs that hold slots or wait for some.
     pub(super) jobs: BTreeMap<JobId, JobMasterHandle>,
-    descriptions: BTreeMap<u64, Description>,
+    pub(super) descriptions: Descriptions,
     logs: LogRequests,
     /// Jobs whose workers may run on that another job manager started.
     pub(super) reconciling: BTreeSet<JobId>,
@@ -88,26 +82,25 @@ pub(super) struct ResourceManager {
     numbers: u64,
 }
 
-/// A description that a task manager works on.
-struct Description {
-    program: Program,
-    task_manager: TaskManagerId,
-    tries: u32,
-    deadline: MonotonicTime,
-    reply: oneshot::Sender<Result<Bytes, CodedError>>,
-}
-
 impl ResourceManager {
     async fn run(mut self) {
         let mut ticks = tokio::time::interval(Duration::from_millis(self.options.heartbeat_interval_ms.max(1)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // In this order, so that a simulation goes the same way every time. Messages are few: ticks come to their turn.
+                biased;
                 message = self.inbox.recv() => match message {
-                    Some(message) => self.on_message(message).await,
+                    Some(message) => {
+                        self.on_message(message).await;
+                        self.advance_drains().await;
+                    }
                     None => break,
                 },
-                _ = ticks.tick() => self.on_tick().await,
+                _ = ticks.tick() => {
+                    self.on_tick().await;
+                    self.advance_drains().await;
+                }
             }
         }
         debug!("the resource manager ends");
@@ -181,7 +174,9 @@ impl ResourceManager {
         });
         task_manager.send(accepted);
         let returned = task_manager.returned_workers();
+        let is_drained = task_manager.registration.drained;
         self.task_managers.insert(id.clone(), task_manager);
+        self.stay_drained(&id, is_drained);
         self.prepare_newcomer(&id);
         let grants = self.slots.register(id.clone(), slots);
         self.take_back(&id, returned);
@@ -206,6 +201,7 @@ impl ResourceManager {
             }
             TaskManagerReport::WorkerExited(worker, failure) => self.on_worker_exited(&id, worker, failure).await,
             TaskManagerReport::Log(chunk) => self.logs.on_chunk(&id, chunk),
+            TaskManagerReport::Leaving => self.on_leaving(&id).await,
             TaskManagerReport::Departed(departure) => self.lose(&id, departure).await,
         }
     }
@@ -286,56 +282,6 @@ impl ResourceManager {
         }
     }
 
-    fn on_describe(&mut self, program: Program, reply: oneshot::Sender<Result<Bytes, CodedError>>) {
-        let limit = self.options.describe_timeout_ms.saturating_add(DESCRIBE_GRACE_MS);
-        let description = Description {
-            program,
-            task_manager: TaskManagerId(String::new()),
-            tries: 0,
-            deadline: self.clock.monotonic().plus(limit),
-            reply,
-        };
-        self.describe(description);
-    }
-
-    /// Hands a description to the task manager that works on the fewest.
-    fn describe(&mut self, mut description: Description) {
-        let load = |id: &TaskManagerId| {
-            self.descriptions
-                .values()
-                .filter(|other| other.task_manager == *id)
-                .count()
-        };
-        let last_choice = |id: &TaskManagerId| (self.slots.is_drained(id), load(id));
-        let Some(id) = self.task_managers.keys().min_by_key(|id| last_choice(id)).cloned() else {
-            let _gone = description.reply.send(Err(no_task_manager()));
-            return;
-        };
-        let number = self.next_number();
-        let command = Command::Describe(proto::DescribeCommand {
-            request_id: number,
-            program: Some(description.program.clone()),
-            timeout_ms: self.options.describe_timeout_ms,
-        });
-        description.task_manager = id.clone();
-        description.tries += 1;
-        self.descriptions.insert(number, description);
-        self.command(&id, command);
-    }
-
-    fn on_described(&mut self, id: &TaskManagerId, number: u64, outcome: Result<Bytes, CodedError>) {
-        if self
-            .descriptions
-            .get(&number)
-            .is_none_or(|description| description.task_manager != *id)
-        {
-            return;
-        }
-        if let Some(description) = self.descriptions.remove(&number) {
-            let _gone = description.reply.send(outcome);
-        }
-    }
-
     fn on_read_logs(&mut self, job: JobId, from: &BTreeMap<WorkerId, u64>, reader: &mpsc::Sender<LogPart>) {
         let position = |(worker, bytes): (&WorkerId, &u64)| proto::LogPosition {
             worker_id: worker.0,
@@ -369,23 +315,7 @@ impl ResourceManager {
         for id in lost {
             self.lose(&id, Departure::Silent(timeout)).await;
         }
-        let late: Vec<u64> = self
-            .descriptions
-            .iter()
-            .filter(|(_, d)| d.deadline <= now)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in late {
-            if let Some(description) = self.descriptions.remove(&number) {
-                let message = format!(
-                    "task manager `{}` did not describe application `{}` in time",
-                    description.task_manager, description.program.file_name
-                );
-                let _gone = description
-                    .reply
-                    .send(Err(CodedError::new(ErrorCode::DescribeTimeout, message)));
-            }
-        }
+        self.give_up_descriptions(now);
     }
 
     /// Hands a command to a task manager. One that does not take it is given up: its link ends, which is reported in turn.
@@ -406,11 +336,7 @@ impl ResourceManager {
         task_manager.session.closed.cancel();
         let reason = departure.reason();
         match departure.is_orderly() {
-            true => {
-                info!(task_manager = %id, reason, "task manager left");
-                // It is not coming back; one whose link broke may, and is still to be empty.
-                self.slots.undrain(id);
-            }
+            true => info!(task_manager = %id, reason, "task manager left"),
             false => warn!(task_manager = %id, reason, "task manager lost"),
         }
         let affected: BTreeSet<JobId> = self
@@ -419,7 +345,11 @@ impl ResourceManager {
             .copied()
             .filter(|job| self.slots.slots_of(*job).iter().any(|s| s.task_manager == *id))
             .collect();
-        self.slots.remove(id);
+        match departure.is_orderly() {
+            true => self.slots.leave(id),
+            // It may come back; if it was to be empty, it still is.
+            false => self.slots.remove(id),
+        }
         self.logs.on_lost(id);
         for (worker, job) in task_manager.workers {
             let failure = external(format!("task manager `{id}` of `{worker}` is lost: {reason}"));
@@ -433,30 +363,6 @@ impl ResourceManager {
         self.describe_elsewhere(id);
     }
 
-    fn describe_elsewhere(&mut self, lost: &TaskManagerId) {
-        let numbers: Vec<u64> = self
-            .descriptions
-            .iter()
-            .filter(|(_, d)| d.task_manager == *lost)
-            .map(|(number, _)| *number)
-            .collect();
-        for number in numbers {
-            match self.descriptions.remove(&number) {
-                Some(description) if description.tries < DESCRIBE_TRIES => self.describe(description),
-                Some(description) => {
-                    let message = format!(
-                        "task manager `{lost}` was lost while it described application `{}`",
-                        description.program.file_name
-                    );
-                    let _gone = description
-                        .reply
-                        .send(Err(CodedError::new(ErrorCode::DescribeFailed, message)));
-                }
-                None => {}
-            }
-        }
-    }
-
     fn view(&self) -> ClusterView {
         ClusterView {
             task_managers: self
@@ -465,7 +371,7 @@ impl ResourceManager {
                 .map(|(id, tm)| proto::TaskManager {
                     free_slots: self.slots.free_of(id),
                     drained: self.slots.is_drained(id),
-                    job_ids: self.jobs_on(id),
+                    job_ids: self.jobs_on(id).iter().map(JobId::to_string).collect(),
                     ..tm.view()
                 })
                 .collect(),
@@ -478,15 +384,10 @@ impl ResourceManager {
         self.task_managers.keys().cloned().collect()
     }
 
-    fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
-}
-
-fn no_task_manager() -> CodedError {
-    CodedError::new(ErrorCode::NoTaskManager, "no task manager is registered")
-        .with_hint("start one with `streamd taskmanager`")
 }
 
 fn external(message: String) -> Failure {

@@ -32,6 +32,8 @@ pub(super) struct TaskManager {
     pub(super) workers: BTreeMap<WorkerId, JobMasterHandle>,
     /// The workers that it came back with and that no job has taken yet.
     pub(super) strays: BTreeMap<WorkerId, JobId>,
+    /// Whether it waits for its jobs to move, to end then.
+    pub(super) is_leaving: bool,
     commands: mpsc::Sender<proto::TaskManagerCommand>,
 }
 
@@ -60,6 +62,7 @@ impl TaskManager {
             last_heard: now,
             workers: BTreeMap::new(),
             strays: BTreeMap::new(),
+            is_leaving: false,
             commands,
         })
     }
@@ -85,6 +88,7 @@ impl TaskManager {
             host: self.registration.host.clone(),
             slots: self.registration.slots,
             process_id: self.registration.process_id,
+            stopping: self.is_leaving,
             ..proto::TaskManager::default()
         }
     }

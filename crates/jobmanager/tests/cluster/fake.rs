@@ -131,7 +131,7 @@ fn registration(name: &str, slots: u32) -> proto::TaskManagerEvent {
         slots,
         process_id: 1,
         version: "test".to_owned(),
-        workers: Vec::new(),
+        ..proto::TaskManagerRegistration::default()
     }))
 }
 
@@ -169,6 +169,7 @@ impl Link {
                 }
                 Command::ReadLog(read) => self.send_log(&read).await,
                 Command::ForgetJob(_) | Command::Heartbeat(_) | Command::FetchProgram(_) => {}
+                Command::SetUse(_) | Command::LeaveNow(_) => {}
             }
         }
     }

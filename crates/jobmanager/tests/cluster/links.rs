@@ -2,7 +2,11 @@
 
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{WorkerEvent, WorkerRegistration};
+use streamd_rpc::proto::task_manager_command::Command;
+use streamd_rpc::proto::task_manager_event::Event;
 use streamd_rpc::{limits, proto};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use crate::fake::Script;
@@ -57,4 +61,46 @@ async fn a_worker_that_nobody_expects_is_refused() {
     let refused = limits::worker_link_client(channel).connect(first).await.unwrap_err();
     assert!(refused.message().contains("does not expect"), "{refused:?}");
     cluster.job_runs(job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_manager_that_another_job_manager_drained_still_is_and_may_leave_when_it_likes() {
+    let cluster = Cluster::start_with(|_| {}).await;
+    let address = format!("http://{}", cluster.job_manager.address());
+    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let (events, outgoing) = mpsc::channel(4);
+    let say = async |event| {
+        let event = proto::TaskManagerEvent { event: Some(event) };
+        events.send(event).await.unwrap();
+    };
+    say(Event::Registration(proto::TaskManagerRegistration {
+        task_manager_id: "tm-1".to_owned(),
+        host: "localhost".to_owned(),
+        slots: 2,
+        drained: true,
+        ..proto::TaskManagerRegistration::default()
+    }))
+    .await;
+    let mut link = limits::task_manager_link_client(channel);
+    let mut commands = link.connect(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+    let mut next = async || {
+        let next = tokio::time::timeout(DEADLINE, commands.message()).await;
+        next.expect("a command comes in time")
+            .unwrap()
+            .unwrap()
+            .command
+            .unwrap()
+    };
+    assert!(matches!(next().await, Command::Accepted(_)));
+    let view = cluster.client.get_cluster(proto::GetClusterRequest {}).await.unwrap();
+    assert_eq!((view.slots_total, view.slots_free), (2, 0));
+    assert!(view.task_managers[0].drained && !view.task_managers[0].stopping);
+    say(Event::Leaving(proto::TaskManagerLeaving {})).await;
+    let command = loop {
+        match next().await {
+            Command::SetUse(proto::SetUse { drained }) => assert!(drained),
+            other => break other,
+        }
+    };
+    assert_eq!(command, Command::LeaveNow(proto::LeaveNow::default()));
 }

@@ -22,7 +22,7 @@ use super::check::check_segments;
 use super::format::{self, IMPOSSIBLE, Payload};
 use super::stored::StoredObject;
 use crate::error::SnapshotError;
-use crate::restore::{RowVisitor, missing};
+use crate::restore::{ObjectSource, RowVisitor, missing};
 
 /// Stored bytes of the segments that are fetched together: large enough for a disk or an object store to be at its best.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -43,7 +43,7 @@ const UNPACKED_BYTES: usize = 32 << 20;
 pub(crate) fn read_native(
     handle: &KeyedStateHandle,
     segments: &[NativeSegment],
-    folder: &str,
+    from: ObjectSource<'_>,
     (range, runtime): (KeyGroupRange, &Handle),
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
@@ -59,7 +59,7 @@ pub(crate) fn read_native(
     let needed: Vec<NativeSegment> = segments.iter().filter(is_wanted).cloned().collect();
     let source = Arc::new(Source {
         mark: format::state_mark(&handle.state),
-        objects: runtime.block_on(open_objects(handle, &needed, folder))?,
+        objects: runtime.block_on(open_objects(handle, &needed, from))?,
     });
     let mut batches = batches(&needed).into_iter();
     let mut ahead: VecDeque<JoinHandle<Result<Batch, SnapshotError>>> = VecDeque::new();
@@ -361,7 +361,7 @@ impl LoadedBlock {
 async fn open_objects(
     handle: &KeyedStateHandle,
     needed: &[NativeSegment],
-    folder: &str,
+    from: ObjectSource<'_>,
 ) -> Result<BTreeMap<u32, StoredObject>, SnapshotError> {
     let blocks = needed.iter().flat_map(|segment| &segment.blocks);
     let used: BTreeSet<u32> = blocks.map(|block| block.object).collect();
@@ -371,8 +371,8 @@ async fn open_objects(
             // That there is one was checked with the segments.
             let recorded = &handle.objects[position as usize];
             async move {
-                let opened = StoredObject::open(recorded, folder).await;
-                let opened = opened.map_err(|error| missing(error, folder, &recorded.path))?;
+                let opened = StoredObject::open(recorded, from).await;
+                let opened = opened.map_err(|error| missing(error, from.folder(), &recorded.path))?;
                 Ok::<_, SnapshotError>((position, opened))
             }
         })

@@ -1,14 +1,16 @@
-//! A state object that is read: a file, a part of a metadata file, or bytes that are not in the store yet.
+//! A state object that is read: a file, a part of a metadata file, bytes that are not in the store yet, or a copy on the local disk.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use streamd_core::snapshot::{Inline, ObjectHandle};
 
 use super::format::{self, HEADER_BYTES, NATIVE_VERSION};
 use crate::error::{SnapshotError, StoreError};
+use crate::local_copies::{LocalCopies, LocalCopy};
 use crate::metadata::DIGEST_BYTES;
-use crate::restore::{check_length, metadata_of, resolve};
+use crate::restore::{ObjectSource, check_length, metadata_of, resolve};
 use crate::store::Location;
 
 /// Where the bytes of an object are.
@@ -18,18 +20,40 @@ pub(super) enum StoredObject {
     In(Location, u64),
     /// Here; and what the object is called.
     Here(Bytes, String),
+    /// On the local disk, whole when it was opened; and what it is a copy of, in which folder, should it be read in vain.
+    Local(Arc<LocalCopy>, Box<(ObjectHandle, String)>),
 }
 
 impl StoredObject {
     /// Finds an object, and checks its length and its header.
-    pub(super) async fn open(recorded: &ObjectHandle, folder: &str) -> Result<Self, SnapshotError> {
-        let object = match &recorded.inline {
-            None => Self::file(recorded, folder).await?,
-            Some(Inline::BeforeEnd(before_end)) => Self::inlined(recorded, *before_end, folder).await?,
-            Some(Inline::Here(content)) => Self::Here(Bytes::copy_from_slice(content), recorded.path.clone()),
+    pub(super) async fn open(recorded: &ObjectHandle, source: ObjectSource<'_>) -> Result<Self, SnapshotError> {
+        let object = match source.copies() {
+            Some(copies) => Self::copied(recorded, copies, source.folder()).await,
+            None => None,
+        };
+        let object = match object {
+            Some(object) => object,
+            None => Self::stored(recorded, source.folder()).await?,
         };
         object.check_header().await?;
         Ok(object)
+    }
+
+    /// The copy of an object, if there is one.
+    async fn copied(recorded: &ObjectHandle, copies: &LocalCopies, folder: &str) -> Option<Self> {
+        let of = Box::new((recorded.clone(), folder.to_owned()));
+        let (copies, object) = (copies.clone(), recorded.clone());
+        // Reads all of it.
+        let found = tokio::task::spawn_blocking(move || copies.find(&object)).await;
+        Some(Self::Local(Arc::new(found.ok().flatten()?), of))
+    }
+
+    async fn stored(recorded: &ObjectHandle, folder: &str) -> Result<Self, SnapshotError> {
+        Ok(match &recorded.inline {
+            None => Self::file(recorded, folder).await?,
+            Some(Inline::BeforeEnd(before_end)) => Self::inlined(recorded, *before_end, folder).await?,
+            Some(Inline::Here(content)) => Self::Here(Bytes::copy_from_slice(content), recorded.path.clone()),
+        })
     }
 
     async fn file(recorded: &ObjectHandle, folder: &str) -> Result<Self, SnapshotError> {
@@ -67,6 +91,19 @@ impl StoredObject {
                 let start = end.min(usize::try_from(range.start).unwrap_or(usize::MAX));
                 Ok(bytes.slice(start..end))
             }
+            Self::Local(copy, of) => {
+                let (reader, piece) = (Arc::clone(copy), range.clone());
+                match tokio::task::spawn_blocking(move || reader.read(piece)).await {
+                    Ok(Ok(bytes)) => return Ok(bytes),
+                    Ok(Err(error)) => {
+                        tracing::warn!(file = %copy.path().display(), %error, "a local file cannot be read: it is fetched again");
+                    }
+                    Err(_interrupted) => {}
+                }
+                let (recorded, folder) = &**of;
+                let stored = Self::stored(recorded, folder).await?;
+                Box::pin(stored.get_range(range)).await
+            }
         }
     }
 
@@ -75,6 +112,7 @@ impl StoredObject {
         match self {
             Self::In(location, _start) => location.uri(),
             Self::Here(_bytes, name) => name.clone(),
+            Self::Local(copy, _of) => copy.path().display().to_string(),
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::SnapshotError;
+use crate::local_copies::{CheckpointCopies, CopyWriter};
 use crate::store::{BlockingUpload, Location, digest_text};
 
 /// A state object under way. It begins in memory, and becomes a file when it is larger than what may be inlined.
@@ -16,6 +17,9 @@ pub(super) struct Target {
     runtime: Handle,
     inlining: Inlining,
     form: Form,
+    /// What stays on the local disk, and where.
+    copies: Option<CheckpointCopies>,
+    copy: Option<CopyWriter>,
 }
 
 enum Form {
@@ -32,7 +36,14 @@ impl Target {
             runtime,
             inlining: Inlining::Off,
             form: Form::Nothing,
+            copies: None,
+            copy: None,
         }
+    }
+
+    /// Before anything is written.
+    pub(super) fn keep_copy(&mut self, copies: CheckpointCopies) {
+        self.copies = Some(copies);
     }
 
     /// Before anything is written.
@@ -76,6 +87,12 @@ impl Target {
         if !is_held {
             self.become_file()?;
         }
+        if let Some(copies) = self.copies.take() {
+            self.copy = Some(copies.begin());
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.append(bytes);
+        }
         match &mut self.form {
             Form::Nothing => self.form = Form::Held(bytes.to_vec()),
             Form::Held(held) => held.extend_from_slice(bytes),
@@ -99,16 +116,20 @@ impl Target {
 
     /// Makes the object durable, unless the metadata will; nothing if nothing was written.
     pub(super) fn finish(self, path: String) -> Result<Option<ObjectHandle>, SnapshotError> {
-        match self.form {
-            Form::Nothing => Ok(None),
-            Form::File(upload) => Ok(Some(upload.finish()?.into_handle(path))),
-            Form::Held(held) => Ok(Some(ObjectHandle {
+        let handle = match self.form {
+            Form::Nothing => return Ok(None),
+            Form::File(upload) => upload.finish()?.into_handle(path),
+            Form::Held(held) => ObjectHandle {
                 path,
                 length: held.len() as u64,
                 digest: digest_text(xxh3_128(&held)),
                 inline: Some(Inline::Here(Arc::from(held))),
-            })),
+            },
+        };
+        if let Some(copy) = self.copy {
+            copy.finish(&handle);
         }
+        Ok(Some(handle))
     }
 
     pub(super) fn abort(self) -> Result<(), SnapshotError> {

@@ -16,6 +16,7 @@ use super::format::{self, BLOCK_LIMIT, BLOCK_TARGET, MAX_ROW_BYTES, NATIVE_VERSI
 use super::segment::{SegmentSink, WrittenBlock, WrittenObject, WrittenSegment};
 use super::target::Target;
 use crate::error::SnapshotError;
+use crate::local_copies::CheckpointCopies;
 use crate::store::Location;
 use crate::subtask::{KeyedTable, misuse};
 use crate::table::check_type;
@@ -88,6 +89,11 @@ impl NativeWriter {
     /// The object may travel inside of the metadata. To be said before the first table begins.
     pub(crate) fn set_inlining(&mut self, inlining: Inlining) {
         self.target.set_inlining(inlining);
+    }
+
+    /// The object stays on the local disk as well. To be said before the first table begins.
+    pub(crate) fn keep_copy(&mut self, copies: CheckpointCopies) {
+        self.target.keep_copy(copies);
     }
 
     pub(crate) fn begin(&mut self, table: &KeyedTable) -> Result<(), SnapshotError> {

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use streamd_core::id::CheckpointId;
 use streamd_core::snapshot::ObjectHandle;
-
-use super::local_files::LocalFiles;
+use streamd_snapshot::LocalCopies;
 
 /// Checkpoints whose files are remembered as possible bases of later ones. The base is the newest complete one; those under way
 /// at the same time are few.
@@ -20,12 +19,12 @@ pub type FileObjects = BTreeMap<String, ObjectHandle>;
 #[derive(Debug, Default)]
 pub struct KnownFiles {
     by_checkpoint: Mutex<BTreeMap<CheckpointId, Arc<FileObjects>>>,
-    local: Option<LocalFiles>,
+    local: Option<LocalCopies>,
 }
 
 impl KnownFiles {
     /// Nothing is known yet. Files are kept for a restart if there is a place for them.
-    pub fn new(local: Option<LocalFiles>) -> Self {
+    pub fn new(local: Option<LocalCopies>) -> Self {
         Self {
             by_checkpoint: Mutex::default(),
             local,
@@ -35,16 +34,13 @@ impl KnownFiles {
     /// Remembers which objects hold files that were in a checkpoint; the files themselves are in `directory`.
     pub fn remember(&self, checkpoint: CheckpointId, directory: &Path, files: FileObjects) {
         let mut known = self.lock();
-        if let Some(local) = &self.local {
+        if let Some(local) = self.local.as_ref().map(|local| local.of(checkpoint)) {
             let tables = files.iter().filter(|(name, _)| is_table(name));
-            tables.for_each(|(name, object)| local.keep(&directory.join(name), object));
+            tables.for_each(|(name, object)| local.link(&directory.join(name), object));
         }
         Arc::make_mut(known.entry(checkpoint).or_default()).extend(files);
         while known.len() > REMEMBERED_CHECKPOINTS {
             known.pop_first();
-        }
-        if let Some(local) = &self.local {
-            local.retain(known.values().flat_map(|files| files.values()));
         }
     }
 
@@ -60,7 +56,11 @@ impl KnownFiles {
 
     /// Puts a file that was kept, with the content of this object, at `to`. False if there is none.
     pub fn take(&self, object: &ObjectHandle, to: &Path) -> bool {
-        self.local.as_ref().is_some_and(|local| local.take(object, to))
+        let is_table = to.file_name().and_then(|name| name.to_str()).is_some_and(is_table);
+        self.local.as_ref().is_some_and(|local| match is_table {
+            true => local.take(object, to),
+            false => local.duplicate(object, to),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<CheckpointId, Arc<FileObjects>>> {

@@ -14,14 +14,12 @@
 //! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored, with files that
 //! are still here if they are what it says.
 //!
-//! Reading order: [`memory`], [`log`] (rows on their way down), [`local_files`], [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], `sweep` (rows that are over), `loading` (rows of a restore), [`open`],
+//! Reading order: [`memory`], [`log`] (rows on their way down), [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], `sweep` (rows that are over), `loading` (rows of a restore), [`open`],
 //! [`column`] (what a backend makes of them), [`reader`] (rows of checkpoints for commands).
 
 pub mod memory;
 
 pub mod log;
-
-pub mod local_files;
 
 pub mod known_files;
 
@@ -47,8 +45,6 @@ pub use column::{Column, column_name};
 pub(crate) use column::{Columns, FrozenDatabase};
 pub use cut::{Cut, FrozenColumn};
 pub use database::{Database, DatabaseError};
-pub use local_files::LocalFiles;
-pub(crate) use local_files::forget_others;
 pub use memory::{SharedMemory, SlotMemory};
 pub(crate) use open::Databases;
 pub use open::Instance;

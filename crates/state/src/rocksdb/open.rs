@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
-use streamd_snapshot::{SnapshotError, database_objects, download_all};
+use streamd_snapshot::{LocalCopies, SnapshotError, database_objects, download_all};
 use tokio::runtime::Handle;
 
 use super::column::column_name;
@@ -17,7 +17,6 @@ use super::cut::read_rows;
 use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk};
 use super::known_files::{FileObjects, KnownFiles};
 use super::loading::{Loading, Place};
-use super::local_files::LocalFiles;
 use super::memory::{READING_MEMORY, SharedMemory};
 
 /// The database of one operator in one subtask, and where it is.
@@ -33,7 +32,7 @@ pub struct Instance {
 
 impl Instance {
     /// An instance in a directory that nobody else uses; and where files stay for the next, if they do.
-    pub fn new(directory: PathBuf, memory: SharedMemory, local: Option<LocalFiles>) -> Result<Self, DatabaseError> {
+    pub fn new(directory: PathBuf, memory: SharedMemory, local: Option<LocalCopies>) -> Result<Self, DatabaseError> {
         Ok(Self {
             directory: Arc::new(OwnedDirectory::create(directory)?),
             memory,

@@ -1,6 +1,6 @@
 //! Subtasks on a backend of any kind, each beside the maps that it must be equal to.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use streamd_core::snapshot::{KeyedStateHandle, METADATA_VERSION, ObjectHandle, O
 use streamd_core::state::State;
 use streamd_core::time::WallTime;
 use streamd_snapshot::{
-    Location, SubtaskContext, SubtaskSnapshotWriter, absolute, publish, random_nonce, read_snapshot,
+    LocalCopies, Location, SubtaskContext, SubtaskSnapshotWriter, absolute, publish, random_nonce, read_snapshot,
 };
 use streamd_state::{
     BackendChoice, FrozenState, KeyedStateBackend, RestoreError, StateId, StatePlace, restore, write_states,
@@ -56,6 +56,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     /// That of the backend that was opened last.
     inlining: Cell<Inlining>,
+    /// Those of the backend that was opened last with a place for some.
+    copies: RefCell<Option<LocalCopies>>,
 }
 
 impl World {
@@ -64,11 +66,19 @@ impl World {
             io: Runtime::new().unwrap(),
             folder: tempfile::tempdir().unwrap(),
             inlining: Cell::default(),
+            copies: RefCell::default(),
         }
     }
 
     pub fn local(&self) -> std::path::PathBuf {
         self.folder.path().join("local")
+    }
+
+    /// A checkpoint is complete.
+    pub fn complete(&self, id: u64) {
+        if let Some(copies) = &*self.copies.borrow() {
+            copies.complete(CheckpointId(id));
+        }
     }
 
     /// The folder of a checkpoint.
@@ -120,7 +130,10 @@ impl Task {
     ) -> Result<Self, RestoreError> {
         world.inlining.set(options.inlining());
         let chosen = BackendChoice::new(options.clone(), 1, world.local()).unwrap();
-        let chosen = chosen.recovering_from(recovery, &ranges(2).iter().map(|range| (1, range.start)).collect());
+        let chosen = chosen.recovering_from(recovery, handles.iter().flat_map(|handle| &handle.objects));
+        if let Some(copies) = chosen.copies() {
+            world.copies.replace(Some(copies.clone()));
+        }
         let place = StatePlace {
             operator: operator(),
             subtask: (1, range.start),
@@ -266,9 +279,14 @@ pub fn write(
             nonce: random_nonce(),
         };
         let writer = SubtaskSnapshotWriter::new(&options, context, world.io.handle().clone()).unwrap();
-        let mut writer = writer.inlining(world.inlining.get());
+        let copies = world.copies.borrow().clone().map(|copies| copies.of(number_of(folder)));
+        let mut writer = writer.inlining(world.inlining.get()).keeping(copies.clone());
         write_states(&mut writer, operator(), "conformance", states).unwrap();
-        handles.extend(writer.finish().unwrap().remove(&operator()).unwrap());
+        let written = writer.finish().unwrap().remove(&operator()).unwrap();
+        if let Some(copies) = copies {
+            copies.record(written.iter().flat_map(|handle| &handle.objects));
+        }
+        handles.extend(written);
     }
     let is_inlined = |handle: &KeyedStateHandle| handle.objects.iter().any(|object| object.inline.is_some());
     if handles.iter().any(is_inlined) {
@@ -278,6 +296,12 @@ pub fn write(
         .iter()
         .map(|handle| absolute(handle, &location).unwrap())
         .collect()
+}
+
+/// The checkpoint whose folder this is.
+fn number_of(folder: &Path) -> CheckpointId {
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    CheckpointId(name.strip_prefix("chk-").unwrap().parse().unwrap())
 }
 
 /// The handles of a checkpoint as its metadata has them.

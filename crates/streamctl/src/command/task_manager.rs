@@ -73,6 +73,7 @@ struct Row<'a> {
     slots: u32,
     free_slots: u32,
     drained: bool,
+    stopping: bool,
     jobs: &'a [String],
 }
 
@@ -108,6 +109,7 @@ async fn list(session: &Session, output: &mut Output) -> Result<(), Failure> {
             slots: task_manager.slots,
             free_slots: task_manager.free_slots,
             drained: task_manager.drained,
+            stopping: task_manager.stopping,
             jobs: &task_manager.job_ids,
         })?;
     }
@@ -119,6 +121,7 @@ async fn list(session: &Session, output: &mut Output) -> Result<(), Failure> {
 
 fn line(task_manager: &TaskManager) -> String {
     let state = match (task_manager.drained, task_manager.job_ids.is_empty()) {
+        _stops if task_manager.stopping => ", stopping once its jobs have moved",
         (false, _) => "",
         (true, false) => ", being drained",
         (true, true) => ", drained",

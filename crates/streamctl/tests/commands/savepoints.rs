@@ -184,10 +184,16 @@ fn the_time_that_the_user_gives_is_the_savepoints() {
 #[test]
 fn who_does_not_wait_is_told_how_to_follow() {
     let fake = completing();
-    let (id, ran) = told(fake.run(&["stop", "--detached", JOB]));
+    let id = "0123456789abcdef0123456789abcdef";
+    let ran = fake.run(&["stop", "--detached", "--request-id", id, JOB]);
     let last = format!("Operation {id} of job {JOB} has begun.\n");
     assert!(ran.code == 0 && ran.stdout.ends_with(&last), "{ran:?}");
-    let (id, ran) = told(fake.run(&["savepoint", JOB, "--detached", "--output", "json"]));
+    assert_eq!(
+        format!("{}{}", ran.stdout, ran.stderr).matches(id).count(),
+        1,
+        "{ran:?}"
+    );
+    let ran = fake.run(&["savepoint", JOB, "--detached", "--request-id", id, "--output", "json"]);
     assert_eq!(
         ran,
         done(format!("{{\"job_id\":\"{JOB}\",\"operation_id\":\"{id}\"}}\n"))

@@ -50,13 +50,35 @@ fn task_managers_are_listed_with_their_jobs() {
         Some(
             format!(
                 "{{\"id\":\"tm-1\",\"host\":\"localhost\",\"process_id\":77,\"slots\":2,\"free_slots\":0,\
-                 \"drained\":true,\"jobs\":[\"{JOB}\"]}}"
+                 \"drained\":true,\"stopping\":false,\"jobs\":[\"{JOB}\"]}}"
             )
             .as_str()
         )
     );
     let empty = Fake::start(Script::default());
     assert_eq!(empty.run(&["taskmanager", "list"]), done("No task managers.\n"));
+}
+
+#[test]
+fn a_task_manager_that_waits_for_its_jobs_to_move_before_it_ends_is_said_to() {
+    let fake = Fake::start(Script {
+        cluster: GetClusterResponse {
+            task_managers: vec![TaskManager {
+                id: "tm-1".to_owned(),
+                host: "localhost".to_owned(),
+                slots: 2,
+                drained: true,
+                stopping: true,
+                ..TaskManager::default()
+            }],
+            ..GetClusterResponse::default()
+        },
+        ..Script::default()
+    });
+    assert_eq!(
+        fake.run(&["taskmanager", "list"]),
+        done("tm-1 : localhost : 2 slots, 0 free, stopping once its jobs have moved (process 0)\n")
+    );
 }
 
 #[test]

@@ -4,5 +4,6 @@
 mod artifacts;
 mod describe;
 mod harness;
+mod leaving;
 mod life;
 mod workers;

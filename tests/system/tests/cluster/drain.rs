@@ -1,5 +1,9 @@
-//! `taskmanager drain`: jobs move off a task manager before somebody stops it, and no record is lost or repeated.
+//! Jobs move off a task manager before somebody stops it, or when somebody does, and no record is lost or repeated.
 
+use std::time::Duration;
+
+use serde_json::Value;
+use system::wait::within;
 use system::{Cluster, ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
@@ -9,6 +13,191 @@ fn held(cluster: &Cluster) -> (Torture, Gate) {
     let gate = Gate::closed(cluster.path("gate"));
     let torture = Torture::new().records(9_000).rate(1_500).held_at(8_000, &gate);
     (torture.output(cluster.path("output")), gate)
+}
+
+/// What `taskmanager list` says of a task manager.
+fn listed(cluster: &Cluster, id: &str) -> Value {
+    let listed = cluster
+        .streamctl(&["taskmanager", "list", "--output", "json"])
+        .succeeded();
+    let found = listed.objects().into_iter().find(|row| row["id"] == id);
+    found.unwrap_or_else(|| panic!("task manager `{id}` is not listed"))
+}
+
+/// Task managers that wait longer for their jobs to move than any test waits for them to end.
+fn patient(task_managers: usize, slots: u32) -> ClusterBuilder {
+    ClusterBuilder::new(task_managers, slots)
+        .setting("taskmanager.shutdown.drain-timeout", "1 h")
+        .setting("restart-strategy.type", "none")
+}
+
+/// A job with some records committed.
+fn running(cluster: &Cluster, parallelism: &str) -> (String, Torture, Gate) {
+    let (torture, gate) = held(cluster);
+    let id = cluster.submit_and_wait(&["-p", parallelism, "-D", CHECKPOINTS], &torture.command());
+    until("records are committed", || (torture.committed() > 0).then_some(()));
+    (id, torture, gate)
+}
+
+/// Starts the job manager again where it was, and waits until this many task managers are back.
+fn restart_job_manager(cluster: &mut Cluster, task_managers: usize) {
+    cluster.daemon("jobmanager").kill();
+    let port = format!("jobmanager.rpc.port={}", cluster.address().rsplit(':').next().unwrap());
+    cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    let count = task_managers.to_string();
+    // Slots of a drained one are not free, and are slots all the same.
+    cluster
+        .streamctl(&["cluster", "wait", "--task-managers", &count, "--timeout", "5min"])
+        .succeeded();
+}
+
+#[test]
+fn the_jobs_of_a_task_manager_that_is_asked_to_end_move_before_it_does() {
+    let mut cluster = patient(2, 2).start();
+    let (id, torture, gate) = running(&cluster, "2");
+    let leaving = cluster.worker_of(&id).task_manager;
+    let name = cluster.name_of(&leaving);
+    let status = cluster.daemon(&name).terminate();
+    assert!(status.success(), "{status}");
+    let log = cluster.daemon(&name).log();
+    assert!(log.contains("no job is left here"), "{log}");
+    cluster.wait_for_restart(&id, 1);
+    assert_ne!(cluster.worker_of(&id).task_manager, leaving);
+    gate.open();
+    let ended = cluster.wait_for(&id, "FINISHED");
+    // No failure: none was allowed.
+    assert_eq!((ended.restarts, ended.last_failure.as_str()), (1, ""), "{ended:?}");
+    torture.assert_complete(9_000);
+    cluster.wait_for_no_workers();
+}
+
+#[test]
+fn a_task_manager_whose_jobs_have_nowhere_to_go_ends_with_them() {
+    let mut cluster = patient(1, 1).setting("restart-strategy.type", "fixed-delay").start();
+    let (id, torture, gate) = running(&cluster, "1");
+    let status = cluster.daemon("taskmanager-0").terminate();
+    assert!(status.success(), "{status}");
+    let log = cluster.daemon("taskmanager-0").log();
+    assert!(
+        log.contains("do not move") && log.contains("0 are free elsewhere"),
+        "{log}"
+    );
+    cluster.wait_for_no_workers();
+    cluster.add_task_manager();
+    cluster.wait_for_restart(&id, 1);
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(9_000);
+}
+
+#[test]
+fn task_managers_that_are_asked_to_end_together_do_not_wait_for_each_other() {
+    let mut cluster = patient(2, 1).setting("restart-strategy.type", "fixed-delay").start();
+    let (id, torture, gate) = running(&cluster, "1");
+    let names = ["taskmanager-0", "taskmanager-1"];
+    names.iter().for_each(|name| cluster.daemon(name).ask_to_end());
+    for name in names {
+        let status = cluster.daemon(name).ended();
+        assert!(status.success(), "{name}: {status}");
+    }
+    cluster.wait_for_no_workers();
+    cluster.add_task_manager();
+    cluster.wait_for_restart(&id, 1);
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(9_000);
+}
+
+#[test]
+fn a_second_request_ends_the_wait_for_jobs_that_do_not_move() {
+    let mut cluster = patient(2, 1).setting("restart-strategy.type", "fixed-delay").start();
+    let (id, torture, gate) = running(&cluster, "1");
+    let worker = cluster.worker_of(&id);
+    let name = cluster.name_of(&worker.task_manager);
+    // It takes no checkpoint to move with.
+    worker.pause();
+    cluster.daemon(&name).ask_to_end();
+    until("the task manager waits", || {
+        let row = listed(&cluster, &worker.task_manager);
+        (row["stopping"].as_bool(), row["drained"].as_bool())
+            .eq(&(Some(true), Some(true)))
+            .then_some(())
+    });
+    let refused = cluster.streamctl(&["taskmanager", "undrain", &worker.task_manager]);
+    refused.refused(4, "SD-0423", "it is stopping");
+    // One that comes too soon after the first counts as the same.
+    until("the task manager waits no longer", || {
+        cluster.daemon(&name).ask_to_end();
+        within(Duration::from_secs(5), || {
+            let log = cluster.daemon(&name).log();
+            log.contains("not waiting any longer").then_some(())
+        })
+    });
+    let status = cluster.daemon(&name).ended();
+    assert!(status.success(), "{status}");
+    cluster.wait_for_restart(&id, 1);
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(9_000);
+    cluster.wait_for_no_workers();
+}
+
+#[test]
+fn a_drain_is_not_forgotten_when_the_job_manager_dies_before_the_job_has_moved() {
+    let mut cluster = ClusterBuilder::new(2, 1).start();
+    let (id, torture, gate) = running(&cluster, "1");
+    let worker = cluster.worker_of(&id);
+    let leaving = worker.task_manager.clone();
+    // No checkpoint is complete while it stands still.
+    worker.pause();
+    let drain = cluster.start_streamctl(&["taskmanager", "drain", &leaving]);
+    let name = cluster.name_of(&leaving);
+    until("the task manager knows that it is drained", || {
+        let log = cluster.daemon(&name).log();
+        log.contains("is_drained=true").then_some(())
+    });
+    restart_job_manager(&mut cluster, 2);
+    // It had asked the job manager that is gone.
+    drain.interrupt();
+    drain.finish();
+    worker.resume();
+    cluster.wait_for_restart(&id, 1);
+    assert_ne!(cluster.worker_of(&id).task_manager, leaving);
+    let row = listed(&cluster, &leaving);
+    assert_eq!(
+        (row["drained"].as_bool(), row["free_slots"].as_u64()),
+        (Some(true), Some(0)),
+        "{row}"
+    );
+    cluster.streamctl(&["taskmanager", "undrain", &leaving]).succeeded();
+    cluster.wait_for_free_slots(1);
+    gate.open();
+    let ended = cluster.wait_for(&id, "FINISHED");
+    assert_eq!((ended.restarts, ended.last_failure.as_str()), (1, ""), "{ended:?}");
+    torture.assert_complete(9_000);
+}
+
+#[test]
+fn nobody_gets_a_slot_of_a_drained_task_manager_from_the_next_job_manager() {
+    let mut cluster = Cluster::start(1, 1);
+    let id = cluster
+        .streamctl(&["taskmanager", "list", "--output", "json"])
+        .succeeded()
+        .objects()[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    cluster.streamctl(&["taskmanager", "drain", &id]).succeeded();
+    until("the task manager knows that it is drained", || {
+        let log = cluster.daemon("taskmanager-0").log();
+        log.contains("is_drained=true").then_some(())
+    });
+    restart_job_manager(&mut cluster, 1);
+    let job = cluster.submit(&["-D", "slot.request.timeout=1 h"], &Torture::new().rate(100).command());
+    cluster.wait_for(&job, "RUNNING");
+    assert!(cluster.workers_of(&job).is_empty());
+    cluster.streamctl(&["taskmanager", "undrain", &id]).succeeded();
+    cluster.wait_for_restart(&job, 0);
 }
 
 #[test]
@@ -33,11 +222,8 @@ fn a_job_moves_off_a_task_manager_that_is_drained_and_nothing_is_repeated() {
         "{workers:?}"
     );
     // It can go now: nobody notices.
-    let name = ["taskmanager-0", "taskmanager-1"].into_iter().find(|name| {
-        let output = cluster.path("daemons").join(format!("{name}.out"));
-        std::fs::read_to_string(output).unwrap().contains(&leaving)
-    });
-    cluster.daemon(name.unwrap()).terminate();
+    let name = cluster.name_of(&leaving);
+    cluster.daemon(&name).terminate();
     gate.open();
     let ended = cluster.wait_for(&id, "FINISHED");
     assert_eq!((ended.restarts, ended.last_failure.as_str()), (1, ""), "{ended:?}");
@@ -65,11 +251,7 @@ fn a_task_manager_whose_jobs_have_nowhere_to_go_is_not_drained() {
     cluster.add_task_manager();
     cluster.wait_until_ready(3);
     cluster.streamctl(&drain).succeeded();
-    let listed = cluster
-        .streamctl(&["taskmanager", "list", "--output", "json"])
-        .succeeded();
-    let rows = listed.objects();
-    let row = rows.iter().find(|row| row["id"] == task_manager.as_str()).unwrap();
+    let row = listed(&cluster, &task_manager);
     assert_eq!(
         (row["drained"].as_bool(), row["free_slots"].as_u64()),
         (Some(true), Some(0)),

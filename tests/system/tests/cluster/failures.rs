@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use system::files::files_below;
 use system::wait::{Stopwatch, at_once};
-use system::{Cluster, ClusterBuilder, Gate, Torture, Worker, until};
+use system::{Cluster, ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -91,7 +91,7 @@ fn a_task_manager_that_hangs_is_given_up_and_welcome_when_it_comes_back() {
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
     let hanging = cluster.worker_of(&id);
-    let host = host_of(&cluster, &hanging);
+    let host = cluster.name_of(&hanging.task_manager);
     // Both hang, as all processes of a machine do.
     cluster.daemon(&host).pause();
     hanging.pause();
@@ -143,15 +143,6 @@ fn held(cluster: &Cluster) -> (Torture, Gate) {
 }
 
 /// The name of the task manager that started a worker.
-fn host_of(cluster: &Cluster, worker: &Worker) -> String {
-    let mut names = ["taskmanager-0", "taskmanager-1"].into_iter();
-    let host = names.find(|name| {
-        let announced = fs::read_to_string(cluster.path("daemons").join(format!("{name}.out"))).unwrap();
-        announced.contains(&worker.task_manager)
-    });
-    host.unwrap().to_owned()
-}
-
 #[test]
 fn one_job_that_fails_does_not_disturb_another() {
     let cluster = Cluster::start(1, 2);
@@ -197,7 +188,7 @@ fn a_task_manager_that_is_asked_to_end_hands_its_job_over() {
     let torture = torture.output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
     until("records are committed", || (torture.committed() > 0).then_some(()));
-    let host = host_of(&cluster, &cluster.worker_of(&id));
+    let host = cluster.name_of(&cluster.worker_of(&id).task_manager);
     let status = cluster.daemon(&host).terminate();
     assert!(status.success(), "{status}");
     gate.open();

@@ -21,6 +21,7 @@ mod job_manager;
 mod kinds;
 mod latency;
 mod leadership;
+mod local_recovery;
 mod logs;
 mod main_job;
 mod object_storage;
