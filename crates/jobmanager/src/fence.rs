@@ -157,6 +157,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_leadership_that_is_given_up_is_over_for_all_who_ask_or_wait() {
+        let (_records, fence, _clock) = led().await;
+        assert!(!fence.is_revoked());
+        let asked = fence.clone();
+        let waiting = tokio::spawn(async move { asked.revoked().await });
+        fence.revoke("in this test");
+        waiting.await.unwrap();
+        assert!(fence.is_revoked());
+        let refused = fence.check().await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::LeadershipLost);
+        assert!(fence.error().message.contains("epoch 1,"), "{}", fence.error().message);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_else_can_lead_there_is_nothing_to_lose() {
+        let fence = Fence::default();
+        fence.hold_until(MonotonicTime(0));
+        fence.revoke("in this test");
+        assert!(!fence.is_revoked());
+        fence.check().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_leader_that_was_stopped_for_longer_than_its_lease_does_nothing_without_asking() {
         let (_records, fence, clock) = led().await;
         fence.hold_until(MonotonicTime(1_000));

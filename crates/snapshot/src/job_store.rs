@@ -246,13 +246,25 @@ impl JobStore {
         let Some(record) = self.read::<JobRecord>(job, layout::JOB).await? else {
             return Ok(None);
         };
+        if record.job_id != job {
+            return Err(self.misplaced(job, layout::JOB, &format!("job `{}`", record.job_id)));
+        }
         let result = self.read(job, layout::JOB_RESULT).await?;
         let folder = self.base.child(&layout::job_records(job))?;
         let names: Vec<String> = folder.list().await?.into_iter().map(|entry| entry.name).collect();
         let attempt = names.iter().filter_map(|name| layout::attempt_of(name)).max();
         let mut takeovers = Vec::new();
-        for name in names.iter().filter(|name| layout::takeover_of(name).is_some()) {
-            takeovers.extend(self.read::<TakeoverRecord>(job, name).await?);
+        for name in &names {
+            let Some(epoch) = layout::takeover_of(name) else {
+                continue;
+            };
+            let Some(takeover) = self.read::<TakeoverRecord>(job, name).await? else {
+                continue;
+            };
+            if takeover.leader_epoch != epoch {
+                return Err(self.misplaced(job, name, &format!("epoch {}", takeover.leader_epoch)));
+            }
+            takeovers.push(takeover);
         }
         takeovers.sort_unstable_by_key(|takeover| takeover.leader_epoch);
         let last_epoch = takeovers
@@ -325,6 +337,14 @@ impl JobStore {
     pub async fn forget(&self, job: JobId) -> Result<(), SnapshotError> {
         self.child(job, layout::JOB)?.delete().await?;
         Ok(self.base.child(&layout::job_records(job))?.delete_folder().await?)
+    }
+
+    /// The error of a record that is not what its name says.
+    fn misplaced(&self, job: JobId, name: &str, subject: &str) -> SnapshotError {
+        SnapshotError::Malformed {
+            uri: format!("{}/{}/{name}", self.base.uri(), layout::job_records(job)),
+            reason: format!("it speaks of {subject}"),
+        }
     }
 
     fn child(&self, job: JobId, name: &str) -> Result<Location, SnapshotError> {

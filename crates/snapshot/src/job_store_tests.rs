@@ -48,6 +48,26 @@ fn result(n: u8, state: &str) -> JobResultRecord {
     }
 }
 
+/// What was put in the place of another job's record, or of another epoch's, is neither.
+#[tokio::test]
+async fn a_record_that_speaks_of_another_job_or_epoch_is_refused() {
+    let store = store();
+    let place = |name: &str| store.child(job(1), name).unwrap();
+    place(layout::JOB)
+        .put_create(crate::record::encoded(&record(2)))
+        .await
+        .unwrap();
+    let refused = store.find(job(1)).await;
+    assert!(matches!(refused, Err(SnapshotError::Malformed { .. })), "{refused:?}");
+    place(layout::JOB).delete().await.unwrap();
+    store.create(&record(1)).await.unwrap();
+    assert!(store.find(job(1)).await.unwrap().is_some());
+    let other = crate::record::encoded(&TakeoverRecord::new(7, None));
+    place(&layout::takeover(2)).put_create(other).await.unwrap();
+    let refused = store.find(job(1)).await;
+    assert!(matches!(refused, Err(SnapshotError::Malformed { .. })), "{refused:?}");
+}
+
 /// RS29.
 #[tokio::test]
 async fn of_submissions_with_one_id_one_is_the_job() {

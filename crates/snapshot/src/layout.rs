@@ -180,7 +180,8 @@ pub(crate) fn leader_record(epoch: u64) -> String {
 
 /// The epoch whose leader's record has this name in the folder of leaders.
 pub(crate) fn leader_epoch(name: &str) -> Option<u64> {
-    name.strip_suffix(".json")?.parse().ok()
+    let number = name.strip_suffix(".json")?;
+    number.parse().ok().filter(|epoch| format!("{epoch:020}") == number)
 }
 
 /// A sign of life of the leader of an epoch.

@@ -82,8 +82,10 @@ impl LeaderRecords {
         };
         let mut latest = self.record(epoch).await?;
         // A listing may be late; a look at the record is not.
-        while let Some(next) = self.record(epoch + 1).await? {
-            epoch = next.epoch;
+        while let Some(after) = epoch.checked_add(1)
+            && let Some(next) = self.record(after).await?
+        {
+            epoch = after;
             latest = Some(next);
         }
         Ok(latest)
@@ -91,7 +93,15 @@ impl LeaderRecords {
 
     async fn record(&self, epoch: u64) -> Result<Option<LeaderRecord>, SnapshotError> {
         let location = self.base.child(&layout::leader_record(epoch))?;
-        record::read(&location, RECORD_VERSION, MAX_RECORD_BYTES).await
+        let found: Option<LeaderRecord> = record::read(&location, RECORD_VERSION, MAX_RECORD_BYTES).await?;
+        // Whoever comes next takes the epoch after it: there must be one, and it must not be one of the past.
+        match found {
+            Some(record) if record.epoch != epoch || epoch == u64::MAX => Err(SnapshotError::Malformed {
+                uri: location.uri(),
+                reason: format!("it speaks of epoch {}", record.epoch),
+            }),
+            found => Ok(found),
+        }
     }
 
     /// Tries to lead in an epoch. `None`: somebody else does.
@@ -186,6 +196,41 @@ mod tests {
         let second = records.claim(2, "b:1", WallTime(0)).await.unwrap();
         assert!(!records.is_led_in(1).await.unwrap());
         assert_eq!(records.latest().await.unwrap(), second);
+    }
+
+    /// A record as it is in the store, under the name of an epoch.
+    async fn put(records: &LeaderRecords, name: &str, epoch: u64) {
+        let json = format!(r#"{{"version":1,"epoch":{epoch},"address":"a:1","elected_at":0,"nonce":"n"}}"#);
+        let place = records.base.child(layout::LEADERS).unwrap().child(name).unwrap();
+        place.put_create(json).await.unwrap();
+    }
+
+    /// Taken at its word, the second record would be the successor of itself for ever.
+    #[tokio::test]
+    async fn a_record_that_speaks_of_another_epoch_is_refused() {
+        let records = records();
+        records.claim(1, "a:1", WallTime(0)).await.unwrap();
+        put(&records, "00000000000000000002.json", 1).await;
+        let refused = records.latest().await;
+        assert!(matches!(refused, Err(SnapshotError::Malformed { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_record_of_an_epoch_that_none_can_follow_is_refused() {
+        let records = records();
+        put(&records, "18446744073709551615.json", u64::MAX).await;
+        let refused = records.latest().await;
+        assert!(matches!(refused, Err(SnapshotError::Malformed { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn only_names_that_a_leader_makes_are_epochs() {
+        let records = records();
+        let first = records.claim(1, "a:1", WallTime(0)).await.unwrap();
+        for name in ["+7.json", "7.json", "000000000000000000007.json", "7.alive.json"] {
+            put(&records, name, 7).await;
+        }
+        assert_eq!(records.latest().await.unwrap(), first);
     }
 
     #[tokio::test]

@@ -59,6 +59,9 @@ pub mod promote;
 mod record;
 pub mod retained;
 
+#[doc(hidden)]
+pub mod hostile;
+
 pub use artifact::{ArtifactError, ArtifactStore, MAX_ARTIFACT_BYTES};
 pub use background::lower_priority;
 pub use catalogue::{

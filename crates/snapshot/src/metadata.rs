@@ -157,6 +157,9 @@ pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<L
     }
     validate(uri, &snapshot)?;
     inlined::check(uri, &snapshot, contents)?;
+    if total(list_tables.iter().map(|table| table.object.length)).is_none() {
+        return Err(uncountable(uri, "bytes"));
+    }
     list_tables
         .iter()
         .try_for_each(|table| check_path(uri, table.operator, &table.object, SnapshotKind::Savepoint))?;
@@ -169,6 +172,17 @@ fn behind_json(body: &[u8]) -> (&[u8], &[u8]) {
         Some(end) => (&body[..end], &body[end + 1..]),
         None => (body, &[]),
     }
+}
+
+/// The envelope around any body of any version, as a forger would make it.
+pub(crate) fn sealed(version: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(body);
+    let digest = xxh3_128(&bytes);
+    bytes.extend_from_slice(&digest.to_be_bytes());
+    bytes
 }
 
 /// Version and body of an intact envelope.
@@ -233,7 +247,33 @@ pub(crate) fn validate(uri: &str, metadata: &SnapshotMetadata) -> Result<(), Sna
         }
         check_operator(uri, operator, metadata.kind)?;
     }
-    Ok(())
+    check_totals(uri, metadata)
+}
+
+/// Whoever adds the numbers of states up may rely on it that their sums are numbers too.
+fn check_totals(uri: &str, metadata: &SnapshotMetadata) -> Result<(), SnapshotError> {
+    let handles = || metadata.operators.iter().flat_map(|operator| &operator.keyed);
+    let objects = handles().flat_map(|handle| &handle.objects).map(|object| object.length);
+    let totals = [
+        ("rows", total(handles().map(|handle| handle.rows))),
+        ("bytes", total(handles().map(|handle| handle.bytes))),
+        ("bytes", total(objects)),
+    ];
+    match totals.iter().find(|(_what, total)| total.is_none()) {
+        Some((what, _none)) => Err(uncountable(uri, what)),
+        None => Ok(()),
+    }
+}
+
+fn uncountable(uri: &str, what: &str) -> SnapshotError {
+    malformed(
+        uri,
+        format!("its states are said to have more {what} than there can be"),
+    )
+}
+
+fn total(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    numbers.try_fold(0, u64::checked_add)
 }
 
 fn check_operator(uri: &str, operator: &OperatorState, kind: SnapshotKind) -> Result<(), SnapshotError> {

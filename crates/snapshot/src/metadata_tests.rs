@@ -179,17 +179,6 @@ fn bytes() -> Vec<u8> {
     encode(URI, &metadata(), &[]).unwrap()
 }
 
-/// The envelope around any body and version, intact.
-fn sealed(version: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&version.to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(body);
-    let digest = xxh3_128(&bytes);
-    bytes.extend_from_slice(&digest.to_be_bytes());
-    bytes
-}
-
 #[test]
 fn metadata_survives_its_file() {
     assert_eq!(decode(URI, &bytes()).unwrap(), (metadata(), vec![]));
@@ -349,6 +338,26 @@ fn a_checkpoint_may_refer_to_an_earlier_one_beside_it() {
     changed.operators[0].keyed[0].format = native([0, 0, 16, 40]);
     let bytes = encode(URI, &changed, &[]).unwrap();
     assert_eq!(decode(URI, &bytes).unwrap(), (changed, vec![]));
+}
+
+#[test]
+fn states_with_more_rows_or_bytes_than_can_be_counted_are_refused() {
+    let two = |change: fn(&mut KeyedStateHandle)| {
+        refused(|m| {
+            m.operators[0].keyed = vec![
+                handle(KeyGroupRange { start: 0, end: 64 }),
+                handle(KeyGroupRange { start: 64, end: 128 }),
+            ];
+            change(&mut m.operators[0].keyed[1]);
+        })
+    };
+    for error in [
+        two(|handle| handle.rows = u64::MAX),
+        two(|handle| handle.bytes = u64::MAX),
+        two(|handle| handle.objects[0].length = u64::MAX),
+    ] {
+        assert!(matches!(error, SnapshotError::Malformed { .. }), "{error}");
+    }
 }
 
 #[test]

@@ -40,10 +40,12 @@ pub async fn read_snapshot(pointer: &str) -> Result<StoredSnapshot, SnapshotErro
         folder,
         ..
     } = found;
-    let mut bytes = found.bytes + objects_of(&metadata).iter().map(|object| object.length).sum::<u64>();
+    let mut bytes = objects_of(&metadata)
+        .iter()
+        .fold(found.bytes, |bytes, object| bytes.saturating_add(object.length));
     for table in &list_tables {
         fill_list(&mut metadata, table, &folder).await?;
-        bytes += table.object.length;
+        bytes = bytes.saturating_add(table.object.length);
     }
     Ok(StoredSnapshot {
         metadata,

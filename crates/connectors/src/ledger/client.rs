@@ -9,6 +9,7 @@ use hyper::header::HOST;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use streamd_core::source::ConnectorError;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
@@ -194,10 +195,39 @@ async fn once(
 async fn connect(endpoint: &Endpoint) -> Result<SendRequest<Full<Bytes>>, BoxError> {
     let stream = TcpStream::connect(&endpoint.authority).await?;
     stream.set_nodelay(true)?;
+    speak_over(stream).await
+}
+
+async fn speak_over<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the connection; what fails in it fails the request that waits for it.
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// What a client makes of bytes that a ledger answers with, whatever they are: status and text. For whoever tries what no ledger
+/// says (`tests/fuzz`).
+pub async fn read_answer(bytes: &[u8]) -> Option<(u16, String)> {
+    let (ours, mut theirs) = tokio::io::duplex(MAX_ANSWER_BYTES);
+    let bytes = bytes.to_vec();
+    let endpoint = Endpoint::parse("http://ledger").ok()?;
+    let call = Call {
+        method: Method::GET,
+        path: "/transactions".to_owned(),
+        body: Bytes::new(),
+    };
+    tokio::spawn(async move {
+        // An answer before the request would be none.
+        if theirs.read(&mut [0; 1024]).await.is_ok() {
+            let _nobody_listens = theirs.write_all(&bytes).await;
+        }
+    });
+    let mut connection = Some(speak_over(ours).await.ok()?);
+    let answer = once(&endpoint, &mut connection, &call).await.ok()?;
+    Some((answer.status, answer.text))
 }
 
 /// Whether another try may go better.

@@ -27,6 +27,8 @@ pub mod writer;
 
 mod sink;
 
+#[doc(hidden)]
+pub use client::read_answer;
 pub use committable::LedgerCommittable;
 pub use sink::LedgerSink;
 pub use writer::LedgerWriter;

@@ -104,7 +104,7 @@ impl Incoming {
         let _ = tokio::time::timeout(options.close_grace, last_words).await;
     }
 
-    async fn read_frames<R: AsyncRead + Unpin>(&mut self, reader: &mut FrameReader<R>) -> NetworkError {
+    pub(crate) async fn read_frames<R: AsyncRead + Unpin>(&mut self, reader: &mut FrameReader<R>) -> NetworkError {
         let peer = self.peer;
         loop {
             match self.read_frame(reader).await {

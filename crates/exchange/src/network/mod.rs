@@ -34,6 +34,9 @@ mod inboxes;
 pub mod attempt;
 pub mod data_plane;
 
+#[doc(hidden)]
+pub mod hostile;
+
 #[cfg(test)]
 mod tests;
 

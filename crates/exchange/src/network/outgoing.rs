@@ -216,7 +216,7 @@ async fn write_frames(
 }
 
 /// Reads what the consumers have to say, until the connection ends.
-async fn read_notices(link: &OutgoingLink, stream: impl AsyncRead + Unpin) -> NetworkError {
+pub(crate) async fn read_notices(link: &OutgoingLink, stream: impl AsyncRead + Unpin) -> NetworkError {
     let peer = link.peer;
     let mut reader = FrameReader::new(stream, 0);
     let mut expected = 0;

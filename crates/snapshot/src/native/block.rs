@@ -4,7 +4,7 @@ use streamd_core::key_group::KeyGroupRange;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::codec::{Packer, Packing, unpack};
-use super::format::{MAX_PAYLOAD_BYTES, Payload, Rows, word};
+use super::format::{IMPOSSIBLE, MAX_PAYLOAD_BYTES, Payload, Rows, word};
 
 /// What a block begins with.
 const MAGIC: u32 = u32::from_le_bytes(*b"SBK2");
@@ -184,6 +184,29 @@ impl OpenBlock {
         let payload = unpacked.unwrap_or(&block[self.payload_at..]);
         (Payload::new(payload, self.kind), (self.key_groups, self.rows))
     }
+}
+
+/// Reads any bytes as a block whose checksum is right and of which the metadata says what it says of itself. Returns its rows.
+pub(crate) fn read_forged(mut block: Vec<u8>) -> Result<u64, String> {
+    if block.len() >= FIRST_HEADER_BYTES {
+        let checksum = xxh3_64(&block[CHECKED_FROM..]);
+        block[4..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let at = |at: usize| block.get(at).copied().unwrap_or_default();
+    let expected = Expected {
+        state: block.get(12..16).map_or(0, |state| word(state, 0)),
+        key_groups: block.get(16..24).map_or(KeyGroupRange::all(0), |_whole| groups(&block)),
+        changes: block.starts_with(&MAGIC.to_le_bytes()) && at(37) == 1,
+    };
+    let open = OpenBlock::open(&block, expected)?;
+    let unpacked = open.unpack(&block)?;
+    let (payload, announced) = open.rows(&block, unpacked.as_deref());
+    let mut rows = 0;
+    payload.try_for_each(announced, || IMPOSSIBLE.to_owned(), &mut |_group, _key, _value| {
+        rows += 1;
+        Ok(())
+    })?;
+    Ok(rows)
 }
 
 fn groups(block: &[u8]) -> KeyGroupRange {

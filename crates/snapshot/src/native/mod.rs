@@ -29,6 +29,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use block::read_forged;
 pub(crate) use check::check_segments;
 pub use format::NATIVE_VERSION;
 pub(crate) use reader::read_native;

@@ -16,6 +16,7 @@
 mod build;
 mod export;
 mod file;
+mod forged;
 mod keyed;
 mod leaf;
 mod list;
@@ -27,6 +28,7 @@ mod rows;
 mod types;
 
 pub(crate) use export::{ExportTable, TableColumns};
+pub(crate) use forged::read_forged;
 pub(crate) use keyed::SavepointWriter;
 pub(crate) use list::{read_list, write_list};
 pub(crate) use reader::read_table;

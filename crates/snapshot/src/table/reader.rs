@@ -270,7 +270,7 @@ impl<'a> TableReader<'a> {
     }
 
     /// Whether the statistics of a row group leave open that it holds one of these key groups.
-    fn may_hold(&self, group: usize, range: KeyGroupRange) -> bool {
+    pub(super) fn may_hold(&self, group: usize, range: KeyGroupRange) -> bool {
         let Some(Statistics::Int32(statistics)) = self.row_group(group).columns().first().and_then(|c| c.statistics())
         else {
             return true;
@@ -372,7 +372,7 @@ fn footer_bytes(tail: &[u8]) -> u64 {
 
 /// Runs the Parquet library, which trusts what it parses here and there, and panics where it should not have. What that leaves half
 /// done is dropped with the reader.
-fn guarded<T>(uri: &str, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, SnapshotError> {
+pub(super) fn guarded<T>(uri: &str, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, SnapshotError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|source| failed(uri, source)),
         Err(_panic) => Err(SnapshotError::Malformed {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::StructArray;
 use parquet::arrow::ProjectionMask;
@@ -66,7 +67,7 @@ impl<T: DeserializeOwned + Send + 'static> Format for Parquet<T> {
         let mut splits: Vec<FileSplit> = Vec::new();
         let (mut bytes, mut row) = (0, 0);
         for group in metadata.row_groups() {
-            let end = row + rows(group.num_rows());
+            let end = rows(group.num_rows()).saturating_add(row);
             match splits.last_mut().filter(|_| bytes < aim) {
                 Some(split) => split.end = end,
                 None => {
@@ -79,7 +80,7 @@ impl<T: DeserializeOwned + Send + 'static> Format for Parquet<T> {
                     });
                 }
             }
-            bytes += rows(group.compressed_size());
+            bytes = rows(group.compressed_size()).saturating_add(bytes);
             row = end;
         }
         splits.retain(|split| split.start < split.end);
@@ -96,11 +97,20 @@ fn rows(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
+/// Runs the Parquet library, which trusts what it parses here and there, and panics where it should not have. What that leaves half
+/// done is dropped with the reader.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| {
+        let message = "the Parquet library cannot make sense of it".to_owned();
+        Err(ParquetError::General(message))
+    })
+}
+
 fn open(split: &FileSplit) -> Result<ParquetRecordBatchReaderBuilder<File>, ConnectorError> {
     let file = Input::open_unchanged(split)?;
     // What the file says of Arrow's own types could be anything; Parquet's types are few.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|cause| {
+    guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)).map_err(|cause| {
         let message = format!(
             "cannot read the Parquet file `{}`: it is damaged, incomplete or none",
             split.path
@@ -132,13 +142,13 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
         let builder = open(split)?;
         let (groups, first) = groups_of(builder.metadata(), split)?;
         let mask = columns_of::<T>(&builder);
-        let skipped = usize::try_from(split.position - first).unwrap_or(usize::MAX);
-        let batches = builder
+        let skipped = usize::try_from(split.position.saturating_sub(first)).unwrap_or(usize::MAX);
+        let builder = builder
             .with_row_groups(groups)
             .with_offset(skipped)
             .with_batch_size(BATCH_ROWS)
-            .with_projection(mask)
-            .build();
+            .with_projection(mask);
+        let batches = guarded(|| builder.build());
         Ok(Self {
             batches: batches.map_err(|cause| failed(&split.path, split.position, cause))?,
             path: split.path.clone(),
@@ -153,10 +163,10 @@ impl<T: DeserializeOwned> ParquetDecoder<T> {
     fn has_row(&mut self) -> Result<bool, ConnectorError> {
         let is_empty = |(batch, next): &(StructArray, usize)| *next >= arrow_array::Array::len(batch);
         while self.batch.as_ref().is_none_or(is_empty) {
-            match self.batches.next() {
+            let next = guarded(|| self.batches.next().transpose().map_err(ParquetError::from));
+            match next.map_err(|cause| failed(&self.path, self.position, cause))? {
                 None => return Ok(false),
-                Some(Ok(batch)) => self.batch = Some((StructArray::from(batch), 0)),
-                Some(Err(cause)) => return Err(failed(&self.path, self.position, cause)),
+                Some(batch) => self.batch = Some((StructArray::from(batch), 0)),
             }
         }
         Ok(true)
@@ -170,7 +180,7 @@ fn groups_of(metadata: &ParquetMetaData, split: &FileSplit) -> Result<(Vec<usize
         if (split.start..split.end).contains(&row) && group.num_rows() > 0 {
             groups.push(index);
         }
-        row += rows(group.num_rows());
+        row = rows(group.num_rows()).saturating_add(row);
     }
     if split.end > row {
         return Err(ConnectorError::new(format!(
@@ -197,27 +207,11 @@ fn columns_of<T: DeserializeOwned>(builder: &ParquetRecordBatchReaderBuilder<Fil
     }
 }
 
-fn failed(path: &str, row: u64, cause: impl Into<ParquetOrArrow>) -> ConnectorError {
-    let ParquetOrArrow(cause) = cause.into();
+fn failed(path: &str, row: u64, cause: ParquetError) -> ConnectorError {
     ConnectorError::caused(
         format!("cannot read the Parquet file `{path}` from row {row} on: it is damaged"),
         cause,
     )
-}
-
-/// Both kinds of errors that the reader has.
-struct ParquetOrArrow(Box<dyn std::error::Error + Send + Sync>);
-
-impl From<ParquetError> for ParquetOrArrow {
-    fn from(cause: ParquetError) -> Self {
-        Self(cause.into())
-    }
-}
-
-impl From<arrow_schema::ArrowError> for ParquetOrArrow {
-    fn from(cause: arrow_schema::ArrowError) -> Self {
-        Self(cause.into())
-    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Decoder for ParquetDecoder<T> {

@@ -1,0 +1,6 @@
+//! `-D key=value`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::configuration::arguments(data);
+});

@@ -1,0 +1,6 @@
+//! Compressed files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::connectors::compressed(data);
+});

@@ -1,0 +1,6 @@
+//! Comma-separated values.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::connectors::csv(data);
+});

@@ -1,0 +1,6 @@
+//! `_metadata`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::snapshot::metadata(data);
+});

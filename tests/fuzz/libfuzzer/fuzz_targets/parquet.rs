@@ -1,0 +1,6 @@
+//! Parquet files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: libfuzzer::let_panics_be_caught(), |data: &[u8]| {
+    fuzz::connectors::parquet(data);
+});

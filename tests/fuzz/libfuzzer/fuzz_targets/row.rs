@@ -1,0 +1,6 @@
+//! Encoded values.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::rows::row(data);
+});

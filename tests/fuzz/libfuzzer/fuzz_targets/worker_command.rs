@@ -1,0 +1,6 @@
+//! Commands to workers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzz::messages::worker_command(data);
+});
