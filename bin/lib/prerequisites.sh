@@ -47,9 +47,9 @@ need_python_modules() {
     "$environment/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
 }
 
-# need_object_stores: the servers that the tests of object storage start, under ~/.cache/streamd/servers and in the environment of
-# need_python_modules, which goes before. MinIO takes minutes to build, and
-# is had with STREAMD_TEST_MINIO=1 only.
+# need_object_stores: the servers that the tests of object storage and of leadership start, under ~/.cache/streamd/servers and in the
+# environment of need_python_modules, which goes before. MinIO and Kubernetes take minutes to build, and are had with
+# STREAMD_TEST_MINIO=1 and STREAMD_TEST_KUBERNETES=1 only.
 need_object_stores() {
     local servers="${XDG_CACHE_HOME:-$HOME/.cache}/streamd/servers"
     mkdir -p "$servers"
@@ -69,10 +69,41 @@ need_object_stores() {
         mvn -q -B -f tests/servers/hdfs/pom.xml dependency:copy-dependencies -DoutputDirectory="$servers/hdfs/jars.partial" >&2
         mv "$servers/hdfs/jars.partial" "$servers/hdfs/jars"
     fi
+    if [ ! -d "$servers/kubernetes/jars" ]; then
+        echo "installing fabric8's kubernetes-server-mock from Maven Central, to test leadership by a Lease" >&2
+        mvn -q -B -f tests/servers/kubernetes/pom.xml dependency:copy-dependencies \
+            -DoutputDirectory="$servers/kubernetes/jars.partial" >&2
+        mv "$servers/kubernetes/jars.partial" "$servers/kubernetes/jars"
+    fi
     if [ "${STREAMD_TEST_MINIO:-0}" = 1 ] && [ ! -x "$servers/bin/minio" ]; then
         echo "building MinIO from its Go module, to test S3" >&2
         GOBIN="$servers/bin" go install -trimpath -ldflags "-s -w" github.com/minio/minio@latest >&2
     fi
+    [ "${STREAMD_TEST_KUBERNETES:-0}" != 1 ] || need_kubernetes "$servers"
+}
+
+# need_kubernetes FOLDER: kube-apiserver and etcd, built from their Go modules.
+need_kubernetes() {
+    local build
+    if [ -x "$1/bin/kube-apiserver" ] && [ -x "$1/bin/etcd" ]; then
+        return
+    fi
+    echo "building kube-apiserver and etcd from their Go modules, to test leadership by a Lease" >&2
+    need_command openssl openssl
+    build="$(mktemp -d)"
+    cp tests/servers/kubernetes/go.mod "$build"
+    mkdir -p "$1/bin"
+    local version
+    version="$(awk '$1 == "k8s.io/kubernetes" { print $2 }' "$build/go.mod")"
+    (
+        cd "$build"
+        export GOFLAGS="${GOFLAGS:-} -mod=mod"
+        go build -trimpath -ldflags "-s -w" -o "$1/bin/etcd" go.etcd.io/etcd/server/v3
+        # The last, which says that both are there.
+        go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" \
+            -o "$1/bin/kube-apiserver" k8s.io/kubernetes/cmd/kube-apiserver
+    ) >&2
+    rm -rf "$build"
 }
 
 # need_libclang: what the bindings of RocksDB are made with, from PyPI, in the environment of need_python_modules, which goes

@@ -156,6 +156,8 @@ codes! {
     JobRecordUnreadable = 704, Snapshot, "the record of a job cannot be read";
     JobNotRecorded = 705, Unavailable, "a job could not be recorded";
     HighAvailabilityUnsupported = 706, Usage, "this kind of high availability is not built";
+    KubernetesUnavailable = 707, Unavailable, "the Kubernetes API server does not answer";
+    KubernetesRefused = 708, Denied, "the Kubernetes API server refuses the Lease";
     // 09xx: bugs
     Internal = 901, Internal, "a bug in streamd";
 }

@@ -89,12 +89,12 @@ async fn run_job_manager(settings: &Settings) -> Result<(), CodedError> {
     check_exposure(&settings.configuration, keys::JOB_MANAGER_BIND_HOST).await?;
     let options = job_manager::options(settings)?;
     // Several may share a directory where they find out by themselves who leads.
-    let _lock = match options.high_availability {
+    let _lock = match &options.high_availability {
         HighAvailability::None => {
             let directory = &settings.directories.working;
             Some(InstanceLock::take(directory, "jobmanager.lock", "job manager")?)
         }
-        HighAvailability::ObjectStore(_) => None,
+        HighAvailability::ObjectStore(_) | HighAvailability::Kubernetes(..) => None,
     };
     let job_manager = tokio::select! {
         started = job_manager::start(settings, options, clock()) => started?,

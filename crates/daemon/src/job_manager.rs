@@ -8,12 +8,11 @@ use std::time::Duration;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::options::{Configuration, Directories, StorageSettings, format_duration, host_and_port, keys};
 use streamd_core::time::Clock;
-use streamd_jobmanager::{
-    ElectionTimes, HighAvailability, JobManager, JobManagerOptions, RunningJobManager, leader_address,
-};
+use streamd_jobmanager::{JobManager, JobManagerOptions, RunningJobManager, leader_address};
 use streamd_taskmanager::LeaderLookup;
 
 use crate::configuration::Settings;
+use crate::high_availability::{high_availability, is_elected, surroundings};
 use crate::job_settings::{job_defaults, job_settings};
 
 /// The options that the configuration gives a job manager. Makes nothing.
@@ -23,7 +22,7 @@ pub fn options(settings: &Settings) -> Result<JobManagerOptions, CodedError> {
 
 /// How task managers find the leader, where there may be several job managers.
 pub fn leader_lookup(settings: &Settings) -> Option<LeaderLookup> {
-    (settings.configuration.get(keys::HA_TYPE) == "object-store").then(|| {
+    is_elected(&settings.configuration).then(|| {
         let storage = settings.directories.ha_storage.clone();
         streamd_jobmanager::configure_storage(StorageSettings::of(
             &settings.configuration,
@@ -62,7 +61,7 @@ fn options_of(configuration: &Configuration, directories: &Directories) -> Resul
         ended_jobs_kept_ms: millis(configuration.get(keys::JOB_STORE_EXPIRATION_TIME)),
         storage: Some(StorageSettings::of(configuration, crate::configuration::environment())),
         advertised_host: Some(configuration.get(keys::JOB_MANAGER_ADDRESS)),
-        high_availability: high_availability(configuration)?,
+        high_availability: high_availability(configuration, &surroundings())?,
         reconcile_timeout_ms: millis(configuration.get(keys::HA_RECONCILIATION_TIMEOUT)),
         ..JobManagerOptions::new(directories.ha_storage.clone())
     })
@@ -76,41 +75,6 @@ fn bind_address(configuration: &Configuration) -> String {
     match host.parse::<IpAddr>() {
         Ok(address) => SocketAddr::new(address, port).to_string(),
         Err(_) => host_and_port(&host, port),
-    }
-}
-
-/// Whether there are other job managers. Errors on what is not built, and on times that let two lead for a while.
-fn high_availability(configuration: &Configuration) -> Result<HighAvailability, CodedError> {
-    let times = ElectionTimes {
-        lease_duration_ms: millis(configuration.get(keys::HA_LEASE_DURATION)),
-        renew_deadline_ms: millis(configuration.get(keys::HA_RENEW_DEADLINE)),
-        retry_period_ms: millis(configuration.get(keys::HA_RETRY_PERIOD)),
-    };
-    match configuration.get(keys::HA_TYPE).as_str() {
-        "object-store"
-            if times.retry_period_ms < times.renew_deadline_ms && times.renew_deadline_ms < times.lease_duration_ms =>
-        {
-            Ok(HighAvailability::ObjectStore(times))
-        }
-        "object-store" => {
-            let message = format!(
-                "`{}` must be below `{}`, and that below `{}`",
-                keys::HA_RETRY_PERIOD.key(),
-                keys::HA_RENEW_DEADLINE.key(),
-                keys::HA_LEASE_DURATION.key()
-            );
-            Err(CodedError::new(ErrorCode::InvalidConfiguration, message)
-                .with_hint("leave them out to have 1 s, 4 s and 5 s"))
-        }
-        "kubernetes" => {
-            let message = format!(
-                "`{}` is `kubernetes`, which this version cannot do",
-                keys::HA_TYPE.key()
-            );
-            Err(CodedError::new(ErrorCode::HighAvailabilityUnsupported, message)
-                .with_hint("set `object-store`, with `high-availability.storageDir` in a bucket or on a shared volume"))
-        }
-        _none => Ok(HighAvailability::None),
     }
 }
 

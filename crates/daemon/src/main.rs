@@ -16,6 +16,7 @@ mod arguments;
 mod configuration;
 mod daemon;
 
+mod high_availability;
 mod job_manager;
 mod job_settings;
 mod task_manager;

@@ -35,7 +35,7 @@ pub mod server;
 
 pub mod embedded;
 
-pub use leadership::{ElectionTimes, HighAvailability, leader_address};
+pub use leadership::{ElectionTimes, HighAvailability, KubernetesLease, leader_address};
 pub use options::{JobDefaults, JobManagerOptions, JobOptionsInputs, ResolveJobOptions, job_options};
 pub use server::{JobManager, RunningJobManager};
 pub use streamd_coordinator::restore::Dropping;

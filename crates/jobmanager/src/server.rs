@@ -25,7 +25,9 @@ use crate::dispatcher::{
 use crate::fence::Fence;
 use crate::grpc::{DispatcherService, StandbyService, TaskManagerLinkService, WorkerLinkService};
 use crate::job_master::{Effects, WorkerTimeouts};
-use crate::leadership::{Candidate, ElectionTimes, HighAvailability, Leadership, SignsOfLife};
+#[cfg(feature = "kubernetes")]
+use crate::leadership;
+use crate::leadership::{ByRecords, Candidate, Election, ElectionTimes, HighAvailability, Leadership, SignsOfLife};
 use crate::options::{JobManagerOptions, ResolveJobOptions};
 use crate::pins::Pins;
 use crate::random;
@@ -86,9 +88,20 @@ impl JobManager {
             address: advertised(&options, address),
             clock: clock.clone(),
         };
-        let (leadership, listener) = match options.high_availability {
+        let (leadership, listener) = match &options.high_availability {
             HighAvailability::None => (candidate.take().await?, listener),
-            HighAvailability::ObjectStore(times) => stand_by(candidate, times, listener).await?,
+            HighAvailability::ObjectStore(times) => {
+                let (records, address) = (candidate.records.clone(), candidate.address.clone());
+                let election = ByRecords::new(records, address, clock.clone(), *times);
+                stand_by(candidate, (election, *times), listener).await?
+            }
+            #[cfg(feature = "kubernetes")]
+            HighAvailability::Kubernetes(times, lease) => {
+                let election = leadership::kubernetes::open(lease, &candidate.address, *times, clock.clone()).await?;
+                stand_by(candidate, (election, *times), listener).await?
+            }
+            #[cfg(not(feature = "kubernetes"))]
+            HighAvailability::Kubernetes(..) => return Err(not_built()),
         };
         let Leadership { fence, epoch, signs } = leadership;
         let dispatcher = dispatcher(&options, &data, (clock, fence.clone(), epoch), resolve, &tasks);
@@ -202,7 +215,7 @@ impl RunningJobManager {
 /// Waits until this job manager leads; says meanwhile who does to whoever asks.
 async fn stand_by(
     candidate: Candidate,
-    times: ElectionTimes,
+    (election, times): (impl Election, ElectionTimes),
     listener: TcpListener,
 ) -> Result<(Leadership, TcpListener), CodedError> {
     let not_shared = |error: std::io::Error| {
@@ -227,7 +240,7 @@ async fn stand_by(
         address = candidate.address,
         "job manager waits as a standby unless it is elected"
     );
-    let leadership = candidate.win(times, &leader).await;
+    let leadership = candidate.win(election, times, &leader).await;
     elected.cancel();
     if let Ok(Err(error)) = redirecting.await {
         warn!(
@@ -236,6 +249,14 @@ async fn stand_by(
         );
     }
     Ok((leadership, TcpListener::from_std(listener).map_err(not_shared)?))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn not_built() -> CodedError {
+    let message =
+        "`high-availability.type` is `kubernetes`, and this program was built without the feature `kubernetes`";
+    CodedError::new(ErrorCode::HighAvailabilityUnsupported, message)
+        .with_hint("build `streamd` with its default features, or set `object-store`")
 }
 
 /// The address by which others reach a job manager that listens here.

@@ -123,11 +123,8 @@ impl LeaderRecords {
         Ok(!self.base.child(&layout::leader_record(epoch + 1))?.exists().await?)
     }
 
-    /// The latest leader and its newest sign of life.
-    pub async fn sight(&self) -> Result<Option<Sighting>, SnapshotError> {
-        let Some(leader) = self.latest().await? else {
-            return Ok(None);
-        };
+    /// A leader and its newest sign of life.
+    pub async fn sight(&self, leader: LeaderRecord) -> Result<Sighting, SnapshotError> {
         let names = self.base.child(layout::LEADERS)?.list_names().await?;
         let of_leader = |name: &String| layout::sign_of_life_of(name, leader.epoch);
         let sign = names.iter().filter_map(of_leader).max().unwrap_or(0);
@@ -137,7 +134,7 @@ impl LeaderRecords {
             _given => record::read(&location, RECORD_VERSION, MAX_RECORD_BYTES).await?,
         };
         let resigned = found.is_some_and(|sign| sign.resigned);
-        Ok(Some(Sighting { leader, sign, resigned }))
+        Ok(Sighting { leader, sign, resigned })
     }
 
     /// Gives the next sign of life, from 1 on, and removes the one before the last.
@@ -236,22 +233,22 @@ mod tests {
     #[tokio::test]
     async fn a_leader_is_seen_to_live_until_it_lets_go() {
         let records = records();
-        records.claim(1, "a:1", WallTime(0)).await.unwrap();
-        let mut before = records.sight().await.unwrap().unwrap();
+        let leader = records.claim(1, "a:1", WallTime(0)).await.unwrap().unwrap();
+        let mut before = records.sight(leader.clone()).await.unwrap();
         for number in 1..=3 {
             records.give_sign(1, number).await.unwrap();
-            let now = records.sight().await.unwrap().unwrap();
+            let now = records.sight(leader.clone()).await.unwrap();
             assert_ne!(before, now);
             assert!(!now.resigned);
             before = now;
         }
         records.resign(1, 4).await.unwrap();
-        assert!(records.sight().await.unwrap().unwrap().resigned);
+        assert!(records.sight(leader).await.unwrap().resigned);
         let left = records.base.child(layout::LEADERS).unwrap().list_names().await.unwrap();
         assert_eq!(left.len(), 3, "{left:?}");
         // The next epoch begins without a sign.
-        records.claim(2, "b:1", WallTime(0)).await.unwrap();
-        let next = records.sight().await.unwrap().unwrap();
+        let successor = records.claim(2, "b:1", WallTime(0)).await.unwrap().unwrap();
+        let next = records.sight(successor).await.unwrap();
         assert_eq!((next.leader.epoch, next.sign, next.resigned), (2, 0, false));
     }
 }

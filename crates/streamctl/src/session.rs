@@ -57,7 +57,8 @@ impl Session {
 
     /// A connection to the job manager that was elected, where there are several and the one that was tried is not there.
     async fn connect_to_elected(&self, error: CodedError) -> Result<DispatcherClient, Failure> {
-        let is_elected = self.configuration.get(keys::HA_TYPE) == "object-store";
+        // Whatever elects it, its address is in the storage.
+        let is_elected = self.configuration.get(keys::HA_TYPE) != "none";
         if self.job_manager.is_some() || !is_elected {
             return Err(error.into());
         }

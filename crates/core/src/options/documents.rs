@@ -10,7 +10,7 @@ use super::*;
 const SECTIONS: [(&str, &[&str]); 9] = [
     (
         "Job manager",
-        &["jobmanager.", "heartbeat.", "high-availability.", "jobstore."],
+        &["jobmanager.", "heartbeat.", "high-availability.", "kubernetes.", "jobstore."],
     ),
     ("Task managers", &["taskmanager.", "io.tmp."]),
     ("Jobs", &["parallelism.", "pipeline.", "application.", "slot.", "task."]),
@@ -60,6 +60,11 @@ fn example(definition: &Definition) -> &'static str {
         "restart-strategy.exponential-delay.attempts-before-reset-backoff" => "10",
         "process.working-dir" => "/var/lib/streamd",
         "high-availability.storageDir" => "/var/lib/streamd/ha",
+        "kubernetes.cluster-id" => "my-cluster",
+        "kubernetes.namespace" => "streaming",
+        "kubernetes.api-server.url" => "https://kubernetes.example.org:6443",
+        "kubernetes.api-server.token-file" => "/etc/streamd/token",
+        "kubernetes.api-server.ca-file" => "/etc/streamd/ca.crt",
         "io.tmp.dirs" => "/var/lib/streamd/tmp",
         "env.log.dir" => "/var/log/streamd",
         "env.pid.dir" => "/run/streamd",

@@ -399,8 +399,9 @@ options! {
     HA_STORAGE_DIRECTORY: Option<String> = "high-availability.storageDir" {
         kind: Kind::Location, fallback: Unset("`ha` in `process.working-dir`"), scope: Cluster
     }
-    /// Whether a cluster has several job managers, of which one leads: `object-store` elects it by records in
-    /// `high-availability.storageDir`, which all of them must reach. `kubernetes` is refused by this version.
+    /// Whether a cluster has several job managers, of which one leads by a record in `high-availability.storageDir`, which all of
+    /// them must reach. Who may write it: with `object-store`, whoever sees no sign of life of the leader there; with `kubernetes`,
+    /// whoever holds a Lease of the API server.
     HA_TYPE: String = "high-availability.type" {
         kind: Kind::Choice(&["none", "object-store", "kubernetes"]), fallback: Value("none"), scope: Cluster,
         aliases: &["high-availability"],
@@ -416,6 +417,40 @@ options! {
     /// Type `object-store`: the time between two signs of life, and between two looks of a standby.
     HA_RETRY_PERIOD: Duration = "high-availability.object-store.leader-election.retry-period" {
         kind: Kind::Duration { min_ms: 10, max_ms: 3_600_000 }, fallback: Value("1 s"), scope: Cluster
+    }
+    /// Type `kubernetes`: how long a standby sees the Lease unchanged before it takes it.
+    HA_KUBERNETES_LEASE_DURATION: Duration = "high-availability.kubernetes.leader-election.lease-duration" {
+        kind: Kind::Duration { min_ms: 100, max_ms: 3_600_000 }, fallback: Value("15 s"), scope: Cluster
+    }
+    /// Type `kubernetes`: how long a leader goes on without learning that it still leads: from the Lease, or, while the API server
+    /// does not answer, from `high-availability.storageDir`. Shorter than the lease.
+    HA_KUBERNETES_RENEW_DEADLINE: Duration = "high-availability.kubernetes.leader-election.renew-deadline" {
+        kind: Kind::Duration { min_ms: 50, max_ms: 3_600_000 }, fallback: Value("12 s"), scope: Cluster
+    }
+    /// Type `kubernetes`: the time between two renewals of the Lease, and between two looks of a standby.
+    HA_KUBERNETES_RETRY_PERIOD: Duration = "high-availability.kubernetes.leader-election.retry-period" {
+        kind: Kind::Duration { min_ms: 10, max_ms: 3_600_000 }, fallback: Value("5 s"), scope: Cluster
+    }
+    /// Type `kubernetes`: the name of the cluster. Its Lease is `<cluster-id>-leader`. Small letters, digits and `-`, at most 45.
+    KUBERNETES_CLUSTER_ID: Option<String> = "kubernetes.cluster-id" {
+        kind: Kind::Text, fallback: Unset("none: type `kubernetes` needs one"), scope: Cluster
+    }
+    /// The namespace of the Lease.
+    KUBERNETES_NAMESPACE: Option<String> = "kubernetes.namespace" {
+        kind: Kind::Text, fallback: Unset("the pod's; outside of a pod `default`"), scope: Cluster
+    }
+    /// The URL of the API server. Plain HTTP is for servers on this machine.
+    KUBERNETES_API_SERVER: Option<String> = "kubernetes.api-server.url" {
+        kind: Kind::Endpoint, fallback: Unset("the one of the pod"), scope: Cluster
+    }
+    /// The file with the token that the API server asks for, read anew for each request.
+    KUBERNETES_TOKEN_FILE: Option<PathBuf> = "kubernetes.api-server.token-file" {
+        kind: Kind::Directory, fallback: Unset("with the pod's API server, that of its service account; else none"), scope: Cluster
+    }
+    /// The file with the certificates that the API server's must be signed by.
+    KUBERNETES_CA_FILE: Option<PathBuf> = "kubernetes.api-server.ca-file" {
+        kind: Kind::Directory,
+        fallback: Unset("with the pod's API server, that of its service account; else those of the machine"), scope: Cluster
     }
     /// How long the workers of a job manager that died may take to come back to the next one. A job of which one is missing then goes on
     /// from its last checkpoint.
