@@ -1,5 +1,10 @@
 //! What sources and sinks read from the world.
 
+#![allow(
+    clippy::redundant_closure,
+    reason = "a generic function is none for paths of every lifetime"
+)]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
