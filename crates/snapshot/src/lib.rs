@@ -81,10 +81,10 @@ pub use job_store::{
 };
 pub use layout::checkpoint_of_object;
 pub use leader::{LeaderRecord, LeaderRecords, Sighting};
+pub use local_copies::{CheckpointCopies, LocalCopies};
 pub use native::{SegmentSink, WrittenObject, WrittenSegment};
 pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
-pub use local_copies::{CheckpointCopies, LocalCopies};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
 pub use record::Creation;
 pub use restore::{ObjectSource, RowVisitor, absolute, read_keyed_state};
