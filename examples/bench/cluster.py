@@ -1,6 +1,6 @@
 """A cluster of release binaries under a temporary directory, for the scripts that measure."""
 
-import json, os, pathlib, shutil, socket, subprocess, sys, tempfile, time
+import json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
@@ -34,6 +34,19 @@ def free_port():
 def parent(process):
     """The process that started it."""
     return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def kill(process):
+    """Kills it with signal 9, and waits until the kernel has taken back what it held, locks among it."""
+
+    def is_gone():
+        try:
+            return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+        except OSError:
+            return True
+
+    os.kill(process, signal.SIGKILL)
+    wait_for("the process is gone", is_gone, 60)
 
 
 class Cluster:

@@ -10,9 +10,9 @@ the first record that the job puts out again. The job writes a line every 50 ms 
 are of the measurement. For the job manager: the longest time without a record, and the time to the next complete checkpoint.
 """
 
-import os, pathlib, signal, statistics, time
+import pathlib, statistics, time
 
-from cluster import BIN, Cluster, options, parent, say, wait_for
+from cluster import BIN, Cluster, kill, options, parent, say, wait_for
 
 OPTIONS = options()
 SIZES = [int(keys) for keys in OPTIONS.get("keys", "1000,1000000,10000000").split(",")]
@@ -64,7 +64,7 @@ class Measured:
         """Kills it, and gives the seconds to the next record."""
         self.next_checkpoint()
         killed = time.time()
-        os.kill(process, signal.SIGKILL)
+        kill(process)
         back = wait_for("records", lambda: self.first_after(killed + 0.001))
         wait_for("the job runs", lambda: self.status()["state"] == "RUNNING")
         return back - killed
@@ -84,7 +84,7 @@ class Measured:
         last, attempt = self.last_checkpoint(), self.status()["attempt"]
         job_manager = int(next((self.cluster.place / "pid").glob("jobmanager-*.pid")).read_text().split()[0])
         killed = time.time()
-        os.kill(job_manager, signal.SIGKILL)
+        kill(job_manager)
         self.cluster.start_job_manager()
         wait_for("a checkpoint", lambda: self.cluster.status_if_known(self.job) and self.last_checkpoint() > last, 60)
         seconds = time.time() - killed

@@ -20,7 +20,7 @@ import os, pathlib, random, signal, subprocess, sys, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
 from networks import Networks
-from cluster import BIN, Cluster, options, parent, say, wait_for
+from cluster import BIN, Cluster, kill, options, parent, say, wait_for
 
 OPTIONS = options()
 MINUTES, SEED = float(OPTIONS.get("minutes", 30)), int(OPTIONS.get("seed", 1))
@@ -101,7 +101,7 @@ class Chaos:
                 os.kill(process, signal.SIGCONT)
             else:
                 network = self.cluster.networks.of(process) if self.cluster.networks else 0
-                os.kill(process, signal.SIGKILL)
+                kill(process)
                 if fault == "task-manager":
                     self.cluster.start_task_manager(network)
                 elif fault == "job-manager":
