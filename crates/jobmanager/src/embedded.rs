@@ -24,7 +24,6 @@ pub use streamd_coordinator::event::OperationKind;
 
 use crate::fence::Fence;
 use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, LaunchRequest, WorkerLauncher};
-pub use crate::job_master::{Onlooker, WorkerTimeouts};
 use crate::pins::Pins;
 use crate::random;
 
@@ -58,15 +57,6 @@ pub struct EmbeddedJob {
     tasks: TaskTracker,
 }
 
-/// How a job is watched.
-#[derive(Clone, Default)]
-pub struct Watch {
-    /// How long its workers may be silent before they count as lost; `None`: for ever.
-    pub worker_timeouts: Option<WorkerTimeouts>,
-    /// Who holds its machine to the invariants.
-    pub onlooker: Option<Onlooker>,
-}
-
 /// An id for a job that nobody else names.
 pub fn random_job_id() -> JobId {
     random::job_id()
@@ -75,12 +65,6 @@ pub fn random_job_id() -> JobId {
 impl EmbeddedJob {
     /// Starts a job on the current Tokio runtime. `launcher` brings its workers; see [`InProcessWorkers`].
     pub fn start(spec: JobSpec, launcher: impl WorkerLauncher, clock: Arc<dyn Clock>) -> Self {
-        // A thread cannot be lost without its queue being closed.
-        Self::start_watched(spec, launcher, clock, Watch::default())
-    }
-
-    /// Starts a job that somebody watches more closely.
-    pub fn start_watched(spec: JobSpec, launcher: impl WorkerLauncher, clock: Arc<dyn Clock>, watch: Watch) -> Self {
         let tasks = TaskTracker::new();
         let environment = JobEnvironment {
             clock,
@@ -89,8 +73,8 @@ impl EmbeddedJob {
             journal: None,
             fence: Fence::default(),
             tasks: tasks.clone(),
-            worker_timeouts: watch.worker_timeouts,
-            onlooker: watch.onlooker,
+            // A thread cannot be lost without its queue being closed.
+            worker_timeouts: None,
         };
         let handle = job_master::spawn(spec, environment, None);
         handle.begin();

@@ -13,7 +13,7 @@
 //!
 //! Each component is a task that owns its state and one bounded mailbox; its handle is a cheap clone. Reading order:
 //! [`options`], [`spec`] (what is checked before a job starts), `fence` (who may act), `journal` (what outlives the job manager), [`leadership`] (who leads), `pins` (what jobs may still read), [`job_master`], `resource_manager`, `dispatcher`, `grpc`,
-//! [`server`] (all of it together), [`embedded`] (a job master without any of the rest).
+//! [`server`] (all of it together), [`unlinked`] (the same without a network), [`embedded`] (a job master without any of the rest).
 
 mod fence;
 mod journal;
@@ -32,6 +32,8 @@ mod dispatcher;
 mod grpc;
 
 pub mod server;
+
+pub mod unlinked;
 
 pub mod embedded;
 

@@ -12,6 +12,7 @@ use streamd_core::graph::{
 };
 use streamd_core::options::StorageSettings;
 
+use crate::job_master::Onlookers;
 use crate::leadership::HighAvailability;
 
 /// The settings of a job manager. Every time is in milliseconds.
@@ -50,6 +51,8 @@ pub struct JobManagerOptions {
     pub shutdown_grace_ms: u64,
     /// How object stores are reached. Default: as the environment says.
     pub storage: Option<StorageSettings>,
+    /// Who holds the machines of jobs to their invariants, beside their own assertions. Default: nobody.
+    pub onlookers: Option<Onlookers>,
 }
 
 impl JobManagerOptions {
@@ -72,6 +75,7 @@ impl JobManagerOptions {
             ended_jobs_kept_ms: 60 * 60 * 1_000,
             shutdown_grace_ms: 5_000,
             storage: None,
+            onlookers: None,
         }
     }
 }

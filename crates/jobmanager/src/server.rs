@@ -70,16 +70,7 @@ impl JobManager {
         if let Some(storage) = options.storage.take() {
             streamd_snapshot::store::configure(storage);
         }
-        let data = Location::open(&options.data_directory).map_err(|error| error.to_coded())?;
-        make_folder(&data)?;
-        if options.job_defaults.checkpoint_directory.is_none() {
-            // Flink keeps such checkpoints in the job manager's memory; here they outlive it beside the applications.
-            let checkpoints = data.child("checkpoints").map_err(|error| error.to_coded())?;
-            options.job_defaults.checkpoint_directory = Some(checkpoints.uri());
-        }
-        if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
-            make_folder(&Location::open(checkpoints).map_err(|error| error.to_coded())?)?;
-        }
+        let data = make_folders(&mut options)?;
         let (listener, address) = bind(&options.bind_address).await?;
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
@@ -104,12 +95,7 @@ impl JobManager {
             HighAvailability::Kubernetes(..) => return Err(not_built()),
         };
         let Leadership { fence, epoch, signs } = leadership;
-        let dispatcher = dispatcher(&options, &data, (clock, fence.clone(), epoch), resolve, &tasks);
-        if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
-            claim(&dispatcher.folders, checkpoints).await?;
-        }
-        // Before anybody is served: who asks after a job of an earlier job manager, or comes back to one, finds it.
-        dispatcher.recover().await?;
+        let dispatcher = begin(&options, &data, (clock, fence.clone(), epoch), resolve, &tasks).await?;
         let (registry, pins) = (dispatcher.registry.clone(), dispatcher.pins.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ServedDispatcher>().await;
@@ -287,6 +273,21 @@ async fn claim(folders: &CheckpointFolders, checkpoints: &str) -> Result<(), Cod
     }
 }
 
+/// Makes the folders that the job manager needs, and returns the one that outlives it.
+pub(crate) fn make_folders(options: &mut JobManagerOptions) -> Result<Location, CodedError> {
+    let data = Location::open(&options.data_directory).map_err(|error| error.to_coded())?;
+    make_folder(&data)?;
+    if options.job_defaults.checkpoint_directory.is_none() {
+        // Flink keeps such checkpoints in the job manager's memory; here they outlive it beside the applications.
+        let checkpoints = data.child("checkpoints").map_err(|error| error.to_coded())?;
+        options.job_defaults.checkpoint_directory = Some(checkpoints.uri());
+    }
+    if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
+        make_folder(&Location::open(checkpoints).map_err(|error| error.to_coded())?)?;
+    }
+    Ok(data)
+}
+
 /// Makes a folder of this machine, so that one that cannot be made is told at the start and not to the first job.
 fn make_folder(folder: &Location) -> Result<(), CodedError> {
     let Some(path) = folder.local_path() else {
@@ -317,6 +318,23 @@ async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), CodedError> {
         )
         .with_hint("set `jobmanager.bind-host` to an address of this machine"),
     })
+}
+
+/// Begins everything that a job manager is but its server. Nobody may be served before: who asks after a job of an earlier job
+/// manager, or comes back to one, then finds it.
+pub(crate) async fn begin(
+    options: &JobManagerOptions,
+    data: &Location,
+    leader: (Arc<dyn Clock>, Fence, u64),
+    resolve: ResolveJobOptions,
+    tasks: &TaskTracker,
+) -> Result<Dispatcher, CodedError> {
+    let dispatcher = dispatcher(options, data, leader, resolve, tasks);
+    if let Some(checkpoints) = &options.job_defaults.checkpoint_directory {
+        claim(&dispatcher.folders, checkpoints).await?;
+    }
+    dispatcher.recover().await?;
+    Ok(dispatcher)
 }
 
 fn dispatcher(
@@ -358,6 +376,7 @@ fn dispatcher(
             },
             job_defaults: options.job_defaults.clone(),
             resolve,
+            onlookers: options.onlookers.clone(),
         }),
         registry: RegistryHandle::spawn(kept, jobs.clone(), clock.clone(), tasks),
         jobs,

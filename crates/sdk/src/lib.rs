@@ -93,7 +93,7 @@ pub use streamd_runtime::window;
 /// Test harnesses: an operator driven by hand, without a job around it; and what every connector must do, as code to run.
 pub mod testing {
     #[cfg(feature = "simulation")]
-    pub use crate::simulate::{SimulationPlan, SimulationReport, simulate, simulate_with};
+    pub use crate::simulate::{SimulationPlan, SimulationReport, simulate, simulate_crashes, simulate_with};
     pub use streamd_connectors::conformance;
     pub use streamd_runtime::async_function::{AsyncWaitOptions, OutputMode};
     pub use streamd_runtime::chain::Operator;
@@ -103,7 +103,9 @@ pub mod testing {
     };
     pub use streamd_runtime::window::{Lateness, SlidingWindowOperator, WindowOperator, WindowOptions};
     #[cfg(feature = "simulation")]
-    pub use streamd_simulation::{FaultProfile, Outside, Sightings, SimulatedSink, SimulatedSource};
+    pub use streamd_simulation::{
+        CrashKind, CrashPoint, CrashSide, FaultProfile, Outside, Sabotage, Sightings, SimulatedSink, SimulatedSource,
+    };
 }
 
 /// Everything an application usually needs, in one `use`.

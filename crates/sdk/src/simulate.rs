@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_runtime::pipeline::Pipeline;
-use streamd_simulation::{FaultProfile, Outcome, Outside, Sightings, Simulation};
+use streamd_simulation::crash::CRASHED;
+use streamd_simulation::{CrashKind, CrashPoint, FaultProfile, Outcome, Outside, Sabotage, Sightings, Simulation};
 
 use crate::environment::StreamExecutionEnvironment;
 use crate::error::Result;
@@ -23,8 +24,25 @@ pub struct SimulationPlan {
     pub seeds: Range<u64>,
     /// What goes wrong.
     pub profile: FaultProfile,
+    /// Whoever comes to this point dies there.
+    pub crash: Option<CrashPoint>,
+    /// What is broken on purpose, to see that it is found.
+    pub sabotage: Option<Sabotage>,
     /// A file that gets a line for everything that happens, in the run of the last seed.
     pub trace: Option<PathBuf>,
+}
+
+impl SimulationPlan {
+    /// These seeds, and everything goes wrong.
+    pub fn new(seeds: Range<u64>) -> Self {
+        Self {
+            seeds,
+            profile: FaultProfile::All,
+            crash: None,
+            sabotage: None,
+            trace: None,
+        }
+    }
 }
 
 /// What came of it.
@@ -47,21 +65,16 @@ pub struct SimulationReport {
 /// Runs an application on a simulated cluster, once for each seed, and panics if the output of any run differs from that of a run
 /// in which nothing goes wrong.
 ///
-/// In each run workers, machines and the job manager die, links break and stall, writes to the store fail or say that they have,
-/// commits are answered with errors, savepoints are asked for. Not simulated are the network's bytes, the task manager and the
-/// command line.
+/// In each run workers, machines and job managers die, job managers are stopped and go on when others lead, links break and stall,
+/// writes to the store fail or say that they have, commits are answered with errors, savepoints are asked for. Not simulated are the
+/// network's bytes, the processes of a task manager and the command line.
 ///
 /// `application` is called in every process of the cluster, as `main` is: it must build the same graph each time. Its output must
 /// go to [sinks of the outside](Outside::sink), its input must be there again after a failure: [sources of the
 /// outside](Outside::source) are paced so that much can happen between two records. What comes out must not depend on the order in which records of different keys or
 /// splits arrive, or every run is right in its own way.
 pub fn simulate(seeds: Range<u64>, application: impl Fn(&Outside) -> StreamExecutionEnvironment) -> SimulationReport {
-    let plan = SimulationPlan {
-        seeds,
-        profile: FaultProfile::All,
-        trace: None,
-    };
-    let report = simulate_with(&plan, application).unwrap_or_else(|error| panic!("{error}"));
+    let report = simulate_with(&SimulationPlan::new(seeds), application).unwrap_or_else(|error| panic!("{error}"));
     if let Some((seed, violation)) = &report.violation {
         panic!(
             "seed {seed}: {violation}\nreplay: simulate({seed}..{}, ..), or simulate_with a trace to read",
@@ -76,26 +89,19 @@ pub fn simulate_with(
     plan: &SimulationPlan,
     application: impl Fn(&Outside) -> StreamExecutionEnvironment,
 ) -> Result<SimulationReport> {
-    let build = |outside: &Outside| -> std::result::Result<Pipeline, CodedError> {
-        let pipeline = application(outside).pipeline(JOB.to_owned());
-        pipeline.map_err(|error| error.coded().clone())
-    };
-    let reference = run(Simulation::new(plan.seeds.start).profile(FaultProfile::None), &build)?;
-    let mut report = SimulationReport {
-        runs: 0,
-        violation: reference.violation.map(|what| (reference.seed, what)),
-        outputs: reference.outputs,
-        sightings: Sightings::new(),
-        digest: 0,
-        simulated_ms: 0,
-    };
+    let build = |outside: &Outside| pipeline(&application, outside);
+    let mut report = SimulationReport::of_reference(run(reference(plan.seeds.start), &build)?);
     for seed in plan.seeds.clone() {
         if report.violation.is_some() {
             break;
         }
         let mut simulation = Simulation::new(seed)
             .profile(plan.profile)
+            .sabotaged(plan.sabotage)
             .expecting(report.outputs.clone());
+        if let Some(point) = plan.crash {
+            simulation = simulation.crashing_at(point);
+        }
         if let Some(path) = plan.trace.as_ref().filter(|_| seed + 1 == plan.seeds.end) {
             let file = File::create(path).map_err(|error| {
                 let what = format!("the trace `{}` cannot be written", path.display());
@@ -108,6 +114,49 @@ pub fn simulate_with(
     Ok(report)
 }
 
+/// Runs an application in which nothing goes wrong, and then once for each operation of the store or each message of that run and
+/// either side of it, where the process that does it dies. It ends with the first run in which something does not hold, and says
+/// where that one crashed: [`SimulationPlan::crash`] with the profile [`FaultProfile::None`] has it again.
+pub fn simulate_crashes(
+    seed: u64,
+    at_each: CrashKind,
+    application: impl Fn(&Outside) -> StreamExecutionEnvironment,
+) -> Result<SimulationReport> {
+    let build = |outside: &Outside| pipeline(&application, outside);
+    let whole = run(reference(seed), &build)?;
+    let moments = match at_each {
+        CrashKind::Store => whole.store_operations,
+        CrashKind::Message => whole.messages,
+    };
+    let mut report = SimulationReport::of_reference(whole);
+    for point in CrashPoint::all(at_each, moments) {
+        if report.violation.is_some() {
+            break;
+        }
+        let simulation = reference(seed).expecting(report.outputs.clone()).crashing_at(point);
+        let mut outcome = run(simulation, &build)?;
+        if outcome.violation.is_none() && !outcome.sightings.contains_key(CRASHED) {
+            outcome.violation = Some("nobody came to the crash point".to_owned());
+        }
+        outcome.violation = outcome.violation.map(|what| format!("crash at {point}: {what}"));
+        report.add(outcome);
+    }
+    Ok(report)
+}
+
+/// The run that shows what must come out.
+fn reference(seed: u64) -> Simulation {
+    Simulation::new(seed).profile(FaultProfile::None)
+}
+
+fn pipeline(
+    application: &dyn Fn(&Outside) -> StreamExecutionEnvironment,
+    outside: &Outside,
+) -> std::result::Result<Pipeline, CodedError> {
+    let pipeline = application(outside).pipeline(JOB.to_owned());
+    pipeline.map_err(|error| error.coded().clone())
+}
+
 fn run(
     simulation: Simulation,
     build: &dyn Fn(&Outside) -> std::result::Result<Pipeline, CodedError>,
@@ -117,6 +166,17 @@ fn run(
 }
 
 impl SimulationReport {
+    fn of_reference(reference: Outcome) -> Self {
+        Self {
+            runs: 0,
+            violation: reference.violation.map(|what| (reference.seed, what)),
+            outputs: reference.outputs,
+            sightings: Sightings::new(),
+            digest: 0,
+            simulated_ms: 0,
+        }
+    }
+
     fn add(&mut self, outcome: Outcome) {
         self.runs += 1;
         for (what, count) in outcome.sightings {

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use streamd::prelude::*;
-use streamd::testing::Outside;
+use streamd::testing::{Outside, Sabotage};
 
 /// Splits of the input, each with keys of its own: the records of a key come in one order.
 const SPLITS: u64 = 3;
@@ -12,6 +12,9 @@ const KEYS: u64 = 4;
 
 /// Records of each split.
 const RECORDS: u64 = 1_200;
+
+/// Records of each split of the short topology: there are as many runs as there are messages.
+const FEW_RECORDS: u64 = 160;
 
 /// Milliseconds of event time between two records of a split.
 const STEP_MS: u64 = 10;
@@ -23,15 +26,25 @@ pub enum Topology {
     Ordinals,
     /// Sums the records of each key in windows of event time
     Windows,
+    /// As the first, on two workers and with few records: to crash at each thing that it does
+    Short,
 }
 
-/// How the application is broken.
+/// What is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sabotage {
-    /// It counts in a field of its own instead of in state
+pub enum Broken {
+    /// The application counts in a field of its own instead of in state
     ForgetsState,
-    /// It commits what it writes before the checkpoint is complete
+    /// The sink commits what it writes before the checkpoint is complete
     CommitsEarly,
+    /// The source leaves a record out when it begins again
+    SkipsRecords,
+    /// The store forgets writes that it has confirmed
+    LosesWrites,
+    /// Channels deliver elements out of order
+    Reorders,
+    /// Workers that are told to end do not
+    Lingers,
 }
 
 impl Topology {
@@ -39,15 +52,30 @@ impl Topology {
         match self {
             Self::Ordinals => "ordinals",
             Self::Windows => "windows",
+            Self::Short => "short",
         }
     }
 }
 
-impl Sabotage {
+impl Broken {
     pub fn name(self) -> &'static str {
         match self {
             Self::ForgetsState => "forgets-state",
             Self::CommitsEarly => "commits-early",
+            Self::SkipsRecords => "skips-records",
+            Self::LosesWrites => "loses-writes",
+            Self::Reorders => "reorders",
+            Self::Lingers => "lingers",
+        }
+    }
+
+    /// What of it is the cluster's, and not the application's.
+    pub fn of_cluster(self) -> Option<Sabotage> {
+        match self {
+            Self::ForgetsState | Self::CommitsEarly | Self::SkipsRecords => None,
+            Self::LosesWrites => Some(Sabotage::LosesWrites),
+            Self::Reorders => Some(Sabotage::Reorders),
+            Self::Lingers => Some(Sabotage::Lingers),
         }
     }
 }
@@ -86,24 +114,32 @@ impl KeyedProcessFunction<u64, Number, (u64, u64, u64)> for Ordinals {
 }
 
 /// Builds the application.
-pub fn build(outside: &Outside, topology: Topology, sabotage: Option<Sabotage>) -> StreamExecutionEnvironment {
+pub fn build(outside: &Outside, topology: Topology, broken: Option<Broken>) -> StreamExecutionEnvironment {
+    let (parallelism, records) = match topology {
+        Topology::Ordinals | Topology::Windows => (3, RECORDS),
+        Topology::Short => (2, FEW_RECORDS),
+    };
     let env = StreamExecutionEnvironment::new();
-    env.set_parallelism(3);
+    env.set_parallelism(parallelism);
     let split = |split: u64| {
-        (0..RECORDS)
+        (0..records)
             .map(move |number| (split * KEYS + number % KEYS, number))
             .collect()
     };
-    let source = outside.source((0..SPLITS).map(split).collect());
+    let splits = (0..SPLITS).map(split).collect();
+    let source = match broken == Some(Broken::SkipsRecords) {
+        true => outside.forgetful_source(splits),
+        false => outside.source(splits),
+    };
     match topology {
-        Topology::Ordinals => {
+        Topology::Ordinals | Topology::Short => {
             let function = Ordinals {
                 seen: ValueState::new("seen"),
-                field: (sabotage == Some(Sabotage::ForgetsState)).then(Default::default),
+                field: (broken == Some(Broken::ForgetsState)).then(Default::default),
             };
             let numbers = env.from_source(source, "numbers").uid("numbers");
             let ordinals = numbers.key_by(|number| number.0).process(function).uid("ordinals");
-            match sabotage == Some(Sabotage::CommitsEarly) {
+            match broken == Some(Broken::CommitsEarly) {
                 true => ordinals.sink_to(outside.hasty_sink("ordinals")).uid("output"),
                 false => ordinals.sink_to(outside.sink("ordinals")).uid("output"),
             };

@@ -15,9 +15,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use streamd::testing::{FaultProfile, SimulationPlan, SimulationReport, simulate_with};
+use streamd::testing::{
+    CrashKind, CrashPoint, FaultProfile, Outside, SimulationPlan, SimulationReport, simulate_crashes, simulate_with,
+};
 
-use crate::application::{Sabotage, Topology, build};
+use crate::application::{Broken, Topology, build};
 
 /// Simulates a cluster in which everything goes wrong that can, as a seed decides
 #[derive(Parser)]
@@ -38,9 +40,16 @@ struct Args {
     /// A file that gets a line for everything that happens in the run of the last seed
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Break the application on purpose, to see that it is found
+    /// One run for each store operation or message of a run of the first seed in which nothing else goes wrong, on either side of it:
+    /// the process that does it dies there
+    #[arg(long, value_name = "store|message", conflicts_with_all = ["count", "fault_profile", "crash_at", "trace", "sabotage"])]
+    crash_at_each: Option<CrashKind>,
+    /// The process that does this dies there: store:17:before, message:3:after
+    #[arg(long, value_name = "POINT")]
+    crash_at: Option<CrashPoint>,
+    /// Break something on purpose, to see that it is found
     #[arg(long, value_enum)]
-    sabotage: Option<Sabotage>,
+    sabotage: Option<Broken>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -48,17 +57,27 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let plan = SimulationPlan {
-        seeds: args.seed..args.seed.saturating_add(args.count),
-        profile: args.fault_profile,
-        trace: args.trace.clone(),
+    let application = |outside: &Outside| build(outside, args.topology, args.sabotage);
+    let report = match args.crash_at_each {
+        Some(kind) => simulate_crashes(args.seed, kind, application),
+        None => simulate_with(&plan(&args), application),
     };
-    match simulate_with(&plan, |outside| build(outside, args.topology, args.sabotage)) {
+    match report {
         Ok(report) => tell(&args, &report),
         Err(error) => {
             eprintln!("{error:?}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn plan(args: &Args) -> SimulationPlan {
+    SimulationPlan {
+        profile: args.fault_profile,
+        crash: args.crash_at,
+        sabotage: args.sabotage.and_then(Broken::of_cluster),
+        trace: args.trace.clone(),
+        ..SimulationPlan::new(args.seed..args.seed.saturating_add(args.count))
     }
 }
 
@@ -86,15 +105,21 @@ fn tell(args: &Args, report: &SimulationReport) -> ExitCode {
     let Some((seed, what)) = &report.violation else {
         return ExitCode::SUCCESS;
     };
-    let topology = args.topology.name();
-    let sabotage = args
-        .sabotage
-        .map(|it| format!(" --sabotage {}", it.name()))
-        .unwrap_or_default();
     eprintln!("seed {seed}: {what}");
-    eprintln!(
-        "replay: streamd-sim --seed {seed} --fault-profile {} --topology {topology}{sabotage} --trace trace.txt",
-        args.fault_profile
-    );
+    eprintln!("replay: streamd-sim {} --trace trace.txt", replay(args, *seed, what));
     ExitCode::FAILURE
+}
+
+/// The arguments that have a violation again.
+fn replay(args: &Args, seed: u64, what: &str) -> String {
+    let mut words = vec![format!("--seed {seed} --topology {}", args.topology.name())];
+    // A sweep says first where the process died.
+    let crashed = what.strip_prefix("crash at ").and_then(|rest| rest.split_once(": "));
+    match crashed.filter(|_| args.crash_at_each.is_some()) {
+        Some((point, _)) => words.push(format!("--fault-profile none --crash-at {point}")),
+        None => words.push(format!("--fault-profile {}", args.fault_profile)),
+    }
+    words.extend(args.crash_at.map(|point| format!("--crash-at {point}")));
+    words.extend(args.sabotage.map(|it| format!("--sabotage {}", it.name())));
+    words.join(" ")
 }

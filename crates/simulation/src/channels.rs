@@ -11,6 +11,7 @@ use streamd_exchange::wake::Waker;
 use streamd_worker::host::{PeerChannels, Peers};
 
 use crate::dice::Dice;
+use crate::sabotage::Sabotage;
 
 /// Batches that either end of a channel holds, as within a process.
 const BATCHES: usize = 8;
@@ -21,18 +22,26 @@ const UNDER_WAY: usize = 32;
 /// The longest latency of an element, in milliseconds.
 const LATENCY_MS: u64 = 8;
 
+/// In thousandths: how many batches of records are overtaken by the next one in a network that is sabotaged.
+const OVERTAKING: u64 = 20;
+
 /// All channels between workers. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Network(Arc<Mutex<BTreeMap<Route, Relay>>>);
+pub(crate) struct Network {
+    relays: Arc<Mutex<BTreeMap<Route, Relay>>>,
+    reorders: bool,
+}
 
-/// One channel: of an attempt, from a worker to a worker. The epoch tells job managers' attempts of one number apart.
-type Route = (u64, Attempt, WorkerId, WorkerId, ChannelKey);
+/// One channel: of an attempt, from a worker to a worker. No two job managers begin an attempt of the same number.
+type Route = (Attempt, WorkerId, WorkerId, ChannelKey);
 
 #[derive(Default)]
 struct Relay {
     from: Option<ChannelReceiver>,
     to: Option<ChannelSender>,
     under_way: VecDeque<(u64, Element)>,
+    /// Records that the next ones overtake, in a network that is sabotaged.
+    held_back: Option<Element>,
     last_arrival: u64,
     /// The producer has sent the end of its data: its going is no loss.
     complete: bool,
@@ -41,11 +50,18 @@ struct Relay {
 }
 
 impl Network {
-    /// What a worker of this epoch reaches its peers by.
-    pub(crate) fn of(&self, epoch: u64, worker: WorkerId) -> SimulatedPeers {
+    /// A network that keeps the order of what it carries, unless it is sabotaged.
+    pub(crate) fn new(sabotage: Option<Sabotage>) -> Self {
+        Self {
+            relays: Arc::default(),
+            reorders: sabotage == Some(Sabotage::Reorders),
+        }
+    }
+
+    /// What a worker reaches its peers by.
+    pub(crate) fn of(&self, worker: WorkerId) -> SimulatedPeers {
         SimulatedPeers {
             network: self.clone(),
-            epoch,
             worker,
         }
     }
@@ -54,9 +70,9 @@ impl Network {
     pub(crate) fn pump(&self, now: u64, dice: &mut Dice, parted: &BTreeSet<WorkerId>) -> bool {
         let mut moved = false;
         let mut relays = self.lock();
-        relays.retain(|(_, _, from, to, _), relay| {
+        relays.retain(|(_, from, to, _), relay| {
             if !parted.contains(from) && !parted.contains(to) {
-                moved |= relay.pump(now, dice);
+                moved |= relay.pump(now, dice, self.reorders);
             }
             relay.from.is_some() || relay.to.is_some() || !relay.under_way.is_empty()
         });
@@ -77,31 +93,45 @@ impl Network {
     /// The process of a worker is gone, and its ends of channels with it.
     pub(crate) fn cut(&self, worker: WorkerId) {
         self.lock()
-            .retain(|(_, _, from, to, _), _| *from != worker && *to != worker);
+            .retain(|(_, from, to, _), _| *from != worker && *to != worker);
     }
 
-    /// Breaks the channels of a worker that lives on: its consumers find out. Producers would as well over a network, but a channel
-    /// within a process is never lost to its producer; so channels that have ended, whose consumers take no notice, stay.
+    /// Breaks the channels of a worker that lives on: their consumers find out. Producers would as well over a network, but a channel
+    /// within a process is never lost to its producer; so channels that have ended, whose consumers take no notice, stay. What is not
+    /// connected yet cannot break.
     pub(crate) fn sever(&self, worker: WorkerId) {
+        let is_connected = |relay: &Relay| relay.from.is_some() && relay.to.is_some() && !relay.complete;
         self.lock()
-            .retain(|(_, _, from, to, _), relay| relay.complete || (*from != worker && *to != worker));
+            .retain(|(_, from, to, _), relay| !is_connected(relay) || (*from != worker && *to != worker));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Route, Relay>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Relay {
-    fn pump(&mut self, now: u64, dice: &mut Dice) -> bool {
+    fn pump(&mut self, now: u64, dice: &mut Dice, reorders: bool) -> bool {
         let mut moved = false;
         if let Some(from) = &self.from {
             while self.under_way.len() < UNDER_WAY {
                 let Some(element) = from.try_recv() else { break };
                 self.complete |= matches!(element, Element::EndOfData);
                 self.last_arrival = self.last_arrival.max(now + dice.between(1, LATENCY_MS));
-                self.under_way.push_back((self.last_arrival, element));
                 moved = true;
+                match self.held_back.take() {
+                    // The records after them go first, and nothing else does.
+                    Some(held) if element.is_records() => self
+                        .under_way
+                        .extend([(self.last_arrival, element), (self.last_arrival, held)]),
+                    Some(held) => self
+                        .under_way
+                        .extend([(self.last_arrival, held), (self.last_arrival, element)]),
+                    None if reorders && element.is_records() && dice.happens(OVERTAKING) => {
+                        self.held_back = Some(element)
+                    }
+                    None => self.under_way.push_back((self.last_arrival, element)),
+                }
             }
         }
         while let Some(to) = &self.to
@@ -131,7 +161,6 @@ impl Relay {
 /// How one worker reaches the others.
 pub(crate) struct SimulatedPeers {
     network: Network,
-    epoch: u64,
     worker: WorkerId,
 }
 
@@ -149,7 +178,6 @@ impl Peers for SimulatedPeers {
     ) -> Box<dyn PeerChannels> {
         Box::new(SimulatedChannels {
             network: self.network.clone(),
-            epoch: self.epoch,
             attempt,
             me,
         })
@@ -158,7 +186,6 @@ impl Peers for SimulatedPeers {
 
 struct SimulatedChannels {
     network: Network,
-    epoch: u64,
     attempt: Attempt,
     me: WorkerId,
 }
@@ -168,7 +195,7 @@ impl PeerChannels for SimulatedChannels {
         // Nobody sleeps at the far end: the cluster looks in at every step.
         let (nobody, _never_parked) = Waker::new();
         let (sender, receiver) = local_channel(BATCHES, nobody, producer);
-        let route = (self.epoch, self.attempt, self.me, to, key);
+        let route = (self.attempt, self.me, to, key);
         self.network.lock().entry(route).or_default().from = Some(receiver);
         sender
     }
@@ -176,7 +203,7 @@ impl PeerChannels for SimulatedChannels {
     fn receiver(&self, from: WorkerId, key: ChannelKey, consumer: Waker) -> ChannelReceiver {
         let (nobody, _never_parked) = Waker::new();
         let (sender, receiver) = local_channel(BATCHES, consumer, nobody);
-        let route = (self.epoch, self.attempt, from, self.me, key);
+        let route = (self.attempt, from, self.me, key);
         self.network.lock().entry(route).or_default().to = Some(sender);
         receiver
     }
@@ -184,8 +211,8 @@ impl PeerChannels for SimulatedChannels {
 
 impl Drop for SimulatedChannels {
     fn drop(&mut self) {
-        for ((epoch, attempt, from, to, _), relay) in self.network.lock().iter_mut() {
-            if (*epoch, *attempt) != (self.epoch, self.attempt) {
+        for ((attempt, from, to, _), relay) in self.network.lock().iter_mut() {
+            if *attempt != self.attempt {
                 continue;
             }
             relay.closing |= *from == self.me;

@@ -1,42 +1,45 @@
 //! The loop: lets everything run that can, gives slots and writers their turns, delivers what has arrived, and lets time pass.
 
-mod leader;
+mod crashes;
 mod machines;
+mod managers;
 mod messages;
 mod mischief;
 mod settings;
+mod start;
 mod turns;
 mod words;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::io::Write;
 use std::sync::Arc;
 
-use streamd_coordinator::event::{JobOptions, SlotId};
+use bytes::Bytes;
 use streamd_coordinator::lifecycle::JobState;
-use streamd_coordinator::slots::{SlotAllocation, SlotGrant, SlotManager};
-use streamd_core::graph::JobGraph;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{Failure, FaultDomain};
-use streamd_jobmanager::job_master::{JobMasterHandle, LaunchRequest};
+use streamd_jobmanager::job_master::JobMasterHandle;
+use streamd_jobmanager::unlinked::TaskManagerLink;
+use streamd_jobmanager::unlinked::proto::SubmitJobRequest;
 use tokio::runtime::Runtime;
 
 use crate::channels::Network;
 use crate::clock::SimulatedClock;
+use crate::crash::CrashPoint;
 use crate::dice::Dice;
 use crate::job_manager::{self, JobManager};
 use crate::outcome::Outcome;
 use crate::outside::Outside;
 use crate::process::Process;
 use crate::profile::FaultProfile;
-use crate::simulation::{Application, SimulationError};
+use crate::sabotage::Sabotage;
+use crate::simulation::Application;
 use crate::store::SimulatedStore;
+use crate::task_manager::TaskManager;
 use crate::trace::Trace;
 use crate::watch::SnapshotWatch;
 
-/// Slots of each task manager.
-const SLOTS: u32 = 2;
+use self::settings::Settings;
 
 /// How long trouble lasts, in milliseconds.
 const TROUBLE_MS: (u64, u64) = (1_500, 6_000);
@@ -44,13 +47,10 @@ const TROUBLE_MS: (u64, u64) = (1_500, 6_000);
 /// After the last trouble a job must end within this many milliseconds.
 const PATIENCE_MS: u64 = 120_000;
 
-/// After its end nothing of it may be left after this many milliseconds.
-const GRACE_MS: u64 = 20_000;
+/// After its end, and the end of trouble, nothing of it may be left after this many milliseconds.
+const GRACE_MS: u64 = 30_000;
 
-/// How long a worker that is to stop may take before it is killed.
-const STOP_GRACE_MS: u64 = 3_000;
-
-/// The longest step of time while nothing is known to happen: a deadline of the job master may lie in it.
+/// The longest step of time while nothing is known to happen: a deadline of a job manager may lie in it.
 const LONGEST_STEP_MS: u64 = 10;
 
 /// Something at its time.
@@ -58,15 +58,28 @@ const LONGEST_STEP_MS: u64 = 10;
 enum Happening {
     Mischief,
     Heal,
-    Slots(u64, Vec<SlotId>),
-    StartWorker(u64, WorkerId, TaskManagerId),
-    StopWorker(WorkerId),
-    KillWorker(WorkerId),
-    WorkerLost(u64, WorkerId, String),
-    TaskManagerLost(u64, TaskManagerId),
+    Submit,
+    ManagerStarts(u32),
+    ManagerGoesOn(u32),
     TaskManagerJoins,
+    TaskManagerSeeks(TaskManagerId),
+    TaskManagerBeats(TaskManagerId),
+    TaskManagerLeaves(TaskManagerId, u32),
+    TaskManagerSuspects(TaskManagerId, u32),
+    StartWorker(TaskManagerId, WorkerId),
+    StopWorker(TaskManagerId, WorkerId),
+    KillWorker(WorkerId),
+    WorkerExited(TaskManagerId, WorkerId, String),
+    WorkerSeeks(WorkerId),
+    WorkerLeaves(WorkerId, u32),
+    WorkerIsTold(WorkerId, u32),
     Reunite(WorkerId),
-    ManagerStarts,
+}
+
+/// Whoever's link a job manager sees closed.
+enum Farewell {
+    Worker(JobMasterHandle, WorkerId),
+    TaskManager(TaskManagerLink),
 }
 
 /// A cluster with one job.
@@ -74,112 +87,60 @@ pub(crate) struct Cluster<'a> {
     dice: Dice,
     profile: FaultProfile,
     seed: u64,
+    crash: Option<CrashPoint>,
+    sabotage: Option<Sabotage>,
     clock: Arc<SimulatedClock>,
     trace: Arc<Trace>,
     store: Arc<SimulatedStore>,
     outside: Outside,
     network: Network,
     application: Application<'a>,
-    graph: JobGraph,
-    options: JobOptions,
+    settings: Settings,
     job_id: JobId,
+    /// What the client submits, until it is accepted.
+    request: SubmitJobRequest,
+    accepted: bool,
+    /// What task managers are told by the application.
+    plan: Bytes,
     machines: Runtime,
     io: Runtime,
-    manager: Option<JobManager>,
-    epoch: u64,
-    next_worker: u64,
-    slots: SlotManager,
-    task_managers: BTreeMap<TaskManagerId, u32>,
+    managers: BTreeMap<u32, JobManager>,
+    next_manager: u32,
+    task_managers: BTreeMap<TaskManagerId, TaskManager>,
     born: u32,
     processes: BTreeMap<WorkerId, Process>,
-    /// Workers that were stopped before they began.
+    /// Workers that are not to be started any more.
     stillborn: BTreeSet<WorkerId>,
     parted: BTreeSet<WorkerId>,
+    /// When, and by which job manager, a closed link is seen.
+    farewells: Vec<(u64, u32, Farewell)>,
     agenda: BTreeMap<(u64, u64), Happening>,
     appointments: u64,
+    messages: u64,
     healed: bool,
     cut_next_writer: bool,
     watch: SnapshotWatch,
+    /// The state of the job, as the last leader says.
     state: JobState,
+    /// How it ended, as the first says who says so.
+    ended: Option<JobState>,
     savepoints: u64,
 }
 
-impl<'a> Cluster<'a> {
-    /// A cluster in which nothing has happened.
-    pub(crate) fn new(
-        (seed, profile): (u64, FaultProfile),
-        trace: Option<Box<dyn Write + Send>>,
-        clock: Arc<SimulatedClock>,
-        outside: Outside,
-        application: Application<'a>,
-    ) -> Result<Self, SimulationError> {
-        let mut dice = Dice::new(seed);
-        let trace = Arc::new(Trace::new(trace));
-        let store = SimulatedStore::new(dice.fork(), Arc::clone(&clock), Arc::clone(&trace));
-        let mut pipeline = application(&outside).map_err(SimulationError::Application)?;
-        let graph = pipeline.describe().map_err(SimulationError::Application)?;
-        let options = settings::options(&graph, &mut dice, &store).map_err(SimulationError::Application)?;
-        let rates = profile.rates();
-        store.trouble(rates.refused, rates.applied_then_failed);
-        outside.trouble((rates.commits > 0).then(|| (dice.fork(), rates.commits)));
-        let io = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("simulated-io")
-            .enable_time()
-            .build()?;
-        let job_id = JobId::from_bytes(dice.id());
-        Ok(Self {
-            watch: SnapshotWatch::new(options.checkpointing.timeout_ms, Arc::clone(&trace)),
-            dice,
-            profile,
-            seed,
-            clock,
-            trace,
-            store,
-            outside,
-            network: Network::default(),
-            application,
-            graph,
-            options,
-            job_id,
-            machines: job_manager::still_runtime()?,
-            io,
-            manager: None,
-            epoch: 0,
-            next_worker: 1,
-            slots: SlotManager::new(SlotAllocation::Spread),
-            task_managers: BTreeMap::new(),
-            born: 0,
-            processes: BTreeMap::new(),
-            stillborn: BTreeSet::new(),
-            parted: BTreeSet::new(),
-            agenda: BTreeMap::new(),
-            appointments: 0,
-            healed: false,
-            cut_next_writer: false,
-            state: JobState::Created,
-            savepoints: 0,
-        })
-    }
-
+impl Cluster<'_> {
     /// Runs the job to its end.
-    pub(crate) fn run(mut self, expected: Option<&BTreeMap<String, Vec<String>>>) -> Outcome {
-        for _ in 0..=self
-            .graph
-            .vertices
-            .iter()
-            .map(|vertex| vertex.parallelism)
-            .max()
-            .unwrap_or(1)
-            .div_ceil(SLOTS)
-        {
+    pub(crate) fn run(mut self, task_managers: u32, expected: Option<&BTreeMap<String, Vec<String>>>) -> Outcome {
+        for _ in 0..task_managers {
             self.task_manager_joins();
+        }
+        for place in 1..=self.settings.places {
+            self.manager_starts(place);
         }
         let trouble = self.dice.between(TROUBLE_MS.0, TROUBLE_MS.1);
         self.later(trouble, Happening::Heal);
         self.later(100, Happening::Mischief);
-        self.manager_starts();
-        while !self.state.is_terminal() && self.holds() {
+        self.later(50, Happening::Submit);
+        while self.ended.is_none() && self.holds() {
             self.step();
             if self.now() > trouble + PATIENCE_MS {
                 self.violated(format_args!(
@@ -188,7 +149,7 @@ impl<'a> Cluster<'a> {
                 ));
             }
         }
-        let ended = self.now();
+        let ended = self.now().max(trouble);
         while !self.processes.is_empty() && self.holds() {
             self.step();
             if self.now() > ended + GRACE_MS {
@@ -200,7 +161,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn check_end(&self, expected: Option<&BTreeMap<String, Vec<String>>>) {
-        if self.state != JobState::Finished {
+        if self.ended != Some(JobState::Finished) {
             return self.violated(format_args!("I15: the job is {}", self.state.name()));
         }
         if let Some(expected) = expected
@@ -222,20 +183,19 @@ impl<'a> Cluster<'a> {
             sightings: self.trace.sightings(),
             digest: self.trace.digest(),
             simulated_ms: self.clock.now(),
+            store_operations: self.store.operations(),
+            messages: self.messages,
         }
     }
 
     // ---- the loop
 
     fn step(&mut self) {
-        self.store.set_control(true);
-        if let Some(manager) = &self.manager {
-            manager.drive();
-        }
-        self.store.set_control(false);
+        self.drive_managers();
         job_manager::drive(&self.machines);
-        let mut busy = self.take_requests();
-        busy |= self.move_messages();
+        let mut busy = self.move_words_of_task_managers();
+        busy |= self.move_words_of_workers();
+        busy |= self.deliver_farewells();
         busy |= self.give_turns();
         let now = self.now();
         busy |= self.network.pump(now, &mut self.dice, &self.parted);
@@ -245,7 +205,7 @@ impl<'a> Cluster<'a> {
             self.violated(violation);
         }
         // Several things happen in one moment, but not for ever.
-        if !busy || self.dice.happens(400) {
+        if !busy || self.dice.happens(600) {
             self.pass_time(busy);
         }
     }
@@ -258,11 +218,7 @@ impl<'a> Cluster<'a> {
         };
         let millis = next.saturating_sub(now).clamp(1, LONGEST_STEP_MS);
         self.clock.advance(millis);
-        self.store.set_control(true);
-        if let Some(manager) = &self.manager {
-            manager.advance(millis);
-        }
-        self.store.set_control(false);
+        self.advance_managers(millis);
         job_manager::advance(&self.machines, millis);
     }
 
@@ -274,61 +230,61 @@ impl<'a> Cluster<'a> {
             let lanes = [process.up.next_arrival(), process.down.next_arrival()];
             slots.chain(writers).chain(lanes.into_iter().flatten())
         });
+        let task_managers = self.task_managers.values();
+        let lanes = task_managers.flat_map(|it| [it.up.next_arrival(), it.down.next_arrival()]);
         agenda
             .into_iter()
             .chain(self.network.next_arrival())
+            .chain(self.next_farewell())
+            .chain(lanes.flatten())
             .chain(processes)
             .min()
     }
 
+    /// Whoever was elected last says how the job is; that it has ended, nobody takes back.
     fn look_at_the_job(&mut self) {
-        let Some(manager) = &self.manager else { return };
-        let (state, restarts) = manager.state();
-        if state != self.state {
-            self.line(format_args!(
-                "job {} -> {}, {restarts} restarts",
-                self.state.name(),
+        let job = self.job_id;
+        let mut said: Vec<_> = self
+            .managers
+            .values_mut()
+            .filter_map(|manager| Some((manager.epoch()?, manager.job_state(job)?)))
+            .collect();
+        said.sort_unstable_by_key(|(epoch, _)| *epoch);
+        if let Some((_, (state, restarts))) = said.last() {
+            self.note_state(*state, *restarts);
+        }
+        for (epoch, (state, _)) in said {
+            if state.is_terminal() && *self.ended.get_or_insert(state) != state {
+                self.violated(format_args!("I15: the job is {} in epoch {epoch}", state.name()));
+            }
+        }
+    }
+
+    fn note_state(&mut self, state: JobState, restarts: u32) {
+        if state == self.state {
+            return;
+        }
+        let from = std::mem::replace(&mut self.state, state);
+        self.line(format_args!(
+            "job {} -> {}, {restarts} restarts",
+            from.name(),
+            state.name()
+        ));
+        if restarts > 0 {
+            self.saw("the job was restarted");
+        }
+        if from == JobState::Reconciling {
+            self.saw(match state {
+                JobState::Running => "an attempt went on with another job manager",
+                _gone_on_without => "workers did not all come back in time",
+            });
+        }
+        if let Some(ended) = self.ended.filter(|ended| *ended != state) {
+            self.violated(format_args!(
+                "I15: the job was {}, and is {}",
+                ended.name(),
                 state.name()
             ));
-            self.state = state;
-            if restarts > 0 {
-                self.saw("the job was restarted");
-            }
-        }
-    }
-
-    // ---- what the job asks for
-
-    fn take_requests(&mut self) -> bool {
-        let mut any = false;
-        while let Some(request) = self.manager.as_mut().and_then(JobManager::next_request) {
-            any = true;
-            let pause = self.dice.between(1, 10);
-            match request {
-                LaunchRequest::RequestSlots { count } => {
-                    let granted = self.slots.request(self.job_id, count);
-                    self.granted(granted);
-                }
-                LaunchRequest::ReleaseSlots | LaunchRequest::Forget => {
-                    self.slots.release(self.job_id);
-                }
-                LaunchRequest::StartWorker { worker, task_manager } => {
-                    self.next_worker = self.next_worker.max(worker.0 + 1);
-                    let birth = pause + self.dice.between(5, 60);
-                    self.later(birth, Happening::StartWorker(self.epoch, worker, task_manager));
-                }
-                LaunchRequest::StopWorker { worker } => self.later(pause, Happening::StopWorker(worker)),
-                // Workers of an earlier job manager end with it here: nothing of theirs is taken over.
-                _of_earlier_workers => {}
-            }
-        }
-        any
-    }
-
-    fn granted(&mut self, grants: Vec<SlotGrant>) {
-        for grant in grants {
-            let pause = self.dice.between(1, 10);
-            self.later(pause, Happening::Slots(self.epoch, grant.slots));
         }
     }
 
@@ -356,40 +312,32 @@ impl<'a> Cluster<'a> {
         match what {
             Happening::Mischief => self.mischief(),
             Happening::Heal => self.heal(),
-            Happening::Slots(epoch, slots) => self.tell(epoch, async |job| job.slots_allocated(slots).await),
-            Happening::StartWorker(epoch, worker, task_manager) => self.start_worker(epoch, worker, task_manager),
-            Happening::StopWorker(worker) => match self.processes.contains_key(&worker) {
-                true => self.later(STOP_GRACE_MS, Happening::KillWorker(worker)),
-                false => {
-                    self.stillborn.insert(worker);
-                    let epoch = self.epoch;
-                    self.later(5, Happening::WorkerLost(epoch, worker, "never started".to_owned()));
-                }
-            },
-            Happening::KillWorker(worker) => self.kill(worker, "killed because it did not stop"),
-            Happening::WorkerLost(epoch, worker, why) => {
-                let failure = Failure {
-                    message: format!("`{worker}` {why}"),
-                    ..lost()
-                };
-                self.tell(epoch, async |job| job.worker_lost(worker, failure).await);
-            }
-            Happening::TaskManagerLost(epoch, name) => {
-                self.tell(epoch, async |job| job.task_manager_lost(name).await);
-            }
+            Happening::Submit => self.submit(),
+            Happening::ManagerStarts(place) => self.manager_starts(place),
+            Happening::ManagerGoesOn(number) => self.manager_goes_on(number),
             Happening::TaskManagerJoins => self.task_manager_joins(),
+            Happening::TaskManagerSeeks(name) => self.task_manager_seeks(&name),
+            Happening::TaskManagerBeats(name) => self.task_manager_beats(&name),
+            Happening::TaskManagerLeaves(name, manager) => {
+                if self.is_at(&name, manager) {
+                    self.task_manager_leaves(&name, "the link is closed");
+                }
+            }
+            Happening::TaskManagerSuspects(name, manager) => self.task_manager_suspects(&name, manager),
+            Happening::StartWorker(name, worker) => self.start_worker(&name, worker),
+            Happening::StopWorker(name, worker) => self.stop_worker(&name, worker),
+            Happening::KillWorker(worker) => self.kill_lingering(worker),
+            Happening::WorkerExited(name, worker, why) => self.worker_exited(&name, worker, &why),
+            Happening::WorkerSeeks(worker) => self.worker_seeks(worker),
+            Happening::WorkerLeaves(worker, manager) => {
+                if self.workers_of(manager).contains(&worker) {
+                    self.worker_leaves(worker, "the link is closed");
+                }
+            }
+            Happening::WorkerIsTold(worker, manager) => self.worker_is_told(worker, manager),
             Happening::Reunite(worker) => {
                 self.parted.remove(&worker);
             }
-            Happening::ManagerStarts => self.manager_starts(),
-        }
-    }
-
-    fn tell(&mut self, epoch: u64, say: impl AsyncFnOnce(&JobMasterHandle)) {
-        if let Some(manager) = self.manager.as_ref().filter(|manager| manager.epoch == epoch) {
-            self.store.set_control(true);
-            manager.with(say);
-            self.store.set_control(false);
         }
     }
 
@@ -400,9 +348,6 @@ impl<'a> Cluster<'a> {
         self.store.trouble(0, 0);
         self.outside.trouble(None);
         self.parted.clear();
-        if self.manager.is_none() {
-            self.later(10, Happening::ManagerStarts);
-        }
     }
 
     fn is_healed(&self) -> bool {
@@ -429,12 +374,5 @@ impl<'a> Cluster<'a> {
 
     fn holds(&self) -> bool {
         self.trace.violation().is_none()
-    }
-}
-
-fn lost() -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message: String::new(),
     }
 }

@@ -19,6 +19,7 @@ const POLL_RECORDS: usize = 4;
 pub struct SimulatedSource<T> {
     splits: Arc<Vec<Vec<T>>>,
     clock: Arc<SimulatedClock>,
+    is_forgetful: bool,
 }
 
 impl<T> SimulatedSource<T> {
@@ -26,6 +27,15 @@ impl<T> SimulatedSource<T> {
         Self {
             splits: Arc::new(splits),
             clock,
+            is_forgetful: false,
+        }
+    }
+
+    /// It leaves a record out when it begins again: what no source must do, to see that it is found.
+    pub(crate) fn forgetful(self) -> Self {
+        Self {
+            is_forgetful: true,
+            ..self
         }
     }
 }
@@ -51,6 +61,7 @@ impl<T: Clone + Send + Sync + 'static> Source for SimulatedSource<T> {
             mine: Vec::new(),
             next: 0,
             due: 0,
+            is_forgetful: self.is_forgetful,
         })
     }
 }
@@ -63,6 +74,7 @@ pub struct SimulatedReader<T> {
     next: usize,
     /// Nothing is read before.
     due: u64,
+    is_forgetful: bool,
 }
 
 impl<T: Clone + Send + Sync + 'static> SourceReader for SimulatedReader<T> {
@@ -114,6 +126,10 @@ impl<T: Clone + Send + Sync + 'static> SourceReader for SimulatedReader<T> {
     }
 
     fn snapshot(&self) -> Vec<(u64, u64)> {
-        self.mine.clone()
+        let noted = |(split, offset): &(u64, u64)| {
+            let end = self.input[*split as usize].len() as u64;
+            (*split, (*offset + u64::from(self.is_forgetful)).min(end))
+        };
+        self.mine.iter().map(noted).collect()
     }
 }

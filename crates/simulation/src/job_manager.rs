@@ -1,29 +1,24 @@
-//! A job manager of the simulation: the real job master with its effects, on a runtime of its own whose time stands still
-//! between steps. To drop the runtime is to kill the process.
+//! A job manager of the simulation: the real one without its server, on a runtime of its own whose time stands still between
+//! steps. To drop the runtime is to kill the process.
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use streamd_coordinator::event::{JobSpec, RestorePoint};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::CodedError;
 use streamd_core::id::JobId;
 use streamd_core::protocol::ExecutionState;
-use streamd_jobmanager::embedded::{EmbeddedJob, Onlooker, Watch, WorkerTimeouts};
-use streamd_jobmanager::job_master::{JobMasterHandle, LaunchRequest, WorkerLauncher};
-use streamd_jobmanager::read_restore_point;
-use streamd_snapshot::{Location, layout, list_completed};
+use streamd_jobmanager::job_master::JobMasterHandle;
+use streamd_jobmanager::unlinked::UnlinkedJobManager;
+use streamd_jobmanager::unlinked::proto::SubmitJobRequest;
+use streamd_jobmanager::{JobManagerOptions, ResolveJobOptions};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::clock::SimulatedClock;
-use crate::trace::Trace;
 
-/// Milliseconds without a sign of life after which a worker is lost: two heartbeats and a half.
-const HEARTBEAT_TIMEOUT_MS: u64 = 2_500;
-
-/// How often everything that can run is let run in one step: a chain of messages between tasks takes a few.
-const ROUNDS: usize = 6;
+/// How often everything that can run is let run in one step. Chains of messages between tasks go on within a round; what timers wake
+/// takes another one.
+const ROUNDS: usize = 2;
 
 /// A runtime on which time passes only by [`advance`].
 pub(crate) fn still_runtime() -> std::io::Result<Runtime> {
@@ -47,108 +42,181 @@ pub(crate) fn advance(runtime: &Runtime, millis: u64) {
     runtime.block_on(tokio::time::advance(std::time::Duration::from_millis(millis)));
 }
 
-/// A job manager with its one job.
+/// One process.
 pub(crate) struct JobManager {
-    pub(crate) epoch: u64,
-    job: EmbeddedJob,
-    requests: mpsc::UnboundedReceiver<LaunchRequest>,
+    /// Where it listens: there is one at a time in each place.
+    pub(crate) place: u32,
+    stage: Stage,
+    job: Option<JobMasterHandle>,
+    submission: Option<JoinHandle<Result<(), CodedError>>>,
+    /// `Some`: it is stopped, since so many milliseconds.
+    stopped_ms: Option<u64>,
     runtime: Runtime,
 }
 
+enum Stage {
+    /// It waits to lead, or recovers jobs.
+    Starting(JoinHandle<Result<UnlinkedJobManager, CodedError>>),
+    Leading(Arc<UnlinkedJobManager>),
+    /// It could not begin.
+    Failed,
+}
+
+/// What has become of a job manager.
+pub(crate) enum News {
+    Leads(u64),
+    CannotBegin(CodedError),
+    Superseded(u64),
+}
+
 impl JobManager {
-    /// Starts the job. An onlooker holds its machine to the invariants.
-    pub(crate) fn start(runtime: Runtime, spec: JobSpec, clock: Arc<SimulatedClock>, trace: Arc<Trace>) -> Self {
-        let (asked, requests) = mpsc::unbounded_channel();
-        let epoch = spec.options.leader_epoch;
-        let timeouts = WorkerTimeouts {
-            start_ms: HEARTBEAT_TIMEOUT_MS,
-            heartbeat_ms: HEARTBEAT_TIMEOUT_MS,
-        };
-        let told_at = Arc::clone(&clock);
-        let onlooker = Onlooker::new(&spec, move |violation| trace.violated(told_at.now(), violation));
-        let watch = Watch {
-            worker_timeouts: Some(timeouts),
-            onlooker: Some(onlooker),
-        };
-        let job = {
-            let _entered = runtime.enter();
-            EmbeddedJob::start_watched(spec, Launcher(asked), clock, watch)
-        };
-        Self {
-            epoch,
-            job,
-            requests,
+    /// Starts the process.
+    pub(crate) fn start(
+        place: u32,
+        options: JobManagerOptions,
+        clock: Arc<SimulatedClock>,
+        resolve: ResolveJobOptions,
+    ) -> std::io::Result<Self> {
+        let runtime = still_runtime()?;
+        let starting = runtime.spawn(UnlinkedJobManager::lead(options, clock, resolve));
+        Ok(Self {
+            place,
+            stage: Stage::Starting(starting),
+            job: None,
+            submission: None,
+            stopped_ms: None,
             runtime,
+        })
+    }
+
+    /// Lets everything run that can, unless it is stopped. Returns what is new.
+    pub(crate) fn drive(&mut self) -> Option<News> {
+        if self.is_stopped() {
+            return None;
+        }
+        drive(&self.runtime);
+        match &mut self.stage {
+            Stage::Starting(starting) if starting.is_finished() => {
+                let started = self.runtime.block_on(starting).ok()?;
+                match started {
+                    Ok(leader) => {
+                        let epoch = leader.epoch();
+                        self.stage = Stage::Leading(Arc::new(leader));
+                        Some(News::Leads(epoch))
+                    }
+                    Err(error) => {
+                        self.stage = Stage::Failed;
+                        Some(News::CannotBegin(error))
+                    }
+                }
+            }
+            Stage::Leading(leader) if leader.is_superseded() => Some(News::Superseded(leader.epoch())),
+            Stage::Starting(_) | Stage::Leading(_) | Stage::Failed => None,
         }
     }
 
-    pub(crate) fn drive(&self) {
-        drive(&self.runtime);
+    pub(crate) fn advance(&mut self, millis: u64) {
+        match &mut self.stopped_ms {
+            Some(stopped) => *stopped += millis,
+            None => advance(&self.runtime, millis),
+        }
     }
 
-    pub(crate) fn advance(&self, millis: u64) {
-        advance(&self.runtime, millis);
+    /// As by SIGSTOP.
+    pub(crate) fn stop(&mut self) {
+        self.stopped_ms.get_or_insert(0);
     }
 
-    /// Does something with the job's master.
-    pub(crate) fn with<R>(&self, act: impl AsyncFnOnce(&JobMasterHandle) -> R) -> R {
-        self.runtime.block_on(act(self.job.handle()))
+    /// As by SIGCONT: the time that has passed, passes at once.
+    pub(crate) fn go_on(&mut self) {
+        if let Some(missed) = self.stopped_ms.take() {
+            advance(&self.runtime, missed);
+        }
     }
 
-    pub(crate) fn next_request(&mut self) -> Option<LaunchRequest> {
-        self.requests.try_recv().ok()
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped_ms.is_some()
     }
 
-    /// The state of the job, and how it last failed; `None` if its master is no more.
-    pub(crate) fn state(&self) -> (JobState, u32) {
-        let status = self.job.handle().status();
+    /// The epoch in which it believes to lead, be it stopped or not.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Leading(leader) => Some(leader.epoch()),
+            Stage::Starting(_) | Stage::Failed => None,
+        }
+    }
+
+    /// Whether it answers as a leader.
+    pub(crate) fn is_serving(&self) -> bool {
+        !self.is_stopped() && self.epoch().is_some()
+    }
+
+    /// Does something with it, if it serves.
+    pub(crate) fn with<R>(&self, act: impl AsyncFnOnce(&UnlinkedJobManager) -> R) -> Option<R> {
+        match &self.stage {
+            Stage::Leading(leader) if !self.is_stopped() => Some(self.runtime.block_on(act(leader))),
+            Stage::Leading(_) | Stage::Starting(_) | Stage::Failed => None,
+        }
+    }
+
+    /// A client submits the job. The answer comes later, if at all.
+    pub(crate) fn submit(&mut self, request: SubmitJobRequest) {
+        if let Stage::Leading(leader) = &self.stage {
+            let leader = Arc::clone(leader);
+            let submission = self.runtime.spawn(async move { leader.submit(request).await });
+            self.submission = Some(submission);
+        }
+    }
+
+    /// The answer to the client, once.
+    pub(crate) fn submitted(&mut self) -> Option<Result<(), CodedError>> {
+        if self.is_stopped() {
+            return None;
+        }
+        let answered = self.submission.take_if(|submission| submission.is_finished())?;
+        self.runtime.block_on(answered).ok()
+    }
+
+    /// Whether a client waits for an answer.
+    pub(crate) fn is_submitting(&self) -> bool {
+        self.submission.is_some()
+    }
+
+    /// The state of the job, and how often it was restarted; nothing if this job manager does not know it, or is stopped.
+    pub(crate) fn job_state(&mut self, job: JobId) -> Option<(JobState, u32)> {
+        if !self.is_serving() {
+            return None;
+        }
+        // A job that could not be read at first gets another master once it can.
+        let is_known = |job: &JobMasterHandle| job.status().borrow().state != JobState::Initializing;
+        if !self.job.as_ref().is_some_and(is_known) {
+            self.job = self.with(async |leader| leader.job(job).await).and_then(Result::ok);
+        }
+        let status = self.job.as_ref()?.status();
         let status = status.borrow();
-        (status.state, status.restarts)
+        Some((status.state, status.restarts))
     }
 
-    /// Whether every subtask runs.
-    pub(crate) fn runs_wholly(&self) -> bool {
-        let details = self.with(async |job| job.details().await);
-        let is_running = |state: ExecutionState| state == ExecutionState::Running;
-        details.is_ok_and(|details| {
-            details
-                .vertices
-                .iter()
-                .flatten()
-                .all(|subtask| is_running(subtask.state))
+    /// Does something with the job's master, if every subtask runs.
+    pub(crate) fn with_running_job(&self, act: impl AsyncFnOnce(&JobMasterHandle)) -> bool {
+        let Some(job) = self.job.as_ref().filter(|_| self.is_serving()) else {
+            return false;
+        };
+        self.runtime.block_on(async {
+            let is_running = |state: ExecutionState| state == ExecutionState::Running;
+            let runs = job.details().await.is_ok_and(|details| {
+                let mut subtasks = details.vertices.iter().flatten();
+                details.status.state == JobState::Running && subtasks.all(|subtask| is_running(subtask.state))
+            });
+            if runs {
+                act(job).await;
+            }
+            runs
         })
     }
 
     /// The process dies, in the middle of whatever it does.
     pub(crate) fn kill(self) {
-        let Self { job, runtime, .. } = self;
-        runtime.shutdown_background();
-        drop(job);
-    }
-}
-
-/// What a new job manager finds of a job: its latest checkpoint. An error is the store's.
-pub(crate) async fn find_latest(directory: &str, job: JobId) -> Result<Option<RestorePoint>, CodedError> {
-    let coded = |error: streamd_snapshot::StoreError| error.to_coded();
-    let base = Location::open(directory).map_err(coded)?;
-    let folder = layout::job_folder(&base, job).map_err(coded)?;
-    let completed = list_completed(&folder).await.map_err(|error| error.to_coded())?;
-    match completed.last() {
-        Some(record) => {
-            let uri = folder.child(&record.folder).map_err(coded)?.uri();
-            read_restore_point(&uri).await.map(Some)
-        }
-        None => Ok(None),
-    }
-}
-
-/// Passes on what the job asks for.
-struct Launcher(mpsc::UnboundedSender<LaunchRequest>);
-
-impl WorkerLauncher for Launcher {
-    fn launch(&self, _job: JobMasterHandle, request: LaunchRequest) -> BoxFuture<'static, ()> {
-        // The simulation that reads them may be over.
-        let _over = self.0.send(request);
-        Box::pin(std::future::ready(()))
+        self.runtime.shutdown_background();
     }
 }

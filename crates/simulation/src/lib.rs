@@ -1,32 +1,35 @@
 //! A whole cluster in one thread and in simulated time: one number decides what happens, and the same number makes the same
 //! thing happen again.
 //!
-//! The job master, its machine, its effects, publication and restore of snapshots, workers, slots, operators and state are those
-//! of a real cluster. Simulated are time, the links between processes, the channels between workers, the store below its client,
-//! task managers, and everything that goes wrong.
+//! Job managers (election, records, recovery, dispatcher, resource manager, job masters), workers, slots, operators, state, and
+//! publication and restore of snapshots are those of a real cluster. Simulated are time, the links between processes, the channels
+//! between workers, the store below its client, the machines of task managers, and everything that goes wrong.
 //!
 //! This crate deliberately knows no application: it is handed a function that builds the pipeline, as every process of a cluster
-//! builds it. It knows neither gRPC nor the dispatcher: a job is started by whoever simulates.
+//! builds it. It knows no gRPC either: it carries the words of links itself.
 //!
 //! ```text
-//!   seed ──▶ Dice ──┬──▶ mischief: crashes, partitions, losses            ┌──▶ trace
-//!                   ├──▶ Cluster: job manager · task managers · workers ──┼──▶ sightings ("sometimes")
+//!   seed ──▶ Dice ──┬──▶ mischief: crashes, stops, partitions, losses     ┌──▶ trace
+//!                   ├──▶ Cluster: job managers · task managers · workers ─┼──▶ sightings ("sometimes")
 //!                   ├──▶ links and channels with latency                  └──▶ Outside: output, checked at each commit
 //!                   └──▶ store with errors before and after the fact
 //! ```
 //!
-//! Reading order: [`simulation`] (how to run one), [`profile`] (what goes wrong), [`cluster`] (the loop), `job_manager`,
-//! `process`, `host`, `channels`, `links`, [`store`], [`input`] and [`outside`] (the world around), [`outcome`], and what is
-//! below: `clock`, `dice`, `trace`.
+//! Reading order: [`simulation`] (how to run one), [`profile`] (what goes wrong), [`crash`] (where somebody dies), [`sabotage`] (what
+//! is broken on purpose), `cluster` (the loop), `job_manager`, `task_manager`, `process`, `host`, `channels`, `links`, `store`,
+//! [`input`] and [`outside`] (the world around), [`outcome`], and what is below: `clock`, `dice`, `trace`.
 
 pub mod simulation;
 
+pub mod crash;
 pub mod profile;
+pub mod sabotage;
 
 mod cluster;
 
 mod job_manager;
 mod process;
+mod task_manager;
 
 mod channels;
 mod host;
@@ -44,8 +47,10 @@ mod clock;
 mod dice;
 mod trace;
 
+pub use crash::{CrashKind, CrashPoint, CrashSide};
 pub use input::SimulatedSource;
 pub use outcome::{Outcome, Sightings};
 pub use outside::{Outside, SimulatedSink};
 pub use profile::FaultProfile;
+pub use sabotage::Sabotage;
 pub use simulation::{Simulation, SimulationError};

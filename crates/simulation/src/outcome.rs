@@ -20,4 +20,8 @@ pub struct Outcome {
     pub digest: u64,
     /// Milliseconds of simulated time.
     pub simulated_ms: u64,
+    /// How many operations of the store there were: as many moments to crash at.
+    pub store_operations: u64,
+    /// How many messages there were.
+    pub messages: u64,
 }

@@ -51,6 +51,11 @@ impl Outside {
         SimulatedSource::new(splits, Arc::clone(&self.clock))
     }
 
+    /// A source that leaves a record out when it begins again: what no source must do, to see that it is found.
+    pub fn forgetful_source<T>(&self, splits: Vec<Vec<T>>) -> SimulatedSource<T> {
+        self.source(splits).forgetful()
+    }
+
     /// A sink in two phases whose records are seen under this name, as JSON.
     pub fn sink<T>(&self, name: impl Into<String>) -> SimulatedSink<T> {
         SimulatedSink {

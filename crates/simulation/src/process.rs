@@ -5,10 +5,13 @@ use std::sync::Arc;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{WorkerCommand, WorkerEvent};
 use streamd_core::time::Clock;
+use streamd_jobmanager::job_master::JobMasterHandle;
 use streamd_runtime::pipeline::Pipeline;
+use streamd_worker::course::Course;
 use streamd_worker::worker::{Worker, WorkerIdentity, WorkerLink};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::JoinHandle;
 
 use crate::channels::Network;
@@ -22,27 +25,36 @@ const LINK_MESSAGES: usize = 1 << 14;
 pub(crate) struct Process {
     pub(crate) worker: WorkerId,
     pub(crate) task_manager: TaskManagerId,
-    pub(crate) epoch: u64,
     pub(crate) slots: Vec<SlotAtWork>,
     /// Writers, and when each begins.
     pub(crate) writers: Vec<(u64, Box<dyn FnOnce() + Send>)>,
     pub(crate) up: Lane<WorkerEvent>,
     pub(crate) down: Lane<WorkerCommand>,
-    /// From the job master, once it has admitted the worker.
-    pub(crate) master: Option<mpsc::Receiver<WorkerCommand>>,
-    /// The link is closed: what is under way still arrives.
-    pub(crate) hung_up: bool,
+    pub(crate) link: Option<Link>,
+    /// The greatest epoch of a job manager that it followed.
+    pub(crate) epoch: u64,
+    /// Since when it looks for a job manager.
+    pub(crate) seeks_since: Option<u64>,
     pub(crate) host: SimulatedHost,
+    /// What it would say on its next link; `None`: it has not begun.
+    course: Option<Course>,
     commands: Option<mpsc::Sender<WorkerCommand>>,
     events: mpsc::Receiver<WorkerEvent>,
     task: JoinHandle<()>,
+}
+
+/// The far end of its link.
+pub(crate) struct Link {
+    /// The number of the job manager.
+    pub(crate) manager: u32,
+    pub(crate) job: JobMasterHandle,
+    pub(crate) commands: mpsc::Receiver<WorkerCommand>,
 }
 
 /// Where a process begins.
 pub(crate) struct Birth<'a> {
     pub(crate) worker: WorkerId,
     pub(crate) task_manager: TaskManagerId,
-    pub(crate) epoch: u64,
     pub(crate) job_id: JobId,
     pub(crate) network: &'a Network,
     pub(crate) clock: Arc<dyn Clock>,
@@ -62,7 +74,7 @@ impl Process {
             recovery_directory: None,
         };
         let worker = Worker::new(identity, pipeline, birth.clock)
-            .with_peers(Arc::new(birth.network.of(birth.epoch, birth.worker)))
+            .with_peers(Arc::new(birth.network.of(birth.worker)))
             .on_host(Arc::new(birth.host.clone()));
         let link = WorkerLink {
             commands: told,
@@ -71,36 +83,77 @@ impl Process {
         Self {
             worker: birth.worker,
             task_manager: birth.task_manager,
-            epoch: birth.epoch,
             slots: Vec::new(),
             writers: Vec::new(),
             up: Lane::new(),
             down: Lane::new(),
-            master: None,
-            hung_up: false,
+            link: None,
+            epoch: 0,
+            seeks_since: None,
             host: birth.host,
+            course: None,
             commands: Some(commands),
             events,
             task: machines.spawn(worker.run(link)),
         }
     }
 
-    /// What it has to say, if anything.
+    /// What it has to say over its link, if anything.
     pub(crate) fn say(&mut self) -> Option<WorkerEvent> {
-        self.events.try_recv().ok()
+        self.link.as_ref()?;
+        let event = self.events.try_recv().ok()?;
+        if let Some(course) = &mut self.course {
+            course.on_event(&event);
+        }
+        Some(event)
+    }
+
+    /// The first word on its next link, once it has begun.
+    pub(crate) fn first_word(&mut self) -> Option<WorkerEvent> {
+        if self.course.is_none()
+            && let Ok(WorkerEvent::Registered(registration)) = self.events.try_recv()
+        {
+            self.course = Some(Course::new(registration));
+        }
+        self.course.as_ref().map(Course::first_word)
+    }
+
+    /// What the job master has for it. An error: its end of the link is closed.
+    pub(crate) fn next_command(&mut self) -> Result<Option<WorkerCommand>, TryRecvError> {
+        let Some(link) = &mut self.link else { return Ok(None) };
+        match link.commands.try_recv() {
+            Ok(command) => Ok(Some(command)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(closed) => Err(closed),
+        }
     }
 
     /// Tells it something.
-    pub(crate) fn tell(&self, command: WorkerCommand) {
+    pub(crate) fn tell(&mut self, command: WorkerCommand) {
+        if let Some(course) = &mut self.course {
+            course.on_command(&command);
+        }
         if let Some(commands) = &self.commands {
             // A worker that ends takes nothing more.
             let _ending = commands.try_send(command);
         }
     }
 
-    /// Lets it know that its link is closed: it ends then.
-    pub(crate) fn hang_up(&mut self) {
+    /// The link is no more, and what was under way on it is lost. Returns the far end.
+    pub(crate) fn detach(&mut self) -> Option<Link> {
+        self.up = Lane::new();
+        self.down = Lane::new();
+        self.link.take()
+    }
+
+    /// It ends: no job manager wants it, or it has found none for too long.
+    pub(crate) fn send_home(&mut self) {
         self.commands = None;
+    }
+
+    /// Whether it is on its way to its end.
+    pub(crate) fn is_sent_home(&self) -> bool {
+        self.commands.is_none()
     }
 
     /// Whether it has ended by itself.

@@ -9,9 +9,11 @@ use streamd_runtime::pipeline::Pipeline;
 
 use crate::clock::SimulatedClock;
 use crate::cluster::Cluster;
+use crate::crash::CrashPoint;
 use crate::outcome::Outcome;
 use crate::outside::Outside;
 use crate::profile::FaultProfile;
+use crate::sabotage::Sabotage;
 
 /// Why a simulation could not be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -29,18 +31,31 @@ pub type Application<'a> = &'a dyn Fn(&Outside) -> Result<Pipeline, CodedError>;
 
 /// One run of an application on a simulated cluster.
 pub struct Simulation {
-    seed: u64,
-    profile: FaultProfile,
+    arrangement: Arrangement,
     trace: Option<Box<dyn Write + Send>>,
     expected: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// What decides a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrangement {
+    pub(crate) seed: u64,
+    pub(crate) profile: FaultProfile,
+    pub(crate) crash: Option<CrashPoint>,
+    pub(crate) sabotage: Option<Sabotage>,
 }
 
 impl Simulation {
     /// What this seed decides.
     pub fn new(seed: u64) -> Self {
-        Self {
+        let arrangement = Arrangement {
             seed,
             profile: FaultProfile::All,
+            crash: None,
+            sabotage: None,
+        };
+        Self {
+            arrangement,
             trace: None,
             expected: None,
         }
@@ -49,7 +64,21 @@ impl Simulation {
     /// The kinds of trouble.
     #[must_use]
     pub fn profile(mut self, profile: FaultProfile) -> Self {
-        self.profile = profile;
+        self.arrangement.profile = profile;
+        self
+    }
+
+    /// Whoever comes to this point dies there.
+    #[must_use]
+    pub fn crashing_at(mut self, point: CrashPoint) -> Self {
+        self.arrangement.crash = Some(point);
+        self
+    }
+
+    /// Breaks the cluster on purpose.
+    #[must_use]
+    pub fn sabotaged(mut self, sabotage: Option<Sabotage>) -> Self {
+        self.arrangement.sabotage = sabotage;
         self
     }
 
@@ -74,7 +103,7 @@ impl Simulation {
         if let Some(expected) = &self.expected {
             outside.expect(expected);
         }
-        let cluster = Cluster::new((self.seed, self.profile), self.trace, clock, outside, application)?;
-        Ok(cluster.run(self.expected.as_ref()))
+        let (cluster, task_managers) = Cluster::new(self.arrangement, self.trace, clock, outside, application)?;
+        Ok(cluster.run(task_managers, self.expected.as_ref()))
     }
 }

@@ -1,28 +1,23 @@
 //! The store of a simulation: in memory, slow, and not always honest.
 //!
-//! Operations of the job manager take simulated time; each may be refused, or carried out and answered with an error. Those of
-//! slots and writers take no time; a writer can be cut off at its n-th operation.
+//! Operations of job managers take simulated time; each may be refused, or carried out and answered with an error. Those of
+//! slots and writers take no time; a writer can be cut off at its n-th operation. Whoever does an operation can die of it.
+
+mod client;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
-};
+use streamd_core::id::WorkerId;
 
 use crate::clock::SimulatedClock;
+use crate::crash::{CrashKind, CrashPoint, CrashSide};
 use crate::dice::Dice;
+use crate::sabotage::Sabotage;
 use crate::trace::Trace;
 
 /// Where the stores of all simulations of this process are, each below a folder of its own.
@@ -52,23 +47,47 @@ struct State {
     dice: Dice,
     /// In thousandths: how many operations are refused, and how many fail after the fact.
     rates: (u64, u64),
-    /// Whether the job manager is at work, and not a slot or a writer.
-    is_control: bool,
+    actor: Actor,
+    /// The job manager that was elected last.
+    leader: Option<u32>,
     /// After so many operations of a slot or writer the connection is gone.
     cut_after: Option<u32>,
+    operations: u64,
+    crash: Option<CrashPoint>,
+    /// Who has come to the crash point, until it is buried.
+    crashed: Option<Actor>,
+    sabotage: Option<Sabotage>,
 }
 
+/// Who is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Actor {
+    /// Whoever prepares the simulation.
+    Nobody,
+    /// A job manager, by its number.
+    Manager(u32),
+    /// A slot or writer of a worker.
+    Worker(WorkerId),
+}
+
+/// What becomes of an operation.
 enum Verdict {
     Well(Duration),
     Before(Duration),
     After(Duration),
+    /// It is answered as if it had been done.
+    Lost(Duration),
+    /// Whoever does it never hears of it, and it is done or not.
+    Never {
+        is_done: bool,
+    },
 }
 
 impl SimulatedStore {
     /// A new store, which locations reach by its [`uri`](Self::uri) for as long as it lives.
     pub(crate) fn new(dice: Dice, clock: Arc<SimulatedClock>, trace: Arc<Trace>) -> Arc<Self> {
         INTERPOSED.call_once(|| {
-            let interposed = streamd_snapshot::store::interpose(ROOT, |others| Arc::new(Interposed { others }));
+            let interposed = streamd_snapshot::store::interpose(ROOT, |others| Arc::new(client::Interposed { others }));
             interposed.expect("every program can open a store in memory");
         });
         let folder = format!("{FOLDER}{}", NEXT.fetch_add(1, Ordering::SeqCst));
@@ -80,8 +99,13 @@ impl SimulatedStore {
             state: Mutex::new(State {
                 dice,
                 rates: (0, 0),
-                is_control: false,
+                actor: Actor::Nobody,
+                leader: None,
                 cut_after: None,
+                operations: 0,
+                crash: None,
+                crashed: None,
+                sabotage: None,
             }),
         });
         running().insert(folder, Arc::downgrade(&store));
@@ -98,9 +122,44 @@ impl SimulatedStore {
         self.lock().rates = (refused, applied_then_failed);
     }
 
-    /// The job manager is at work, or is not any more.
-    pub(crate) fn set_control(&self, is_control: bool) {
-        self.lock().is_control = is_control;
+    /// Who is at work from now on.
+    pub(crate) fn acts(&self, actor: Actor) {
+        self.lock().actor = actor;
+    }
+
+    /// This job manager was elected.
+    pub(crate) fn is_led_by(&self, manager: u32) {
+        self.lock().leader = Some(manager);
+    }
+
+    /// Whether no other one was elected after this job manager.
+    pub(crate) fn is_leader(&self, manager: u32) -> bool {
+        self.lock().leader == Some(manager)
+    }
+
+    /// Whoever does this operation dies of it.
+    pub(crate) fn crash_at(&self, point: Option<CrashPoint>) {
+        self.lock().crash = point.filter(|point| point.kind == CrashKind::Store);
+    }
+
+    /// Breaks what a store promises.
+    pub(crate) fn sabotage(&self, how: Option<Sabotage>) {
+        self.lock().sabotage = how;
+    }
+
+    /// Whether somebody has come to the crash point who is not buried yet.
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.lock().crashed.is_some()
+    }
+
+    /// Who has come to the crash point, once.
+    pub(crate) fn take_crashed(&self) -> Option<Actor> {
+        self.lock().crashed.take()
+    }
+
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> u64 {
+        self.lock().operations
     }
 
     /// The connection of the slot or writer that is at work now is gone after so many operations; `None`: it stays.
@@ -114,20 +173,21 @@ impl SimulatedStore {
 
     fn judge(&self, what: &str, path: &Path) -> Verdict {
         let mut state = self.lock();
-        if !state.is_control {
-            return match &mut state.cut_after {
-                Some(0) => Verdict::Before(Duration::ZERO),
-                Some(left) => {
-                    *left -= 1;
-                    Verdict::Well(Duration::ZERO)
-                }
-                None => Verdict::Well(Duration::ZERO),
-            };
+        if let Some(verdict) = state.crash(what) {
+            return verdict;
         }
+        let Actor::Manager(manager) = state.actor else {
+            return state.judge_worker();
+        };
         let (refused, applied) = state.rates;
         let latency = Duration::from_millis(state.dice.between(1, LATENCY_MS));
         let thrown = state.dice.below(1_000);
+        let is_of_the_past = state.leader.is_some_and(|leader| leader != manager) && what == "put";
+        let is_lost = state.sabotage == Some(Sabotage::LosesWrites) && what == "put" && state.dice.happens(100);
         drop(state);
+        if is_of_the_past {
+            self.trace.saw("a job manager that does not lead wrote");
+        }
         let (verdict, told) = if thrown < refused {
             (Verdict::Before(latency), "refused")
         } else if thrown < refused + applied {
@@ -136,13 +196,56 @@ impl SimulatedStore {
                 self.trace.saw("a create was ambiguous");
             }
             (Verdict::After(latency), "applied, answered with an error")
+        } else if is_lost {
+            (Verdict::Lost(latency), "lost, answered as if it were not")
         } else {
             (Verdict::Well(latency), "well")
         };
         let name = without_nonces(path.as_ref(), &self.folder);
-        self.trace
-            .line(self.clock.now(), format_args!("store {what} {name}: {told}"));
+        self.trace.line(
+            self.clock.now(),
+            format_args!("store {what} {name} of {manager}: {told}"),
+        );
         verdict
+    }
+}
+
+impl State {
+    /// Counts an operation, and has whoever does it die if this is the one.
+    fn crash(&mut self, what: &str) -> Option<Verdict> {
+        if self.actor == Actor::Nobody {
+            return None;
+        }
+        // The dead do nothing more.
+        if self.crashed == Some(self.actor) {
+            return Some(self.never(false));
+        }
+        let number = self.operations;
+        self.operations += 1;
+        let side = self.crash.filter(|point| point.index == number)?.side;
+        self.crashed = Some(self.actor);
+        tracing::debug!(what, number, "crash point");
+        Some(self.never(side == CrashSide::After))
+    }
+
+    /// A slot cannot wait for ever: its process is gone as soon as its turn is over.
+    fn never(&self, is_done: bool) -> Verdict {
+        match (self.actor, is_done) {
+            (Actor::Worker(_), true) => Verdict::After(Duration::ZERO),
+            (Actor::Worker(_), false) => Verdict::Before(Duration::ZERO),
+            (Actor::Manager(_) | Actor::Nobody, is_done) => Verdict::Never { is_done },
+        }
+    }
+
+    fn judge_worker(&mut self) -> Verdict {
+        match &mut self.cut_after {
+            Some(0) => Verdict::Before(Duration::ZERO),
+            Some(left) => {
+                *left -= 1;
+                Verdict::Well(Duration::ZERO)
+            }
+            None => Verdict::Well(Duration::ZERO),
+        }
     }
 }
 
@@ -150,6 +253,12 @@ impl Drop for SimulatedStore {
     fn drop(&mut self) {
         running().remove(&self.folder);
     }
+}
+
+/// The store of the simulation that the path belongs to, if any.
+fn simulated(path: &Path) -> Option<Arc<SimulatedStore>> {
+    let folder = path.as_ref().split('/').next()?;
+    running().get(folder)?.upgrade()
 }
 
 fn running() -> MutexGuard<'static, BTreeMap<String, Weak<SimulatedStore>>> {
@@ -172,205 +281,6 @@ fn without_nonces(path: &str, folder: &str) -> String {
         }
     });
     segments.collect::<Vec<_>>().join("/")
-}
-
-async fn under<T>(verdict: Verdict, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let (latency, before, after) = match verdict {
-        Verdict::Well(latency) => (latency, false, false),
-        Verdict::Before(latency) => (latency, true, false),
-        Verdict::After(latency) => (latency, false, true),
-    };
-    if !latency.is_zero() {
-        tokio::time::sleep(latency).await;
-    }
-    if before {
-        return Err(reset());
-    }
-    let done = work.await;
-    match after {
-        true => done.and(Err(reset())),
-        false => done,
-    }
-}
-
-fn reset() -> Error {
-    Error::Generic {
-        store: "simulated",
-        source: "the connection was reset".into(),
-    }
-}
-
-/// Stands before the store in memory: what is below the folder of a simulation is that simulation's.
-#[derive(Debug)]
-struct Interposed {
-    others: Arc<dyn ObjectStore>,
-}
-
-impl Interposed {
-    fn simulated(path: &Path) -> Option<Arc<SimulatedStore>> {
-        let folder = path.as_ref().split('/').next()?;
-        running().get(folder)?.upgrade()
-    }
-}
-
-impl fmt::Display for Interposed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.others)
-    }
-}
-
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
-
-impl ObjectStore for Interposed {
-    fn put_opts<'a, 'b: 'c, 'c>(
-        &'a self,
-        path: &'b Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Answer<'c, PutResult>
-    where
-        'a: 'c,
-    {
-        Box::pin(async move {
-            let Some(store) = Self::simulated(path) else {
-                return self.others.put_opts(path, payload, options).await;
-            };
-            let verdict = store.judge("put", path);
-            under(verdict, store.objects.put_opts(path, payload, options)).await
-        })
-    }
-
-    fn get_opts<'a, 'b: 'c, 'c>(&'a self, path: &'b Path, options: GetOptions) -> Answer<'c, GetResult>
-    where
-        'a: 'c,
-    {
-        Box::pin(async move {
-            let Some(store) = Self::simulated(path) else {
-                return self.others.get_opts(path, options).await;
-            };
-            under(store.judge("get", path), store.objects.get_opts(path, options)).await
-        })
-    }
-
-    fn get_ranges<'a, 'b: 'd, 'c: 'd, 'd>(&'a self, path: &'b Path, ranges: &'c [Range<u64>]) -> Answer<'d, Vec<Bytes>>
-    where
-        'a: 'd,
-    {
-        Box::pin(async move {
-            let Some(store) = Self::simulated(path) else {
-                return self.others.get_ranges(path, ranges).await;
-            };
-            under(store.judge("get", path), store.objects.get_ranges(path, ranges)).await
-        })
-    }
-
-    fn put_multipart_opts<'a, 'b: 'c, 'c>(
-        &'a self,
-        path: &'b Path,
-        options: PutMultipartOptions,
-    ) -> Answer<'c, Box<dyn MultipartUpload>>
-    where
-        'a: 'c,
-    {
-        Box::pin(async move {
-            let Some(store) = Self::simulated(path) else {
-                return self.others.put_multipart_opts(path, options).await;
-            };
-            let verdict = store.judge("begin", path);
-            let inner = under(verdict, store.objects.put_multipart_opts(path, options)).await?;
-            let path = path.clone();
-            Ok(Box::new(SimulatedUpload { store, inner, path }) as Box<dyn MultipartUpload>)
-        })
-    }
-
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let others = Arc::clone(&self.others);
-        let deleted = paths.then(move |path| {
-            let others = Arc::clone(&others);
-            async move {
-                let path = path?;
-                let one = futures::stream::once(futures::future::ready(Ok(path.clone()))).boxed();
-                let first = |mut deleted: BoxStream<'static, Result<Path>>, path: Path| async move {
-                    deleted.next().await.unwrap_or(Ok(path))
-                };
-                match Self::simulated(&path) {
-                    Some(store) => {
-                        let verdict = store.judge("delete", &path);
-                        under(verdict, first(store.objects.delete_stream(one), path)).await
-                    }
-                    None => first(others.delete_stream(one), path).await,
-                }
-            }
-        });
-        deleted.boxed()
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match prefix.and_then(Self::simulated) {
-            Some(store) => store.objects.list(prefix),
-            None => self.others.list(prefix),
-        }
-    }
-
-    fn list_with_delimiter<'a, 'b: 'c, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
-    where
-        'a: 'c,
-    {
-        Box::pin(async move {
-            match prefix.and_then(|prefix| Some((prefix, Self::simulated(prefix)?))) {
-                Some((path, store)) => {
-                    under(store.judge("list", path), store.objects.list_with_delimiter(prefix)).await
-                }
-                None => self.others.list_with_delimiter(prefix).await,
-            }
-        })
-    }
-
-    fn copy_opts<'a, 'b: 'd, 'c: 'd, 'd>(&'a self, from: &'b Path, to: &'c Path, options: CopyOptions) -> Answer<'d, ()>
-    where
-        'a: 'd,
-    {
-        Box::pin(async move {
-            match Self::simulated(to) {
-                Some(store) => under(store.judge("copy", to), store.objects.copy_opts(from, to, options)).await,
-                None => self.others.copy_opts(from, to, options).await,
-            }
-        })
-    }
-}
-
-struct SimulatedUpload {
-    store: Arc<SimulatedStore>,
-    inner: Box<dyn MultipartUpload>,
-    path: Path,
-}
-
-impl fmt::Debug for SimulatedUpload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimulatedUpload({})", self.path)
-    }
-}
-
-impl MultipartUpload for SimulatedUpload {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let verdict = self.store.judge("part", &self.path);
-        Box::pin(under(verdict, self.inner.put_part(data)))
-    }
-
-    fn complete<'a, 'b>(&'a mut self) -> Answer<'b, PutResult>
-    where
-        'a: 'b,
-    {
-        let verdict = self.store.judge("complete", &self.path);
-        Box::pin(under(verdict, self.inner.complete()))
-    }
-
-    fn abort<'a, 'b>(&'a mut self) -> Answer<'b, ()>
-    where
-        'a: 'b,
-    {
-        Box::pin(self.inner.abort())
-    }
 }
 
 #[cfg(test)]

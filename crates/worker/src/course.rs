@@ -10,7 +10,7 @@ use streamd_core::protocol::{
 
 /// How far a worker has come. Commands of attempts that are past change nothing, as with the worker itself.
 #[derive(Debug)]
-pub(crate) struct Course {
+pub struct Course {
     registration: WorkerRegistration,
     running: Option<Running>,
 }
@@ -28,7 +28,7 @@ struct Running {
 
 impl Course {
     /// A worker that has registered, and runs nothing.
-    pub(crate) fn new(registration: WorkerRegistration) -> Self {
+    pub fn new(registration: WorkerRegistration) -> Self {
         Self {
             registration,
             running: None,
@@ -36,7 +36,7 @@ impl Course {
     }
 
     /// The first word on the next link.
-    pub(crate) fn first_word(&self) -> WorkerEvent {
+    pub fn first_word(&self) -> WorkerEvent {
         let registration = self.registration.clone();
         let Some(running) = &self.running else {
             return WorkerEvent::Registered(registration);
@@ -54,7 +54,7 @@ impl Course {
     }
 
     /// The job master says something.
-    pub(crate) fn on_command(&mut self, command: &WorkerCommand) {
+    pub fn on_command(&mut self, command: &WorkerCommand) {
         match command {
             WorkerCommand::Deploy(deployment) => self.on_deploy(deployment),
             WorkerCommand::TriggerCheckpoint { attempt, barrier } => {
@@ -111,7 +111,7 @@ impl Course {
     }
 
     /// The worker says something.
-    pub(crate) fn on_event(&mut self, event: &WorkerEvent) {
+    pub fn on_event(&mut self, event: &WorkerEvent) {
         match event {
             WorkerEvent::SubtaskState {
                 attempt,

@@ -10,14 +10,15 @@
 //!                              └── snapshots written in the background
 //! ```
 //!
-//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, `course` (what it says when it comes back), [`link`] (gRPC), [`options`].
+//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, [`course`] (what it says when it comes back), [`link`] (gRPC), [`options`].
 
 pub mod worker;
 
 pub mod attempt;
 pub mod host;
 
-mod course;
+pub mod course;
+
 mod reporter;
 mod wiring;
 

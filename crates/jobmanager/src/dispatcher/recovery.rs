@@ -72,6 +72,7 @@ impl Dispatcher {
                 machine,
                 status,
                 reconcile_ms: None,
+                onlooker: None,
             };
             self.make_known(&stored.record, &submission, past, None).await?;
             return Ok(());
@@ -99,6 +100,8 @@ impl Dispatcher {
         let spec = self.spec(record, workers, point)?;
         let (attempt, restore) = (recovery.attempt, recovery.restore.as_ref());
         let restore = restore.map(|point| point.metadata.checkpoint_id);
+        let onlookers = self.options.onlookers.as_ref();
+        let onlooker = onlookers.map(|all| all.of_recovered(&spec, &recovery));
         let machine = JobMachine::recovered(spec, recovery);
         let mut status = JobStatus::new(machine.spec(), record.submitted_at);
         status.restarts = machine.restarts();
@@ -106,6 +109,7 @@ impl Dispatcher {
             machine,
             status,
             reconcile_ms: (!stored.is_suspended).then_some(self.options.reconcile_ms),
+            onlooker,
         };
         let job = self.make_known(record, submission, past, pin).await?;
         info!(job_id = %record.job_id, %attempt, ?restore, suspended = stored.is_suspended, "job recovered");
@@ -137,15 +141,17 @@ impl Dispatcher {
             machine: JobMachine::new(spec),
             status,
             reconcile_ms: None,
+            onlooker: None,
         };
         let waiting = self.make_known(&stored.record, &submission, past, None).await?;
         let dispatcher = self.clone();
         let retry = async move {
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep(RETRY_PAUSE) => {}
+                    biased;
                     () = dispatcher.fence.revoked() => return,
                     () = waiting.over() => return,
+                    () = tokio::time::sleep(RETRY_PAUSE) => {}
                 }
                 if let Ok(left) = dispatcher.how_it_was_left(&stored).await {
                     // Its workers have been sent home: nobody could say to which attempt they belong.
@@ -172,7 +178,8 @@ impl Dispatcher {
         pin: Option<Pin>,
     ) -> Result<JobMasterHandle, CodedError> {
         let job_id = record.job_id;
-        let program = self.program(submission.application(job_id)).await?;
+        // A store that does not answer now must not have the job forgotten: task managers fetch the program when they need it.
+        let program = self.named_program(submission.application(job_id))?;
         let submitted = Submitted {
             job_id,
             job_name: record.graph.name.clone(),

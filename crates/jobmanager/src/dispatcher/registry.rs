@@ -182,6 +182,8 @@ impl Registry {
         prunes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // In this order, so that a simulation goes the same way every time: it is not urgent to forget.
+                biased;
                 message = self.inbox.recv() => match message {
                     Some(message) => self.on_message(message),
                     None => break,

@@ -27,7 +27,7 @@ use super::built::check_built;
 use super::checkpoint_folder::CheckpointFolders;
 use super::registry::{Claim, Outcome, RegistryHandle};
 use crate::fence::Fence;
-use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, JobStatus, Past, WorkerTimeouts};
+use crate::job_master::{self, Effects, JobEnvironment, JobMasterHandle, JobStatus, Onlookers, Past, WorkerTimeouts};
 use crate::journal::Journal;
 use crate::options::{JobDefaults, ResolveJobOptions, job_options};
 use crate::pins::{Pin, Pins};
@@ -47,6 +47,7 @@ pub(crate) struct DispatcherOptions {
     pub(crate) worker_timeouts: WorkerTimeouts,
     pub(crate) job_defaults: JobDefaults,
     pub(crate) resolve: ResolveJobOptions,
+    pub(crate) onlookers: Option<Onlookers>,
 }
 
 /// A submission that was accepted.
@@ -183,6 +184,7 @@ impl Dispatcher {
         let submitted_at = self.record(&spec, &submission, parallelism, &warnings).await?;
         let past = Past {
             status: JobStatus::new(&spec, submitted_at),
+            onlooker: self.options.onlookers.as_ref().map(|all| all.of(&spec)),
             machine: JobMachine::new(spec),
             reconcile_ms: None,
         };
@@ -290,7 +292,6 @@ impl Dispatcher {
         JobEnvironment {
             journal: Some(Journal::new(self.jobs.clone(), job, epoch, self.fence.clone())),
             fence: self.fence.clone(),
-            onlooker: None,
             clock: self.clock.clone(),
             launcher: Arc::new(ClusterLauncher::new(self.resource_manager.clone(), program)),
             effects: self.effects.clone(),
@@ -301,6 +302,17 @@ impl Dispatcher {
 
     /// How an application is started. Errors if its bytes are not here.
     pub(super) async fn program(&self, application: Application) -> Result<Program, CodedError> {
+        let program = self.named_program(application)?;
+        let stored = self.artifacts.has(&program.sha256).await;
+        if !stored.map_err(|error| artifact_error(&error))? {
+            let message = format!("application `{}` has not been uploaded", program.file_name);
+            return Err(CodedError::new(ErrorCode::ApplicationNotFound, message).with_hint("upload it, then try again"));
+        }
+        Ok(program)
+    }
+
+    /// How an application is started. Whether its bytes are here is not looked at.
+    pub(super) fn named_program(&self, application: Application) -> Result<Program, CodedError> {
         let parallelism = match application.parallelism {
             0 => match application.configuration.get(PARALLELISM_KEY) {
                 Some(text) => parse_parallelism(text)?,
@@ -308,15 +320,6 @@ impl Dispatcher {
             },
             named => named,
         };
-        if !self
-            .artifacts
-            .has(&application.sha256)
-            .await
-            .map_err(|error| artifact_error(&error))?
-        {
-            let message = format!("application `{}` has not been uploaded", application.file_name);
-            return Err(CodedError::new(ErrorCode::ApplicationNotFound, message).with_hint("upload it, then try again"));
-        }
         Ok(Program {
             sha256: application.sha256,
             file_name: application.file_name,

@@ -10,5 +10,5 @@ mod worker_link;
 
 pub(crate) use dispatcher::DispatcherService;
 pub(crate) use standby::StandbyService;
-pub(crate) use task_manager_link::TaskManagerLinkService;
-pub(crate) use worker_link::WorkerLinkService;
+pub(crate) use task_manager_link::{TaskManagerLinkService, report};
+pub(crate) use worker_link::{Arrival, WorkerLinkService, attach};

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::WorkerId;
-use streamd_core::protocol::{WorkerEvent, WorkerRegistration, WorkerReturn};
+use streamd_core::protocol::{WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
 use streamd_rpc::proto;
 use streamd_rpc::status::to_status;
 use tokio::sync::mpsc;
@@ -40,15 +40,10 @@ impl proto::worker_link_server::WorkerLink for WorkerLinkService {
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let mut events = request.into_inner();
         let arrival = arrival(&mut events).await?;
-        let registration = arrival.registration();
-        let (worker, job) = (registration.worker, registration.job_id);
-        let job = self.registry.find(job).await.map_err(|error| to_status(&error))?;
+        let worker = arrival.registration().worker;
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let attached = match arrival {
-            Arrival::New(registration) => job.attach_worker(registration, commands).await,
-            Arrival::Returned(returned) => job.return_worker(returned, commands).await,
-        };
-        attached.map_err(|error| to_status(&error))?;
+        let attached = attach(&self.registry, arrival, commands).await;
+        let job = attached.map_err(|error| to_status(&error))?;
         self.tasks.spawn(forward(job, worker, events, self.shutdown.clone()));
         let commands = ReceiverStream::new(queue).map(|command| Ok(command.into())).boxed();
         let mut response = Response::new(commands);
@@ -56,6 +51,20 @@ impl proto::worker_link_server::WorkerLink for WorkerLinkService {
         response.metadata_mut().insert(streamd_rpc::LEADER_EPOCH, epoch);
         Ok(response)
     }
+}
+
+/// Attaches a worker to its job, by its first word.
+pub(crate) async fn attach(
+    registry: &RegistryHandle,
+    arrival: Arrival,
+    commands: mpsc::Sender<WorkerCommand>,
+) -> Result<JobMasterHandle, CodedError> {
+    let job = registry.find(arrival.registration().job_id).await?;
+    match arrival {
+        Arrival::New(registration) => job.attach_worker(registration, commands).await?,
+        Arrival::Returned(returned) => job.return_worker(returned, commands).await?,
+    }
+    Ok(job)
 }
 
 /// Passes on what a worker says, until its link closes.
@@ -90,12 +99,25 @@ async fn forward(
 }
 
 /// How a worker opens its link.
-enum Arrival {
+pub(crate) enum Arrival {
     New(WorkerRegistration),
     Returned(Box<WorkerReturn>),
 }
 
 impl Arrival {
+    /// What the first word on a link says; nothing if it is none.
+    pub(crate) fn of(first_word: WorkerEvent) -> Option<Self> {
+        match first_word {
+            WorkerEvent::Registered(registration) => Some(Self::New(registration)),
+            WorkerEvent::Returned(returned) => Some(Self::Returned(returned)),
+            WorkerEvent::SubtaskState { .. }
+            | WorkerEvent::Acknowledge { .. }
+            | WorkerEvent::Decline { .. }
+            | WorkerEvent::EndOfData { .. }
+            | WorkerEvent::Heartbeat { .. } => None,
+        }
+    }
+
     fn registration(&self) -> &WorkerRegistration {
         match self {
             Self::New(registration) => registration,
@@ -105,11 +127,9 @@ impl Arrival {
 }
 
 async fn arrival(events: &mut Streaming<proto::WorkerEvent>) -> Result<Arrival, Status> {
-    let refused = |message: String| Err(to_status(&CodedError::new(ErrorCode::ProtocolMismatch, message)));
-    match first_word(events).await?.map(WorkerEvent::try_from) {
-        Some(Ok(WorkerEvent::Registered(registration))) => Ok(Arrival::New(registration)),
-        Some(Ok(WorkerEvent::Returned(returned))) => Ok(Arrival::Returned(returned)),
-        Some(Ok(_)) | None => refused("the first word on a worker link must be a registration".to_owned()),
-        Some(Err(error)) => refused(error.to_string()),
-    }
+    let refused = |message: String| to_status(&CodedError::new(ErrorCode::ProtocolMismatch, message));
+    let word = first_word(events).await?.map(WorkerEvent::try_from).transpose();
+    let word = word.map_err(|error| refused(error.to_string()))?;
+    word.and_then(Arrival::of)
+        .ok_or_else(|| refused("the first word on a worker link must be a registration".to_owned()))
 }

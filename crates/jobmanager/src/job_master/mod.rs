@@ -23,7 +23,7 @@ mod workers;
 
 pub use handle::JobMasterHandle;
 pub use launcher::{LaunchRequest, WorkerLauncher};
-pub use onlooker::Onlooker;
+pub use onlooker::Onlookers;
 pub use status::{JobDetails, JobStatus, SubtaskView};
 pub use workers::WorkerTimeouts;
 

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::handle::JobMasterHandle;
 use super::launcher::LaunchRequest;
+use super::onlooker::Onlooker;
 use super::service::JobMaster;
 use super::status::JobStatus;
 
@@ -28,6 +29,8 @@ pub(crate) struct Past {
     pub(crate) status: JobStatus,
     /// How long its workers are waited for; `None`: it has none.
     pub(crate) reconcile_ms: Option<u64>,
+    /// Who holds the machine to its invariants, beside its own assertions.
+    pub(crate) onlooker: Option<Onlooker>,
 }
 
 /// What is to be done outside of the machine, one after the other.

@@ -47,8 +47,6 @@ pub(crate) struct JobEnvironment {
     pub(crate) journal: Option<Journal>,
     /// Whether this process may act at all.
     pub(crate) fence: Fence,
-    /// Who holds the machine to its invariants, beside its own assertions.
-    pub(crate) onlooker: Option<Onlooker>,
 }
 
 /// Starts the master of a job, which waits for [`JobMasterHandle::begin`] and lives until the last handle is dropped. `start` is
@@ -59,6 +57,7 @@ pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment, start: Option<Pi
         machine: JobMachine::new(spec),
         status,
         reconcile_ms: None,
+        onlooker: None,
     };
     spawn_with(past, environment, start)
 }
@@ -69,6 +68,7 @@ pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<
         machine,
         status,
         reconcile_ms,
+        onlooker,
     } = past;
     let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
     let job_id = status.job_id;
@@ -100,7 +100,7 @@ pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<
         suspension: Suspension::default(),
         journal: environment.journal,
         fence: environment.fence,
-        onlooker: environment.onlooker,
+        onlooker,
         ending: None,
         held: Vec::new(),
     };

@@ -282,3 +282,13 @@ async fn nothing_can_be_claimed_by_a_job_that_starts_afresh() {
     let error = cluster.client.submit_job(submission).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::ClaimRefused);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_known_to_the_next_job_manager_though_its_application_cannot_be_read() {
+    let (cluster, _task_manager) = running(Script::running(graph(2, None))).await;
+    std::fs::remove_dir_all(cluster.directory.path().join("artifacts")).unwrap();
+    let (_job_manager, client, _directory) = restarted(cluster).await;
+    let job_id = JOB.to_owned();
+    let job = client.get_job(proto::GetJobRequest { job_id }).await.unwrap().job;
+    assert_eq!(job.unwrap().summary.unwrap().job_id, JOB);
+}

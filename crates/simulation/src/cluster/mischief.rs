@@ -8,8 +8,8 @@ const SHORTEST_PAUSE_MS: u64 = 60;
 /// The longest time for which a worker is parted from all others: long enough to be given up, sometimes.
 const LONGEST_PARTITION_MS: u64 = 4_000;
 
-/// The longest time without a job manager.
-const LONGEST_INTERREGNUM_MS: u64 = 1_500;
+/// The longest time for which a job manager is stopped: long enough that another one takes its place, mostly.
+const LONGEST_STOP_MS: u64 = 6_000;
 
 impl Cluster<'_> {
     /// One act, and the next one is put on the agenda.
@@ -32,25 +32,31 @@ impl Cluster<'_> {
 
     fn crash_something(&mut self) {
         match self.dice.below(100) {
-            0..45 => {
+            0..40 => {
                 if let Some(worker) = self.any_worker() {
                     self.saw("a worker was killed");
                     self.kill(worker, "killed");
                 }
             }
-            45..60 => {
-                let names: Vec<_> = self.task_managers().cloned().collect();
-                if let Some(name) = self.dice.pick(&names).cloned() {
+            40..52 => {
+                if let Some(name) = self.any_task_manager() {
                     self.saw("a task manager was lost");
                     self.lose_task_manager(&name);
                     let pause = self.dice.between(100, 2_000);
                     self.later(pause, Happening::TaskManagerJoins);
                 }
             }
-            60..80 => {
-                if self.kill_manager() {
-                    let pause = self.dice.between(20, LONGEST_INTERREGNUM_MS);
-                    self.later(pause, Happening::ManagerStarts);
+            52..70 => {
+                if let Some(manager) = self.any_manager() {
+                    self.saw("a job manager was killed");
+                    self.kill_manager(manager, "is killed");
+                }
+            }
+            70..85 => {
+                if let Some(manager) = self.any_manager() {
+                    self.saw("a job manager was stopped");
+                    let millis = self.dice.between(100, LONGEST_STOP_MS);
+                    self.stop_manager(manager, millis);
                 }
             }
             _ => self.cut_next_writer(),
@@ -58,6 +64,13 @@ impl Cluster<'_> {
     }
 
     fn disturb_the_network(&mut self) {
+        if self.dice.happens(150) {
+            if let Some(name) = self.any_task_manager() {
+                self.saw("the link of a task manager was broken");
+                self.task_manager_leaves(&name, "its link breaks");
+            }
+            return;
+        }
         let Some(worker) = self.any_worker() else { return };
         match self.dice.below(100) {
             0..50 => {
@@ -67,7 +80,7 @@ impl Cluster<'_> {
             }
             50..75 => {
                 self.saw("a link was broken");
-                self.break_link(worker);
+                self.worker_leaves(worker, "its link breaks");
             }
             _ => {
                 self.saw("channels were broken");

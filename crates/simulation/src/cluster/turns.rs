@@ -4,12 +4,14 @@ use streamd_core::id::WorkerId;
 
 use super::Cluster;
 use crate::process::Process;
+use crate::store::Actor;
 
 impl Cluster<'_> {
     pub(super) fn give_turns(&mut self) -> bool {
         let now = self.now();
         let mut any = false;
         for process in self.processes.values_mut() {
+            self.store.acts(Actor::Worker(process.worker));
             process.slots.extend(process.host.take_slots());
             for writer in process.host.take_writers() {
                 let pause = match self.dice.happens(50) {
@@ -19,6 +21,9 @@ impl Cluster<'_> {
                 process.writers.push((now + pause, writer));
             }
             for slot in &mut process.slots {
+                if self.store.has_crashed() {
+                    break;
+                }
                 if slot.is_awake(now) {
                     any = true;
                     if self.dice.happens(700) {
@@ -32,7 +37,10 @@ impl Cluster<'_> {
             }
             process.slots.retain(|slot| !slot.is_over());
         }
-        any | self.run_writers(now)
+        any |= self.run_writers(now);
+        self.store.acts(Actor::Nobody);
+        self.bury_whoever_crashed();
+        any
     }
 
     fn run_writers(&mut self, now: u64) -> bool {
@@ -40,12 +48,14 @@ impl Cluster<'_> {
         let ids: Vec<WorkerId> = self.processes.keys().copied().collect();
         for id in ids {
             let due = |process: &Process| process.writers.iter().position(|(at, _)| *at <= now);
-            while let Some(process) = self.processes.get_mut(&id)
+            while !self.store.has_crashed()
+                && let Some(process) = self.processes.get_mut(&id)
                 && let Some(position) = due(process)
             {
                 any = true;
                 let (_, write) = process.writers.remove(position);
                 let cut = std::mem::take(&mut self.cut_next_writer).then(|| self.dice.below(2) as u32);
+                self.store.acts(Actor::Worker(id));
                 self.store.cut_after(cut);
                 write();
                 self.store.cut_after(None);
