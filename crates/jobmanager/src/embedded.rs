@@ -226,8 +226,7 @@ impl<F: Fn(WorkerConnection) + Send + Sync + 'static> WorkerLauncher for InProce
                 Box::pin(std::future::ready(()))
             }
             // A worker that is to stop sees its commands close; slots are nobody's.
-            LaunchRequest::Reconcile
-            | LaunchRequest::AdoptWorker { .. }
+            LaunchRequest::AdoptWorker { .. }
             | LaunchRequest::AdoptSlots { .. }
             | LaunchRequest::ReleaseSlots
             | LaunchRequest::StopWorker { .. }

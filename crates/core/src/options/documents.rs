@@ -10,7 +10,13 @@ use super::*;
 const SECTIONS: [(&str, &[&str]); 9] = [
     (
         "Job manager",
-        &["jobmanager.", "heartbeat.", "high-availability.", "kubernetes.", "jobstore."],
+        &[
+            "jobmanager.",
+            "heartbeat.",
+            "high-availability.",
+            "kubernetes.",
+            "jobstore.",
+        ],
     ),
     ("Task managers", &["taskmanager.", "io.tmp."]),
     ("Jobs", &["parallelism.", "pipeline.", "application.", "slot.", "task."]),

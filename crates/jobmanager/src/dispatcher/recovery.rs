@@ -112,6 +112,9 @@ impl Dispatcher {
             onlooker,
         };
         let job = self.make_known(record, submission, past, pin).await?;
+        if !stored.is_suspended {
+            self.resource_manager.reconcile(record.job_id).await;
+        }
         info!(job_id = %record.job_id, %attempt, ?restore, suspended = stored.is_suspended, "job recovered");
         job.begin();
         Ok(())

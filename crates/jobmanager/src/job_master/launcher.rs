@@ -15,9 +15,7 @@ pub enum LaunchRequest {
         /// How many.
         count: u32,
     },
-    /// Workers of the job may run on that another job manager started.
-    Reconcile,
-    /// Such a worker is back.
+    /// A worker is back that another job manager started.
     AdoptWorker {
         /// Its number.
         worker: WorkerId,

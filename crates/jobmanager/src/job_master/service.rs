@@ -244,10 +244,7 @@ impl JobMaster {
 
     fn on_begin(&mut self) {
         match self.reconcile_ms {
-            Some(timeout_ms) => {
-                self.requests.push_back(Request::Launch(LaunchRequest::Reconcile));
-                self.on_event(Event::Reconcile { timeout_ms });
-            }
+            Some(timeout_ms) => self.on_event(Event::Reconcile { timeout_ms }),
             None => self.on_event(Event::Start),
         }
     }

@@ -148,6 +148,12 @@ impl ResourceManagerHandle {
         self.ask(|reply| Message::Drain(id, use_, reply)).await?
     }
 
+    /// Workers of a job may run on that another job manager started: they are left alone until the job says otherwise. To be said
+    /// before a task manager can register, since one that comes back with them is told at once to end those that no job waits for.
+    pub(crate) async fn reconcile(&self, job: JobId) {
+        self.tell(Message::Reconcile(job)).await;
+    }
+
     /// The cluster now.
     pub(crate) async fn view(&self) -> Result<ClusterView, CodedError> {
         self.ask(Message::View).await

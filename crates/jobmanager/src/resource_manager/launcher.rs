@@ -25,7 +25,6 @@ impl WorkerLauncher for ClusterLauncher {
     fn launch(&self, job: JobMasterHandle, request: LaunchRequest) -> BoxFuture<'static, ()> {
         let message = match request {
             LaunchRequest::RequestSlots { count } => Message::RequestSlots(job, count),
-            LaunchRequest::Reconcile => Message::Reconcile(job.job_id()),
             LaunchRequest::AdoptWorker { worker, task_manager } => Message::AdoptWorker {
                 job,
                 worker,

@@ -5,8 +5,9 @@ use crate::chain::Operator;
 use crate::error::TaskError;
 use crate::record::{BATCH_RECORDS, Collector};
 
-/// After how many records the size of the output is looked at: what is left of the input is moved up each time.
-const RECORDS_AT_ONCE: usize = 64;
+/// After how many records the size of the output is first looked at. What is left of the input is moved up each time: where records
+/// become fewer, twice as many are taken the next time.
+const RECORDS_AT_FIRST: usize = 64;
 
 /// Any number of records out for each record in.
 pub struct FlatMap<F>(pub F);
@@ -16,8 +17,9 @@ where
     F: FnMut(In, &mut Collector<'_, Out>) + Send + 'static,
 {
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let mut step = RECORDS_AT_FIRST;
         while output.len() < BATCH_RECORDS && !input.is_empty() {
-            let some = input.len().min(RECORDS_AT_ONCE);
+            let (some, before) = (input.len().min(step), output.len());
             if input.timestamps().is_empty() {
                 let mut collector = Collector::new(output, EventTime::MIN);
                 let records = input.untimed().drain(..some);
@@ -26,6 +28,9 @@ where
                 for (record, timestamp) in input.drain(some) {
                     (self.0)(record, &mut Collector::new(output, timestamp));
                 }
+            }
+            if output.len() - before <= some {
+                step *= 2;
             }
         }
         Ok(())
