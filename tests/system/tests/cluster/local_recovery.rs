@@ -127,7 +127,7 @@ fn a_copy_that_is_damaged_or_gone_is_read_from_the_store() {
 fn nothing_is_kept_of_state_on_the_heap_unless_the_job_says_so() {
     let cluster = Cluster::start(2, 1);
     let (id, torture, gate) = held_job(&cluster, &[]);
-    assert_eq!(copies(&cluster), [PathBuf::new(); 0]);
+    assert!(copies(&cluster).is_empty());
     gate.open();
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(RECORDS);
