@@ -1,8 +1,6 @@
-use std::collections::BTreeSet;
-
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment};
 use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
-use streamd_core::id::{CheckpointId, OperationId};
+use streamd_core::id::{CheckpointId, OperationId, SubtaskId};
 use streamd_core::time::{MonotonicTime, WallTime};
 
 use super::store::CompletedCheckpoint;
@@ -26,25 +24,31 @@ fn coordinator(incremental: bool) -> CheckpointCoordinator {
 }
 
 fn trigger(coordinator: &mut CheckpointCoordinator, purpose: Purpose) -> Barrier {
+    trigger_for(coordinator, purpose, &[])
+}
+
+fn trigger_for(coordinator: &mut CheckpointCoordinator, purpose: Purpose, subtasks: &[SubtaskId]) -> Barrier {
     let new = NewSnapshot {
         purpose,
         location: format!("s3://b/chk-{}", coordinator.next_id()),
         sources: AfterBarrier::Continue,
         timeout_ms: None,
     };
-    coordinator.trigger((MonotonicTime(0), WallTime(0)), new, std::iter::empty())
+    coordinator.trigger((MonotonicTime(0), WallTime(0)), new, subtasks.iter().copied())
 }
 
 fn complete(coordinator: &mut CheckpointCoordinator, id: u64, refers_to: &[u64]) {
-    let refers_to: BTreeSet<String> = refers_to.iter().map(|id| format!("s3://b/chk-{id}")).collect();
-    let checkpoint = CompletedCheckpoint {
+    coordinator.give_up(CheckpointId(id));
+    coordinator.store().add(CheckpointId(id), completed(id, refers_to));
+}
+
+fn completed(id: u64, refers_to: &[u64]) -> CompletedCheckpoint {
+    CompletedCheckpoint {
         location: format!("s3://b/chk-{id}"),
         bytes: 0,
         duration_ms: 0,
-        refers_to,
-    };
-    coordinator.give_up(CheckpointId(id));
-    coordinator.store().add(CheckpointId(id), checkpoint);
+        refers_to: refers_to.iter().map(|id| format!("s3://b/chk-{id}")).collect(),
+    }
 }
 
 fn swept(coordinator: &mut CheckpointCoordinator) -> Vec<u64> {
@@ -86,4 +90,45 @@ fn savepoints_hold_everything_and_checkpoints_too_unless_it_is_asked_for() {
     let mut full = coordinator(false);
     complete(&mut full, 1, &[]);
     assert_eq!(trigger(&mut full, Purpose::Periodic).options.increment, Increment::Off);
+}
+
+#[test]
+fn what_another_job_manager_completed_is_built_upon_and_its_numbers_are_not_given_out_again() {
+    let mut coordinator = coordinator(true);
+    coordinator.recover(CheckpointId(8), [(CheckpointId(3), completed(3, &[]))]);
+    let barrier = trigger(&mut coordinator, Purpose::Periodic);
+    assert_eq!(barrier.checkpoint, CheckpointId(8));
+    assert_eq!(barrier.options.increment, Increment::Since(CheckpointId(3)));
+    complete(&mut coordinator, 8, &[]);
+    assert_eq!(swept(&mut coordinator), [3]);
+}
+
+#[test]
+fn a_subtask_that_declined_one_snapshot_may_still_write_another() {
+    let subtask = SubtaskId { vertex: 0, index: 0 };
+    let mut coordinator = coordinator(false);
+    for id in [1, 2] {
+        trigger_for(&mut coordinator, Purpose::Periodic, &[subtask]);
+        coordinator.give_up(CheckpointId(id));
+    }
+    coordinator.declined(CheckpointId(1), subtask);
+    assert_eq!(coordinator.acknowledged_too_late(CheckpointId(1), subtask), None);
+    let written = coordinator.acknowledged_too_late(CheckpointId(2), subtask);
+    assert_eq!(written, Some((CheckpointId(2), "s3://b/chk-2".to_owned())));
+}
+
+#[test]
+fn the_last_sixteen_snapshots_that_were_given_up_are_remembered() {
+    let subtask = SubtaskId { vertex: 0, index: 0 };
+    for (given_up, is_remembered) in [(16, true), (17, false)] {
+        let mut coordinator = coordinator(false);
+        for id in 1..=given_up {
+            trigger_for(&mut coordinator, Purpose::Periodic, &[subtask]);
+            coordinator.give_up(CheckpointId(id));
+        }
+        let first = coordinator.acknowledged_too_late(CheckpointId(1), subtask);
+        assert_eq!(first.is_some(), is_remembered, "after {given_up}");
+        let second = coordinator.acknowledged_too_late(CheckpointId(2), subtask);
+        assert!(second.is_some(), "after {given_up}");
+    }
 }

@@ -74,4 +74,13 @@ mod tests {
         assert_eq!(tolerance.on_failure(CheckpointId(4)), Verdict::Tolerated);
         assert_eq!(tolerance.on_failure(CheckpointId(6)), Verdict::Exceeded);
     }
+
+    #[test]
+    fn a_new_attempt_begins_with_a_count_of_nothing() {
+        let mut tolerance = Tolerance::new(1);
+        assert_eq!(tolerance.on_failure(CheckpointId(1)), Verdict::Tolerated);
+        tolerance.reset();
+        assert_eq!(tolerance.on_failure(CheckpointId(2)), Verdict::Tolerated);
+        assert_eq!(tolerance.on_failure(CheckpointId(3)), Verdict::Exceeded);
+    }
 }
