@@ -1,10 +1,18 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment};
-use streamd_core::graph::{CheckpointingMode, ExternalizedCheckpointRetention};
-use streamd_core::id::{CheckpointId, OperationId, SubtaskId};
+use streamd_core::graph::{
+    CheckpointSettings, CheckpointingMode, ExternalizedCheckpointRetention, JobGraph, JobVertex, Operator,
+    OperatorKind, PLAN_VERSION,
+};
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, OperatorId, SubtaskId};
+use streamd_core::row::DataType;
+use streamd_core::snapshot::{ListState, OperatorSubtaskState, SubtaskSnapshot};
 use streamd_core::time::{MonotonicTime, WallTime};
 
 use super::store::CompletedCheckpoint;
-use super::{CheckpointCoordinator, NewSnapshot, Purpose};
+use super::{Acknowledgement, CheckpointCoordinator, NewSnapshot, Origin, Purpose};
 use crate::event::CheckpointOptions;
 
 fn coordinator(incremental: bool) -> CheckpointCoordinator {
@@ -131,4 +139,70 @@ fn the_last_sixteen_snapshots_that_were_given_up_are_remembered() {
         let second = coordinator.acknowledged_too_late(CheckpointId(2), subtask);
         assert!(second.is_some(), "after {given_up}");
     }
+}
+
+/// A job of two subtasks of one operator.
+fn origin() -> Origin {
+    let id = OperatorId::from_uid("source");
+    let operator = Operator {
+        id,
+        uid: None,
+        name: String::new(),
+        kind: OperatorKind::Source,
+        states: Vec::new(),
+        initial_splits: None,
+        guarantee: None,
+    };
+    let vertex = JobVertex {
+        id,
+        name: String::new(),
+        parallelism: 2,
+        max_parallelism: None,
+        slot_sharing_group: "default".to_owned(),
+        operators: vec![operator],
+    };
+    Origin {
+        job_id: JobId::from_bytes([1; 16]),
+        leader_epoch: 1,
+        attempt: Attempt(1),
+        graph: Arc::new(JobGraph {
+            version: PLAN_VERSION,
+            name: String::new(),
+            vertices: vec![vertex],
+            edges: Vec::new(),
+            checkpointing: CheckpointSettings::default(),
+            restart_strategy: None,
+        }),
+        max_parallelism: vec![2],
+    }
+}
+
+#[test]
+fn a_subtask_acknowledges_state_of_its_own_operators_only_and_its_bytes_count() {
+    let subtasks = [0, 1].map(|index| SubtaskId { vertex: 0, index });
+    let state_of = |uid| {
+        let list = ListState {
+            name: "list".to_owned(),
+            data_type: DataType::UInt64,
+            items: vec![vec![0; 8]; 3],
+        };
+        let state = OperatorSubtaskState {
+            keyed: Vec::new(),
+            lists: vec![list],
+        };
+        SubtaskSnapshot {
+            operators: BTreeMap::from([(OperatorId::from_uid(uid), state)]),
+        }
+    };
+    let mut coordinator = coordinator(false);
+    trigger_for(&mut coordinator, Purpose::Periodic, &subtasks);
+    let id = CheckpointId(1);
+    let foreign = coordinator.acknowledge(id, subtasks[0], state_of("sink"), &origin());
+    assert!(matches!(foreign, Acknowledgement::Foreign), "{foreign:?}");
+    let own = state_of("source");
+    let bytes = own.state_bytes();
+    assert!(bytes > 1);
+    let taken = coordinator.acknowledge(id, subtasks[0], own, &origin());
+    assert!(matches!(taken, Acknowledgement::Awaiting), "{taken:?}");
+    assert_eq!(coordinator.give_up(id).map(|pending| pending.bytes()), Some(bytes));
 }
