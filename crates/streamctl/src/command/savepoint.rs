@@ -126,7 +126,9 @@ pub fn promoted(checkpoint: u64) -> String {
 
 /// Tells of an operation that the user does not wait for.
 pub fn begun(job_id: &str, operation_id: &str, output: &mut Output) -> Result<(), Failure> {
-    output.line(&format!("Operation {operation_id} of job {job_id} has begun."))?;
+    output.line(&format!(
+        "Operation {operation_id} of job {job_id} has begun: follow it with `streamctl savepoint status {operation_id}`"
+    ))?;
     output.object(&Begun { job_id, operation_id })
 }
 

@@ -35,7 +35,7 @@ fn a_savepoint_that_nobody_waited_for_is_told_by_the_next_job_manager() {
     let begun = cluster.streamctl(&["savepoint", "--detached", "--request-id", REQUEST, &id, &folder]);
     let begun = begun.succeeded();
     assert!(
-        begun.stderr.contains(&format!("streamctl savepoint status {REQUEST}")),
+        begun.stdout.contains(&format!("streamctl savepoint status {REQUEST}")),
         "{begun:#?}"
     );
     let told = operation(&cluster, REQUEST);
