@@ -312,6 +312,18 @@ fn default_jitter_percent() -> u32 {
 }
 
 impl JobGraph {
+    /// A job of this name, of which nothing is known yet: no vertices, no settings.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            version: PLAN_VERSION,
+            name: name.into(),
+            vertices: Vec::new(),
+            edges: Vec::new(),
+            checkpointing: CheckpointSettings::default(),
+            restart_strategy: None,
+        }
+    }
+
     /// 32 hexadecimal digits that two graphs share exactly if every vertex, operator, state schema, edge and setting agrees.
     /// The splits that sources found are left out: they may change between two looks.
     pub fn fingerprint(&self) -> String {

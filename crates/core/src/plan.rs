@@ -41,17 +41,9 @@ impl BuiltWith {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{CheckpointSettings, PLAN_VERSION};
 
     fn graph() -> JobGraph {
-        JobGraph {
-            version: PLAN_VERSION,
-            name: "job".to_owned(),
-            vertices: Vec::new(),
-            edges: Vec::new(),
-            checkpointing: CheckpointSettings::default(),
-            restart_strategy: None,
-        }
+        JobGraph::new("job")
     }
 
     #[test]

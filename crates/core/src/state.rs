@@ -194,54 +194,40 @@ impl State for bool {
     }
 }
 
-impl State for String {
-    fn data_type() -> DataType {
-        DataType::String
-    }
+macro_rules! text {
+    ($($(#[$note:meta])* $rust:ty),* $(,)?) => {$(
+        $(#[$note])*
+        impl State for $rust {
+            fn data_type() -> DataType {
+                DataType::String
+            }
 
-    fn encode(&self, row: &mut Vec<u8>) {
-        write_bytes(row, self.as_bytes());
-    }
+            fn encode(&self, row: &mut Vec<u8>) {
+                write_bytes(row, self.as_bytes());
+            }
 
-    #[inline]
-    fn touch(&self) {
-        touch_ends(self.as_bytes());
-    }
+            #[inline]
+            fn touch(&self) {
+                touch_ends(self.as_bytes());
+            }
 
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        row.text().map(str::to_owned)
-    }
+            fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
+                row.text().map(Self::from)
+            }
 
-    #[inline]
-    fn stable_hash(&self) -> u64 {
-        hash_of_text(self)
-    }
+            #[inline]
+            fn stable_hash(&self) -> u64 {
+                hash_of_text(self)
+            }
+        }
+    )*};
 }
 
-/// A text of up to 23 bytes is no allocation, and a copy of a longer one is a pointer: for keys that are texts. In snapshots it is what
-/// a `String` is.
-impl State for SmolStr {
-    fn data_type() -> DataType {
-        DataType::String
-    }
-
-    fn encode(&self, row: &mut Vec<u8>) {
-        write_bytes(row, self.as_bytes());
-    }
-
-    #[inline]
-    fn touch(&self) {
-        touch_ends(self.as_bytes());
-    }
-
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        row.text().map(Self::from)
-    }
-
-    #[inline]
-    fn stable_hash(&self) -> u64 {
-        hash_of_text(self)
-    }
+text! {
+    String,
+    /// A text of up to 23 bytes is no allocation, and a copy of a longer one is a pointer: for keys that are texts. In snapshots it is
+    /// what a `String` is.
+    SmolStr,
 }
 
 /// The hash of a text's row.

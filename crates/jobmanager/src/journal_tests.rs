@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::time::{SystemClock, WallTime};
 use streamd_snapshot::{JobRecord, LeaderRecords, Location, StoredJob, random_nonce};
 use tokio::time::Instant;
@@ -45,14 +45,7 @@ impl Led {
             leader_epoch: 1,
             submitted_at: WallTime(0),
             submission: serde_json::Value::Null,
-            graph: JobGraph {
-                version: PLAN_VERSION,
-                name: "flights".to_owned(),
-                vertices: Vec::new(),
-                edges: Vec::new(),
-                checkpointing: CheckpointSettings::default(),
-                restart_strategy: None,
-            },
+            graph: JobGraph::new("flights"),
             max_parallelism: Vec::new(),
             restore: None,
             options: serde_json::Value::Null,

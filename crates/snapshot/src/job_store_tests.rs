@@ -1,5 +1,3 @@
-use streamd_core::graph::{CheckpointSettings, PLAN_VERSION};
-
 use super::*;
 
 /// Every record of version 1, as it was first written.
@@ -20,14 +18,7 @@ fn record(n: u8) -> JobRecord {
         leader_epoch: 1,
         submitted_at: WallTime(10),
         submission: serde_json::json!({"sha256": "ab"}),
-        graph: JobGraph {
-            version: PLAN_VERSION,
-            name: "flights".to_owned(),
-            vertices: Vec::new(),
-            edges: Vec::new(),
-            checkpointing: CheckpointSettings::default(),
-            restart_strategy: None,
-        },
+        graph: JobGraph::new("flights"),
         max_parallelism: Vec::new(),
         restore: None,
         options: serde_json::json!({}),

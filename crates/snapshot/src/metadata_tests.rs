@@ -1,6 +1,6 @@
 use streamd_core::barrier::SnapshotKind;
 use streamd_core::error::ErrorCode;
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId};
 use streamd_core::row::DataType;
 use streamd_core::snapshot::{Inline, KeyedStateFormat, KeyedStateHandle, NativeSegment};
@@ -30,14 +30,7 @@ fn handle(key_groups: KeyGroupRange) -> KeyedStateHandle {
 }
 
 fn empty_graph() -> JobGraph {
-    JobGraph {
-        version: PLAN_VERSION,
-        name: "counts".to_owned(),
-        vertices: Vec::new(),
-        edges: Vec::new(),
-        checkpointing: CheckpointSettings::default(),
-        restart_strategy: None,
-    }
+    JobGraph::new("counts")
 }
 
 fn metadata() -> SnapshotMetadata {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotOptions};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
 use streamd_core::row::DataType;
@@ -98,14 +98,7 @@ impl Fixture {
 }
 
 fn empty_graph() -> JobGraph {
-    JobGraph {
-        version: PLAN_VERSION,
-        name: "counts".to_owned(),
-        vertices: Vec::new(),
-        edges: Vec::new(),
-        checkpointing: CheckpointSettings::default(),
-        restart_strategy: None,
-    }
+    JobGraph::new("counts")
 }
 
 fn metadata(kind: SnapshotKind, job_id: JobId, keyed: Vec<KeyedStateHandle>) -> SnapshotMetadata {

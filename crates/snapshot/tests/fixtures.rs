@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use streamd_core::backend::Inlining;
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
 use streamd_core::row::{DataType, Field, Variant};
@@ -127,14 +127,7 @@ fn metadata(kind: SnapshotKind) -> SnapshotMetadata {
         leader_epoch: 3,
         attempt: Attempt(2),
         nonce: "a nonce of the fixtures".to_owned(),
-        graph: JobGraph {
-            version: PLAN_VERSION,
-            name: "flights".to_owned(),
-            vertices: Vec::new(),
-            edges: Vec::new(),
-            checkpointing: CheckpointSettings::default(),
-            restart_strategy: None,
-        },
+        graph: JobGraph::new("flights"),
         operators: vec![OperatorState {
             id: OperatorId::from_uid(UID),
             uid: Some(UID.to_owned()),

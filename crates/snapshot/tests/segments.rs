@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
 use streamd_core::row::DataType;
@@ -146,14 +146,7 @@ impl Job {
             leader_epoch: 1,
             attempt: Attempt(1),
             nonce: random_nonce(),
-            graph: JobGraph {
-                version: PLAN_VERSION,
-                name: "segments".to_owned(),
-                vertices: Vec::new(),
-                edges: Vec::new(),
-                checkpointing: CheckpointSettings::default(),
-                restart_strategy: None,
-            },
+            graph: JobGraph::new("segments"),
             operators: vec![OperatorState {
                 id: operator(),
                 uid: None,

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
 use streamd_core::snapshot::{KeyedStateHandle, METADATA_VERSION, OperatorState, SnapshotMetadata};
@@ -47,14 +47,7 @@ impl Sample {
             leader_epoch: 1,
             attempt: Attempt(1),
             nonce: random_nonce(),
-            graph: JobGraph {
-                version: PLAN_VERSION,
-                name: "counting".to_owned(),
-                vertices: Vec::new(),
-                edges: Vec::new(),
-                checkpointing: CheckpointSettings::default(),
-                restart_strategy: None,
-            },
+            graph: JobGraph::new("counting"),
             operators: vec![OperatorState {
                 id: operator(),
                 uid: Some("counting".to_owned()),

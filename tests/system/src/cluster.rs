@@ -236,6 +236,14 @@ impl Cluster {
         self.daemon(name)
     }
 
+    /// Starts the job manager again that is gone, where it was, without waiting for it.
+    pub fn start_job_manager_again(&mut self) {
+        let address = self.address();
+        let (_, port) = address.rsplit_once(':').expect("an address ends with its port");
+        let port = format!("jobmanager.rpc.port={port}");
+        self.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    }
+
     /// Starts one more task manager, without waiting for it.
     pub fn add_task_manager(&mut self) {
         let name = format!("taskmanager-{}", self.task_managers);

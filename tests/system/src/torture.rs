@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::cluster::Cluster;
 use crate::files::{binary, committed, number, text};
 use crate::gate::Gate;
+use crate::wait::until;
 
 /// A call of the application.
 #[derive(Default)]
@@ -23,6 +25,13 @@ impl Torture {
             keys: 10,
             ..Self::default()
         }
+    }
+
+    /// So many records at this rate into the cluster's folder `output`, of which the last thousand wait at a gate; and that gate.
+    pub fn held(cluster: &Cluster, records: u64, rate: u64) -> (Self, Gate) {
+        let gate = Gate::closed(cluster.path("gate"));
+        let torture = Self::new().records(records).rate(rate).held_at(records - 1_000, &gate);
+        (torture.output(cluster.path("output")), gate)
     }
 
     /// Writes to this folder.
@@ -70,6 +79,13 @@ impl Torture {
     /// How many records are committed.
     pub fn committed(&self) -> u64 {
         committed(self.output_folder()).len() as u64
+    }
+
+    /// Waits until more records than these are committed. How many they are then.
+    pub fn wait_for_commits(&self, more_than: u64) -> u64 {
+        until("more records are committed", || {
+            Some(self.committed()).filter(|committed| *committed > more_than)
+        })
     }
 
     /// Each of the records must be in these lines exactly once, numbered within its key without a gap.

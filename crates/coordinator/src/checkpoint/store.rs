@@ -156,7 +156,7 @@ impl End {
 mod tests {
     use proptest::prelude::*;
     use streamd_core::barrier::SnapshotKind;
-    use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+    use streamd_core::graph::JobGraph;
     use streamd_core::id::{Attempt, JobId, OperatorId};
     use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
     use streamd_core::row::DataType;
@@ -251,14 +251,7 @@ mod tests {
             leader_epoch: 1,
             attempt: Attempt(1),
             nonce: "n".to_owned(),
-            graph: JobGraph {
-                version: PLAN_VERSION,
-                name: "counts".to_owned(),
-                vertices: Vec::new(),
-                edges: Vec::new(),
-                checkpointing: CheckpointSettings::default(),
-                restart_strategy: None,
-            },
+            graph: JobGraph::new("counts"),
             operators: vec![OperatorState {
                 id: OperatorId::from_uid("u"),
                 uid: None,

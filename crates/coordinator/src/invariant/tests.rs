@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::graph::{
-    CheckpointSettings, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, PLAN_VERSION,
-    RestartStrategy,
-};
+use streamd_core::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::WorkerCommand;
 use streamd_core::time::MonotonicTime;
@@ -22,14 +19,7 @@ use crate::lifecycle::JobState;
 fn spec() -> JobSpec {
     JobSpec {
         job_id: JobId::from_bytes([1; 16]),
-        graph: Arc::new(JobGraph {
-            version: PLAN_VERSION,
-            name: "job".to_owned(),
-            vertices: Vec::new(),
-            edges: Vec::new(),
-            checkpointing: CheckpointSettings::default(),
-            restart_strategy: None,
-        }),
+        graph: Arc::new(JobGraph::new("job")),
         fingerprint: String::new(),
         max_parallelism: Vec::new(),
         restore: None,

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use streamd_core::barrier::SnapshotKind;
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
 use streamd_core::row::DataType;
@@ -12,14 +12,7 @@ use super::*;
 use crate::options::{JobDefaults, JobOptionsInputs, job_options};
 
 fn graph() -> JobGraph {
-    JobGraph {
-        version: PLAN_VERSION,
-        name: "job".to_owned(),
-        vertices: Vec::new(),
-        edges: Vec::new(),
-        checkpointing: CheckpointSettings::default(),
-        restart_strategy: None,
-    }
+    JobGraph::new("job")
 }
 
 /// Those of a job that takes checkpoints to this place.

@@ -3,11 +3,7 @@ use streamd_exchange::Batch;
 
 use crate::chain::Operator;
 use crate::error::TaskError;
-use crate::record::{BATCH_RECORDS, Collector};
-
-/// After how many records the size of the output is first looked at. What is left of the input is moved up each time: where records
-/// become fewer, twice as many are taken the next time.
-const RECORDS_AT_FIRST: usize = 64;
+use crate::record::{BATCH_RECORDS, Collector, Steps};
 
 /// Any number of records out for each record in.
 pub struct FlatMap<F>(pub F);
@@ -17,9 +13,9 @@ where
     F: FnMut(In, &mut Collector<'_, Out>) + Send + 'static,
 {
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let mut step = RECORDS_AT_FIRST;
+        let mut steps = Steps::new();
         while output.len() < BATCH_RECORDS && !input.is_empty() {
-            let (some, before) = (input.len().min(step), output.len());
+            let (some, before) = (steps.next(input.len()), output.len());
             if input.timestamps().is_empty() {
                 let mut collector = Collector::new(output, EventTime::MIN);
                 let records = input.untimed().drain(..some);
@@ -29,9 +25,7 @@ where
                     (self.0)(record, &mut Collector::new(output, timestamp));
                 }
             }
-            if output.len() - before <= some {
-                step *= 2;
-            }
+            steps.taken(some, output.len() - before);
         }
         Ok(())
     }

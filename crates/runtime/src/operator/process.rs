@@ -8,11 +8,8 @@ use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::operator_state::OperatorStateStore;
 use crate::process_function::{ProcessContext, ProcessFunction, ProcessScope};
-use crate::record::{BATCH_RECORDS, Collector};
+use crate::record::{BATCH_RECORDS, Collector, Steps};
 use crate::side_output::SideOutputs;
-
-/// After how many records the size of the output is looked at: what is left of the input is moved up each time.
-const RECORDS_AT_ONCE: usize = 64;
 
 /// A [`ProcessFunction`] with its state.
 pub struct Process<F> {
@@ -62,14 +59,16 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let mut steps = Steps::new();
         while output.len() < BATCH_RECORDS && !input.is_empty() {
-            let some = input.len().min(RECORDS_AT_ONCE);
+            let (some, before) = (steps.next(input.len()), output.len());
             for (record, timestamp) in input.drain(some) {
                 let mut context = ProcessContext::new(&mut self.scope, timestamp);
                 let mut out = Collector::new(output, timestamp);
                 let done = self.function.process_element(record, &mut context, &mut out);
                 done.map_err(|error| failed("", &self.label, &*error))?;
             }
+            steps.taken(some, output.len() - before);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
 use streamd_core::row::DataType;
@@ -109,14 +109,7 @@ impl Sample {
             leader_epoch: 1,
             attempt: Attempt(1),
             nonce: random_nonce(),
-            graph: JobGraph {
-                version: PLAN_VERSION,
-                name: "flights".to_owned(),
-                vertices: Vec::new(),
-                edges: Vec::new(),
-                checkpointing: CheckpointSettings::default(),
-                restart_strategy: None,
-            },
+            graph: JobGraph::new("flights"),
             operators: vec![OperatorState {
                 id: OperatorId::from_uid("counts"),
                 uid: Some("counts".to_owned()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use streamd_core::backend::{Inlining, MAX_INLINE_BYTES, StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
 use streamd_core::snapshot::{KeyedStateHandle, METADATA_VERSION, ObjectHandle, OperatorState, SnapshotMetadata};
@@ -318,14 +318,7 @@ fn published(world: &World, location: &str, keyed: Vec<KeyedStateHandle>) -> Vec
         leader_epoch: 1,
         attempt: Attempt(1),
         nonce: random_nonce(),
-        graph: JobGraph {
-            version: PLAN_VERSION,
-            name: "conformance".to_owned(),
-            vertices: Vec::new(),
-            edges: Vec::new(),
-            checkpointing: CheckpointSettings::default(),
-            restart_strategy: None,
-        },
+        graph: JobGraph::new("conformance"),
         operators: vec![OperatorState {
             id: operator(),
             uid: Some("conformance".to_owned()),

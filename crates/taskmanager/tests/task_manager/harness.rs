@@ -455,6 +455,26 @@ impl Stage {
         self.folder.path().join("log/jobs").join(JOB).join("worker-1.log")
     }
 
+    /// The job manager is gone, and another one is at its address, to which the task manager has come.
+    pub async fn with_next_job_manager(self) -> Self {
+        let Self {
+            manager,
+            link,
+            task_manager,
+            folder,
+        } = self;
+        let address = manager.address;
+        manager.stop(link).await;
+        let mut manager = JobManager::start_at(address).await;
+        let link = manager.link().await;
+        Self {
+            manager,
+            link,
+            task_manager,
+            folder,
+        }
+    }
+
     /// Ends the task manager while somebody still listens to its reports.
     pub async fn end(self) {
         let Self {

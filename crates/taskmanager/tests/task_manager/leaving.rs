@@ -6,7 +6,7 @@ use streamd_rpc::proto::task_manager_command::Command;
 use streamd_rpc::proto::task_manager_event::Event;
 use streamd_rpc::proto::{LeaveNow, SetUse, TaskManagerLeaving};
 
-use crate::harness::{DEADLINE, JobManager, Stage};
+use crate::harness::{DEADLINE, Stage};
 
 /// As good as for ever, beside what a test waits for.
 const PATIENT: Duration = Duration::from_secs(3_600);
@@ -82,23 +82,8 @@ async fn a_task_manager_says_to_the_next_job_manager_that_it_is_out_of_use() {
         stage.link.tell(Command::SetUse(SetUse { drained })).await;
         // What comes behind it is answered: it has been taken.
         stage.link.log(0).await;
-        let Stage {
-            manager,
-            link,
-            task_manager,
-            folder,
-        } = stage;
-        let address = manager.address;
-        manager.stop(link).await;
-        let mut manager = JobManager::start_at(address).await;
-        let link = manager.link().await;
-        assert_eq!(link.registration.drained, drained);
-        stage = Stage {
-            manager,
-            link,
-            task_manager,
-            folder,
-        };
+        stage = stage.with_next_job_manager().await;
+        assert_eq!(stage.link.registration.drained, drained);
     }
     stage.end().await;
 }

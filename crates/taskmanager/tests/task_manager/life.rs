@@ -63,34 +63,19 @@ async fn workers_outlive_the_link_and_the_next_job_manager_says_which_it_wants()
     stage.link.start_worker(1, program).await;
     let process = stage.link.started().await;
     let child: u32 = stage.link.logged("child ").await.parse().unwrap();
-    let Stage {
-        manager,
-        link,
-        task_manager,
-        folder,
-    } = stage;
-    let address = manager.address;
-    manager.stop(link).await;
-    let mut manager = JobManager::start_at(address).await;
-    let mut link = manager.link().await;
+    let mut stage = stage.with_next_job_manager().await;
     assert!(!is_gone(process), "the worker did not outlive its link");
-    assert_eq!(link.registration.task_manager_id, task_manager.id().0);
-    let announced: Vec<u64> = link.registration.workers.iter().map(|it| it.worker_id).collect();
+    let registration = &stage.link.registration;
+    assert_eq!(registration.task_manager_id, stage.task_manager.id().0);
+    let announced: Vec<u64> = registration.workers.iter().map(|it| it.worker_id).collect();
     assert_eq!(announced, [1]);
-    let told = std::fs::read_to_string(folder.path().join("work/job-manager")).unwrap();
-    assert_eq!(told, address.to_string());
-    link.stop_worker(1, 100).await;
-    link.exited().await;
+    let told = std::fs::read_to_string(stage.work_dir().join("job-manager")).unwrap();
+    assert_eq!(told, stage.manager.address.to_string());
+    stage.link.stop_worker(1, 100).await;
+    stage.link.exited().await;
     assert!(is_gone(process));
     assert_goes(child).await;
-    Stage {
-        manager,
-        link,
-        task_manager,
-        folder,
-    }
-    .end()
-    .await;
+    stage.end().await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use prost::Message;
 use streamd_connectors::file::source::FileSplit;
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::graph::{CheckpointSettings, JobGraph, PLAN_VERSION};
+use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
 use streamd_core::protocol::*;
@@ -266,14 +266,7 @@ fn tables() -> Vec<Seed> {
         leader_epoch: 1,
         attempt: Attempt(1),
         nonce: "seed".to_owned(),
-        graph: JobGraph {
-            version: PLAN_VERSION,
-            name: "seeds".to_owned(),
-            vertices: Vec::new(),
-            edges: Vec::new(),
-            checkpointing: CheckpointSettings::default(),
-            restart_strategy: None,
-        },
+        graph: JobGraph::new("seeds"),
         operators: vec![OperatorState {
             id: operator,
             uid: Some("u".to_owned()),

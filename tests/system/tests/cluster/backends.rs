@@ -32,7 +32,7 @@ fn a_checkpoint_of_the_backend_memory_is_one_file_that_survives_a_death_and_a_mo
         &["-p", "2", "-D", CHECKPOINTS, "-D", MEMORY, "-D", RETAIN],
         &paced.command(),
     );
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
     cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
     let before = paced.committed();

@@ -102,7 +102,7 @@ fn files_in_buckets_that_live_through_checkpoints_are_exact_through_a_kill_a_sav
     let torture = Torture::new().records(12_000).rate(1_500).held_at(9_000, &gate);
     let torture = torture.argument("--part-bytes", "5000").output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
     let cut = || {

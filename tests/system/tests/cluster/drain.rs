@@ -8,13 +8,6 @@ use system::{Cluster, ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
-/// 9,000 records, of which the last 1,000 wait at a gate.
-fn held(cluster: &Cluster) -> (Torture, Gate) {
-    let gate = Gate::closed(cluster.path("gate"));
-    let torture = Torture::new().records(9_000).rate(1_500).held_at(8_000, &gate);
-    (torture.output(cluster.path("output")), gate)
-}
-
 /// What `taskmanager list` says of a task manager.
 fn listed(cluster: &Cluster, id: &str) -> Value {
     let listed = cluster
@@ -33,22 +26,31 @@ fn patient(task_managers: usize, slots: u32) -> ClusterBuilder {
 
 /// A job with some records committed.
 fn running(cluster: &Cluster, parallelism: &str) -> (String, Torture, Gate) {
-    let (torture, gate) = held(cluster);
+    let (torture, gate) = Torture::held(cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", parallelism, "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     (id, torture, gate)
 }
 
 /// Starts the job manager again where it was, and waits until this many task managers are back.
 fn restart_job_manager(cluster: &mut Cluster, task_managers: usize) {
     cluster.daemon("jobmanager").kill();
-    let port = format!("jobmanager.rpc.port={}", cluster.address().rsplit(':').next().unwrap());
-    cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    cluster.start_job_manager_again();
     let count = task_managers.to_string();
     // Slots of a drained one are not free, and are slots all the same.
     cluster
         .streamctl(&["cluster", "wait", "--task-managers", &count, "--timeout", "5min"])
         .succeeded();
+}
+
+/// No worker is left, and with one more task manager the job ends as it should.
+fn assert_goes_on_elsewhere(cluster: &mut Cluster, id: &str, (torture, gate): (Torture, Gate)) {
+    cluster.wait_for_no_workers();
+    cluster.add_task_manager();
+    cluster.wait_for_restart(id, 1);
+    gate.open();
+    cluster.wait_for(id, "FINISHED");
+    torture.assert_complete(9_000);
 }
 
 #[test]
@@ -82,12 +84,7 @@ fn a_task_manager_whose_jobs_have_nowhere_to_go_ends_with_them() {
         log.contains("do not move") && log.contains("0 are free elsewhere"),
         "{log}"
     );
-    cluster.wait_for_no_workers();
-    cluster.add_task_manager();
-    cluster.wait_for_restart(&id, 1);
-    gate.open();
-    cluster.wait_for(&id, "FINISHED");
-    torture.assert_complete(9_000);
+    assert_goes_on_elsewhere(&mut cluster, &id, (torture, gate));
 }
 
 #[test]
@@ -100,12 +97,7 @@ fn task_managers_that_are_asked_to_end_together_do_not_wait_for_each_other() {
         let status = cluster.daemon(name).ended();
         assert!(status.success(), "{name}: {status}");
     }
-    cluster.wait_for_no_workers();
-    cluster.add_task_manager();
-    cluster.wait_for_restart(&id, 1);
-    gate.open();
-    cluster.wait_for(&id, "FINISHED");
-    torture.assert_complete(9_000);
+    assert_goes_on_elsewhere(&mut cluster, &id, (torture, gate));
 }
 
 #[test]
@@ -206,9 +198,7 @@ fn a_job_moves_off_a_task_manager_that_is_drained_and_nothing_is_repeated() {
     let mut cluster = ClusterBuilder::new(2, 2)
         .setting("restart-strategy.type", "none")
         .start();
-    let (torture, gate) = held(&cluster);
-    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    let (id, torture, gate) = running(&cluster, "2");
     let leaving = cluster.worker_of(&id).task_manager;
     let drained = cluster.streamctl(&["taskmanager", "drain", &leaving]).succeeded();
     assert!(

@@ -70,7 +70,7 @@ fn a_job_that_crashes_again_and_again_gives_its_last_checkpoint_as_a_savepoint()
     let paced = Torture::new().records(20_000).rate(1_500).output(output.clone());
     let paced = paced.held_at(19_000, &gate);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
     cluster.worker_of(&id).kill();
     cluster.wait_for(&id, "RESTARTING");
     let made = cluster
@@ -104,7 +104,7 @@ fn a_job_goes_on_by_its_name_from_where_it_was_cancelled() {
     let paced = paced.held_at(19_000, &gate);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS, "-D", RETAIN], &paced.command());
     let name = cluster.status(&id)["name"].as_str().unwrap().to_owned();
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
     let unpaced = Torture::new().records(20_000).output(output);
     let resume = ["--resume", name.as_str()];
     cluster.run(&resume, &unpaced.command()).refused(4, "SD-0414", &id);
@@ -230,7 +230,7 @@ fn at_least_once_loses_nothing_when_a_worker_dies() {
     let mode = "execution.checkpointing.mode=AT_LEAST_ONCE";
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", mode], &torture.command());
     assert_eq!(cluster.status(&id)["guarantee"], "AT_LEAST_ONCE");
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
     gate.open();

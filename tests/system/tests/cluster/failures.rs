@@ -70,9 +70,9 @@ fn wait_for_a_moment(cluster: &Cluster, id: &str, turn: u64, all_is_committed: i
 #[test]
 fn a_worker_that_hangs_is_replaced_and_cannot_come_back() {
     let cluster = impatient(2, 1);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     let hanging = cluster.worker_of(&id);
     hanging.pause();
     cluster.wait_for_restart(&id, 1);
@@ -87,9 +87,9 @@ fn a_worker_that_hangs_is_replaced_and_cannot_come_back() {
 #[test]
 fn a_task_manager_that_hangs_is_given_up_and_welcome_when_it_comes_back() {
     let mut cluster = impatient(2, 1);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     let hanging = cluster.worker_of(&id);
     let host = cluster.name_of(&hanging.task_manager);
     // Both hang, as all processes of a machine do.
@@ -110,9 +110,9 @@ fn a_task_manager_that_hangs_is_given_up_and_welcome_when_it_comes_back() {
 #[test]
 fn a_job_manager_that_hangs_for_long_costs_a_restart_at_most() {
     let mut cluster = impatient(1, 2);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     cluster.daemon("jobmanager").pause();
     let list = at_once("`list` gives up", Duration::from_secs(10), || {
         cluster.streamctl(&["list", "--timeout", "2s"])
@@ -135,14 +135,6 @@ fn impatient(task_managers: usize, slots: u32) -> Cluster {
         .start()
 }
 
-/// 9,000 records, of which the last 1,000 wait at a gate.
-fn held(cluster: &Cluster) -> (Torture, Gate) {
-    let gate = Gate::closed(cluster.path("gate"));
-    let torture = Torture::new().records(9_000).rate(1_500).held_at(8_000, &gate);
-    (torture.output(cluster.path("output")), gate)
-}
-
-/// The name of the task manager that started a worker.
 #[test]
 fn one_job_that_fails_does_not_disturb_another() {
     let cluster = Cluster::start(1, 2);
@@ -163,13 +155,12 @@ fn one_job_that_fails_does_not_disturb_another() {
 #[test]
 fn the_last_checkpoint_of_a_job_whose_records_are_lost_can_be_resumed() {
     let mut cluster = Cluster::start(1, 2);
-    let (paced, _gate) = held(&cluster);
+    let (paced, _gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
-    let port = format!("jobmanager.rpc.port={}", cluster.address().rsplit(':').next().unwrap());
+    paced.wait_for_commits(0);
     cluster.daemon("jobmanager").kill();
     fs::remove_dir_all(cluster.path("data/ha/jobs")).unwrap();
-    cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    cluster.start_job_manager_again();
     cluster.wait_until_ready(1);
     // Workers of a job that nobody knows are ended.
     cluster.wait_for_no_workers();
@@ -187,7 +178,7 @@ fn a_task_manager_that_is_asked_to_end_hands_its_job_over() {
     let torture = Torture::new().records(6_000).rate(1_500).held_at(5_000, &gate);
     let torture = torture.output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     let host = cluster.name_of(&cluster.worker_of(&id).task_manager);
     let status = cluster.daemon(&host).terminate();
     assert!(status.success(), "{status}");
@@ -209,9 +200,9 @@ fn a_job_without_checkpoints_is_not_restarted_unless_it_wants_to() {
 #[test]
 fn a_job_moves_to_a_standby_when_its_task_manager_dies() {
     let mut cluster = Cluster::start(1, 2);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     cluster.add_task_manager();
     cluster.wait_until_ready(2);
     let before = cluster.workers();

@@ -1,33 +1,17 @@
 //! Job managers that die, end or come back: their jobs go on, those that have ended never do.
 
 use system::wait::Stopwatch;
-use system::{Cluster, ClusterBuilder, Gate, Torture, Worker, until};
+use system::{Cluster, ClusterBuilder, Torture, Worker, until};
 
 use crate::CHECKPOINTS;
 
 /// Records of the jobs here, of which the last thousand wait at a gate.
 const RECORDS: u64 = 9_000;
 
-fn held(cluster: &Cluster) -> (Torture, Gate) {
-    let gate = Gate::closed(cluster.path("gate"));
-    let torture = Torture::new()
-        .records(RECORDS)
-        .rate(1_500)
-        .held_at(RECORDS - 1_000, &gate);
-    (torture.output(cluster.path("output")), gate)
-}
-
 /// Starts the job manager again where it was, and waits until this many task managers are back.
 fn restart(cluster: &mut Cluster, task_managers: usize) {
-    let port = format!("jobmanager.rpc.port={}", cluster.address().rsplit(':').next().unwrap());
-    cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    cluster.start_job_manager_again();
     cluster.wait_until_ready(task_managers);
-}
-
-fn committed(torture: &Torture, more_than: u64) -> u64 {
-    until("more records are committed", || {
-        Some(torture.committed()).filter(|committed| *committed > more_than)
-    })
 }
 
 /// The workers of a job, as they are called and where they run.
@@ -40,15 +24,15 @@ fn identities(cluster: &Cluster, id: &str) -> Vec<Worker> {
 #[test]
 fn a_job_goes_on_with_its_workers_when_its_job_manager_is_killed() {
     let mut cluster = Cluster::start(2, 1);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    let before = committed(&torture, 0);
+    let before = torture.wait_for_commits(0);
     let workers = identities(&cluster, &id);
     assert_eq!(workers.len(), 2);
     cluster.daemon("jobmanager").kill();
     let watch = Stopwatch::start();
     restart(&mut cluster, 2);
-    committed(&torture, before);
+    torture.wait_for_commits(before);
     println!("from a killed job manager to the next commit: {:?}", watch.elapsed());
     let job = cluster.wait_for_restart(&id, 0);
     assert_eq!((job.state.as_str(), job.restarts), ("RUNNING", 0), "{job:?}");
@@ -67,9 +51,9 @@ fn a_job_survives_the_death_of_its_job_manager_and_of_a_worker_at_once() {
     let mut cluster = ClusterBuilder::new(2, 1)
         .setting("high-availability.reconciliation-timeout", "2 s")
         .start();
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    committed(&torture, 0);
+    torture.wait_for_commits(0);
     let worker = cluster.worker_of(&id);
     cluster.daemon("jobmanager").kill();
     worker.kill();
@@ -86,9 +70,9 @@ fn a_job_survives_the_death_of_its_job_manager_and_of_a_worker_at_once() {
 #[test]
 fn a_job_goes_on_from_its_last_checkpoint_when_its_job_manager_was_stopped_and_started() {
     let mut cluster = Cluster::start(1, 2);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    committed(&torture, 0);
+    torture.wait_for_commits(0);
     let status = cluster.daemon("jobmanager").terminate();
     assert!(status.success(), "{status}");
     cluster.wait_for_no_workers();
@@ -131,9 +115,9 @@ fn a_job_that_has_ended_is_known_to_the_next_job_manager_and_does_not_run_again(
 #[test]
 fn a_savepoint_whose_job_manager_was_killed_is_followed_by_its_id() {
     let mut cluster = Cluster::start(1, 2);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    committed(&torture, 0);
+    torture.wait_for_commits(0);
     let worker = cluster.worker_of(&id);
     // It cannot be complete while a worker stands still.
     worker.pause();

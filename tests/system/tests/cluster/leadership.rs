@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use servers::{Fault, Kubernetes, Line, Proxy, moto};
 use system::wait::Stopwatch;
-use system::{Cluster, ClusterBuilder, Gate, Torture, until};
+use system::{Cluster, ClusterBuilder, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -59,21 +59,6 @@ fn by_kubernetes_at(address: SocketAddr, task_managers: usize) -> ClusterBuilder
     cluster
 }
 
-fn held(cluster: &Cluster) -> (Torture, Gate) {
-    let gate = Gate::closed(cluster.path("gate"));
-    let torture = Torture::new()
-        .records(RECORDS)
-        .rate(1_000)
-        .held_at(RECORDS - 1_000, &gate);
-    (torture.output(cluster.path("output")), gate)
-}
-
-fn committed(torture: &Torture, more_than: u64) -> u64 {
-    until("more records are committed", || {
-        Some(torture.committed()).filter(|committed| *committed > more_than)
-    })
-}
-
 /// Starts one more job manager, and waits until it knows that it is a standby. Returns its address.
 fn add_standby(cluster: &mut Cluster, name: &str) -> String {
     cluster.start_daemon(name, &["jobmanager"]);
@@ -108,9 +93,9 @@ fn on_kubernetes_a_standby_takes_the_jobs_over_when_the_leader_is_killed_and_the
 
 fn the_leader_is_killed(mut cluster: Cluster) {
     let standby = add_standby(&mut cluster, "standby");
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_000);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    let before = committed(&torture, 0);
+    let before = torture.wait_for_commits(0);
     // Whoever asks the standby is sent on.
     let leader = cluster.address();
     let listed = cluster.streamctl(&["list", "-m", &standby]).succeeded();
@@ -119,7 +104,7 @@ fn the_leader_is_killed(mut cluster: Cluster) {
     cluster.daemon("jobmanager").kill();
     let watch = Stopwatch::start();
     assert_eq!(another_leads(&cluster, &leader), standby);
-    committed(&torture, before);
+    torture.wait_for_commits(before);
     println!("from a killed leader to the next commit: {:?}", watch.elapsed());
     let job = cluster.wait_for_restart(&id, 0);
     assert_eq!((job.restarts, epoch(&cluster, &id)), (0, 2), "{job:?}");
@@ -144,15 +129,15 @@ fn on_kubernetes_a_leader_that_was_stopped_and_goes_on_does_nothing_any_more() {
 
 fn the_leader_is_stopped_and_goes_on(mut cluster: Cluster) {
     let standby = add_standby(&mut cluster, "standby");
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_000);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    let before = committed(&torture, 0);
+    let before = torture.wait_for_commits(0);
     let leader = cluster.address();
     cluster.daemon("jobmanager").pause();
     assert_eq!(another_leads(&cluster, &leader), standby);
     let job = cluster.wait_for_restart(&id, 0);
     assert_eq!(job.state, "RUNNING", "{job:?}");
-    let before = committed(&torture, before);
+    let before = torture.wait_for_commits(before);
     cluster.daemon("jobmanager").resume();
     let status = cluster.daemon("jobmanager").ended();
     assert_eq!(status.code(), Some(6), "{}", cluster.daemon("jobmanager").log());
@@ -175,9 +160,9 @@ fn on_kubernetes_a_leader_that_is_asked_to_end_hands_its_jobs_over() {
 
 fn the_leader_is_asked_to_end(mut cluster: Cluster) {
     let standby = add_standby(&mut cluster, "standby");
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_000);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
-    let before = committed(&torture, 0);
+    let before = torture.wait_for_commits(0);
     let leader = cluster.address();
     let status = cluster.daemon("jobmanager").terminate();
     assert!(status.success(), "{status}");
@@ -186,7 +171,7 @@ fn the_leader_is_asked_to_end(mut cluster: Cluster) {
         log.contains("elected leader").then_some(())
     });
     assert_eq!(another_leads(&cluster, &leader), standby);
-    committed(&torture, before);
+    torture.wait_for_commits(before);
     let job = cluster.wait_for_restart(&id, 0);
     assert_eq!(job.restarts, 0, "{job:?}");
     gate.open();
@@ -251,7 +236,7 @@ fn jobs_run_on_under_their_leader_while_the_api_server_is_gone() {
         .setting(&time("renew-deadline"), "4 s")
         .start();
     add_standby(&mut cluster, "standby");
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_000);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
     line.cut();
     waited_for(
@@ -293,7 +278,7 @@ fn a_leader_that_alone_does_not_reach_the_api_server_is_replaced_and_ends() {
     (0..2).for_each(|_| cluster.add_task_manager());
     cluster.wait_until_ready(2);
     let standby = add_standby(&mut cluster, "standby");
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_000);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
     let leader = cluster.address();
     line.cut();

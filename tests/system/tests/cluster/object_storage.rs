@@ -47,7 +47,7 @@ fn a_job_on_s3_survives_a_worker_moves_and_ends_exact() {
     let paced = Torture::new().records(RECORDS).rate(1_500).output(output.clone());
     let paced = paced.held_at(RECORDS - 1_000, &gate);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
 
     let workers = cluster.workers_of(&id);
     for worker in &workers {

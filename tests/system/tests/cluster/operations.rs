@@ -44,7 +44,7 @@ fn a_savepoint_during_which_a_worker_dies_fails_or_is_whole_and_the_job_recovers
     let torture = Torture::new().records(12_000).rate(1_500).held_at(11_000, &gate);
     let torture = torture.output(cluster.path("output"));
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    until("records are committed", || (torture.committed() > 0).then_some(()));
+    torture.wait_for_commits(0);
     let worker = cluster.worker_of(&id);
     let savepoint = cluster.start_streamctl(&["savepoint", &id, &folder]);
     worker.kill();
@@ -75,7 +75,7 @@ fn a_job_that_fails_again_and_again_is_cancelled_with_its_last_checkpoint_and_re
     // Once it has failed, it is RESTARTING for as long as this test takes.
     let later = "restart-strategy.fixed-delay.delay=1 h";
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", later], &held.command());
-    until("records are committed", || (held.committed() > 0).then_some(()));
+    held.wait_for_commits(0);
     cluster.worker_of(&id).kill();
     cluster.wait_for(&id, "RESTARTING");
 
@@ -108,7 +108,7 @@ fn of_stops_and_cancels_at_once_one_takes_effect_and_the_output_is_that_of_one()
     let paced = Torture::new().records(20_000).rate(1_500).held_at(19_000, &gate);
     let paced = paced.output(output.clone());
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
     let calls = [
         cluster.start_streamctl(&["stop", "-p", &folder, &id, "--output", "json"]),
         cluster.start_streamctl(&["stop", "-p", &folder, &id, "--output", "json"]),

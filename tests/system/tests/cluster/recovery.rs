@@ -1,7 +1,7 @@
 //! Deaths that come together, or in the midst of something: the job recovers from each, or ends as it was told to.
 
 use system::wait::Stopwatch;
-use system::{Cluster, ClusterBuilder, Gate, Torture, until};
+use system::{Cluster, ClusterBuilder, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -10,17 +10,6 @@ fn patient(task_managers: usize, slots: u32) -> Cluster {
     ClusterBuilder::new(task_managers, slots)
         .setting("restart-strategy.fixed-delay.attempts", "1000000")
         .start()
-}
-
-/// 9,000 records, of which the last 1,000 wait at a gate.
-fn held(cluster: &Cluster) -> (Torture, Gate) {
-    let gate = Gate::closed(cluster.path("gate"));
-    let torture = Torture::new().records(9_000).rate(1_500).held_at(8_000, &gate);
-    (torture.output(cluster.path("output")), gate)
-}
-
-fn wait_for_commits(torture: &Torture) {
-    until("records are committed", || (torture.committed() > 0).then_some(()));
 }
 
 /// The name of the task manager that started the workers whose records say this id.
@@ -39,9 +28,9 @@ fn a_standby_takes_over_from_a_task_manager_that_dies() {
     let mut cluster = ClusterBuilder::new(2, 1)
         .setting("restart-strategy.type", "exponential-delay")
         .start();
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-D", CHECKPOINTS], &torture.command());
-    wait_for_commits(&torture);
+    torture.wait_for_commits(0);
     let worker = cluster.worker_of(&id);
     let daemon = daemon_of(&cluster, &worker.task_manager);
     let standby = if daemon == "taskmanager-0" {
@@ -71,9 +60,9 @@ fn a_standby_takes_over_from_a_task_manager_that_dies() {
 #[test]
 fn workers_and_task_managers_that_die_together_cost_no_record() {
     let mut cluster = patient(3, 1);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    wait_for_commits(&torture);
+    torture.wait_for_commits(0);
     let restarts = |cluster: &Cluster| cluster.job(&id).restarts;
 
     // All workers of the job.
@@ -110,7 +99,7 @@ fn workers_and_task_managers_that_die_together_cost_no_record() {
 #[test]
 fn a_worker_that_dies_while_its_job_restarts_costs_no_record() {
     let cluster = patient(2, 1);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let settings = [
         "-p",
         "2",
@@ -120,7 +109,7 @@ fn a_worker_that_dies_while_its_job_restarts_costs_no_record() {
         "restart-strategy.fixed-delay.delay=300 ms",
     ];
     let id = cluster.submit_and_wait(&settings, &torture.command());
-    wait_for_commits(&torture);
+    torture.wait_for_commits(0);
     let workers = cluster.workers_of(&id);
     workers[0].kill();
     cluster.wait_for(&id, "RESTARTING");
@@ -134,9 +123,9 @@ fn a_worker_that_dies_while_its_job_restarts_costs_no_record() {
 #[test]
 fn a_worker_that_dies_during_a_savepoint_fails_the_savepoint_and_not_the_job() {
     let cluster = patient(2, 1);
-    let (torture, gate) = held(&cluster);
+    let (torture, gate) = Torture::held(&cluster, 9_000, 1_500);
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
-    wait_for_commits(&torture);
+    torture.wait_for_commits(0);
     // It can neither write its part nor say so: the savepoint is under way until it dies.
     let stopped = cluster.worker_of(&id);
     stopped.pause();

@@ -122,10 +122,8 @@ fn a_directory_that_cannot_be_written_is_named() {
 #[test]
 fn a_task_manager_waits_for_its_job_manager_and_finds_it_again() {
     let mut cluster = Cluster::start(1, 1);
-    let address = cluster.address();
-    let port = format!("jobmanager.rpc.port={}", address.rsplit(':').next().unwrap());
     cluster.daemon("jobmanager").kill();
-    cluster.start_daemon("jobmanager-again", &["jobmanager", "-D", &port]);
+    cluster.start_job_manager_again();
     until("the cluster is ready again", || {
         let ready = cluster.streamctl(&["cluster", "wait", "--task-managers", "1", "--timeout", "5s"]);
         (ready.code == 0).then_some(())

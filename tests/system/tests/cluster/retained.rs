@@ -25,7 +25,7 @@ fn a_retained_checkpoint_outlives_its_job_and_another_goes_on_from_it() {
     let paced = paced.output(output.clone());
     let retain = "execution.checkpointing.externalized-checkpoint-retention=RETAIN_ON_CANCELLATION";
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS, "-D", retain], &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();

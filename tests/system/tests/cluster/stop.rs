@@ -12,7 +12,7 @@ fn a_stopped_job_has_committed_up_to_its_savepoint_and_goes_on_from_there() {
     let paced = Torture::new().records(20_000).rate(1_500).held_at(19_000, &gate);
     let paced = paced.output(output.clone());
     let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
 
     let ran = cluster
         .streamctl(&["stop", "-p", &cluster.place("savepoints"), &id])

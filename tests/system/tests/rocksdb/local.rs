@@ -12,14 +12,12 @@ const INCREMENTAL: &str = "execution.checkpointing.incremental=true";
 const NOT_LOCAL: &str = "state.backend.local-recovery=false";
 
 /// Records before the gate, and all.
-const HELD_AT: u64 = 2_000;
+const HELD_AT: u64 = RECORDS - 1_000;
 const RECORDS: u64 = 3_000;
 
 /// A job whose state does not change for as long as the gate is closed, and is in a checkpoint.
 fn held_job(cluster: &Cluster, settings: &[&str]) -> (String, Torture, Gate) {
-    let gate = Gate::closed(cluster.path("gate"));
-    let torture = Torture::new().records(RECORDS).rate(4_000).held_at(HELD_AT, &gate);
-    let torture = torture.output(cluster.path("output"));
+    let (torture, gate) = Torture::held(cluster, RECORDS, 4_000);
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["-D", setting]).collect();
     let id = cluster.submit_and_wait(&settings, &torture.command());
     until("everything before the gate is committed", || {

@@ -67,7 +67,7 @@ fn a_retained_checkpoint_of_databases_is_restored_onto_the_heap_at_another_paral
     let paced = paced.output(output.clone());
     let settings = ["-p", "2", "-D", CHECKPOINTS, "-D", INCREMENTAL, "-D", RETAIN];
     let id = cluster.submit_and_wait(&settings, &paced.command());
-    until("records are committed", || (paced.committed() > 0).then_some(()));
+    paced.wait_for_commits(0);
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();
