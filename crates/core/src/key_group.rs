@@ -96,6 +96,52 @@ impl KeyGroupRange {
     }
 }
 
+/// A range of the upper halves of keys' hashes, `start` included, `end` excluded: what decides a key's group, finer than groups. In
+/// metadata an array of the two numbers, which are at most 2^32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "[u64; 2]", from = "[u64; 2]")]
+pub struct HashRange {
+    /// The first.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+}
+
+impl HashRange {
+    /// Those of the keys whose `(hash >> 32) * max_parallelism` is in `start..end`.
+    pub fn of_positions(start: u64, end: u64, max_parallelism: u32) -> Self {
+        let bound = |position: u64| position.div_ceil(u64::from(max_parallelism.max(1)));
+        Self {
+            start: bound(start),
+            end: bound(end),
+        }
+    }
+
+    /// Those of the keys of these groups.
+    pub fn of_groups(key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
+        let position = |group: u32| u64::from(group) << 32;
+        Self::of_positions(position(key_groups.start), position(key_groups.end), max_parallelism)
+    }
+
+    /// Whether the range holds the key with this hash.
+    #[inline]
+    pub fn contains(self, hash: u64) -> bool {
+        (self.start..self.end).contains(&(hash >> 32))
+    }
+}
+
+impl From<HashRange> for [u64; 2] {
+    fn from(range: HashRange) -> Self {
+        [range.start, range.end]
+    }
+}
+
+impl From<[u64; 2]> for HashRange {
+    fn from([start, end]: [u64; 2]) -> Self {
+        Self { start, end }
+    }
+}
+
 impl fmt::Display for KeyGroupRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}, {})", self.start, self.end)
@@ -126,6 +172,16 @@ mod tests {
         #[test]
         fn every_hash_has_a_group(hash: u64, max in 1u32..=UPPER_BOUND_MAX_PARALLELISM) {
             prop_assert!(key_group_of(hash, max) < max);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_hashes_of_groups_are_those_of_their_keys(hash: u64, max in 1u32..=UPPER_BOUND_MAX_PARALLELISM, a: u32, b: u32) {
+            let (start, end) = (a.min(b) % (max + 1), a.max(b) % (max + 1));
+            let groups = KeyGroupRange { start, end: end.max(start) };
+            let hashes = HashRange::of_groups(groups, max);
+            prop_assert_eq!(hashes.contains(hash), groups.contains(key_group_of(hash, max)));
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::barrier::SnapshotKind;
 use crate::graph::JobGraph;
 use crate::id::{Attempt, CheckpointId, JobId, OperatorId};
-use crate::key_group::KeyGroupRange;
+use crate::key_group::{HashRange, KeyGroupRange};
 use crate::migration::{ItemsError, read_items};
 use crate::row::DataType;
 use crate::state::{State, to_row};
@@ -144,6 +144,9 @@ pub enum KeyedStateFormat {
 pub struct NativeSegment {
     /// The key groups that the keys are in.
     pub key_groups: KeyGroupRange,
+    /// The hashes of the keys; where nothing is said, those of the key groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hashes: Option<HashRange>,
     /// The oldest first. What a later layer says of a key replaces what earlier ones say; within a layer no key comes twice.
     pub blocks: Vec<NativeBlock>,
 }

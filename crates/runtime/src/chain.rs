@@ -17,7 +17,7 @@ use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_core::time::{Clock, EventTime, WallTime, Watermark};
 use streamd_exchange::Batch;
-use streamd_state::{FrozenState, KeyedStateBackend, SlotBackend};
+use streamd_state::{FrozenState, KeyedStateBackend, Restoring, SlotBackend};
 
 use crate::alarm::Alarm;
 use crate::at_hand::AtHand;
@@ -91,6 +91,8 @@ pub enum ControlEvent<'a> {
     Watermark(Watermark, &'a mut bool),
     /// The alarm has gone off: an operator has asked for it.
     ProcessingTime(WallTime),
+    /// Nothing to do for now: restore more of the state. Set to how far that is, if that is behind.
+    Restore(&'a mut Restoring),
     /// Calls have come back: some operator's.
     Completed,
     /// The input has ended: emit what is left.
@@ -194,6 +196,11 @@ pub trait Operator<In, Out>: Send + 'static {
     /// Takes over state.
     fn open(&mut self, _identity: &OperatorIdentity, _context: &mut OpenContext) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    /// There is time: restores a little of what [`open`](Self::open) has left in the snapshot.
+    fn restore_more(&mut self) -> Result<Restoring, TaskError> {
+        Ok(Restoring::Done)
     }
 
     /// Takes records out of `input`, the first ones first, and appends what it emits to `output`. An operator that emits many
@@ -458,6 +465,7 @@ where
                 self.hand_on::<In>()?;
                 self.tell_own_watermarks::<In>()?;
             }
+            ControlEvent::Restore(restoring) => **restoring = self.operator.restore_more()?.max(**restoring),
             ControlEvent::Barrier(barrier, snapshots) => {
                 snapshots.extend(self.operator.snapshot(&self.identity, barrier)?);
             }

@@ -51,6 +51,7 @@ impl<T: Record> Link<T> for Exit<T> {
             ControlEvent::Watermark(watermark, _) => self.partition.control(Element::Watermark(*watermark)),
             ControlEvent::EndOfData => self.partition.control(Element::EndOfData),
             ControlEvent::ProcessingTime(_)
+            | ControlEvent::Restore(_)
             | ControlEvent::Completed
             | ControlEvent::CheckpointComplete(_)
             | ControlEvent::Finish => Ok(()),

@@ -9,7 +9,7 @@ use streamd_core::snapshot::{ListState, OperatorSubtaskState};
 use streamd_core::state::Key;
 use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
-use streamd_state::{KeyedStateBackend, OperatorStateBackend};
+use streamd_state::{KeyedStateBackend, OperatorStateBackend, Restoring};
 
 use crate::chain::{OpenContext, OperatorIdentity, OperatorSnapshot};
 use crate::error::{BoxError, TaskError};
@@ -120,6 +120,11 @@ impl<K: Key> KeyedScope<K> {
         if let Some(known) = &mut self.time {
             known.watermark = known.watermark.max(time);
         }
+    }
+
+    /// Restores a little of what is still in the snapshot.
+    pub(crate) fn restore_more(&mut self, label: &str) -> Result<Restoring, TaskError> {
+        self.backend.restore_more().map_err(|error| state_failed(label, &error))
     }
 
     /// Prepares the next accesses to these keys.

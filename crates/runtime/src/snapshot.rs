@@ -2,11 +2,11 @@
 //! before it begins.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use streamd_core::backend::{Inlining, MAX_ACKNOWLEDGED_BYTES};
 use streamd_core::barrier::{SnapshotKind, SnapshotOptions};
+use streamd_core::error::ErrorCode;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::snapshot::{KeyedStateHandle, ListState, SubtaskSnapshot};
@@ -136,12 +136,8 @@ pub(crate) fn restore_keyed<K: Key>(
 ) -> Result<(), TaskError> {
     backend.set_time(context.clock.wall());
     let rows = restore(backend, restored, &context.io).map_err(|error| {
-        let mut what = format!("the state of operator `{}` cannot be restored", identity.label);
-        if error.is_damage() {
-            // The job master goes by the code.
-            let _written = write!(what, " [{}]", error.code());
-        }
-        TaskError::external(what, &error)
+        let what = format!("the state of operator `{}` cannot be restored", identity.label);
+        TaskError::external(with_damage(what, error.is_damage(), error.code()), &error)
     })?;
     if !restored.is_empty() {
         tracing::info!(operator = %identity.label, subtask = %context.subtask, rows, "restored keyed state");
@@ -165,7 +161,13 @@ pub(crate) fn open_backend<K: Key>(
 
 /// The state of an operator failed: its local database, or the program has none.
 pub(crate) fn state_failed(label: &str, error: &StateError) -> TaskError {
-    TaskError::external(format_args!("the state of operator `{label}` failed"), error)
+    let what = format!("the state of operator `{label}` failed");
+    TaskError::external(with_damage(what, error.is_damage(), error.code()), error)
+}
+
+/// What went wrong, with its code where it is a damaged snapshot: the job master goes by it.
+fn with_damage(what: String, is_damage: bool, code: ErrorCode) -> String {
+    if is_damage { format!("{what} [{code}]") } else { what }
 }
 
 /// The states of a backend, as the plan describes them.

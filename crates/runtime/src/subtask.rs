@@ -11,6 +11,7 @@ use streamd_core::barrier::{AfterBarrier, Barrier};
 use streamd_core::id::{CheckpointId, SubtaskId};
 use streamd_core::time::{Clock, EventTime, Watermark};
 use streamd_exchange::element::Element;
+use streamd_state::Restoring;
 
 use crate::alarm::Alarm;
 use crate::at_hand::AtHand;
@@ -28,6 +29,9 @@ const BATCHES_PER_TURN: usize = 4;
 
 /// Turns after which held-back records are handed on although there is more to read: bounds the latency of rare output.
 const TURNS_PER_FLUSH: u32 = 64;
+
+/// How long a subtask that has nothing to do sleeps at most while the next rows of its state are on their way.
+const RESTORE_WAIT: Duration = Duration::from_millis(1);
 
 /// What a turn did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub struct Subtask {
     /// Whether the end was told to the operators, and is still to be reported: calls have not come back.
     ending: bool,
     turns_since_flush: u32,
+    /// Whether some of the state may still be in the snapshot.
+    restoring: bool,
     last_turn: Turn,
 }
 
@@ -112,6 +118,7 @@ impl Subtask {
             input_ended: false,
             ending: false,
             turns_since_flush: 0,
+            restoring: false,
             last_turn: Turn::Waits(Duration::ZERO),
         }
     }
@@ -167,6 +174,7 @@ impl Subtask {
         self.alarm = context.alarm.clone();
         self.completions = context.completions.clone();
         self.clock = Some(Arc::clone(&context.clock));
+        self.restoring = !context.state.is_empty();
         context.late_dropped = self.counters.late_dropped.clone();
         self.control(&mut ControlEvent::Open(context))?;
         match context.state.first_key_value() {
@@ -196,7 +204,22 @@ impl Subtask {
             Turn::Worked | Turn::Waits(_) if self.turns_since_flush > 0 => self.flush()?,
             Turn::Worked | Turn::Waits(_) | Turn::NoRoom => {}
         }
-        Ok(turn)
+        match turn {
+            Turn::Waits(wait) if self.restoring => self.restore_more(wait),
+            Turn::Worked | Turn::Waits(_) | Turn::NoRoom => Ok(turn),
+        }
+    }
+
+    /// Restores more of the state instead of waiting.
+    fn restore_more(&mut self, wait: Duration) -> Result<Turn, TaskError> {
+        let mut restoring = Restoring::Done;
+        self.control(&mut ControlEvent::Restore(&mut restoring))?;
+        self.restoring = restoring != Restoring::Done;
+        Ok(match restoring {
+            Restoring::Done => Turn::Waits(wait),
+            Restoring::Waits => Turn::Waits(wait.min(RESTORE_WAIT)),
+            Restoring::GoesOn => Turn::Worked,
+        })
     }
 
     /// Sources: emits the barrier of a snapshot.

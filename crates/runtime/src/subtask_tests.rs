@@ -35,6 +35,7 @@ impl SourceTask for Listening {
             ControlEvent::EndOfData => "end",
             ControlEvent::Open(_)
             | ControlEvent::Flush
+            | ControlEvent::Restore(_)
             | ControlEvent::Barrier(..)
             | ControlEvent::Watermark(..)
             | ControlEvent::CheckpointComplete(_)

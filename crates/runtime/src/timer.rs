@@ -121,7 +121,7 @@ impl<K: Key> KeyTimers<K> {
     /// Fills the queue from the state.
     fn restore(&mut self, backend: &mut KeyedStateBackend<K>) -> Result<(), StateError> {
         let queue = &mut self.queue;
-        backend.table_mut(self.state).for_each(&mut |key, times| {
+        backend.for_each(self.state, &mut |key, times| {
             let hash = key.stable_hash();
             times.iter().for_each(|time| queue.push(*time, hash, key.clone()));
         })

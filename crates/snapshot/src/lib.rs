@@ -82,7 +82,9 @@ pub use job_store::{
 pub use layout::checkpoint_of_object;
 pub use leader::{LeaderRecord, LeaderRecords, Sighting};
 pub use local_copies::{CheckpointCopies, LocalCopies};
-pub use native::{SegmentSink, WrittenObject, WrittenSegment};
+pub use native::{
+    LoadedSegment, LoadingSegments, NativeReader, PIECES_AHEAD, SegmentKeys, SegmentSink, WrittenObject, WrittenSegment,
+};
 pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};

@@ -139,6 +139,7 @@ impl From<FirstBlock> for NativeSegment {
     fn from(first: FirstBlock) -> Self {
         Self {
             key_groups: first.key_groups,
+            hashes: None,
             blocks: vec![NativeBlock {
                 object: 0,
                 layer: 0,

@@ -314,6 +314,7 @@ fn native(block: [u64; 4]) -> KeyedStateFormat {
     KeyedStateFormat::Native {
         segments: vec![NativeSegment {
             key_groups: KeyGroupRange::all(128),
+            hashes: None,
             blocks: vec![block.try_into().unwrap()],
         }],
     }

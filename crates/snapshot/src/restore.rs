@@ -67,7 +67,7 @@ pub fn read_keyed_state<'a>(
     let source = source.into();
     let (folder, wanted) = (source.folder(), (range, runtime));
     let read = match &handle.format {
-        KeyedStateFormat::Native { segments } => return read_native(handle, segments, source, wanted, visit),
+        KeyedStateFormat::Native { .. } => return read_native(handle, source, wanted, visit),
         KeyedStateFormat::Parquet => read_table(handle, &table(handle, folder)?, wanted, visit),
         KeyedStateFormat::RocksDb { .. } => {
             return Err(SnapshotError::NeedsRocksDb {

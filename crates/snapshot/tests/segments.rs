@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
-use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange};
+use streamd_core::key_group::{HashRange, KEY_HASH_VERSION, KeyGroupRange};
 use streamd_core::row::DataType;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, METADATA_VERSION, OperatorState, SnapshotMetadata};
 use streamd_core::state::to_row;
 use streamd_core::time::WallTime;
 use streamd_snapshot::{
-    KeyedStateSink, KeyedTable, Location, SnapshotError, SubtaskContext, SubtaskSnapshotWriter, WrittenSegment,
-    check_objects, discard, dispose, publish, random_nonce, read_keyed_state, read_snapshot,
+    KeyedStateSink, KeyedTable, Location, SegmentKeys, SnapshotError, SubtaskContext, SubtaskSnapshotWriter,
+    WrittenSegment, check_objects, discard, dispose, publish, random_nonce, read_keyed_state, read_snapshot,
 };
 use tokio::runtime::Runtime;
 
@@ -33,6 +33,11 @@ struct Job {
 
 fn operator() -> OperatorId {
     OperatorId::from_uid("segments")
+}
+
+fn keys(key_groups: KeyGroupRange) -> SegmentKeys {
+    let hashes = Some(HashRange::of_groups(key_groups, GROUPS));
+    SegmentKeys { key_groups, hashes }
 }
 
 /// Two segments: of the key groups below and above the middle.
@@ -104,7 +109,7 @@ impl Job {
             let count = of(range).count() as u64;
             match self.latest.get(index) {
                 None => {
-                    sink.begin_segment(range, None).unwrap();
+                    sink.begin_segment(keys(range), None).unwrap();
                     let mut rows: Vec<_> = of(range).collect();
                     rows.sort_by_key(|(_, (group, _))| *group);
                     for (key, (group, value)) in rows {
@@ -112,7 +117,7 @@ impl Job {
                     }
                 }
                 Some(base) if index == 0 => {
-                    sink.begin_segment(range, Some(base)).unwrap();
+                    sink.begin_segment(keys(range), Some(base)).unwrap();
                     for (key, value) in changes {
                         let group = (*key % u64::from(GROUPS)) as u32;
                         match value {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use streamd_core::barrier::{Barrier, Increment, SnapshotKind};
 use streamd_core::evolution::Evolution;
-use streamd_core::key_group::{KeyGroupRange, key_group_of};
+use streamd_core::key_group::{HashRange, KeyGroupRange, key_group_of};
 use streamd_core::row::{DataType, MAX_TYPE_DEPTH};
 use streamd_core::state::{Key, State, from_row};
 use streamd_core::time::WallTime;
@@ -15,12 +15,17 @@ use streamd_snapshot::LocalCopies;
 use crate::choice::{SlotBackend, StatePlace, Store};
 use crate::error::StateError;
 use crate::expiring::Expire;
-use crate::frozen_state::{FrozenRows, FrozenState};
+use crate::frozen_state::{FrozenRows, FrozenState, NoRows};
 use crate::lifetime::{Lifetime, TimeToLive};
+use crate::pending::PendingRows;
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
 use crate::state_table::{Inserted, StateTable};
 use crate::table::Table;
+
+mod later;
+
+pub use later::Restoring;
 
 /// Names a state of a backend, with the type of its values. Valid only with the backend that gave it out.
 pub struct StateId<V> {
@@ -66,6 +71,8 @@ pub struct KeyedStateBackend<K: Key> {
     now: WallTime,
     /// Whether there are any.
     expires: bool,
+    /// Whether rows of a restore are still to come.
+    is_restoring: bool,
 }
 
 struct Registered<K> {
@@ -73,6 +80,65 @@ struct Registered<K> {
     table: Box<dyn StateTable<K>>,
     /// How long its values live, if not for ever.
     lifetime: Option<Lifetime>,
+    /// What is left of its restore.
+    pending: Option<PendingRows>,
+}
+
+impl<K: Key> Registered<K> {
+    /// Adds a row of a snapshot: see [`KeyedStateBackend::restore_row_at`].
+    fn restore_row(
+        &mut self,
+        (key_groups, max_parallelism): (KeyGroupRange, u32),
+        stored: Option<StoredAt>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StateError> {
+        let state = || self.descriptor.name.clone();
+        let malformed = |part| {
+            move |source| StateError::MalformedRow {
+                state: state(),
+                part,
+                source,
+            }
+        };
+        let key: K = from_row(key).map_err(malformed("key"))?;
+        let hash = key.stable_hash();
+        let key_group = key_group_of(hash, max_parallelism);
+        if !key_groups.contains(key_group) {
+            return Err(StateError::ForeignKeyGroup {
+                state: state(),
+                key_group,
+                key_groups,
+            });
+        }
+        if let Some(stored) = stored {
+            if stored.key_group != key_group {
+                return Err(StateError::MisplacedRow {
+                    state: state(),
+                    stored: stored.key_group,
+                    key_group,
+                });
+            }
+            if let Some(hashes) = stored.hashes.filter(|hashes| !hashes.contains(hash)) {
+                return Err(StateError::MisplacedKey { state: state(), hashes });
+            }
+        }
+        match self.table.insert_row(hash, key, value).map_err(malformed("value"))? {
+            Inserted::New => Ok(()),
+            Inserted::Replaced => Err(StateError::DuplicateKey {
+                state: state(),
+                key_group,
+            }),
+        }
+    }
+}
+
+/// Where a row of a snapshot was stored.
+#[derive(Clone, Copy)]
+pub(crate) struct StoredAt {
+    pub(crate) key_group: u32,
+    /// Those of the keys that are stored with it.
+    pub(crate) hashes: Option<HashRange>,
 }
 
 impl<K: Key> KeyedStateBackend<K> {
@@ -99,6 +165,7 @@ impl<K: Key> KeyedStateBackend<K> {
             store,
             now: WallTime(0),
             expires: false,
+            is_restoring: false,
         }
     }
 
@@ -172,11 +239,19 @@ impl<K: Key> KeyedStateBackend<K> {
             descriptor,
             table: Box::new(table),
             lifetime: None,
+            pending: None,
         });
         Ok(StateId {
             index,
             value: PhantomData,
         })
+    }
+
+    /// Calls `visit` with every key and value of a state, in no particular order. Errors if they cannot be read where they are, or
+    /// where they are to be restored from.
+    pub fn for_each<V: State>(&mut self, id: StateId<V>, visit: &mut dyn FnMut(&K, &V)) -> Result<(), StateError> {
+        self.restore_rest_of(id.index)?;
+        self.table_mut(id).for_each(visit)
     }
 
     /// The table of a state. Look it up once for a batch, not for each record.
@@ -204,10 +279,14 @@ impl<K: Key> KeyedStateBackend<K> {
     }
 
     /// Prepares the next accesses to a few dozen keys. On the heap the cache misses of all of them, in the tables that are too
-    /// large for the cache, happen at once (see [`HeapTable::touch`](crate::HeapTable::touch)); from RocksDB their rows are fetched together. Call it
-    /// before the state of a key is read or written; errors if the local database fails.
+    /// large for the cache, happen at once (see [`HeapTable::touch`](crate::HeapTable::touch)); from RocksDB their rows are fetched together,
+    /// and from a snapshot those that are not restored yet. Call it before the state of a key is read or written; errors if the local
+    /// database or the restore fails.
     #[inline]
     pub fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
+        if self.is_restoring {
+            self.restore_keys(keys)?;
+        }
         if self.expires {
             self.sweep(keys.len())?;
         }
@@ -241,49 +320,17 @@ impl<K: Key> KeyedStateBackend<K> {
         self.restore_row_at(index, None, key, value)
     }
 
-    /// As [`restore_row`](Self::restore_row), by [`position`](Self::position). Errors as well if the row was `stored` in
-    /// another key group than its own.
+    /// As [`restore_row`](Self::restore_row), by [`position`](Self::position). Errors as well if the row was `stored` where it does
+    /// not belong.
     pub(crate) fn restore_row_at(
         &mut self,
         index: usize,
-        stored: Option<u32>,
+        stored: Option<StoredAt>,
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StateError> {
-        let (key_groups, max_parallelism) = (self.key_groups, self.max_parallelism);
-        let Registered { descriptor, table, .. } = &mut self.states[index];
-        let state = || descriptor.name.clone();
-        let malformed = |part| {
-            move |source| StateError::MalformedRow {
-                state: state(),
-                part,
-                source,
-            }
-        };
-        let key: K = from_row(key).map_err(malformed("key"))?;
-        let hash = key.stable_hash();
-        let key_group = key_group_of(hash, max_parallelism);
-        if !key_groups.contains(key_group) {
-            return Err(StateError::ForeignKeyGroup {
-                state: state(),
-                key_group,
-                key_groups,
-            });
-        }
-        if let Some(stored) = stored.filter(|&stored| stored != key_group) {
-            return Err(StateError::MisplacedRow {
-                state: state(),
-                stored,
-                key_group,
-            });
-        }
-        match table.insert_row(hash, key, value).map_err(malformed("value"))? {
-            Inserted::New => Ok(()),
-            Inserted::Replaced => Err(StateError::DuplicateKey {
-                state: state(),
-                key_group,
-            }),
-        }
+        let place = (self.key_groups, self.max_parallelism);
+        self.states[index].restore_row(place, stored, key, value)
     }
 
     /// Where a state is among [`descriptors`](Self::descriptors).
@@ -296,8 +343,12 @@ impl<K: Key> KeyedStateBackend<K> {
     /// All states as they are now, in the order of their registration: what is written later does not show in them.
     /// Takes a pointer for each shard of each table.
     ///
-    /// State in a database is cut, which the writing of it completes; what fails then, the rows tell.
+    /// State in a database is cut, which the writing of it completes; what fails then, the rows tell. So they do if what is left of a
+    /// restore cannot be read: it is, before anything is frozen.
     pub fn freeze(&mut self) -> Vec<FrozenState> {
+        if let Err(error) = self.restore_rest() {
+            return self.failed(&error);
+        }
         let rows = self.freeze_rows();
         self.described(rows)
     }
@@ -315,6 +366,9 @@ impl<K: Key> KeyedStateBackend<K> {
             (SnapshotKind::Checkpoint, Increment::First) => None,
             (SnapshotKind::Checkpoint, Increment::Since(base)) => Some(base),
         };
+        if let Err(error) = self.restore_rest() {
+            return self.failed(&error);
+        }
         let place = options.location.rsplit_once('/').map_or("", |(place, _)| place);
         let cut = |state: &mut Registered<K>| state.table.freeze_increment((barrier.checkpoint, base), place);
         let rows: Vec<_> = self.states.iter_mut().filter_map(cut).collect();
@@ -323,6 +377,12 @@ impl<K: Key> KeyedStateBackend<K> {
         }
         // Tables that track no changes themselves: those of a database.
         self.freeze()
+    }
+
+    /// What cannot be frozen.
+    fn failed(&self, error: &StateError) -> Vec<FrozenState> {
+        let rows = |_: &Registered<K>| -> Box<dyn FrozenRows> { Box::new(NoRows(error.clone())) };
+        self.described(self.states.iter().map(rows).collect())
     }
 
     fn described(&self, rows: Vec<Box<dyn FrozenRows>>) -> Vec<FrozenState> {

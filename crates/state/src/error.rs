@@ -1,7 +1,7 @@
 //! What can go wrong with keyed state.
 
 use streamd_core::error::ErrorCode;
-use streamd_core::key_group::KeyGroupRange;
+use streamd_core::key_group::{HashRange, KeyGroupRange};
 use streamd_core::migration::Mismatch;
 use streamd_core::row::{MAX_TYPE_DEPTH, RowError};
 
@@ -89,6 +89,28 @@ pub enum StateError {
         /// The group of its key.
         key_group: u32,
     },
+    /// A row is stored with keys of other hashes than its own.
+    #[error(
+        "a row of state `{state}` is stored with the hashes from {} to {}, which its key does not have",
+        .hashes.start,
+        .hashes.end
+    )]
+    MisplacedKey {
+        /// The name of the state.
+        state: String,
+        /// The upper halves of hashes that the keys there must have.
+        hashes: HashRange,
+    },
+    /// What was left of a restore could not be read.
+    #[error("the rest of the state cannot be restored: {reason}")]
+    NotRestored {
+        /// Why.
+        reason: String,
+        /// The code of that.
+        code: ErrorCode,
+        /// Whether reading again gives the same.
+        is_damage: bool,
+    },
     /// The program lacks the backend that the job is to run on.
     #[error("the application was built without the state backend `{backend}`")]
     NotBuilt {
@@ -116,6 +138,14 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// Whether the snapshot is at fault that state is restored from, so that reading it again gives the same.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::NotRestored { is_damage, .. } => *is_damage,
+            error => error.code() == ErrorCode::SnapshotCorrupt,
+        }
+    }
+
     /// The stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -124,6 +154,7 @@ impl StateError {
             | Self::TimeToLive { .. }
             | Self::TypeTooDeep { .. } => ErrorCode::InvalidJobGraph,
             Self::UnknownState { .. } => ErrorCode::UnclaimedState,
+            Self::NotRestored { code, .. } => *code,
             Self::NotBuilt { .. } => ErrorCode::BackendNotBuilt,
             #[cfg(feature = "rocksdb")]
             Self::Database(_) | Self::LocalRow(_) => ErrorCode::LocalStateFailed,
@@ -132,6 +163,7 @@ impl StateError {
             | Self::ForeignKeyGroup { .. }
             | Self::DuplicateKey { .. }
             | Self::MisplacedRow { .. }
+            | Self::MisplacedKey { .. }
             | Self::Coverage { .. } => ErrorCode::SnapshotCorrupt,
         }
     }

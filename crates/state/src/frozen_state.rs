@@ -40,7 +40,12 @@ pub trait FrozenRows: Send {
         hand_on(&mut batch, visit)
     }
 
-    /// Writes what has changed since an earlier checkpoint, and refers to the rest there. Nothing where the rows are not kept so.
+    /// Whether they may be only what has changed since an earlier checkpoint.
+    fn is_increment(&self) -> bool {
+        false
+    }
+
+    /// Writes them as segments; of an increment what has changed, with references to the rest. Nothing where the rows are not kept so.
     fn write_segments(&mut self, _sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
         None
     }
@@ -73,6 +78,10 @@ impl<K: Key, V: State> FrozenRows for FrozenTable<K, V> {
     fn drain_batches(&mut self, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
         Self::drain_batches(self, visit)
     }
+
+    fn write_segments(&mut self, sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
+        Some(self.write(sink))
+    }
 }
 
 impl<K: Key, V: State> FrozenRows for FrozenIncrement<K, V> {
@@ -84,8 +93,29 @@ impl<K: Key, V: State> FrozenRows for FrozenIncrement<K, V> {
         Self::try_for_each_row(self, visit)
     }
 
+    fn is_increment(&self) -> bool {
+        true
+    }
+
     fn write_segments(&mut self, sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
         Some(self.write(sink))
+    }
+}
+
+/// Rows that could not be frozen.
+pub(crate) struct NoRows(pub(crate) StateError);
+
+impl FrozenRows for NoRows {
+    fn rows(&self) -> u64 {
+        0
+    }
+
+    fn try_for_each_row(&self, _visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn failure(&self) -> Option<StateError> {
+        Some(self.0.clone())
     }
 }
 

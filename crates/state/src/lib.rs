@@ -35,6 +35,8 @@ mod state_table;
 pub mod expiring;
 pub mod lifetime;
 
+mod missing;
+mod pending;
 pub mod restore;
 pub mod write;
 
@@ -42,7 +44,7 @@ pub mod operator_state;
 
 pub mod error;
 
-pub use backend::{KeyedStateBackend, StateDescriptor, StateId};
+pub use backend::{KeyedStateBackend, Restoring, StateDescriptor, StateId};
 pub use choice::{BackendChoice, SlotBackend, StatePlace, built_with, check_built, install_readers};
 pub use error::StateError;
 pub use expiring::{Expire, Expiring, ExpiringList, Left};
@@ -50,7 +52,7 @@ pub use frozen_state::{FrozenRows, FrozenState};
 pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};
 pub use lifetime::TimeToLive;
 pub use operator_state::{Entry, OperatorContents, OperatorStateBackend, OperatorStateId, Redistribution, check_name};
-pub use restore::{RestoreError, restore};
+pub use restore::{RestoreError, restore, restore_with};
 pub use schema::RowPlan;
 pub use table::Table;
 pub use write::write_states;

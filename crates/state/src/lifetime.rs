@@ -103,7 +103,7 @@ fn sweep_table<K: Key, V: Expire>(
     deadline: WallTime,
 ) -> Result<(), StateError> {
     match table.downcast_mut::<Table<K, V>>() {
-        Some(Table::Heap(table)) => {
+        Some(Table::Heap(table, _)) => {
             let places = keys.saturating_mul(cleanup_size);
             table.sweep(&mut cursors.heap, places, deadline);
             Ok(())
@@ -156,8 +156,13 @@ impl FrozenRows for LivingRows {
             .drain_rows(&mut Self::living((self.filter, self.deadline), visit))
     }
 
+    fn is_increment(&self) -> bool {
+        self.rows.is_increment()
+    }
+
     fn write_segments(&mut self, sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
-        self.rows.write_segments(sink)
+        // What an increment leaves out is in an earlier checkpoint, over or not.
+        self.is_increment().then(|| self.rows.write_segments(sink)).flatten()
     }
 
     fn failure(&self) -> Option<StateError> {

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use streamd_core::error::ErrorCode;
+use streamd_core::error::{ErrorCode, chain};
 use streamd_core::key_group::KeyGroupRange;
-#[cfg(feature = "rocksdb")]
-use streamd_core::snapshot::KeyedStateFormat;
-use streamd_core::snapshot::KeyedStateHandle;
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use streamd_core::state::Key;
-use streamd_snapshot::{LocalCopies, ObjectSource, SnapshotError, read_keyed_state};
+use streamd_snapshot::{LocalCopies, NativeReader, ObjectSource, RowVisitor, SnapshotError, read_keyed_state};
 use tokio::runtime::Handle;
 
-use crate::backend::KeyedStateBackend;
+use crate::backend::{KeyedStateBackend, StoredAt};
 use crate::error::StateError;
 use crate::schema::RowPlan;
 
@@ -30,7 +28,7 @@ impl RestoreError {
     /// Whether reading again gives the same: see [`SnapshotError::is_damage`].
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::State(error) => error.code() == ErrorCode::SnapshotCorrupt,
+            Self::State(error) => error.is_damage(),
             Self::Snapshot(error) => error.is_damage(),
         }
     }
@@ -44,6 +42,19 @@ impl RestoreError {
     }
 }
 
+impl From<RestoreError> for StateError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::State(error) => error,
+            RestoreError::Snapshot(error) => Self::NotRestored {
+                code: error.code(),
+                is_damage: error.is_damage(),
+                reason: chain(&error),
+            },
+        }
+    }
+}
+
 /// The parts of one state, and where it is in the backend.
 struct Parts<'a> {
     index: usize,
@@ -52,7 +63,15 @@ struct Parts<'a> {
     plans: Vec<RowPlan>,
 }
 
-/// Fills an empty backend, whose states are registered, with the rows of its key groups, and returns how many there were.
+/// Stored bytes of a state that are restored at once; more come later. Builds with assertions restore everything later, so that small
+/// states are restored as large ones are.
+const AT_ONCE_BYTES: u64 = if cfg!(debug_assertions) { 0 } else { 8 << 20 };
+
+/// Fills an empty backend, whose states are registered, with the rows of its key groups, and returns how many are there.
+///
+/// On the heap, of a large state in native form only the first rows are. The others come when their keys are
+/// [touched](KeyedStateBackend::touch), whenever [`restore_more`](KeyedStateBackend::restore_more) is called, and at the latest when the
+/// backend is frozen or all its rows are visited: until then the objects must not go.
 ///
 /// `handles` are those of all subtasks that wrote the operator's state, or at least of those whose key groups the backend
 /// needs; their objects are named by absolute URIs. A registered state without any handle is new and stays empty.
@@ -65,6 +84,17 @@ pub fn restore<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     handles: &[KeyedStateHandle],
     io: &Handle,
+) -> Result<u64, RestoreError> {
+    restore_with(backend, handles, io, AT_ONCE_BYTES)
+}
+
+/// As [`restore`], with so many stored bytes of each state at once.
+#[doc(hidden)]
+pub fn restore_with<K: Key>(
+    backend: &mut KeyedStateBackend<K>,
+    handles: &[KeyedStateHandle],
+    io: &Handle,
+    at_once: u64,
 ) -> Result<u64, RestoreError> {
     let key_groups = backend.key_groups();
     let states = by_state(backend, handles)?;
@@ -89,11 +119,27 @@ pub fn restore<K: Key>(
     }
     let mut rows = 0;
     for parts in states.values() {
+        let mut later = Vec::new();
         for (handle, plan) in parts.handles.iter().zip(&parts.plans) {
-            rows += restore_part(backend, parts.index, (handle, plan), &mut reader)?;
+            if backend.restores_later() && is_native(handle, key_groups) {
+                let opened = NativeReader::open(handle, reader.source(), key_groups, io)?;
+                later.push((opened, plan.clone()));
+            } else {
+                rows += restore_part(backend, parts.index, (handle, plan), &mut reader)?;
+            }
+        }
+        if !later.is_empty() {
+            rows += backend.restore_later(parts.index, later, at_once)?;
         }
     }
     Ok(rows)
+}
+
+/// Whether a part has rows of these key groups, in native form.
+fn is_native(handle: &KeyedStateHandle, key_groups: KeyGroupRange) -> bool {
+    matches!(handle.format, KeyedStateFormat::Native { .. })
+        && handle.rows > 0
+        && !handle.key_groups.intersection(key_groups).is_empty()
 }
 
 fn by_state<'a, K: Key>(
@@ -166,7 +212,8 @@ fn restore_part<K: Key>(
 ) -> Result<u64, RestoreError> {
     let key_groups = backend.key_groups();
     read_part(key_groups, (handle, plan), reader, |key_group, key, value| {
-        backend.restore_row_at(index, Some(key_group), key, value)
+        let hashes = None;
+        backend.restore_row_at(index, Some(StoredAt { key_group, hashes }), key, value)
     })
 }
 
@@ -175,14 +222,26 @@ fn read_part(
     key_groups: KeyGroupRange,
     (handle, plan): (&KeyedStateHandle, &RowPlan),
     reader: &mut Reader<'_>,
+    take: impl FnMut(u32, &[u8], &[u8]) -> Result<(), StateError>,
+) -> Result<u64, RestoreError> {
+    let read = |visit: &mut RowVisitor<'_>| reader.rows(handle, key_groups, visit);
+    read_rows(&handle.state, plan, read, take)
+}
+
+/// Hands the rows of a state that `read` reads to `take`, each value as the present type encodes it. The first row that is refused ends
+/// it.
+pub(crate) fn read_rows<E: Into<RestoreError>>(
+    state: &str,
+    plan: &RowPlan,
+    read: impl FnOnce(&mut RowVisitor<'_>) -> Result<u64, E>,
     mut take: impl FnMut(u32, &[u8], &[u8]) -> Result<(), StateError>,
 ) -> Result<u64, RestoreError> {
     let mut refused = None;
     let mut scratch = Vec::new();
-    let read = reader.rows(handle, key_groups, &mut |key_group, key, value| {
+    let read = read(&mut |key_group, key, value| {
         plan.value(value, &mut scratch)
             .map_err(|source| StateError::MalformedRow {
-                state: handle.state.clone(),
+                state: state.to_owned(),
                 part: "value",
                 source,
             })
@@ -190,14 +249,14 @@ fn read_part(
             .map_err(|error| {
                 refused = Some(error.clone());
                 SnapshotError::Consumer {
-                    state: handle.state.clone(),
+                    state: state.to_owned(),
                     source: Box::new(error),
                 }
             })
     });
     match refused {
         Some(error) => Err(error.into()),
-        None => read,
+        None => read.map_err(Into::into),
     }
 }
 
@@ -223,9 +282,12 @@ impl Reader<'_> {
             }
             return Ok(self.databases.read(handle, range, self.io, visit)?);
         }
+        Ok(read_keyed_state(handle, self.source(), range, self.io, visit)?)
+    }
+
+    fn source(&self) -> ObjectSource<'_> {
         // The objects are named by absolute URIs: the folder plays no part.
-        let source = ObjectSource::store("").or_copies(self.copies.as_ref());
-        Ok(read_keyed_state(handle, source, range, self.io, visit)?)
+        ObjectSource::store("").or_copies(self.copies.as_ref())
     }
 }
 
@@ -272,7 +334,8 @@ fn load_part<K: Key>(
     let column = crate::rocksdb::column_name(state);
     let key_groups = backend.key_groups();
     read_part(key_groups, (handle, plan), reader, |key_group, key, value| {
-        backend.restore_row_at(index, Some(key_group), key, value)?;
+        let hashes = None;
+        backend.restore_row_at(index, Some(StoredAt { key_group, hashes }), key, value)?;
         backend.load_row(&column, (key_group, key, value))
     })
 }

@@ -8,6 +8,7 @@ use streamd_core::state::{Key, State, from_row};
 
 use crate::error::StateError;
 use crate::frozen_state::FrozenRows;
+use crate::missing::Missing;
 use crate::table::Table;
 
 /// What became of an inserted row.
@@ -21,6 +22,10 @@ pub(crate) trait StateTable<K>: Any + Send {
     fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError>;
     fn reserve(&mut self, rows: u64);
     fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError>;
+    /// What of its rows is still in a snapshot.
+    fn missing(&self) -> Option<&Missing>;
+    /// The same from now on; returns what it was. Only of a table on the heap.
+    fn set_missing(&mut self, missing: Option<Box<Missing>>) -> Option<Box<Missing>>;
     /// Frozen rows of the heap.
     fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>>;
     /// Frozen rows of the heap, for a checkpoint that builds upon another.
@@ -43,7 +48,7 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
 
     fn reserve(&mut self, rows: u64) {
         match self {
-            Self::Heap(table) => table.reserve(rows),
+            Self::Heap(table, _) => table.reserve(rows),
             #[cfg(feature = "rocksdb")]
             Self::RocksDb(_) => {}
         }
@@ -52,7 +57,7 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
     fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError> {
         let value: V = from_row(value)?;
         match self {
-            Self::Heap(table) => Ok(match table.insert(hash, &key, value) {
+            Self::Heap(table, _) => Ok(match table.insert(hash, &key, value) {
                 None => Inserted::New,
                 Some(_) => Inserted::Replaced,
             }),
@@ -62,9 +67,25 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
         }
     }
 
+    fn missing(&self) -> Option<&Missing> {
+        match self {
+            Self::Heap(_, missing) => missing.as_deref(),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => None,
+        }
+    }
+
+    fn set_missing(&mut self, missing: Option<Box<Missing>>) -> Option<Box<Missing>> {
+        match self {
+            Self::Heap(_, present) => std::mem::replace(present, missing),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => None,
+        }
+    }
+
     fn freeze_rows(&mut self) -> Option<Box<dyn FrozenRows>> {
         match self {
-            Self::Heap(table) => Some(Box::new(table.freeze())),
+            Self::Heap(table, _) => Some(Box::new(table.freeze())),
             #[cfg(feature = "rocksdb")]
             Self::RocksDb(_) => None,
         }
@@ -76,7 +97,7 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
         place: &str,
     ) -> Option<Box<dyn FrozenRows>> {
         match self {
-            Self::Heap(table) => Some(Box::new(table.freeze_increment(checkpoint, base, place))),
+            Self::Heap(table, _) => Some(Box::new(table.freeze_increment(checkpoint, base, place))),
             #[cfg(feature = "rocksdb")]
             Self::RocksDb(_) => None,
         }
@@ -84,7 +105,7 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
 
     fn stop_tracking(&mut self) {
         match self {
-            Self::Heap(table) => table.stop_tracking(),
+            Self::Heap(table, _) => table.stop_tracking(),
             #[cfg(feature = "rocksdb")]
             Self::RocksDb(_) => {}
         }
@@ -93,7 +114,7 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
     #[cfg(feature = "rocksdb")]
     fn column(&mut self) -> Option<&mut dyn crate::rocksdb::Column> {
         match self {
-            Self::Heap(_) => None,
+            Self::Heap(..) => None,
             Self::RocksDb(table) => Some(&mut **table),
         }
     }

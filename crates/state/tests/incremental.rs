@@ -13,7 +13,7 @@ use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use streamd_core::state::{State, from_row};
 use streamd_snapshot::{Location, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce};
-use streamd_state::{FrozenState, KeyedStateBackend, StateId, restore, write_states};
+use streamd_state::{FrozenState, KeyedStateBackend, StateId, Table, restore, write_states};
 use tokio::runtime::Runtime;
 
 const MAX_PARALLELISM: u32 = 16;
@@ -105,14 +105,20 @@ impl World {
         }
     }
 
+    /// The table, for work on this key.
+    fn table_of(&mut self, key: u64) -> &mut Table<u64, Wide> {
+        self.backend.touch(&[(key.stable_hash(), key)]).unwrap();
+        self.backend.table_mut(self.state)
+    }
+
     fn put(&mut self, key: u64, value: u64) {
-        let table = self.backend.table_mut(self.state);
+        let table = self.table_of(key);
         let before = table.insert(key.stable_hash(), &key, wide(value));
         assert_eq!(before.map(|wide| wide.number), self.rows.insert(key, value));
     }
 
     fn change(&mut self, key: u64) {
-        let table = self.backend.table_mut(self.state);
+        let table = self.table_of(key);
         if let Some(value) = table.get_mut(key.stable_hash(), &key) {
             *value = wide(value.number + 1);
         }
@@ -122,7 +128,7 @@ impl World {
     }
 
     fn remove(&mut self, key: u64) {
-        let removed = self.backend.table_mut(self.state).remove(key.stable_hash(), &key);
+        let removed = self.table_of(key).remove(key.stable_hash(), &key);
         assert_eq!(removed.map(|wide| wide.number), self.rows.remove(&key));
     }
 

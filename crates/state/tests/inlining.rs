@@ -12,7 +12,7 @@ use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{Inline, KeyedStateHandle};
 use streamd_core::state::State;
 use streamd_snapshot::{Location, SnapshotError, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce};
-use streamd_state::{KeyedStateBackend, StateId, restore, write_states};
+use streamd_state::{KeyedStateBackend, StateId, restore_with, write_states};
 use tokio::runtime::Runtime;
 
 const GROUPS: u32 = 128;
@@ -89,7 +89,7 @@ impl Job {
 
     fn assert_restored(&self, handles: &[KeyedStateHandle]) {
         let (mut restored, state) = backend();
-        let rows = restore(&mut restored, handles, self.io.handle()).unwrap();
+        let rows = restore_with(&mut restored, handles, self.io.handle(), u64::MAX).unwrap();
         assert_eq!(rows, self.model.len() as u64);
         for (key, count) in &self.model {
             let found = restored.table_mut(state).get(key.stable_hash(), key);

@@ -15,7 +15,7 @@ use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::State;
 use streamd_snapshot::{Location, SubtaskContext, SubtaskSnapshotWriter, absolute, random_nonce};
-use streamd_state::{KeyedStateBackend, StateId, restore, write_states};
+use streamd_state::{KeyedStateBackend, StateId, restore_with, write_states};
 use tokio::runtime::Runtime;
 
 /// Few enough that at a high parallelism some subtasks own a single group, and that sparse states have whole ranges without a key.
@@ -156,7 +156,7 @@ impl World {
         let (mut model, mut rows) = (Model::new(), 0);
         for mut part in parts(parallelism).into_iter().flatten() {
             let handles = &handles[&OperatorId::from_uid(part.operator)];
-            rows += restore(&mut part.backend, handles, self.io.handle()).unwrap();
+            rows += restore_with(&mut part.backend, handles, self.io.handle(), u64::MAX).unwrap();
             part.read(&mut model);
         }
         assert_eq!(rows, model.len() as u64, "a row is in two subtasks");

@@ -13,7 +13,7 @@ use streamd_core::snapshot::KeyedStateHandle;
 use streamd_core::state::State;
 use streamd_macros::State;
 use streamd_snapshot::{Location, SubtaskContext, SubtaskSnapshotWriter, absolute};
-use streamd_state::{FrozenState, KeyedStateBackend, RestoreError, StateError, restore, write_states};
+use streamd_state::{FrozenState, KeyedStateBackend, RestoreError, StateError, restore_with, write_states};
 use tokio::runtime::{Handle, Runtime};
 
 const MAX_PARALLELISM: u32 = 128;
@@ -91,11 +91,10 @@ fn restored(handles: &[KeyedStateHandle], parallelism: u32, io: &Handle) -> BTre
         let mut backend = KeyedStateBackend::<u64>::new(range, MAX_PARALLELISM);
         backend.register::<bool>("flags").unwrap();
         let delays = backend.register::<Delay>("delays").unwrap();
-        let read = restore(&mut backend, handles, io).unwrap();
+        let read = restore_with(&mut backend, handles, io, u64::MAX).unwrap();
         assert_eq!(read, backend.table(delays).len() as u64);
         backend
-            .table_mut(delays)
-            .for_each(&mut |key, value| {
+            .for_each(delays, &mut |key, value| {
                 assert!(range.contains(key_group_of(key.stable_hash(), MAX_PARALLELISM)));
                 let twice = rows.insert(*key, value.clone());
                 assert!(twice.is_none(), "a key is in one subtask");
@@ -141,7 +140,7 @@ impl Fixture {
         let mut backend = KeyedStateBackend::<u64>::new(KeyGroupRange::all(MAX_PARALLELISM), MAX_PARALLELISM);
         backend.register::<V>("delays").unwrap();
         backend.register::<bool>("flags").unwrap();
-        restore(&mut backend, &self.handles, self.runtime.handle()).unwrap_err()
+        restore_with(&mut backend, &self.handles, self.runtime.handle(), u64::MAX).unwrap_err()
     }
 }
 
@@ -190,7 +189,7 @@ fn migrated<V: State>(handles: &[KeyedStateHandle], io: &Handle) -> BTreeMap<u64
     let mut backend = KeyedStateBackend::<u64>::new(all, MAX_PARALLELISM);
     let delays = backend.register::<V>("delays").unwrap();
     backend.register::<bool>("flags").unwrap();
-    restore(&mut backend, handles, io).unwrap();
+    restore_with(&mut backend, handles, io, u64::MAX).unwrap();
     let mut values = BTreeMap::new();
     for key in 0..2_000u64 {
         if let Some(value) = backend.table(delays).get(key.stable_hash(), &key) {
@@ -261,7 +260,7 @@ fn a_state_that_nobody_registers_is_not_dropped_in_silence() {
     let fixture = Fixture::new();
     let mut backend = KeyedStateBackend::<u64>::new(KeyGroupRange::all(MAX_PARALLELISM), MAX_PARALLELISM);
     backend.register::<Delay>("delays").unwrap();
-    let error = restore(&mut backend, &fixture.handles, fixture.runtime.handle()).unwrap_err();
+    let error = restore_with(&mut backend, &fixture.handles, fixture.runtime.handle(), u64::MAX).unwrap_err();
     assert_eq!(error.to_string(), "state `flags` is not registered by the operator");
     assert_eq!(error.code(), ErrorCode::UnclaimedState);
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use streamd_core::id::OperatorId;
+use streamd_core::key_group::HashRange;
 use streamd_core::snapshot::{
     Inline, KeyedStateFormat, KeyedStateHandle, ListState, NativeBlock, NativeSegment, ObjectHandle,
     OperatorSubtaskState,
@@ -164,6 +165,9 @@ impl From<NativeSegment> for proto::NativeSegment {
     fn from(segment: NativeSegment) -> Self {
         Self {
             key_groups: Some(segment.key_groups.into()),
+            hashes: segment
+                .hashes
+                .map(|HashRange { start, end }| proto::HashRange { start, end }),
             blocks: segment.blocks.into_iter().map(Into::into).collect(),
         }
     }
@@ -175,6 +179,10 @@ impl TryFrom<proto::NativeSegment> for NativeSegment {
     fn try_from(segment: proto::NativeSegment) -> Result<Self, ConvertError> {
         Ok(Self {
             key_groups: key_groups(segment.key_groups, "NativeSegment.key_groups")?,
+            hashes: segment.hashes.map(|range| HashRange {
+                start: range.start,
+                end: range.end,
+            }),
             blocks: all(segment.blocks)?,
         })
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message;
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
-use streamd_core::key_group::KeyGroupRange;
+use streamd_core::key_group::{HashRange, KeyGroupRange};
 use streamd_core::protocol::*;
 use streamd_core::row::{DataType, Field};
 use streamd_core::snapshot::*;
@@ -111,6 +111,7 @@ fn operator_state() -> OperatorSubtaskState {
             keyed(KeyedStateFormat::Native {
                 segments: vec![NativeSegment {
                     key_groups: key_groups(),
+                    hashes: Some(HashRange { start: 5, end: 1 << 32 }),
                     blocks: vec![NativeBlock {
                         object: 0,
                         layer: 3,

@@ -53,10 +53,10 @@ impl<V: State> ValueState<V> {
         mut visit: impl FnMut(&K, &V),
     ) -> Result<(), StateError> {
         match self.binding.place() {
-            Place::Lasting(id) => scope.backend.table_mut(id).for_each(&mut visit),
+            Place::Lasting(id) => scope.backend.for_each(id, &mut visit),
             Place::Expiring(id, ttl) => {
                 let horizon = ttl.horizon(scope.backend.now());
-                scope.backend.table_mut(id).for_each(&mut |key, value| {
+                scope.backend.for_each(id, &mut |key, value| {
                     if !value.is_over(horizon) {
                         visit(key, &value.value);
                     }

@@ -6,7 +6,7 @@ use streamd_core::key_group::KeyGroupRange;
 use streamd_core::state::{Key, State};
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
-use streamd_state::{KeyedStateBackend, OperatorStateBackend};
+use streamd_state::{KeyedStateBackend, OperatorStateBackend, Restoring};
 
 use super::process::failed;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
@@ -171,6 +171,10 @@ where
         let restored = context.take_state(identity.id);
         self.scope = KeyedScope::open(identity, context, &restored, |store| self.function.open(store))?;
         Ok(())
+    }
+
+    fn restore_more(&mut self) -> Result<Restoring, TaskError> {
+        self.scope.restore_more(&self.label)
     }
 
     fn process(&mut self, input: &mut Batch<Either<In, B>>, output: &mut Batch<Out>) -> Result<(), TaskError> {

@@ -6,7 +6,7 @@ use streamd_core::snapshot::ListState;
 use streamd_core::state::{Key, State, to_row};
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
-use streamd_state::KeyedStateBackend;
+use streamd_state::{KeyedStateBackend, Restoring};
 
 use super::state_batch::KeyBatch;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
@@ -90,6 +90,10 @@ where
             .any(|list| list.name == ENDED && !list.items.is_empty());
         self.scope = KeyedScope::open(identity, context, &restored, |store| self.function.open(store))?;
         Ok(())
+    }
+
+    fn restore_more(&mut self) -> Result<Restoring, TaskError> {
+        self.scope.restore_more(&self.label)
     }
 
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {

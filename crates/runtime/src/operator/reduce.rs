@@ -3,7 +3,7 @@ use streamd_core::graph::StateDescriptor;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::state::{Key, State};
 use streamd_exchange::Batch;
-use streamd_state::{KeyedStateBackend, StateId};
+use streamd_state::{KeyedStateBackend, Restoring, StateId};
 
 use super::state_batch::KeyBatch;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
@@ -62,6 +62,12 @@ where
         (self.backend, self.state) = Self::registered(open_backend(identity, context)?);
         let restored = context.take_state(identity.id);
         restore_keyed(&mut self.backend, &restored.keyed, identity, context)
+    }
+
+    fn restore_more(&mut self) -> Result<Restoring, TaskError> {
+        self.backend
+            .restore_more()
+            .map_err(|error| state_failed(&self.label, &error))
     }
 
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<T>) -> Result<(), TaskError> {

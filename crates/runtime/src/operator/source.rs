@@ -192,6 +192,7 @@ where
             ControlEvent::Flush
             | ControlEvent::Watermark(..)
             | ControlEvent::ProcessingTime(_)
+            | ControlEvent::Restore(_)
             | ControlEvent::Completed
             | ControlEvent::EndOfData
             | ControlEvent::CheckpointComplete(_)

@@ -313,21 +313,24 @@ where
     fn restore_queues(&mut self) -> Result<(), TaskError> {
         let (domain, lateness) = (self.assigner.domain, self.keyed.lateness);
         let (event_queue, processing_queue) = (&mut self.event_queue, &mut self.processing_queue);
-        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
-        let visited = table.for_each(&mut |key, windows| {
-            let hash = key.stable_hash();
-            for entry in windows {
-                let event = entry.timers.event.iter().copied();
-                let processing = entry.timers.processing.iter().copied();
-                event.for_each(|time| event_queue.push(time, hash, key.clone()));
-                processing.for_each(|time| processing_queue.push(time, hash, key.clone()));
-                match cleanup_of(domain, &lateness, entry.window) {
-                    Some(Timer::EventTime(last)) => event_queue.push(last.0, hash, key.clone()),
-                    Some(Timer::ProcessingTime(last)) => processing_queue.push(last.0, hash, key.clone()),
-                    None => {}
+        let visited = self
+            .keyed
+            .scope
+            .backend
+            .for_each(self.keyed.state, &mut |key, windows| {
+                let hash = key.stable_hash();
+                for entry in windows {
+                    let event = entry.timers.event.iter().copied();
+                    let processing = entry.timers.processing.iter().copied();
+                    event.for_each(|time| event_queue.push(time, hash, key.clone()));
+                    processing.for_each(|time| processing_queue.push(time, hash, key.clone()));
+                    match cleanup_of(domain, &lateness, entry.window) {
+                        Some(Timer::EventTime(last)) => event_queue.push(last.0, hash, key.clone()),
+                        Some(Timer::ProcessingTime(last)) => processing_queue.push(last.0, hash, key.clone()),
+                        None => {}
+                    }
                 }
-            }
-        });
+            });
         visited.map_err(|error| state_failed(&self.keyed.label, &error))?;
         self.set_alarm();
         Ok(())

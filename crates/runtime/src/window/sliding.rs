@@ -314,8 +314,7 @@ where
 
     fn restore_queue(&mut self) -> Result<(), TaskError> {
         let (grid, lateness, queue) = (self.grid, self.keyed.lateness, &mut self.queue);
-        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
-        let visited = table.for_each(&mut |key, panes| {
+        let visited = self.keyed.scope.backend.for_each(self.keyed.state, &mut |key, panes| {
             let hash = key.stable_hash();
             if let Some(end) = panes.next_end {
                 queue.push(end.saturating_sub(1), hash, key.clone());

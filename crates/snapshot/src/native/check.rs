@@ -1,9 +1,13 @@
 //! What the metadata says of segments must be possible before anything is fetched for it.
 
+use streamd_core::key_group::HashRange;
 use streamd_core::snapshot::{KeyedStateHandle, NativeSegment};
 
 use super::block::BLOCK_BYTES;
 use super::format::HEADER_BYTES;
+
+/// One past the upper half of any hash.
+const ALL_HASHES: u64 = 1 << 32;
 
 /// Checks the segments of a handle: in order of key group and within the handle's, each with rows before changes, every block within
 /// an object that there is. Says what is wrong otherwise.
@@ -14,6 +18,14 @@ pub(crate) fn check_segments(handle: &KeyedStateHandle, segments: &[NativeSegmen
         if groups.is_empty() || groups.start < first || groups.end > handle.key_groups.end {
             return Err(format!(
                 "a segment of state `{}` with key groups {groups} is out of place",
+                handle.state
+            ));
+        }
+        if let Some(HashRange { start, end }) = segment.hashes
+            && (start >= end || end > ALL_HASHES)
+        {
+            return Err(format!(
+                "a segment of state `{}` is said to hold the hashes from {start} to {end}",
                 handle.state
             ));
         }

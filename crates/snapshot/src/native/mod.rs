@@ -33,5 +33,6 @@ pub(crate) use block::read_forged;
 pub(crate) use check::check_segments;
 pub use format::NATIVE_VERSION;
 pub(crate) use reader::read_native;
-pub use segment::{SegmentSink, WrittenObject, WrittenSegment};
+pub use reader::{LoadedSegment, LoadingSegments, NativeReader, PIECES_AHEAD};
+pub use segment::{SegmentKeys, SegmentSink, WrittenObject, WrittenSegment};
 pub(crate) use writer::NativeWriter;

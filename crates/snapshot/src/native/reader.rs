@@ -1,8 +1,8 @@
 //! Reading native state: only the segments whose key groups are wanted, in large pieces, some megabytes ahead.
 //!
 //! ```text
-//!   segments ──▶ batch of 8 MiB ──▶ ranges of objects ──▶ fetch ──▶ check, unpack ──▶ deliver, the latest layer first
-//!                 └ the next two batches are fetched, checked and unpacked meanwhile ┘      (the caller's thread)
+//!   segments ──▶ piece of 8 MiB ──▶ ranges of objects ──▶ fetch ──▶ check, unpack ──▶ deliver, the latest layer first
+//!                 └ the next two pieces are fetched, checked and unpacked meanwhile ┘      (the caller's thread)
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateHandle, NativeBlock, NativeSegment};
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, NativeBlock, NativeSegment};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
@@ -25,118 +25,213 @@ use crate::error::SnapshotError;
 use crate::restore::{ObjectSource, RowVisitor, missing};
 
 /// Stored bytes of the segments that are fetched together: large enough for a disk or an object store to be at its best.
-const BATCH_BYTES: u64 = 8 << 20;
+const PIECE_BYTES: u64 = 8 << 20;
 
-/// Batches that are fetched, checked and unpacked ahead of the one that is delivered: one travels while another is unpacked.
-const BATCHES_AHEAD: usize = 3;
+/// Pieces that are fetched, checked and unpacked ahead of the one that is delivered: one travels while another is unpacked.
+pub const PIECES_AHEAD: usize = 3;
 
 /// Bytes that are fetched for nothing rather than making two requests.
 const GAP_BYTES: u64 = 128 << 10;
 
-/// Requests of one batch that are under way at once.
+/// Requests of one piece that are under way at once.
 const REQUESTS_IN_FLIGHT: usize = 8;
 
-/// Bytes that the blocks of a batch may take unpacked; what would take more is unpacked when it is delivered, block by block.
+/// Bytes that the blocks of a piece may take unpacked; what would take more is unpacked when it is delivered, block by block.
 const UNPACKED_BYTES: usize = 32 << 20;
 
 /// Calls `visit` for every row of the wanted key groups.
 pub(crate) fn read_native(
     handle: &KeyedStateHandle,
-    segments: &[NativeSegment],
     from: ObjectSource<'_>,
     (range, runtime): (KeyGroupRange, &Handle),
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
-    check_segments(handle, segments).map_err(|reason| SnapshotError::Malformed {
-        uri: handle
-            .objects
-            .first()
-            .map(|object| object.path.clone())
-            .unwrap_or_default(),
-        reason,
-    })?;
-    let is_wanted = |segment: &&NativeSegment| !segment.key_groups.intersection(range).is_empty();
-    let needed: Vec<NativeSegment> = segments.iter().filter(is_wanted).cloned().collect();
-    let source = Arc::new(Source {
-        mark: format::state_mark(&handle.state),
-        objects: runtime.block_on(open_objects(handle, &needed, from))?,
-    });
-    let mut batches = batches(&needed).into_iter();
-    let mut ahead: VecDeque<JoinHandle<Result<Batch, SnapshotError>>> = VecDeque::new();
+    let reader = NativeReader::open(handle, from, range, runtime)?;
+    let mut pieces = reader.pieces().into_iter();
+    let mut ahead = VecDeque::new();
     let mut delivered = 0;
     loop {
-        while ahead.len() < BATCHES_AHEAD
-            && let Some(span) = batches.next()
+        while ahead.len() < PIECES_AHEAD
+            && let Some(piece) = pieces.next()
         {
-            ahead.push_back(runtime.spawn(load(Arc::clone(&source), needed[span].to_vec())));
+            ahead.push_back(reader.load(piece.collect()));
         }
         let Some(next) = ahead.pop_front() else { break };
-        let batch = runtime
-            .block_on(next)
-            .unwrap_or_else(|error| Err(interrupted(handle, &error)))?;
-        for segment in &batch {
-            delivered += source.deliver(segment, range, visit)?;
+        for segment in &next.wait()? {
+            delivered += reader.deliver(segment, visit)?;
         }
     }
-    let is_whole = range.intersection(handle.key_groups) == handle.key_groups;
-    if is_whole && delivered != handle.rows {
-        let reason = format!(
-            "state `{}` has {delivered} rows where the metadata says {}",
-            handle.state, handle.rows
-        );
-        let uri = source
-            .objects
-            .values()
-            .next()
-            .map(StoredObject::uri)
-            .unwrap_or_default();
-        return Err(SnapshotError::Malformed { uri, reason });
-    }
+    reader.check_rows(delivered)?;
     Ok(delivered)
 }
 
+/// A state in the native form, opened to be read segment by segment, in any order. Blocks: use it on a thread that is not tokio's.
+pub struct NativeReader {
+    source: Arc<Source>,
+    runtime: Handle,
+    range: KeyGroupRange,
+    /// How many rows there must be, where all of them are read.
+    rows: Option<u64>,
+}
+
+/// Segments that are on their way.
+pub struct LoadingSegments {
+    task: JoinHandle<Result<Vec<LoadedSegment>, SnapshotError>>,
+    runtime: Handle,
+    state: String,
+}
+
+/// A segment with its blocks, checked.
+pub struct LoadedSegment {
+    index: usize,
+    spans_groups: bool,
+    /// In the order of the metadata: the oldest first.
+    blocks: Vec<LoadedBlock>,
+}
+
+impl NativeReader {
+    /// Opens what a handle, whose objects may be in `from`, has of these key groups. Errors if it is not of the native form, if its
+    /// metadata is impossible, or if an object is not there as it is recorded.
+    pub fn open<'a>(
+        handle: &KeyedStateHandle,
+        from: impl Into<ObjectSource<'a>>,
+        range: KeyGroupRange,
+        runtime: &Handle,
+    ) -> Result<Self, SnapshotError> {
+        let malformed = |reason| SnapshotError::Malformed {
+            uri: handle
+                .objects
+                .first()
+                .map(|object| object.path.clone())
+                .unwrap_or_default(),
+            reason,
+        };
+        let KeyedStateFormat::Native { segments } = &handle.format else {
+            return Err(malformed(format!("state `{}` is not in native form", handle.state)));
+        };
+        check_segments(handle, segments).map_err(malformed)?;
+        let range = range.intersection(handle.key_groups);
+        let is_wanted = |segment: &&NativeSegment| !segment.key_groups.intersection(range).is_empty();
+        let segments: Vec<NativeSegment> = segments.iter().filter(is_wanted).cloned().collect();
+        Ok(Self {
+            source: Arc::new(Source {
+                state: handle.state.clone(),
+                mark: format::state_mark(&handle.state),
+                objects: runtime.block_on(open_objects(handle, &segments, from.into()))?,
+                segments,
+            }),
+            runtime: runtime.clone(),
+            range,
+            rows: (range == handle.key_groups).then_some(handle.rows),
+        })
+    }
+
+    /// The segments that have keys of these groups.
+    pub fn segments(&self) -> &[NativeSegment] {
+        &self.source.segments
+    }
+
+    /// The segments in runs that are best loaded together.
+    pub fn pieces(&self) -> Vec<Range<usize>> {
+        pieces(self.segments())
+    }
+
+    /// Fetches, checks and unpacks these segments, given by their positions, on the threads of the runtime.
+    pub fn load(&self, segments: Vec<usize>) -> LoadingSegments {
+        LoadingSegments {
+            task: self.runtime.spawn(load(Arc::clone(&self.source), segments)),
+            runtime: self.runtime.clone(),
+            state: self.source.state.clone(),
+        }
+    }
+
+    /// Calls `visit` for the rows of a segment of the wanted key groups, by rising key group, and returns how many there were.
+    pub fn deliver(&self, segment: &LoadedSegment, visit: &mut RowVisitor<'_>) -> Result<u64, SnapshotError> {
+        self.source.deliver(segment, self.range, visit)
+    }
+
+    /// Errors if so many rows are not all that there must be.
+    pub fn check_rows(&self, delivered: u64) -> Result<(), SnapshotError> {
+        let Some(rows) = self.rows.filter(|rows| *rows != delivered) else {
+            return Ok(());
+        };
+        Err(SnapshotError::Malformed {
+            uri: self
+                .source
+                .objects
+                .values()
+                .next()
+                .map(StoredObject::uri)
+                .unwrap_or_default(),
+            reason: format!(
+                "state `{}` has {delivered} rows where the metadata says {rows}",
+                self.source.state
+            ),
+        })
+    }
+}
+
+impl LoadingSegments {
+    /// Whether they are here.
+    pub fn is_ready(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits for them.
+    pub fn wait(self) -> Result<Vec<LoadedSegment>, SnapshotError> {
+        let Self { task, runtime, state } = self;
+        let loaded = runtime.block_on(task);
+        loaded.unwrap_or_else(|error| Err(interrupted(&state, &error)))
+    }
+}
+
+impl LoadedSegment {
+    /// Its position among [`NativeReader::segments`].
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Bytes of it as they are stored.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|block| block.at.length).sum()
+    }
+}
+
 /// Only a runtime that shuts down, or a bug, ends a task early.
-fn interrupted(handle: &KeyedStateHandle, error: &tokio::task::JoinError) -> SnapshotError {
+fn interrupted(state: &str, error: &tokio::task::JoinError) -> SnapshotError {
     SnapshotError::Misuse {
-        state: handle.state.clone(),
+        state: state.to_owned(),
         reason: format!("its reading was interrupted: {error}"),
     }
 }
 
-/// Runs of segments of about [`BATCH_BYTES`].
-fn batches(needed: &[NativeSegment]) -> Vec<Range<usize>> {
-    let mut batches: Vec<Range<usize>> = Vec::new();
+/// Runs of segments of about [`PIECE_BYTES`].
+fn pieces(needed: &[NativeSegment]) -> Vec<Range<usize>> {
+    let mut pieces: Vec<Range<usize>> = Vec::new();
     let mut bytes = u64::MAX;
     for (index, segment) in needed.iter().enumerate() {
         let length: u64 = segment.blocks.iter().map(|block| block.length).sum();
-        match batches.last_mut() {
-            Some(batch) if bytes.saturating_add(length) <= BATCH_BYTES => {
-                batch.end = index + 1;
+        match pieces.last_mut() {
+            Some(piece) if bytes.saturating_add(length) <= PIECE_BYTES => {
+                piece.end = index + 1;
                 bytes += length;
             }
             _none_or_full => {
-                batches.push(index..index + 1);
+                pieces.push(index..index + 1);
                 bytes = length;
             }
         }
     }
-    batches
+    pieces
 }
 
 /// Where the blocks of a state are.
 struct Source {
+    state: String,
     mark: u32,
+    segments: Vec<NativeSegment>,
     /// Those that are needed, by their position in the handle.
     objects: BTreeMap<u32, StoredObject>,
-}
-
-/// Some segments with their blocks, checked.
-type Batch = Vec<LoadedSegment>;
-
-struct LoadedSegment {
-    spans_groups: bool,
-    /// In the order of the metadata: the oldest first.
-    blocks: Vec<LoadedBlock>,
 }
 
 struct LoadedBlock {
@@ -155,8 +250,8 @@ struct Fetch {
 }
 
 /// Fetches, checks and unpacks the blocks of some segments.
-async fn load(source: Arc<Source>, segments: Vec<NativeSegment>) -> Result<Batch, SnapshotError> {
-    let fetches = fetches(&segments);
+async fn load(source: Arc<Source>, segments: Vec<usize>) -> Result<Vec<LoadedSegment>, SnapshotError> {
+    let fetches = fetches(segments.iter().map(|index| &source.segments[*index]));
     let requests = fetches.iter().map(|fetch| {
         let object = source.object(fetch.object);
         async move { object.get_range(fetch.bytes.clone()).await }
@@ -166,18 +261,14 @@ async fn load(source: Arc<Source>, segments: Vec<NativeSegment>) -> Result<Batch
         .buffered(REQUESTS_IN_FLIGHT)
         .try_collect()
         .await?;
+    let state = source.state.clone();
     let work = tokio::task::spawn_blocking(move || open_all(&source, &segments, &fetches, &pieces));
-    work.await.unwrap_or_else(|error| {
-        Err(SnapshotError::Misuse {
-            state: String::new(),
-            reason: format!("the check of its blocks was interrupted: {error}"),
-        })
-    })
+    work.await.unwrap_or_else(|error| Err(interrupted(&state, &error)))
 }
 
 /// The ranges that hold all blocks, neighbours joined.
-fn fetches(segments: &[NativeSegment]) -> Vec<Fetch> {
-    let mut blocks: Vec<&NativeBlock> = segments.iter().flat_map(|segment| &segment.blocks).collect();
+fn fetches<'a>(segments: impl Iterator<Item = &'a NativeSegment>) -> Vec<Fetch> {
+    let mut blocks: Vec<&NativeBlock> = segments.flat_map(|segment| &segment.blocks).collect();
     blocks.sort_unstable_by_key(|block| (block.object, block.offset));
     let mut fetches: Vec<Fetch> = Vec::new();
     for block in blocks {
@@ -197,13 +288,14 @@ fn fetches(segments: &[NativeSegment]) -> Vec<Fetch> {
 
 fn open_all(
     source: &Source,
-    segments: &[NativeSegment],
+    segments: &[usize],
     fetches: &[Fetch],
     pieces: &[Bytes],
-) -> Result<Batch, SnapshotError> {
+) -> Result<Vec<LoadedSegment>, SnapshotError> {
     let mut budget = UNPACKED_BYTES;
     let mut loaded = Vec::with_capacity(segments.len());
-    for segment in segments {
+    for &index in segments {
+        let segment = &source.segments[index];
         let mut blocks = Vec::with_capacity(segment.blocks.len());
         for at in &segment.blocks {
             let stored = piece_of(source, at, fetches, pieces)?;
@@ -229,6 +321,7 @@ fn open_all(
             });
         }
         loaded.push(LoadedSegment {
+            index,
             spans_groups: segment.key_groups.len() > 1,
             blocks,
         });

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use streamd_core::key_group::KeyGroupRange;
+use streamd_core::key_group::{HashRange, KeyGroupRange};
 use streamd_core::snapshot::ObjectHandle;
 
 use crate::error::SnapshotError;
@@ -19,7 +19,7 @@ pub trait SegmentSink {
     fn refer(&mut self, segment: &WrittenSegment) -> Result<(), SnapshotError>;
 
     /// Begins a segment: with all its rows, or with what has changed upon an earlier one.
-    fn begin_segment(&mut self, key_groups: KeyGroupRange, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError>;
+    fn begin_segment(&mut self, keys: SegmentKeys, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError>;
 
     /// Adds a row, new or changed. Rows of one key group should come together.
     fn put(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError>;
@@ -31,10 +31,19 @@ pub trait SegmentSink {
     fn end_segment(&mut self, rows: u64) -> Result<WrittenSegment, SnapshotError>;
 }
 
+/// Which keys are in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentKeys {
+    /// Their key groups.
+    pub key_groups: KeyGroupRange,
+    /// Their hashes, where that says more.
+    pub hashes: Option<HashRange>,
+}
+
 /// A segment that a checkpoint consists of.
 #[derive(Debug, Clone)]
 pub struct WrittenSegment {
-    pub(super) key_groups: KeyGroupRange,
+    pub(super) keys: SegmentKeys,
     pub(super) rows: u64,
     pub(super) blocks: Arc<[WrittenBlock]>,
 }
@@ -49,9 +58,9 @@ pub(super) struct WrittenBlock {
 }
 
 impl WrittenSegment {
-    /// The key groups that its keys are in.
-    pub fn key_groups(&self) -> KeyGroupRange {
-        self.key_groups
+    /// Which keys are in it.
+    pub fn keys(&self) -> SegmentKeys {
+        self.keys
     }
 
     /// How many layers of changes lie upon its rows.

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::block::{self, BlockHeader};
 use super::codec::Packer;
 use super::format::{self, BLOCK_LIMIT, BLOCK_TARGET, MAX_ROW_BYTES, NATIVE_VERSION};
-use super::segment::{SegmentSink, WrittenBlock, WrittenObject, WrittenSegment};
+use super::segment::{SegmentKeys, SegmentSink, WrittenBlock, WrittenObject, WrittenSegment};
 use super::target::Target;
 use crate::error::SnapshotError;
 use crate::local_copies::CheckpointCopies;
@@ -59,7 +59,7 @@ enum OpenSegment {
     PerBlock(u32),
     /// A segment that was begun. The groups, and the blocks of it so far: those that it builds upon, and its own.
     Begun {
-        key_groups: KeyGroupRange,
+        keys: SegmentKeys,
         blocks: Vec<WrittenBlock>,
         layer: u32,
     },
@@ -228,16 +228,23 @@ impl NativeWriter {
         if open.block_rows == 0 {
             return Ok(());
         }
-        let (key_groups, layer) = match &open.segment {
+        let (keys, layer) = match &open.segment {
             OpenSegment::PerBlock(first) => {
-                let end = open.group + 1;
-                (KeyGroupRange { start: *first, end }, 0)
+                let (start, end) = (*first, open.group + 1);
+                let key_groups = KeyGroupRange { start, end };
+                (
+                    SegmentKeys {
+                        key_groups,
+                        hashes: None,
+                    },
+                    0,
+                )
             }
-            OpenSegment::Begun { key_groups, layer, .. } => (*key_groups, *layer),
+            OpenSegment::Begun { keys, layer, .. } => (*keys, *layer),
         };
         let header = BlockHeader {
             state: open.mark,
-            key_groups,
+            key_groups: keys.key_groups,
             rows: open.block_rows,
             changes: layer > 0,
         };
@@ -261,7 +268,7 @@ impl NativeWriter {
         self.rows += u64::from(open.block_rows);
         match &mut open.segment {
             OpenSegment::PerBlock(_) => open.segments.push(WrittenSegment {
-                key_groups,
+                keys,
                 rows: open.block_rows.into(),
                 blocks: Arc::new([block]),
             }),
@@ -342,22 +349,22 @@ impl SegmentSink for NativeWriter {
     }
 
     fn refer(&mut self, segment: &WrittenSegment) -> Result<(), SnapshotError> {
-        let open = self.between_segments(segment.key_groups)?;
-        open.floor = segment.key_groups.start;
+        let open = self.between_segments(segment.keys.key_groups)?;
+        open.floor = segment.keys.key_groups.start;
         open.segments.push(segment.clone());
         Ok(())
     }
 
-    fn begin_segment(&mut self, key_groups: KeyGroupRange, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError> {
-        let open = self.between_segments(key_groups)?;
-        if upon.is_some_and(|segment| segment.key_groups != key_groups) {
+    fn begin_segment(&mut self, keys: SegmentKeys, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError> {
+        let open = self.between_segments(keys.key_groups)?;
+        if upon.is_some_and(|segment| segment.keys != keys) {
             return Err(misuse(
                 &open.table.state,
-                "changes of other key groups are put upon a segment",
+                "changes of other keys are put upon a segment",
             ));
         }
         open.segment = OpenSegment::Begun {
-            key_groups,
+            keys,
             blocks: upon.map(|segment| segment.blocks.to_vec()).unwrap_or_default(),
             layer: upon.map_or(0, |segment| segment.layers() + 1),
         };
@@ -380,16 +387,16 @@ impl SegmentSink for NativeWriter {
         self.close_block()?;
         let open = self.open.as_mut().expect("checked above");
         let begun = std::mem::replace(&mut open.segment, OpenSegment::PerBlock(open.floor));
-        let OpenSegment::Begun { key_groups, blocks, .. } = begun else {
+        let OpenSegment::Begun { keys, blocks, .. } = begun else {
             return Err(misuse(&open.table.state, "a segment ends that never began"));
         };
         let segment = WrittenSegment {
-            key_groups,
+            keys,
             rows,
             blocks: blocks.into(),
         };
-        open.floor = key_groups.start;
-        open.group = open.group.max(key_groups.start);
+        open.floor = keys.key_groups.start;
+        open.group = open.group.max(keys.key_groups.start);
         if !segment.blocks.is_empty() {
             open.segments.push(segment.clone());
         }
@@ -429,7 +436,8 @@ fn handle(
         }
         rows += segment.rows;
         described.push(NativeSegment {
-            key_groups: segment.key_groups,
+            key_groups: segment.keys.key_groups,
+            hashes: segment.keys.hashes,
             blocks,
         });
     }

@@ -7,7 +7,8 @@
 //! doubles first. So the number of shards follows the number of entries, not of key groups; no insertion ever moves
 //! more than one shard; and an empty table of 32768 groups costs as much as one of a single group.
 
-use streamd_core::key_group::{KeyGroupRange, key_group_of};
+use streamd_core::key_group::{HashRange, KeyGroupRange, key_group_of};
+use streamd_snapshot::SegmentKeys;
 
 /// The directory doubles only while it has at most this many slots per shard afterwards. Hashes spread evenly, so that
 /// shards fill up together and about 2 suffice; keys chosen to collide must not blow the directory up.
@@ -149,19 +150,22 @@ impl Directory {
         allowed
     }
 
-    /// Every shard once, in order of position, with the key groups that its positions touch.
-    pub(crate) fn in_order(&self) -> impl Iterator<Item = (usize, KeyGroupRange)> + '_ {
+    /// Every shard once, in order of position, with the keys that its positions are of.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = (usize, SegmentKeys)> + '_ {
         let mut slot = 0;
         std::iter::from_fn(move || {
             let shard = *self.slots.get(slot)? as usize;
             let width = 1usize << (self.depth - self.shard_depths[shard]);
-            let group_at = |slot: usize| (slot as u64) << self.shift;
-            let touched = KeyGroupRange {
-                start: self.key_groups.start + (group_at(slot) >> 32) as u32,
-                end: self.key_groups.start + group_at(slot + width).div_ceil(1 << 32) as u32,
-            };
+            let end_of_range = u64::from(self.key_groups.end) << 32;
+            let position_at = |slot: usize| (self.base + ((slot as u64) << self.shift)).min(end_of_range);
+            let (start, end) = (position_at(slot), position_at(slot + width));
             slot += width;
-            Some((shard, touched.intersection(self.key_groups)))
+            let key_groups = KeyGroupRange {
+                start: (start >> 32) as u32,
+                end: end.div_ceil(1 << 32) as u32,
+            };
+            let hashes = Some(HashRange::of_positions(start, end, self.max_parallelism));
+            Some((shard, SegmentKeys { key_groups, hashes }))
         })
     }
 }

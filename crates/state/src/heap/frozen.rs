@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use streamd_core::key_group::{KeyGroupRange, key_group_of};
+use streamd_core::key_group::{HashRange, KeyGroupRange, key_group_of};
 use streamd_core::state::{Key, State};
-use streamd_snapshot::RowBatch;
+use streamd_snapshot::{RowBatch, SegmentKeys, SegmentSink, SnapshotError, WrittenSegment};
 
 use super::layers::FrozenEntries;
 
@@ -17,6 +17,9 @@ pub type BatchVisitor<'a> = dyn FnMut(&mut RowBatch) -> ControlFlow<()> + 'a;
 /// Entries whose memory is fetched at once before the first of them is encoded.
 const TOUCHED_AHEAD: usize = 32;
 
+/// Rows of neighbouring shards that make up a segment where a table is written whole: a few dozen kilobytes at least.
+const SEGMENT_ROWS: usize = 4096;
+
 /// What takes every row: key group, encoded key, encoded value.
 pub type EveryRowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) + 'a;
 
@@ -25,12 +28,12 @@ pub type EveryRowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) + 'a;
 #[derive(Debug)]
 pub struct FrozenTable<K, V> {
     max_parallelism: u32,
-    /// In order of position, each with the key groups that its entries may be in.
-    shards: Vec<(KeyGroupRange, FrozenEntries<K, V>)>,
+    /// In order of position, each with the keys that its entries may have.
+    shards: Vec<(SegmentKeys, FrozenEntries<K, V>)>,
 }
 
 impl<K: Key, V: State> FrozenTable<K, V> {
-    pub(super) fn new(max_parallelism: u32, shards: Vec<(KeyGroupRange, FrozenEntries<K, V>)>) -> Self {
+    pub(super) fn new(max_parallelism: u32, shards: Vec<(SegmentKeys, FrozenEntries<K, V>)>) -> Self {
         Self {
             max_parallelism,
             shards,
@@ -53,8 +56,8 @@ impl<K: Key, V: State> FrozenTable<K, V> {
     /// As [`for_each_row`](Self::for_each_row), until `visit` breaks off.
     pub fn try_for_each_row(&self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         let mut row = RowBuffers::default();
-        for (key_groups, entries) in &self.shards {
-            visit_shard((*key_groups, self.max_parallelism), entries, &mut row, visit)?;
+        for (keys, entries) in &self.shards {
+            visit_shard((keys.key_groups, self.max_parallelism), entries, &mut row, visit)?;
         }
         ControlFlow::Continue(())
     }
@@ -62,8 +65,8 @@ impl<K: Key, V: State> FrozenTable<K, V> {
     /// As [`try_for_each_row`](Self::try_for_each_row), letting go of each shard as soon as it was visited: the table has to copy fewer.
     pub fn drain_rows(&mut self, visit: &mut RowVisitor<'_>) -> ControlFlow<()> {
         let mut row = RowBuffers::default();
-        for (key_groups, entries) in self.shards.drain(..) {
-            visit_shard((key_groups, self.max_parallelism), &entries, &mut row, visit)?;
+        for (keys, entries) in self.shards.drain(..) {
+            visit_shard((keys.key_groups, self.max_parallelism), &entries, &mut row, visit)?;
         }
         ControlFlow::Continue(())
     }
@@ -71,17 +74,85 @@ impl<K: Key, V: State> FrozenTable<K, V> {
     /// As [`drain_rows`](Self::drain_rows), many at a time.
     pub fn drain_batches(&mut self, visit: &mut BatchVisitor<'_>) -> ControlFlow<()> {
         let mut batch = RowBatch::default();
-        for (key_groups, entries) in self.shards.drain(..) {
-            visit_entries((key_groups, self.max_parallelism), &entries, |group, (key, value)| {
-                batch.push_with(group, |row| key.encode(row), |row| value.encode(row));
-                match batch.is_full() {
-                    true => hand_on(&mut batch, visit),
-                    false => ControlFlow::Continue(()),
-                }
-            })?;
+        for (keys, entries) in self.shards.drain(..) {
+            visit_entries(
+                (keys.key_groups, self.max_parallelism),
+                &entries,
+                |group, (key, value)| {
+                    batch.push_with(group, |row| key.encode(row), |row| value.encode(row));
+                    match batch.is_full() {
+                        true => hand_on(&mut batch, visit),
+                        false => ControlFlow::Continue(()),
+                    }
+                },
+            )?;
         }
         hand_on(&mut batch, visit)
     }
+
+    /// Writes the table as segments, each of whole shards: whoever restores it can find the rows of a key. Each is let go as soon as
+    /// it is written.
+    pub fn write(&mut self, sink: &mut dyn SegmentSink) -> Result<(), SnapshotError> {
+        let mut row = RowBuffers::default();
+        let mut shards = self.shards.drain(..).peekable();
+        while let Some((mut keys, entries)) = shards.next() {
+            let mut rows = entries.len();
+            let mut together = vec![entries];
+            while rows < SEGMENT_ROWS
+                && let Some((next, entries)) = shards.next_if(|(_, next)| rows + next.len() <= SEGMENT_ROWS)
+            {
+                keys = joined(keys, next);
+                rows += entries.len();
+                together.push(entries);
+            }
+            write_whole((keys, self.max_parallelism), &together, &mut row, sink)?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys of neighbouring shards.
+fn joined(first: SegmentKeys, last: SegmentKeys) -> SegmentKeys {
+    let hashes = first.hashes.zip(last.hashes);
+    SegmentKeys {
+        key_groups: KeyGroupRange {
+            start: first.key_groups.start,
+            end: last.key_groups.end,
+        },
+        hashes: hashes.map(|(first, last)| HashRange {
+            start: first.start,
+            end: last.end,
+        }),
+    }
+}
+
+/// Writes neighbouring shards as one segment.
+pub(super) fn write_whole<K: Key, V: State>(
+    (keys, max_parallelism): (SegmentKeys, u32),
+    shards: &[FrozenEntries<K, V>],
+    row: &mut RowBuffers,
+    sink: &mut dyn SegmentSink,
+) -> Result<WrittenSegment, SnapshotError> {
+    sink.begin_segment(keys, None)?;
+    let mut rows = 0;
+    for entries in shards {
+        rows += entries.len() as u64;
+        let mut failure = None;
+        let place = (keys.key_groups, max_parallelism);
+        let visited = visit_shard(place, entries, row, &mut |group, key, value| {
+            sink.put(group, key, value).map_or_else(
+                |error| {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                },
+                ControlFlow::Continue,
+            )
+        });
+        if let (ControlFlow::Break(()), Some(error)) = (visited, failure) {
+            return Err(error);
+        }
+    }
+    sink.end_segment(rows)
 }
 
 /// Hands on what is in a batch.

@@ -7,10 +7,10 @@ use hashbrown::hash_table::Entry;
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::{KeyGroupRange, key_group_of};
 use streamd_core::state::{Key, State, to_row};
-use streamd_snapshot::{SegmentSink, SnapshotError, WrittenSegment};
+use streamd_snapshot::{SegmentKeys, SegmentSink, SnapshotError, WrittenSegment};
 
 use super::changes::{Basis, ShardChanges};
-use super::frozen::{RowBuffers, RowVisitor, visit_shard};
+use super::frozen::{RowBuffers, RowVisitor, visit_shard, write_whole};
 use super::layers::FrozenEntries;
 use super::ledger::{Ledger, Written};
 
@@ -44,7 +44,7 @@ pub struct FrozenIncrement<K, V> {
 #[derive(Debug)]
 pub(super) struct FrozenShard<K, V> {
     pub(super) number: usize,
-    pub(super) key_groups: KeyGroupRange,
+    pub(super) keys: SegmentKeys,
     /// Nothing where the earlier checkpoint has it as it is.
     pub(super) entries: Option<FrozenEntries<K, V>>,
 }
@@ -67,7 +67,7 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
         let mut row = RowBuffers::default();
         for shard in &self.shards {
             if let Some(entries) = &shard.entries {
-                visit_shard((shard.key_groups, self.max_parallelism), entries, &mut row, visit)?;
+                visit_shard((shard.keys.key_groups, self.max_parallelism), entries, &mut row, visit)?;
             }
         }
         ControlFlow::Continue(())
@@ -110,42 +110,14 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
                 reason: "a shard without changes is in no earlier checkpoint".to_owned(),
             }),
             (Some(entries), base) => {
-                let upon = base.filter(|base| base.key_groups() == shard.key_groups && sink.reaches(base));
-                match upon.and_then(|upon| Some((upon, self.changed(shard.number, shard.key_groups, &entries, upon)?)))
+                let upon = base.filter(|base| base.keys() == shard.keys && sink.reaches(base));
+                match upon
+                    .and_then(|upon| Some((upon, self.changed(shard.number, shard.keys.key_groups, &entries, upon)?)))
                 {
-                    Some((upon, changed)) => {
-                        write_changes((upon, shard.key_groups, entries.len()), &changed, row, sink)
-                    }
-                    None => self.write_whole(shard.key_groups, &entries, row, sink),
+                    Some((upon, changed)) => write_changes((upon, entries.len()), &changed, row, sink),
+                    None => write_whole((shard.keys, self.max_parallelism), &[entries], row, sink),
                 }
             }
-        }
-    }
-
-    fn write_whole(
-        &self,
-        key_groups: KeyGroupRange,
-        entries: &FrozenEntries<K, V>,
-        row: &mut RowBuffers,
-        sink: &mut dyn SegmentSink,
-    ) -> Result<WrittenSegment, SnapshotError> {
-        sink.begin_segment(key_groups, None)?;
-        let mut failure = None;
-        let visited = visit_shard(
-            (key_groups, self.max_parallelism),
-            entries,
-            row,
-            &mut |group, key, value| match sink.put(group, key, value) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            },
-        );
-        match (visited, failure) {
-            (ControlFlow::Break(()), Some(error)) => Err(error),
-            (ControlFlow::Break(()) | ControlFlow::Continue(()), _) => sink.end_segment(entries.len() as u64),
         }
     }
 
@@ -250,7 +222,7 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
 }
 
 fn write_changes<K: Key, V: State>(
-    (upon, key_groups, rows): (&WrittenSegment, KeyGroupRange, usize),
+    (upon, rows): (&WrittenSegment, usize),
     changed: &Changed<'_, K, V>,
     row: &mut RowBuffers,
     sink: &mut dyn SegmentSink,
@@ -259,7 +231,7 @@ fn write_changes<K: Key, V: State>(
         sink.refer(upon)?;
         return Ok(upon.clone());
     }
-    sink.begin_segment(key_groups, Some(upon))?;
+    sink.begin_segment(upon.keys(), Some(upon))?;
     for (group, entry) in &changed.rows {
         let (key, value) = row.encode(*entry);
         sink.put(*group, key, value)?;

@@ -224,12 +224,12 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// show in it.
     pub fn freeze(&mut self) -> FrozenTable<K, V> {
         let mut shards = Vec::with_capacity(self.shards.len());
-        for (number, key_groups) in self.directory.in_order() {
+        for (number, keys) in self.directory.in_order() {
             let shard = &mut self.shards[number];
             if shard.is_empty() {
                 *shard = Shard::new();
             } else {
-                shards.push((key_groups, shard.freeze()));
+                shards.push((keys, shard.freeze()));
             }
         }
         FrozenTable::new(self.directory.max_parallelism(), shards)
@@ -261,7 +261,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
             })
         };
         let (mut shards, mut rows) = (Vec::with_capacity(count), 0);
-        for (number, key_groups) in self.directory.in_order() {
+        for (number, keys) in self.directory.in_order() {
             let shard = &mut self.shards[number];
             if shard.is_empty() {
                 *shard = Shard::new();
@@ -270,7 +270,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
             rows += shard.len() as u64;
             shards.push(FrozenShard {
                 number,
-                key_groups,
+                keys,
                 entries: if is_unchanged(number) {
                     None
                 } else {

@@ -16,7 +16,7 @@ use streamd_snapshot::{
     LocalCopies, Location, SubtaskContext, SubtaskSnapshotWriter, absolute, publish, random_nonce, read_snapshot,
 };
 use streamd_state::{
-    BackendChoice, FrozenState, KeyedStateBackend, RestoreError, StateId, StatePlace, restore, write_states,
+    BackendChoice, FrozenState, KeyedStateBackend, RestoreError, StateId, StatePlace, restore_with, write_states,
 };
 use tokio::runtime::Runtime;
 
@@ -58,6 +58,8 @@ pub struct World {
     inlining: Cell<Inlining>,
     /// Those of the backend that was opened last with a place for some.
     copies: RefCell<Option<LocalCopies>>,
+    /// Stored bytes of each state that a restore reads before work begins.
+    pub at_once: Cell<u64>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             inlining: Cell::default(),
             copies: RefCell::default(),
+            at_once: Cell::new(u64::MAX),
         }
     }
 
@@ -143,7 +146,7 @@ impl Task {
         let counts = backend.register("counts").unwrap();
         let lists = backend.register("lists").unwrap();
         let maps = backend.register("maps").unwrap();
-        restore(&mut backend, handles, world.io.handle())?;
+        restore_with(&mut backend, handles, world.io.handle(), world.at_once.get())?;
         Ok(Self {
             backend,
             range,
@@ -170,15 +173,15 @@ impl Task {
     pub fn all(&mut self) -> Model {
         let mut model = Model::default();
         let (counts, lists, maps) = (self.counts, self.lists, self.maps);
-        let walk = self.backend.table_mut(counts).for_each(&mut |key, value| {
+        let walk = self.backend.for_each(counts, &mut |key, value| {
             assert!(model.counts.insert(*key, *value).is_none());
         });
         walk.unwrap();
-        let walk = self.backend.table_mut(lists).for_each(&mut |key, value| {
+        let walk = self.backend.for_each(lists, &mut |key, value| {
             assert!(model.lists.insert(*key, value.clone()).is_none());
         });
         walk.unwrap();
-        let walk = self.backend.table_mut(maps).for_each(&mut |key, value| {
+        let walk = self.backend.for_each(maps, &mut |key, value| {
             assert!(model.maps.insert(*key, value.clone()).is_none());
         });
         walk.unwrap();

@@ -6,6 +6,7 @@ mod access;
 mod files;
 mod fixture;
 mod increments;
+mod later;
 mod local_copies;
 #[cfg(feature = "rocksdb")]
 mod memory;

@@ -31,7 +31,7 @@ fn fill(task: &mut Task, keys: std::ops::Range<u64>, bytes: usize) {
 fn held(task: &Task) -> usize {
     match task.backend.table(task.lists) {
         Table::RocksDb(table) => table.held(),
-        Table::Heap(_) => panic!("the backend is RocksDB"),
+        Table::Heap(..) => panic!("the backend is RocksDB"),
     }
 }
 

@@ -82,13 +82,10 @@ impl Mortal {
     /// The keys that have a value, and the elements of all lists.
     fn all(&mut self) -> (Vec<u64>, Vec<u64>) {
         let (mut keys, mut elements) = (Vec::new(), Vec::new());
-        let walk = self
-            .backend
-            .table_mut(self.values)
-            .for_each(&mut |key, _| keys.push(*key));
+        let walk = self.backend.for_each(self.values, &mut |key, _| keys.push(*key));
         walk.unwrap();
         let mut walked = |_: &u64, list: &ExpiringList<u64>| elements.extend(list.all());
-        self.backend.table_mut(self.lists).for_each(&mut walked).unwrap();
+        self.backend.for_each(self.lists, &mut walked).unwrap();
         keys.sort_unstable();
         elements.sort_unstable();
         (keys, elements)
@@ -174,13 +171,11 @@ fn a_time_to_live_is_given_and_taken_at_a_restore_and_counts_from_it() {
             let lists = after.register::<Vec<u64>>("lists").unwrap();
             restore(&mut after, &handles, world.io.handle()).unwrap();
             let (mut keys, mut elements) = (BTreeMap::new(), Vec::new());
-            let walk = after.table_mut(values).for_each(&mut |key, value| {
+            let walk = after.for_each(values, &mut |key, value| {
                 keys.insert(*key, *value);
             });
             walk.unwrap();
-            let walk = after
-                .table_mut(lists)
-                .for_each(&mut |_, list| elements.extend(list.clone()));
+            let walk = after.for_each(lists, &mut |_, list| elements.extend(list.clone()));
             walk.unwrap();
             elements.sort_unstable();
             assert_eq!(keys, (0..30).map(|key| (key, key)).collect(), "{options:?} {kind:?}");
