@@ -11,6 +11,7 @@ use streamd_rpc::proto::{Application, SubmitJobRequest};
 use streamd_snapshot::{Creation, JobRecord, SnapshotError, StartSnapshot};
 use tracing::warn;
 
+use super::registry::taken;
 use super::submission::Dispatcher;
 use crate::random;
 
@@ -109,16 +110,16 @@ impl Dispatcher {
         };
         match self.jobs.create(&record).await {
             Ok(Creation::Created) => Ok(record.submitted_at),
-            Ok(Creation::Taken) => {
-                let message = format!("job id `{job_id}` is taken by another submission");
-                Err(CodedError::new(ErrorCode::DuplicateJob, message).with_hint("submit with a new job id"))
-            }
+            Ok(Creation::Taken) => Err(taken(job_id)),
             Err(error) => Err(unrecorded(job_id, &error)),
         }
     }
 
-    /// Takes the record of a job back that never began.
+    /// Takes the record of a job back that never began, as its owner: whoever leads since then has begun it.
     pub(super) async fn unrecord(&self, job: JobId) {
+        if self.fence.check().await.is_err() {
+            return;
+        }
         if let Err(error) = self.jobs.forget(job).await {
             let error = streamd_core::error::chain(&error);
             warn!(job_id = %job, error, "the record of a refused job stays, and the next job manager begins it");

@@ -10,6 +10,7 @@ use streamd_core::time::{Clock, WallTime};
 use streamd_rpc::proto::SubmitJobRequest;
 use streamd_snapshot::JobStore;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -88,6 +89,7 @@ impl RegistryHandle {
             clock,
             inbox,
             jobs: BTreeMap::new(),
+            forgetting: BTreeMap::new(),
             claims: 0,
             closed: false,
         };
@@ -160,6 +162,8 @@ struct Registry {
     clock: Arc<dyn Clock>,
     inbox: mpsc::Receiver<Message>,
     jobs: BTreeMap<JobId, Entry>,
+    /// Jobs whose records are on their way out: who took the id now would lose his own with them.
+    forgetting: BTreeMap<JobId, JoinHandle<()>>,
     claims: u64,
     closed: bool,
 }
@@ -232,9 +236,11 @@ impl Registry {
             return if entry.submission == submission {
                 Ok(Claim::Repeated(entry.outcome.clone()))
             } else {
-                let message = format!("job id `{id}` is taken by another submission");
-                Err(CodedError::new(ErrorCode::DuplicateJob, message).with_hint("submit with a new job id"))
+                Err(taken(id))
             };
+        }
+        if self.forgetting.contains_key(&id) {
+            return Err(taken(id));
         }
         let first_worker = self.next_workers();
         let (outcome, receiver) = watch::channel(None);
@@ -281,6 +287,7 @@ impl Registry {
 
     /// Forgets jobs that ended long ago, and the oldest of too many.
     fn on_prune(&mut self) {
+        self.forgetting.retain(|_, forgetting| !forgetting.is_finished());
         let now = self.clock.wall();
         let kept_ms = i64::try_from(self.options.ended_jobs_kept_ms).unwrap_or(i64::MAX);
         let mut ended: Vec<(WallTime, JobId)> = self
@@ -303,13 +310,18 @@ impl Registry {
         if forgotten.is_none_or(|master| !master.status.borrow().state.is_terminal()) {
             return;
         }
+        self.forget_records(id);
+    }
+
+    fn forget_records(&mut self, id: JobId) {
         let records = self.records.clone();
-        self.tasks.spawn(async move {
+        let forgetting = self.tasks.spawn(async move {
             if let Err(error) = records.forget(id).await {
                 let error = streamd_core::error::chain(&error);
                 warn!(job_id = %id, error, "the records of a job that has ended stay");
             }
         });
+        self.forgetting.insert(id, forgetting);
     }
 
     fn masters(&self) -> Vec<JobMasterHandle> {
@@ -332,6 +344,16 @@ impl Entry {
     }
 }
 
+/// The id of a submission is another one's.
+pub(super) fn taken(id: JobId) -> CodedError {
+    let message = format!("job id `{id}` is taken by another submission");
+    CodedError::new(ErrorCode::DuplicateJob, message).with_hint("submit with a new job id")
+}
+
 fn shutting_down() -> CodedError {
     CodedError::new(ErrorCode::ClusterShuttingDown, "the job manager is shutting down")
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

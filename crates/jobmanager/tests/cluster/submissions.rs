@@ -1,15 +1,18 @@
 //! What is accepted, and what is refused before anything starts.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use streamd_core::error::ErrorCode;
-use streamd_core::time::SystemClock;
+use streamd_core::time::{SystemClock, WallTime};
 use streamd_jobmanager::{JobManager, JobOptionsInputs};
 use streamd_rpc::proto;
+use streamd_snapshot::{JobRecord, JobStore, Location};
 
 use crate::fake::Script;
-use crate::fixture::{Cluster, graph, options};
+use crate::fixture::{Cluster, graph, options, upload};
 
 const JOB: &str = "00000000000000000000000000000001";
 
@@ -49,6 +52,79 @@ async fn the_same_submission_twice_is_one_job_and_another_with_its_id_is_refused
         cluster.client.submit_job(other).await.unwrap_err().code,
         ErrorCode::DuplicateJob
     );
+}
+
+/// Every file below a folder, by its path, with its bytes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(self::files(&path)),
+            false => drop(files.insert(path.clone(), std::fs::read(path).unwrap())),
+        }
+    }
+    files
+}
+
+/// RS28.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_that_is_refused_takes_nothing_of_the_running_job_with_it() {
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, Some(50)))).await;
+    cluster.client.submit_job(cluster.submission(JOB)).await.unwrap();
+    cluster.job_runs(JOB).await;
+    let of_the_job = || {
+        let mut all = files(&cluster.directory.path().join("jobs").join(JOB));
+        all.extend(files(&cluster.directory.path().join("artifacts")));
+        all
+    };
+    let before = of_the_job();
+    assert!(before.len() > 1, "{:?}", before.keys());
+
+    let mut with_other_arguments = cluster.submission(JOB);
+    let application = with_other_arguments.application.as_mut().unwrap();
+    application.arguments.push("--other".to_owned());
+    let of_another_application = proto::SubmitJobRequest {
+        application: Some(upload(&cluster.client, &cluster.directory, b"another").await.unwrap()),
+        ..cluster.submission(JOB)
+    };
+    let from_nothing = proto::SubmitJobRequest {
+        savepoint_path: cluster.path("nothing"),
+        ..cluster.submission(JOB)
+    };
+    for duplicate in [with_other_arguments, of_another_application, from_nothing] {
+        let refused = cluster.client.submit_job(duplicate).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::DuplicateJob);
+    }
+    let after = of_the_job();
+    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+    let completed = cluster.job_runs(JOB).await.checkpoints.unwrap().completed;
+    let goes_on = |job: &proto::JobDetails| job.checkpoints.unwrap().completed > completed;
+    cluster.job_when(JOB, goes_on).await;
+}
+
+/// RS28: a job that this job manager does not know, such as one that another has just begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_that_comes_too_late_leaves_the_record_of_whoever_was_first() {
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let jobs = JobStore::new(Location::open(&cluster.path("")).unwrap());
+    let record = JobRecord {
+        version: JobRecord::VERSION,
+        job_id: JOB.parse().unwrap(),
+        leader_epoch: 1,
+        submitted_at: WallTime(1),
+        submission: serde_json::Value::Null,
+        graph: graph(1, None),
+        max_parallelism: Vec::new(),
+        restore: None,
+        options: serde_json::Value::Null,
+        warnings: Vec::new(),
+        nonce: "of whoever was first".to_owned(),
+    };
+    jobs.create(&record).await.unwrap();
+    let refused = cluster.client.submit_job(cluster.submission(JOB)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::DuplicateJob);
+    assert_eq!(jobs.find(record.job_id).await.unwrap().unwrap().record, record);
 }
 
 #[tokio::test(flavor = "multi_thread")]
