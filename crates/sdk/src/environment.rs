@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use streamd_connectors::{CollectionSource, FileSource, GeneratorSource, SocketTextSource};
+use streamd_core::backend::StateBackendSettings;
 use streamd_core::barrier::Compression;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::evolution::Evolution;
@@ -32,8 +33,17 @@ pub struct StreamExecutionEnvironment {
 struct Inner {
     steps: Vec<Step>,
     settings: JobSettings,
-    restore: Option<String>,
+    by_hand: ByHand,
     failed: Option<Error>,
+}
+
+/// What whoever submits a job says on a cluster, and the program itself where it is run by hand.
+#[derive(Clone, Default)]
+pub(crate) struct ByHand {
+    /// The snapshot that the job starts from.
+    pub(crate) restore: Option<String>,
+    /// Where keyed state lives.
+    pub(crate) state_backend: Option<StateBackendSettings>,
 }
 
 impl Default for StreamExecutionEnvironment {
@@ -54,7 +64,7 @@ impl StreamExecutionEnvironment {
             inner: Rc::new(RefCell::new(Inner {
                 steps: Vec::new(),
                 settings,
-                restore: None,
+                by_hand: ByHand::default(),
                 failed: None,
             })),
         }
@@ -157,22 +167,29 @@ impl StreamExecutionEnvironment {
     /// Starts the job from this savepoint or retained checkpoint, a path or URI, when it is run by hand: in tests above all. On a
     /// cluster whoever submits the job says where it begins (`streamctl run -s`), and an application that says so too is refused.
     pub fn restore_from(&self, path: impl Into<String>) -> &Self {
-        self.inner.borrow_mut().restore = Some(path.into());
+        self.inner.borrow_mut().by_hand.restore = Some(path.into());
+        self
+    }
+
+    /// Keeps the keyed state of the job in this backend when it is run by hand: in tests above all. On a cluster `state.backend.type`
+    /// says it, and an application that says so too is refused. `rocksdb` needs the feature of that name.
+    pub fn set_state_backend(&self, settings: StateBackendSettings) -> &Self {
+        self.inner.borrow_mut().by_hand.state_backend = Some(settings);
         self
     }
 
     /// Starts the job in this process, and returns a client of it at once: to look at it, to take savepoints of it, to cancel it. For
     /// tests of whole jobs, and for programs that contain one. On a cluster this call never returns, as [`execute`](Self::execute).
     pub fn execute_async(&self, name: impl Into<String>) -> Result<JobClient> {
-        let restore = self.inner.borrow().restore.clone();
+        let by_hand = self.inner.borrow().by_hand.clone();
         let pipeline = self.pipeline(name.into())?;
         match Mode::of_this_process()? {
-            Mode::Describe(plan_file) => match restore {
-                None => execute::describe(pipeline, &plan_file),
-                Some(path) => Err(restores_by_itself(&path)),
-            },
+            Mode::Describe(plan_file) => {
+                by_hand.refuse()?;
+                execute::describe(pipeline, &plan_file)
+            }
             Mode::Worker(options) => execute::worker(pipeline, *options),
-            Mode::Embedded => JobClient::start(pipeline, restore.as_deref()),
+            Mode::Embedded => JobClient::start(pipeline, by_hand),
         }
     }
 
@@ -239,14 +256,24 @@ impl StreamExecutionEnvironment {
     }
 }
 
-fn restores_by_itself(path: &str) -> Error {
-    let error = CodedError::new(
-        ErrorCode::InvalidJobGraph,
-        format!("the application wants to start from `{path}` by itself"),
-    );
-    error
-        .with_hint("remove `restore_from`, and submit it with: streamctl run -s PATH")
-        .into()
+impl ByHand {
+    /// Errors if the application decides what is its submitter's to decide.
+    fn refuse(self) -> Result<()> {
+        let (message, hint) = match (self.restore, self.state_backend) {
+            (None, None) => return Ok(()),
+            (Some(path), _) => (
+                format!("the application wants to start from `{path}` by itself"),
+                "remove `restore_from`, and submit it with: streamctl run -s PATH",
+            ),
+            (None, Some(_)) => (
+                "the application wants to choose its state backend by itself".to_owned(),
+                "remove `set_state_backend`, and submit it with: streamctl run -D state.backend.type=NAME",
+            ),
+        };
+        Err(CodedError::new(ErrorCode::InvalidJobGraph, message)
+            .with_hint(hint)
+            .into())
+    }
 }
 
 fn find_splits<S: Source>(source: &S, parallelism: u32) -> Result<ListState, CodedError> {
@@ -316,5 +343,27 @@ impl CheckpointConfig {
     fn set(&self, change: impl FnOnce(&mut streamd_core::graph::CheckpointSettings)) -> &Self {
         change(&mut self.env.inner.borrow_mut().settings.checkpointing);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_leaves_to_its_submitter_what_is_the_submitters() {
+        let refused = |by_hand: ByHand| by_hand.refuse().unwrap_err().coded().clone();
+        assert!(ByHand::default().refuse().is_ok());
+        let restoring = refused(ByHand {
+            restore: Some("/saved".to_owned()),
+            ..ByHand::default()
+        });
+        assert!(restoring.message.contains("`/saved`"), "{restoring}");
+        let choosing = refused(ByHand {
+            state_backend: Some(StateBackendSettings::default()),
+            ..ByHand::default()
+        });
+        assert_eq!(choosing.code, ErrorCode::InvalidJobGraph);
+        assert!(choosing.hint.unwrap().contains("state.backend.type"));
     }
 }

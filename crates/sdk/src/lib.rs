@@ -61,6 +61,7 @@ pub use watermark_strategy::{KeepTimestamps, TimestampAssigner, WatermarkStrateg
 pub use windowed_stream::{EvictingWindowedStream, WindowedStream};
 
 pub use streamd_connectors as connectors;
+pub use streamd_core::backend::{StateBackendKind, StateBackendSettings};
 pub use streamd_core::barrier::Compression;
 pub use streamd_core::graph::{
     CheckpointingMode, ExternalizedCheckpointRetention, Guarantee, RestartStrategy, StateDescriptor,

@@ -19,6 +19,7 @@ use streamd_worker::worker::{Worker, WorkerIdentity, WorkerLink};
 
 use super::JobExecutionResult;
 use super::cluster::init_tracing;
+use crate::environment::ByHand;
 use crate::error::Result;
 
 /// Where checkpoints of a job run by hand are kept: they serve its own restarts and go with the process.
@@ -85,7 +86,7 @@ pub struct JobClient {
 
 impl JobClient {
     /// Starts the job, from a snapshot if one is given.
-    pub(crate) fn start(mut pipeline: Pipeline, restore: Option<&str>) -> Result<Self> {
+    pub(crate) fn start(mut pipeline: Pipeline, by_hand: ByHand) -> Result<Self> {
         init_tracing("warn");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
@@ -101,10 +102,14 @@ impl JobClient {
             checkpoint_directory: Some(CHECKPOINTS.to_owned()),
             ..JobDefaults::default()
         };
-        let restore = restore.map(|path| runtime.block_on(read_restore_point(path)));
+        let inputs = JobOptionsInputs {
+            state_backend: by_hand.state_backend.unwrap_or_default(),
+            ..JobOptionsInputs::default()
+        };
+        let restore = by_hand.restore.map(|path| runtime.block_on(read_restore_point(&path)));
         let (spec, warnings) = job_spec(JobRequest {
             job_id,
-            options: job_options(&graph, &JobOptionsInputs::default(), &defaults, 1)?,
+            options: job_options(&graph, &inputs, &defaults, 1)?,
             graph,
             restore: restore.transpose()?,
             dropping: Dropping::Nothing,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use streamd::prelude::*;
+use streamd::window::WindowAssigner;
 use streamd::{CoProcessFunction, Either, KeyedCoProcessFunction};
 
-use crate::trial::{Done, Event, config, trials};
+use crate::events::Event;
+use crate::trial::{Done, config, trials};
 
 /// How long windows are, in milliseconds.
 const SIZE: i64 = 30;
@@ -125,13 +127,95 @@ fn numbers(events: &[&Event]) -> Vec<u64> {
     numbers
 }
 
+fn line(event: &Event) -> String {
+    let side = if event.0.is_multiple_of(2) { "even" } else { "odd" };
+    format!("{side} {}", event.0)
+}
+
+pub fn kept_together(events: &DataStream<Event>) -> DataStream<String> {
+    let (evens, odds) = parted(events);
+    let waiting = OperatorListState::new("waiting");
+    evens.connect(&odds).process(KeepsBoth { waiting }).uid("kept together")
+}
+
+pub fn all_sides(events: &[Event]) -> impl Iterator<Item = String> {
+    events.iter().map(line)
+}
+
+pub fn counted_together(events: &DataStream<Event>) -> DataStream<String> {
+    let (evens, odds) = parted(events);
+    let keyed = evens
+        .connect(&odds)
+        .key_by(|event: &Event| event.1, |event: &Event| event.1);
+    let counts = ValueState::new("counts");
+    keyed.process(CountsBoth { counts }).uid("counted together")
+}
+
+pub fn counts(events: &[Event]) -> Vec<String> {
+    let mut counts: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for event in events {
+        let counts = counts.entry(event.1).or_default();
+        *if event.0 % 2 == 0 { &mut counts.0 } else { &mut counts.1 } += 1;
+    }
+    counts.iter().map(|(key, counts)| format!("{key} {counts:?}")).collect()
+}
+
+fn shared_window() -> WindowAssigner {
+    TumblingEventTimeWindows::of(Duration::from_millis(SIZE.unsigned_abs()))
+}
+
+pub fn joined(events: &DataStream<Event>) -> DataStream<String> {
+    let (evens, odds) = parted(events);
+    let keyed = evens.join(&odds).where_key(|event: &Event| event.1);
+    let windows = keyed.equal_to(|event: &Event| event.1).window(shared_window());
+    let pairs = windows.apply(|even: &Event, odd: &Event| format!("{} {}", even.0, odd.0));
+    pairs.uid("joined")
+}
+
+pub fn pairs(events: &[Event]) -> Vec<String> {
+    let pair = |(evens, odds): (Vec<u64>, Vec<u64>)| {
+        let of = |even: u64| odds.iter().map(move |odd| format!("{even} {odd}"));
+        evens.into_iter().flat_map(of).collect::<Vec<_>>()
+    };
+    shared_windows(events).into_values().flat_map(pair).collect()
+}
+
+pub fn grouped(events: &DataStream<Event>) -> DataStream<String> {
+    let (evens, odds) = parted(events);
+    let keyed = evens.join(&odds).where_key(|event: &Event| event.1);
+    let windows = keyed.equal_to(|event: &Event| event.1).window(shared_window());
+    let groups = windows.co_group(|evens: &[&Event], odds: &[&Event], out: &mut Collector<'_, String>| {
+        out.collect(format!("{:?} {:?}", numbers(evens), numbers(odds)));
+    });
+    groups.uid("grouped")
+}
+
+pub fn groups(events: &[Event]) -> impl Iterator<Item = String> {
+    let windows = shared_windows(events).into_values();
+    windows.map(|(evens, odds)| format!("{evens:?} {odds:?}"))
+}
+
+pub fn near(events: &DataStream<Event>, lower: i64, upper: i64) -> DataStream<String> {
+    let (evens, odds) = parted(events);
+    let (evens, odds) = (evens.key_by(|event| event.1), odds.key_by(|event| event.1));
+    let joined = evens.interval_join(&odds).between(lower, upper);
+    joined.process(|even, odd| format!("{} {}", even.0, odd.0)).uid("near")
+}
+
+pub fn near_pairs(events: &[Event], lower: i64, upper: i64) -> impl Iterator<Item = String> {
+    let met = move |even: &Event, odd: &Event| even.1 == odd.1 && (lower..=upper).contains(&(odd.2 - even.2));
+    evens(events).flat_map(move |even| {
+        let met = odds(events).filter(move |odd| met(even, odd));
+        met.map(move |odd| format!("{} {}", even.0, odd.0))
+    })
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn two_streams_are_processed_together(trial in trials()) {
-        let line = |event: &Event| format!("{} {}", if event.0.is_multiple_of(2) { "even" } else { "odd" }, event.0);
-        trial.check(trial.events().iter().map(line), |events| {
+        trial.check(all_sides(trial.events()), |events| {
             let (evens, odds) = parted(events);
             evens.connect(&odds).map(|even| format!("even {}", even.0), |odd| format!("odd {}", odd.0))
         })?;
@@ -143,56 +227,19 @@ proptest! {
                 |odd, out| (0..2).for_each(|_| out.collect(format!("odd {}", odd.0))),
             )
         })?;
-        trial.check(trial.events().iter().map(line), |events| {
-            let (evens, odds) = parted(events);
-            evens.connect(&odds).process(KeepsBoth { waiting: OperatorListState::new("waiting") }).uid("both")
-        })?;
-        let mut counts: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for event in trial.events() {
-            let counts = counts.entry(event.1).or_default();
-            *if event.0 % 2 == 0 { &mut counts.0 } else { &mut counts.1 } += 1;
-        }
-        trial.check(counts.iter().map(|(key, counts)| format!("{key} {counts:?}")), |events| {
-            let (evens, odds) = parted(events);
-            let keyed = evens.connect(&odds).key_by(|event: &Event| event.1, |event: &Event| event.1);
-            keyed.process(CountsBoth { counts: ValueState::new("counts") }).uid("both")
-        })?;
+        trial.check(all_sides(trial.events()), kept_together)?;
+        trial.check(counts(trial.events()), counted_together)?;
     }
 
     #[test]
     fn pairs_and_groups_share_a_window(trial in trials()) {
-        let windows = shared_windows(trial.events());
-        let pairs = windows.values().flat_map(|(evens, odds)| {
-            evens.iter().flat_map(move |even| odds.iter().map(move |odd| format!("{even} {odd}")))
-        });
-        let window = TumblingEventTimeWindows::of(Duration::from_millis(SIZE.unsigned_abs()));
-        trial.check(pairs, |events| {
-            let (evens, odds) = parted(events);
-            let keyed = evens.join(&odds).where_key(|event: &Event| event.1).equal_to(|event: &Event| event.1);
-            keyed.window(window).apply(|even: &Event, odd: &Event| format!("{} {}", even.0, odd.0)).uid("pairs")
-        })?;
-        let groups = windows.values().map(|(evens, odds)| format!("{evens:?} {odds:?}"));
-        trial.check(groups, |events| {
-            let (evens, odds) = parted(events);
-            let keyed = evens.join(&odds).where_key(|event: &Event| event.1).equal_to(|event: &Event| event.1);
-            keyed.window(window).co_group(|evens: &[&Event], odds: &[&Event], out: &mut Collector<'_, String>| {
-                out.collect(format!("{:?} {:?}", numbers(evens), numbers(odds)));
-            }).uid("groups")
-        })?;
+        trial.check(pairs(trial.events()), joined)?;
+        trial.check(groups(trial.events()), grouped)?;
     }
 
     #[test]
     fn pairs_lie_within_an_interval(trial in trials(), lower in -15i64..10, length in 0i64..15) {
         let upper = lower + length;
-        let pairs = evens(trial.events()).flat_map(|even| {
-            let met = odds(trial.events()).filter(move |odd| even.1 == odd.1 && (lower..=upper).contains(&(odd.2 - even.2)));
-            met.map(move |odd| format!("{} {}", even.0, odd.0))
-        });
-        trial.check(pairs, |events| {
-            let (evens, odds) = parted(events);
-            let (evens, odds) = (evens.key_by(|event| event.1), odds.key_by(|event| event.1));
-            let joined = evens.interval_join(&odds).between(lower, upper);
-            joined.process(|even, odd| format!("{} {}", even.0, odd.0)).uid("pairs")
-        })?;
+        trial.check(near_pairs(trial.events(), lower, upper), |events| near(events, lower, upper))?;
     }
 }

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use streamd::prelude::*;
-use streamd::{AggregatingState, ReducingState};
+use streamd::{AggregatingState, ReducingState, StateTtlConfig};
 
-use crate::trial::{Done, Event, config, trials};
+use crate::events::Event;
+use crate::trial::{Done, config, trials};
 
 /// How long a bucket of time is that a timer is set for, in milliseconds.
 const BUCKET: i64 = 10;
+/// How long state lives that has a time to live.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn bucket_end(time: i64) -> i64 {
     (time.div_euclid(BUCKET) + 1) * BUCKET
@@ -44,22 +47,25 @@ impl AggregateFunction<u64> for Least {
 
 /// Keeps everything in state of every kind, tells of it at the end of time, and of each bucket of time when it is over.
 #[derive(Clone)]
-struct AllKinds {
+pub struct AllKinds {
     count: ValueState<u64>,
     numbers: ListState<u64>,
     by_remainder: MapState<u64, u64>,
     sum: ReducingState<u64, fn(&mut u64, u64)>,
     least: AggregatingState<u64, Least>,
+    /// Counts too. It lives for longer than any test.
+    mortal: ValueState<u64>,
 }
 
 impl AllKinds {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             count: ValueState::new("count"),
             numbers: ListState::new("numbers"),
             by_remainder: MapState::new("by-remainder"),
             sum: ReducingState::new("sum", |sum, number| *sum += number),
             least: AggregatingState::new("least", Least),
+            mortal: ValueState::new("mortal").enable_time_to_live(StateTtlConfig::new(DAY)),
         }
     }
 }
@@ -71,6 +77,7 @@ impl KeyedProcessFunction<u32, Event, String> for AllKinds {
         state.register(&mut self.by_remainder)?;
         state.register(&mut self.sum)?;
         state.register(&mut self.least)?;
+        state.register(&mut self.mortal)?;
         state.use_timers()
     }
 
@@ -85,9 +92,12 @@ impl KeyedProcessFunction<u32, Event, String> for AllKinds {
         *self.by_remainder.get_or_default(context, number % 3) += 1;
         self.sum.add(context, number);
         self.least.add(context, number);
+        *self.mortal.get_or_default(context) += 1;
         let timers = &mut context.timer_service();
         timers.register_event_time_timer(EventTime(bucket_end(time)));
         timers.register_event_time_timer(EventTime(i64::MAX));
+        // No clock comes to this one: it only has to be there.
+        timers.register_processing_time_timer(WallTime(i64::MAX));
         // Set and taken back: must never be heard of.
         timers.register_event_time_timer(EventTime(bucket_end(time) + 1));
         timers.delete_event_time_timer(EventTime(bucket_end(time) + 1));
@@ -112,6 +122,7 @@ impl KeyedProcessFunction<u32, Event, String> for AllKinds {
                 .collect(),
             sum: self.sum.get(context).copied().unwrap_or_default(),
             least: self.least.get(context).flatten(),
+            mortal: self.mortal.get(context).copied().unwrap_or_default(),
         };
         out.collect(format!("{key} {kept:?}"));
         Ok(())
@@ -125,14 +136,16 @@ struct Kept {
     by_remainder: BTreeMap<u64, u64>,
     sum: u64,
     least: Option<u64>,
+    mortal: u64,
 }
 
-fn kept(events: &[Event]) -> BTreeSet<String> {
+pub fn kept(events: &[Event]) -> BTreeSet<String> {
     let mut by_key: BTreeMap<u32, Kept> = BTreeMap::new();
     let mut told = BTreeSet::new();
     for (number, key, time) in events {
         let kept = by_key.entry(*key).or_default();
         kept.count += 1;
+        kept.mortal += 1;
         kept.numbers.push(*number);
         *kept.by_remainder.entry(number % 3).or_default() += 1;
         kept.sum += number;

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use streamd::prelude::*;
 
-use crate::trial::{Done, Event, config, trials};
+use crate::events::Event;
+use crate::trial::{Done, config, trials};
 
 /// Odd numbers leave by the side.
 #[derive(Clone)]

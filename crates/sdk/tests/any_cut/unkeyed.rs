@@ -1,6 +1,8 @@
 //! Operator state, broadcast state, and calls in flight.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use streamd::prelude::*;
@@ -9,7 +11,8 @@ use streamd::{
     KeyedBroadcastProcessFunction,
 };
 
-use crate::trial::{Done, Event, config, trials};
+use crate::events::Event;
+use crate::trial::{Done, config, trials};
 
 /// Keeps what it gets in a list until the end, and counts it in a union list: of that one subtask takes on what all had.
 #[derive(Clone)]
@@ -143,15 +146,75 @@ fn told<'a>(number: u64, numbers: impl Iterator<Item = &'a u64>) -> String {
     format!("{number} {:?}", numbers.collect::<Vec<_>>())
 }
 
-/// Answers in a while, some calls later than those after them.
+/// Answers in a while, some calls later than those after them; from number `withheld` on only once it may.
 #[derive(Clone)]
-struct LookUp;
+pub struct LookUp {
+    pub withheld: u64,
+    pub may_answer: Arc<AtomicBool>,
+}
 
 impl AsyncFunction<Event, String> for LookUp {
     async fn async_invoke(&self, event: Event) -> std::result::Result<Vec<String>, BoxError> {
         tokio::time::sleep(Duration::from_millis(event.0 % 4)).await;
+        while event.0 >= self.withheld && !self.may_answer.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok((0..event.0 % 3).map(|answer| format!("{} {answer}", event.0)).collect())
     }
+}
+
+/// How long anything may take: for ever.
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub fn kept_in_lists(events: &DataStream<Event>) -> DataStream<String> {
+    let waiting = OperatorListState::new("waiting");
+    let counts = OperatorListState::new("counts");
+    events.process(Keeps { waiting, counts }).uid("kept in lists")
+}
+
+pub fn kept(events: &[Event]) -> impl Iterator<Item = String> {
+    events
+        .iter()
+        .flat_map(|event| [event.0.to_string(), "counted".to_owned()])
+}
+
+/// The numbers that are broadcast, and the events that are told with them.
+fn rules(events: &DataStream<Event>) -> (DataStream<Event>, DataStream<Event>) {
+    (events.filter(|event| event.1 == 0), events.filter(|event| event.1 != 0))
+}
+
+pub fn broadcast(events: &DataStream<Event>) -> DataStream<String> {
+    let (waiting, numbers) = (OperatorListState::new("waiting"), BroadcastState::new("numbers"));
+    let (rules, events) = rules(events);
+    let told = events.connect_broadcast(&rules).process(Told { waiting, numbers });
+    told.uid("broadcast")
+}
+
+pub fn broadcast_to_keys(events: &DataStream<Event>) -> DataStream<String> {
+    let (waiting, numbers) = (ListState::new("waiting"), BroadcastState::new("numbers"));
+    let (rules, events) = rules(events);
+    let keyed = events.key_by(|event| event.1).connect_broadcast(&rules);
+    keyed.process(ToldByKey { waiting, numbers }).uid("broadcast to keys")
+}
+
+pub fn all_told(events: &[Event]) -> impl Iterator<Item = String> {
+    let of_rules = events.iter().filter(|event| event.1 == 0);
+    let numbers: BTreeSet<u64> = of_rules.map(|event| event.0).collect();
+    let others = events.iter().filter(|event| event.1 != 0);
+    others.map(move |event| told(event.0, numbers.iter()))
+}
+
+pub fn answered_in_order(events: &DataStream<Event>, look_up: LookUp, capacity: usize) -> DataStream<String> {
+    AsyncDataStream::ordered_wait(events, look_up, HOUR, capacity).uid("answered in order")
+}
+
+pub fn answered(events: &DataStream<Event>, look_up: LookUp, capacity: usize) -> DataStream<String> {
+    AsyncDataStream::unordered_wait(events, look_up, HOUR, capacity).uid("answered")
+}
+
+pub fn answers(events: &[Event]) -> impl Iterator<Item = String> {
+    let answers = |number: u64| (0..number % 3).map(move |answer| format!("{number} {answer}"));
+    events.iter().flat_map(move |event| answers(event.0))
 }
 
 proptest! {
@@ -159,46 +222,22 @@ proptest! {
 
     #[test]
     fn lists_are_dealt_out_and_given_to_all(trial in trials()) {
-        let expected = trial.events().iter().flat_map(|event| [event.0.to_string(), "counted".to_owned()]);
-        trial.check(expected, |events| {
-            let keeps = Keeps { waiting: OperatorListState::new("waiting"), counts: OperatorListState::new("counts") };
-            events.process(keeps).uid("keeps")
-        })?;
+        trial.check(kept(trial.events()), kept_in_lists)?;
     }
 
     #[test]
     fn what_is_broadcast_is_known_everywhere(trial in trials(), keyed in any::<bool>()) {
-        let numbers: BTreeSet<u64> = trial.events().iter().filter(|event| event.1 == 0).map(|event| event.0).collect();
-        let others = trial.events().iter().filter(|event| event.1 != 0);
-        let expected = others.map(|event| told(event.0, numbers.iter()));
-        trial.check(expected, |events| {
-            let (rules, events) = (events.filter(|event| event.1 == 0), events.filter(|event| event.1 != 0));
-            let numbers = BroadcastState::new("numbers");
-            match keyed {
-                true => {
-                    let waiting = ListState::new("waiting");
-                    let events = events.key_by(|event| event.1);
-                    events.connect_broadcast(&rules).process(ToldByKey { waiting, numbers })
-                }
-                false => {
-                    let waiting = OperatorListState::new("waiting");
-                    events.connect_broadcast(&rules).process(Told { waiting, numbers })
-                }
-            }
-            .uid("told")
-        })?;
+        trial.check(all_told(trial.events()), if keyed { broadcast_to_keys } else { broadcast })?;
     }
 
     #[test]
     fn calls_in_flight_are_made_again(trial in trials(), ordered in any::<bool>(), capacity in 1usize..20) {
-        let expected = trial.events().iter().flat_map(|event| (0..event.0 % 3).map(|answer| format!("{} {answer}", event.0)));
-        trial.check(expected, |events| {
-            let hour = Duration::from_secs(3600);
+        trial.check(answers(trial.events()), |events| {
+            let look_up = LookUp { withheld: u64::MAX, may_answer: Arc::default() };
             match ordered {
-                true => AsyncDataStream::ordered_wait(events, LookUp, hour, capacity),
-                false => AsyncDataStream::unordered_wait(events, LookUp, hour, capacity),
+                true => answered_in_order(events, look_up, capacity),
+                false => answered(events, look_up, capacity),
             }
-            .uid("answers")
         })?;
     }
 }
