@@ -119,13 +119,14 @@ need_libclang() {
     export LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
 }
 
-# need_cargo_tool NAME: a command of cargo's, from crates.io.
+# need_cargo_tool COMMAND [PACKAGE]: a command of cargo's, or another, from crates.io; PACKAGE where it is named otherwise.
 need_cargo_tool() {
     command -v "$1" >/dev/null 2>&1 && return
-    echo "installing $1 from crates.io" >&2
-    if ! cargo install --quiet --locked "$1" >&2; then
-        echo "error: $1 is needed and could not be installed" >&2
-        echo "hint: cargo install --locked $1, and run this again" >&2
+    local package="${2:-$1}"
+    echo "installing $package from crates.io" >&2
+    if ! cargo install --quiet --locked "$package" >&2; then
+        echo "error: $package is needed and could not be installed" >&2
+        echo "hint: cargo install --locked $package, and run this again" >&2
         exit 1
     fi
 }

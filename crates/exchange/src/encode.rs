@@ -143,6 +143,12 @@ pub(crate) fn count_of(records: usize) -> u32 {
     u32::try_from(records).expect("a batch of four thousand million records does not fit in memory")
 }
 
+/// The payload of a batch, as it travels to another process, in one piece. A [`ResultPartition`](crate::ResultPartition) makes
+/// pieces that are not too large for a frame.
+pub fn encode<T: Serialize>(batch: &Batch<T>) -> Result<Bytes, EncodeError> {
+    serialize(batch.records(), batch.timestamps()).map(Bytes::from)
+}
+
 /// The batch of a payload. Prefer [`receive_into`] where batches come in numbers: it lets the buffers go round.
 pub fn decode<T: DeserializeOwned + 'static>(payload: Payload) -> Result<Batch<T>, DecodeError> {
     let mut batch = Batch::new();

@@ -38,7 +38,7 @@ pub mod network;
 pub use batch::Batch;
 pub use channel::{ChannelLoss, ChannelReceiver, ChannelSender, SendResult, local_channel};
 pub use element::{Element, Payload};
-pub use encode::{BATCH_RECORDS, DecodeError, EncodeError, decode, receive_into};
+pub use encode::{BATCH_RECORDS, DecodeError, EncodeError, decode, encode, receive_into};
 pub use gate::InputGate;
 pub use network::{AttemptNetwork, ChannelKey, Closing, DataPlane, DataPlaneOptions, NetworkError};
 pub use origin::Origin;
