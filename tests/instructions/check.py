@@ -4,7 +4,7 @@
 check.py PROGRAM [--accept | --where] [PATH ...]
 
 A count is of one thread, and the same in every run. It depends on the compiler, the C library and the kind of processor: where these
-are others than those of the stored figures, nothing is compared, and the output says so.
+are others than those of the stored figures, no difference counts, and the output says so.
 """
 
 import concurrent.futures
@@ -91,7 +91,7 @@ def accept(stored, counted, known):
 def compare(stored, counted):
     same = stored["made_with"] == made_with()
     if not same:
-        print(f"the stored figures were made with {stored['made_with']};\nthis is {made_with()}: nothing is compared\n")
+        print(f"no difference counts: the stored figures are of {stored['made_with']}, these of {made_with()}\n")
     failed, better = [], []
     print(f"{'path':<20} {'instructions':>12} {'stored':>10} {'change':>9}")
     for name, figure in counted.items():
