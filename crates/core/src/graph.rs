@@ -227,6 +227,24 @@ pub struct CheckpointSettings {
     pub compression: Option<Compression>,
 }
 
+impl CheckpointSettings {
+    /// These settings; where they say nothing, the others.
+    #[must_use]
+    pub fn or(&self, others: &Self) -> Self {
+        Self {
+            interval_ms: self.interval_ms.or(others.interval_ms),
+            mode: self.mode.or(others.mode),
+            timeout_ms: self.timeout_ms.or(others.timeout_ms),
+            min_pause_ms: self.min_pause_ms.or(others.min_pause_ms),
+            max_concurrent: self.max_concurrent.or(others.max_concurrent),
+            tolerable_failed: self.tolerable_failed.or(others.tolerable_failed),
+            retention: self.retention.or(others.retention),
+            incremental: self.incremental.or(others.incremental),
+            compression: self.compression.or(others.compression),
+        }
+    }
+}
+
 /// How strictly barriers are aligned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use streamd_core::backend::StateBackendSettings;
 use streamd_core::error::CodedError;
-use streamd_core::graph::{CheckpointSettings, RestartStrategy};
+use streamd_core::graph::CheckpointSettings;
 use streamd_core::options::{ByteSize, Configuration, Directories, keys};
 use streamd_jobmanager::{JobDefaults, JobOptionsInputs};
 
@@ -26,7 +26,7 @@ pub fn job_defaults(configuration: &Configuration, directories: &Directories) ->
         },
         num_retained: configuration.get(keys::NUM_RETAINED_CHECKPOINTS),
         state_backend: state_backend(configuration),
-        restart_strategy: restart_strategy(configuration),
+        restart_strategy: configuration.restart_strategy(),
         checkpoint_directory: Some(directories.checkpoints.clone()),
         savepoint_directory: configuration.get(keys::SAVEPOINTS_DIRECTORY),
         claim_mode: configuration.get(keys::CLAIM_MODE),
@@ -45,27 +45,14 @@ pub fn job_settings(
     let job = Configuration::default()
         .with_job_settings(settings)
         .map_err(|error| error.coded())?;
-    // A job may name the strategy and leave its delay to the cluster, or the other way round.
-    let both = cluster
-        .clone()
-        .with_job_settings(settings)
+    let restart_strategy = cluster
+        .restart_strategy_of_job(settings)
         .map_err(|error| error.coded())?;
-    let names_strategy = job.settings().any(|(key, _, _)| key.starts_with("restart-strategy."));
     Ok(JobOptionsInputs {
-        checkpointing: CheckpointSettings {
-            interval_ms: job.get(keys::CHECKPOINTING_INTERVAL).map(millis),
-            mode: job.explicit(keys::CHECKPOINTING_MODE),
-            timeout_ms: job.explicit(keys::CHECKPOINTING_TIMEOUT).map(millis),
-            min_pause_ms: job.explicit(keys::CHECKPOINTING_MIN_PAUSE).map(millis),
-            max_concurrent: job.explicit(keys::MAX_CONCURRENT_CHECKPOINTS),
-            tolerable_failed: job.explicit(keys::TOLERABLE_FAILED_CHECKPOINTS),
-            retention: job.explicit(keys::EXTERNALIZED_RETENTION),
-            incremental: job.explicit(keys::INCREMENTAL_CHECKPOINTS),
-            compression: job.explicit(keys::SNAPSHOT_COMPRESSION),
-        },
+        checkpointing: job.explicit_checkpointing(),
         num_retained: job.explicit(keys::NUM_RETAINED_CHECKPOINTS),
         state_backend: state_backend(&job),
-        restart_strategy: if names_strategy { restart_strategy(&both) } else { None },
+        restart_strategy,
         checkpoint_directory: job.get(keys::CHECKPOINTS_DIRECTORY),
         savepoint_directory: job.get(keys::SAVEPOINTS_DIRECTORY),
         claim_mode: job.explicit(keys::CLAIM_MODE),
@@ -90,45 +77,11 @@ fn bytes(size: Option<ByteSize>) -> Option<u64> {
     size.map(|size| size.0)
 }
 
-fn restart_strategy(configuration: &Configuration) -> Option<RestartStrategy> {
-    let strategy = match configuration.get(keys::RESTART_STRATEGY)?.as_str() {
-        "fixed-delay" | "fixeddelay" => RestartStrategy::FixedDelay {
-            attempts: configuration.get(keys::FIXED_DELAY_ATTEMPTS),
-            delay_ms: millis(configuration.get(keys::FIXED_DELAY_DELAY)),
-        },
-        "failure-rate" | "failurerate" => RestartStrategy::FailureRate {
-            max_failures: configuration.get(keys::FAILURE_RATE_MAX),
-            interval_ms: millis(configuration.get(keys::FAILURE_RATE_INTERVAL)),
-            delay_ms: millis(configuration.get(keys::FAILURE_RATE_DELAY)),
-        },
-        "exponential-delay" | "exponentialdelay" => RestartStrategy::ExponentialDelay {
-            initial_backoff_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_INITIAL)),
-            max_backoff_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_MAX)),
-            multiplier_percent: percent(configuration.get(keys::EXPONENTIAL_DELAY_MULTIPLIER)),
-            reset_after_ms: millis(configuration.get(keys::EXPONENTIAL_DELAY_RESET)),
-            jitter_percent: percent(configuration.get(keys::EXPONENTIAL_DELAY_JITTER)),
-            attempts: configuration.get(keys::EXPONENTIAL_DELAY_ATTEMPTS),
-        },
-        // The table lets through `none` and its other names, and nothing else.
-        _none => RestartStrategy::None,
-    };
-    Some(strategy)
-}
-
-/// A factor as a percentage: 1.5 is 150.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the table bounds each factor between 0 and 1000"
-)]
-fn percent(factor: f64) -> u32 {
-    (factor * 100.0).round() as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use streamd_core::error::ErrorCode;
+    use streamd_core::graph::RestartStrategy;
     use streamd_core::options::Scope;
 
     fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -170,7 +123,7 @@ mod tests {
                 delay_ms: 3_000
             })
         );
-        assert_eq!(restart_strategy(&cluster), None);
+        assert_eq!(cluster.restart_strategy(), None);
     }
 
     #[test]
@@ -179,7 +132,7 @@ mod tests {
             .with_arguments(["restart-strategy.type=exponential-delay"])
             .unwrap();
         assert_eq!(
-            restart_strategy(&configuration),
+            configuration.restart_strategy(),
             Some(RestartStrategy::ExponentialDelay {
                 initial_backoff_ms: 1_000,
                 max_backoff_ms: 60_000,
@@ -196,7 +149,7 @@ mod tests {
         let strategy = |name: &str| {
             let configuration =
                 Configuration::default().with_arguments([format!("restart-strategy.type={name}").as_str()]);
-            restart_strategy(&configuration.unwrap())
+            configuration.unwrap().restart_strategy()
         };
         for (other, name) in [
             ("off", "none"),

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::options::{LocationError, absolute_location};
+use streamd_core::options::{LocationError, shared_location};
 
 use crate::failure::Failure;
 
@@ -25,11 +25,11 @@ pub fn absolute(text: &str) -> Result<String, Failure> {
         .unwrap_or(text);
     let is_path = path.starts_with('/') || !path.contains(':');
     let place = if is_path { resolved(path)? } else { path.to_owned() };
-    match absolute_location(&place) {
+    match shared_location(&place) {
         Ok(uri) => Ok(uri),
         Err(LocationError::UnknownScheme { .. }) if text.contains("://") => Ok(text.to_owned()),
         Err(LocationError::Relative(_) | LocationError::UnknownScheme { .. }) => {
-            resolved(path).and_then(|path| absolute_location(&path).map_err(|error| refuse(error.to_string())))
+            resolved(path).and_then(|path| shared_location(&path).map_err(|error| refuse(error.to_string())))
         }
         Err(error) => Err(refuse(error.to_string())),
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_names_no_place_is_refused() {
-        for bad in ["", "file://host/sp", "/a\u{1b}b"] {
+        for bad in ["", "file://host/sp", "/a\u{1b}b", "memory:///sp"] {
             assert!(
                 matches!(absolute(bad), Err(Failure::Error(error)) if error.code == ErrorCode::InvalidStorageUri),
                 "{bad}"

@@ -217,6 +217,20 @@ impl Configuration {
     }
 }
 
+/// A value in its normal form. One of Flink's that is not taken is refused with the reason.
+fn checked(definition: &Definition, value: &str) -> Result<String, Problem> {
+    definition.kind.check(value).map_err(
+        |problem| match (problem, legacy::refused_value(definition.key, value)) {
+            (Problem::WrongType { expected, found }, Some(reason)) => Problem::RefusedValue {
+                expected,
+                found,
+                reason,
+            },
+            (problem, _) => problem,
+        },
+    )
+}
+
 fn shown<'a>(definition: &Definition, text: &'a str) -> &'a str {
     match definition.kind {
         Kind::Secret => HIDDEN,
@@ -317,7 +331,7 @@ impl Listener for Layer {
         let setting = LayerSetting {
             spelling: key.to_owned(),
             deprecated: definition.deprecated.contains(&key),
-            value: definition.kind.check(value)?,
+            value: checked(definition, value)?,
         };
         self.settings.insert(definition.key, setting);
         Ok(())

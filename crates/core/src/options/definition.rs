@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::endpoint::check_endpoint;
 use super::error::Problem;
-use super::location::{absolute_directory, absolute_location};
+use super::location::{absolute_directory, shared_location};
 use super::value::{Setting, parse_duration, parse_float, parse_host, parse_integer, parse_size};
 
 /// A configuration key together with the Rust type of its value.
@@ -160,7 +160,7 @@ impl Kind {
             Self::Host => parse_host(text).map(str::to_owned),
             Self::Address => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
             Self::Directory => return absolute_directory(text).map_err(Problem::Location),
-            Self::Location => return absolute_location(text).map_err(Problem::Location),
+            Self::Location => return shared_location(text).map_err(Problem::Location),
             Self::Endpoint => {
                 check_endpoint(text).map_err(Problem::Endpoint)?;
                 Some(text.trim_end_matches('/').to_owned())

@@ -158,6 +158,7 @@ This page is written from the table in `crates/core/src/options/keys.rs`.
 ## Keys of Flink that say what is so anyway
 
 `savepoints.state.backend: filesystem` is accepted and changes nothing.
+`execution.checkpointing.unaligned: false` is accepted too: checkpoints are always aligned, and `true` is refused.
 `savepoints.state.backend: jobmanager` is refused: such savepoints died with the job manager's process.
 ",
     );

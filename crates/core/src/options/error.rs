@@ -53,6 +53,16 @@ pub enum Problem {
         /// The value.
         found: String,
     },
+    /// A value of Flink's that makes no sense here.
+    #[error("expected {expected}, found `{found}`")]
+    RefusedValue {
+        /// What was expected.
+        expected: String,
+        /// The value.
+        found: String,
+        /// Why it is refused, and what to write instead.
+        reason: &'static str,
+    },
     /// No such place.
     #[error(transparent)]
     Location(LocationError),
@@ -112,6 +122,7 @@ impl ConfigurationError {
             Problem::NotAnAssignment | Problem::SecretArgument => ErrorCode::InvalidArgument,
             Problem::Endpoint(EndpointError::Insecure(_)) => ErrorCode::InsecureStorageEndpoint,
             Problem::WrongType { .. }
+            | Problem::RefusedValue { .. }
             | Problem::Location(_)
             | Problem::Endpoint(_)
             | Problem::MalformedSecret
@@ -135,7 +146,7 @@ impl ConfigurationError {
                 return format!("add the unit: `{found} ms`, `{found} s` or `{found} min`");
             }
             Problem::UnknownKey { nearest: None } => "docs/reference/configuration.md lists every key",
-            Problem::Unsupported(reason) => reason,
+            Problem::Unsupported(reason) | Problem::RefusedValue { reason, .. } => reason,
             Problem::WrongType { .. } => "correct it, or leave it out to have the default",
             Problem::Location(LocationError::UnknownScheme { .. }) => {
                 return format!("the schemes are `{}`", KNOWN_SCHEMES.join("`, `"));
@@ -168,6 +179,7 @@ fn hint_at(location: &LocationError) -> &'static str {
         LocationError::Credentials(_) => "put keys into conf/streamd.yaml or the provider's environment variables",
         LocationError::Host(_) => "write `file:///PATH`, or the path alone",
         LocationError::Unsafe(_) => "write the path that it leads to",
+        LocationError::OfOneProcess(_) => "name a folder that every machine of the cluster sees, or an object store",
         LocationError::NotAPath(_) => "write the path alone, from the root",
     }
 }

@@ -29,6 +29,18 @@ pub enum LocationError {
     /// A URI where a path of this machine is needed.
     #[error("`{0}` is a URI, but a path of this machine is needed")]
     NotAPath(String),
+    /// `memory://…` where several processes have to find the same.
+    #[error("`{0}` is in the memory of one process, and every worker is a process of its own")]
+    OfOneProcess(String),
+}
+
+/// A location that every process of a cluster finds, as [`absolute_location`] has it.
+pub fn shared_location(text: &str) -> Result<String, LocationError> {
+    let location = absolute_location(text)?;
+    match location.starts_with("memory:") {
+        true => Err(LocationError::OfOneProcess(location)),
+        false => Ok(location),
+    }
 }
 
 /// A location as the URI of a folder, without a slash at its end: `/data/cp/`, `file:/data/cp` and `file:///data/cp` are all

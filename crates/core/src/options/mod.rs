@@ -34,11 +34,12 @@ mod storage;
 pub use storage::StorageSettings;
 
 mod choice;
+mod job;
 mod legacy;
 mod location;
 mod nearest;
 mod yaml;
-pub use location::{KNOWN_SCHEMES, LocationError, absolute_location};
+pub use location::{KNOWN_SCHEMES, LocationError, absolute_location, shared_location};
 
 #[cfg(test)]
 mod documents;

@@ -1,10 +1,13 @@
 //! `streamctl info`: what an application would run, without running it.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::{Guarantee, JobGraph, OperatorKind};
+use streamd_core::options::{Configuration, keys};
 use streamd_core::plan::PlanDescriptor;
 use streamd_rpc::proto::DescribeApplicationRequest;
 
@@ -28,6 +31,7 @@ struct Described<'a> {
     job_name: &'a str,
     guarantee: Guarantee,
     connectors: Vec<Connector<'a>>,
+    settings: BTreeMap<&'a str, &'a str>,
     warnings: &'a [String],
     plan: &'a Value,
 }
@@ -43,7 +47,9 @@ struct Connector<'a> {
 impl InfoCommand {
     /// Has a task manager describe the application.
     pub async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
-        let program = self.program.check(session).await?;
+        let program = self.program.check(session, output).await?;
+        let settings = program.settings().clone();
+        let restart_strategy = program.restart_strategy(session.configuration())?;
         let client = session.connect().await?;
         let plan = session
             .within("the application is not described", async {
@@ -54,9 +60,33 @@ impl InfoCommand {
                     .plan)
             })
             .await?;
-        let plan: Value = serde_json::from_slice(&plan).map_err(unreadable)?;
-        let described: PlanDescriptor = serde_json::from_value(plan.clone()).map_err(unreadable)?;
-        print(&described, &plan, output)
+        let mut plan: Value = serde_json::from_slice(&plan).map_err(unreadable)?;
+        let mut described: PlanDescriptor = serde_json::from_value(plan.clone()).map_err(unreadable)?;
+        if restart_strategy.is_some() {
+            described.graph.restart_strategy = restart_strategy;
+        }
+        settle(&mut described.graph, &settings);
+        show_settled(&mut plan, &described.graph);
+        print(&described, &plan, &settings, output)
+    }
+}
+
+/// The graph as the job would run: what the command line says goes before the code, but for the numbers of key groups.
+fn settle(graph: &mut JobGraph, settings: &Configuration) {
+    graph.checkpointing = settings.explicit_checkpointing().or(&graph.checkpointing);
+    if let Some(groups) = settings.get(keys::MAX_PARALLELISM) {
+        for vertex in &mut graph.vertices {
+            vertex.max_parallelism.get_or_insert(groups);
+        }
+    }
+}
+
+/// Puts what may have been settled into the plan as it came, which may say more than this version understands.
+fn show_settled(plan: &mut Value, graph: &JobGraph) {
+    plan["checkpointing"] = json!(graph.checkpointing);
+    plan["restart_strategy"] = json!(graph.restart_strategy);
+    for (index, vertex) in graph.vertices.iter().enumerate() {
+        plan["vertices"][index]["max_parallelism"] = json!(vertex.max_parallelism);
     }
 }
 
@@ -70,7 +100,12 @@ fn unreadable(error: serde_json::Error) -> Failure {
     .into()
 }
 
-fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Result<(), Failure> {
+fn print(
+    described: &PlanDescriptor,
+    plan: &Value,
+    settings: &Configuration,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let graph = &described.graph;
     let warnings = warnings(graph);
     output.line("----------------------- Execution Plan -----------------------")?;
@@ -94,6 +129,9 @@ fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Resul
         output.line(&format!("State backends: {}", built.state_backends.join(", ")))?;
         output.line(&format!("Storage: {}", built.storage_schemes.join(", ")))?;
     }
+    for (key, value, _origin) in settings.settings() {
+        output.line(&format!("Setting: {key}={value}"))?;
+    }
     for warning in &warnings {
         output.line(&format!("Warning: {warning}"))?;
     }
@@ -101,6 +139,7 @@ fn print(described: &PlanDescriptor, plan: &Value, output: &mut Output) -> Resul
         job_name: &graph.name,
         guarantee: promised,
         connectors,
+        settings: settings.settings().map(|(key, value, _origin)| (key, value)).collect(),
         warnings: &warnings,
         plan,
     })

@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use streamd_core::graph::RestartStrategy;
 use streamd_core::options::{Configuration, keys};
 use streamd_rpc::client::{ApplicationFile, DispatcherClient};
 use streamd_rpc::proto::Application;
 
 use crate::application;
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::session::Session;
 
 /// What `run` and `info` say of an application.
@@ -31,9 +33,21 @@ pub struct ProgramArguments {
 pub struct Program {
     file: ApplicationFile,
     application: Application,
+    settings: Configuration,
 }
 
 impl Program {
+    /// The settings of the command line, by their present keys.
+    pub fn settings(&self) -> &Configuration {
+        &self.settings
+    }
+
+    /// The restart strategy that the command line asks for; what it leaves out is the cluster's, as far as it is known here.
+    pub fn restart_strategy(&self, cluster: &Configuration) -> Result<Option<RestartStrategy>, Failure> {
+        let strategy = cluster.restart_strategy_of_job(&self.application.configuration);
+        Ok(strategy.map_err(|error| error.coded())?)
+    }
+
     /// Makes sure that the job manager has the application, and returns how to call it.
     pub async fn upload(self, client: &DispatcherClient) -> Result<Application, Failure> {
         client.upload(&self.file).await?;
@@ -42,8 +56,8 @@ impl Program {
 }
 
 impl ProgramArguments {
-    /// Checks the settings and the file; talks to nobody.
-    pub async fn check(self, session: &Session) -> Result<Program, Failure> {
+    /// Checks the settings and the file, and tells of keys that have another name now; talks to nobody.
+    pub async fn check(self, session: &Session, output: &mut Output) -> Result<Program, Failure> {
         let mut words = self.program.into_iter();
         let path = words.next().expect("the parser demands one");
         if path.as_encoded_bytes().starts_with(b"-") {
@@ -63,11 +77,14 @@ impl ProgramArguments {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let configuration = settings(&self.settings)?;
-        let job = job_configuration(&configuration)?;
+        let settings = job_configuration(&configuration)?;
         let parallelism = self
             .parallelism
-            .or_else(|| job.explicit(keys::PARALLELISM))
+            .or_else(|| settings.explicit(keys::PARALLELISM))
             .unwrap_or(0);
+        for notice in settings.notices() {
+            output.note(&format!("note: {notice}"));
+        }
         let file = application::open(&PathBuf::from(path), session.configuration()).await?;
         let application = Application {
             sha256: file.sha256.clone(),
@@ -76,7 +93,11 @@ impl ProgramArguments {
             parallelism,
             configuration,
         };
-        Ok(Program { file, application })
+        Ok(Program {
+            file,
+            application,
+            settings,
+        })
     }
 }
 

@@ -101,7 +101,7 @@ impl RunCommand {
             .transpose()?
             .unwrap_or_default();
         let resumes = self.resume.is_some();
-        let program = self.program.check(session).await?;
+        let program = self.program.check(session, output).await?;
         let client = session.connect().await?;
         let mut interrupt = Interrupt::listen()?;
 

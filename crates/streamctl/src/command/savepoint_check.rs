@@ -85,7 +85,7 @@ impl CheckQuery {
             settings: self.settings,
             program,
         };
-        let program = program.check(session).await?;
+        let program = program.check(session, output).await?;
         let client = session.connect().await?;
         let answer = session
             .within("the snapshot is not checked", async {

@@ -260,6 +260,88 @@ fn the_mode_of_checkpoints_may_be_what_weakens_a_guarantee() {
     );
 }
 
+#[test]
+fn the_plan_is_the_one_that_run_would_have_with_the_same_settings() {
+    let mut graph = graph();
+    graph.vertices[0].operators[0].guarantee = Some(Guarantee::ExactlyOnce);
+    graph.checkpointing.interval_ms = Some(60_000);
+    graph.checkpointing.timeout_ms = Some(5_000);
+    let fake = Fake::start(Script {
+        plan: serde_json::to_vec(&graph).unwrap(),
+        ..Script::default()
+    });
+    let settings = [
+        "-D",
+        "execution.checkpointing.interval=7s",
+        "-D",
+        "execution.checkpointing.mode=AT_LEAST_ONCE",
+        "-D",
+        "restart-strategy.type=fixed-delay",
+        "-D",
+        "restart-strategy.fixed-delay.attempts=9",
+        "-D",
+        "pipeline.max-parallelism=64",
+        "-D",
+        "state.backend.type=rocksdb",
+        APPLICATION,
+    ];
+    let text = fake.run(&[&["info"], &settings as &[&str]].concat()).stdout;
+    assert!(
+        text.contains("\nGuarantee: at least once, because of the mode of its checkpoints\n")
+            && text.contains("\nSetting: state.backend.type=rocksdb\n"),
+        "{text}"
+    );
+    let json = fake
+        .run(&[&["info", "--output", "json"], &settings as &[&str]].concat())
+        .stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["guarantee"], "at_least_once");
+    assert_eq!(json["settings"]["restart-strategy.fixed-delay.attempts"], "9");
+    let checkpointing = &json["plan"]["checkpointing"];
+    assert_eq!(
+        (&checkpointing["interval_ms"], &checkpointing["timeout_ms"]),
+        (&serde_json::json!(7_000), &serde_json::json!(5_000)),
+        "the command line goes before the code, and the code holds where it says nothing"
+    );
+    assert_eq!(
+        json["plan"]["restart_strategy"],
+        serde_json::json!({"type": "fixed-delay", "attempts": 9, "delay_ms": 1_000})
+    );
+    let groups = graph.vertices[0].max_parallelism.unwrap_or(64);
+    assert_eq!(json["plan"]["vertices"][0]["max_parallelism"], groups);
+}
+
+#[test]
+fn an_old_name_of_a_setting_is_told() {
+    let fake = Fake::start(Script::default());
+    let old = ["-D", "state.backend.fs.checkpointdir=/c", APPLICATION];
+    let note = "note: `-D`: `state.backend.fs.checkpointdir` is an old spelling of `execution.checkpointing.dir`\n";
+    let ran = fake.run(&[&["run", "-d"], &old as &[&str]].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, note));
+    for verb in [&["info"] as &[&str], &["run", "-d", "--output", "json"]] {
+        let stderr = fake.run(&[verb, &old].concat()).stderr;
+        assert!(stderr.starts_with(note), "{verb:?} {stderr}");
+    }
+    let now = fake.run(&["run", "-d", "-D", "execution.checkpointing.dir=/c", APPLICATION]);
+    assert_eq!(now.stderr, "");
+}
+
+#[test]
+fn a_folder_of_checkpoints_that_only_one_process_finds_is_refused_before_anything_is_sent() {
+    for arguments in [
+        &["run", "-D", "state.checkpoints.dir=memory:///c", APPLICATION] as &[&str],
+        &["run", "-s", "memory:///c/chk-1", APPLICATION],
+        &["savepoint", JOB, "memory:///s"],
+    ] {
+        let fake = Fake::start(Script::default());
+        let ran = fake.run(arguments);
+        assert!(
+            ran.code == 2 && ran.stderr.contains("is in the memory of one process") && fake.requests().is_empty(),
+            "{ran:?}"
+        );
+    }
+}
+
 fn graph() -> JobGraph {
     let operator = Operator {
         id: OperatorId::from_uid("count"),
