@@ -167,6 +167,9 @@ impl StoreError {
             Self::Settings { .. } => Some("docs/how-to/use-object-storage.md says what each store needs"),
             Self::Insecure { .. } => Some("write `https://`: plain HTTP is for servers on this machine"),
             Self::TimedOut { .. } | Self::Incomplete { .. } => Some("check the network, and that the store is up"),
+            Self::Failed { .. } | Self::Unlisted { .. } if self.code() == ErrorCode::StorageDenied => {
+                Some("check the rights of the key or user, and the clock of this machine")
+            }
             Self::Failed { .. } | Self::Unlisted { .. } | Self::Tidy { .. } => {
                 Some("check that the place exists, is writable and has room")
             }
@@ -175,7 +178,13 @@ impl StoreError {
     }
 }
 
-/// Whether the file system refused for want of rights: the local store reports that as a generic error.
+/// How a server that refused is told of: only that it was asked to list says no more than this, in words.
+const REFUSALS: [&str; 2] = [
+    "Server returned non-2xx status code: 401 ",
+    "Server returned non-2xx status code: 403 ",
+];
+
+/// Whether the file system, or a server that was to list, refused for want of rights: both are reported as generic errors.
 fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -185,6 +194,10 @@ fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
             )
         {
+            return true;
+        }
+        let told = error.to_string();
+        if REFUSALS.iter().any(|refusal| told.starts_with(refusal)) {
             return true;
         }
         cause = error.source();

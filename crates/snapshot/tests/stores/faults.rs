@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use servers::{Fault, Proxy};
+use streamd_core::error::ErrorCode;
 use streamd_snapshot::error::StoreError;
 use streamd_snapshot::store::CreateError;
 use streamd_snapshot::{Location, random_nonce};
@@ -108,7 +109,11 @@ fn reads_survive_every_single_fault_and_outages_are_no_absences() {
             run(folder.list()).map(drop),
         ] {
             let error = error.unwrap_err();
-            assert!(!matches!(error, StoreError::NotFound { .. }), "{fault:?}: {error}");
+            let code = match fault {
+                Fault::Forbidden => ErrorCode::StorageDenied,
+                _outage => ErrorCode::StorageUnavailable,
+            };
+            assert_eq!(error.code(), code, "{fault:?}: {}", error.to_coded());
         }
     }
     proxy.end();
