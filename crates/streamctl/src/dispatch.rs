@@ -1,7 +1,9 @@
 //! From arguments to a command to an exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use streamd_core::error::{CodedError, ErrorCode};
 
@@ -11,12 +13,14 @@ use crate::offline;
 use crate::output::Output;
 use crate::session::Session;
 use crate::spelling::normalized;
+use crate::usage;
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse_from(normalized(std::env::args_os())) {
+    let words = normalized(std::env::args_os());
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&error, &words),
     };
     let mut output = Output::new(arguments.global.output);
     match execute(arguments, &mut output) {
@@ -25,11 +29,17 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Prints help and versions on stdout (exit code 0) and usage errors on stderr (exit code 2).
-fn refuse(error: &clap::Error) -> ExitCode {
-    // Printing fails if the reader is gone; the exit code is all that is left to say.
-    drop(error.print());
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+/// Prints help and versions as the parser does; what is malformed is told as every error is.
+fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Printing fails if the reader is gone; the exit code is all that is left to say.
+            drop(error.print());
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+        // The parser's own enum grows with its versions.
+        _malformed => usage::failure(error).report(usage::format(words)),
+    }
 }
 
 fn execute(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {

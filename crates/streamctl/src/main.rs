@@ -17,6 +17,7 @@ mod arguments;
 mod command;
 mod dispatch;
 mod spelling;
+mod usage;
 
 mod configuration;
 mod offline;

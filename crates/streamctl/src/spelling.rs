@@ -16,23 +16,48 @@ const SPELLINGS: [(&str, &str); 3] = [
 /// The arguments with Flink's spellings replaced. What comes after the application is the application's, and stays.
 pub fn normalized(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    let Some(run) = arguments.iter().position(|argument| argument == "run") else {
-        return arguments;
+    for index in options_of(&arguments, "run") {
+        if let Some((_, ours)) = SPELLINGS.iter().find(|(flinks, _)| arguments[index] == *flinks) {
+            arguments[index] = OsString::from(ours);
+        }
+    }
+    arguments
+}
+
+/// The arguments that are streamctl's: all of them, but what `run` and `info` hand to the application.
+pub fn own(arguments: &[OsString]) -> &[OsString] {
+    let verb = ["run", "info"]
+        .into_iter()
+        .find(|verb| arguments.iter().any(|argument| argument == verb));
+    let Some(verb) = verb else { return arguments };
+    let end = match options_of(arguments, verb).last() {
+        // The option, and the value of it that there may be.
+        Some(last) => last + 2,
+        None => position_of(arguments, verb) + 1,
     };
+    &arguments[..end.min(arguments.len())]
+}
+
+fn position_of(arguments: &[OsString], verb: &str) -> usize {
+    let position = arguments.iter().position(|argument| argument == verb);
+    position.unwrap_or(arguments.len())
+}
+
+/// Where the options between a verb and the application are.
+fn options_of(arguments: &[OsString], verb: &str) -> Vec<usize> {
     let with_value = options_with_value();
-    let mut index = run + 1;
+    let mut options = Vec::new();
+    let mut index = position_of(arguments, verb) + 1;
     while let Some(text) = arguments.get(index).and_then(|argument| argument.to_str()) {
         if !text.starts_with('-') {
             break;
         }
-        let known = SPELLINGS.iter().find(|(flinks, _)| *flinks == text);
-        let takes_value = known.is_some() || with_value.iter().any(|option| option == text);
-        if let Some((_, ours)) = known {
-            arguments[index] = OsString::from(ours);
-        }
+        options.push(index);
+        let takes_value =
+            SPELLINGS.iter().any(|(flinks, _)| *flinks == text) || with_value.iter().any(|option| option == text);
         index += if takes_value { 2 } else { 1 };
     }
-    arguments
+    options
 }
 
 /// The options of `run` that are followed by a value, in every spelling.
