@@ -166,6 +166,11 @@ pub(crate) fn decode(uri: &str, bytes: &[u8]) -> Result<(SnapshotMetadata, Vec<L
     Ok((snapshot, list_tables))
 }
 
+/// The version that a metadata file states. The bytes are at least a header.
+pub(crate) fn version_of(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"))
+}
+
 /// The JSON of a body, and what comes behind it.
 fn behind_json(body: &[u8]) -> (&[u8], &[u8]) {
     match body.iter().position(|byte| *byte == END_OF_JSON) {
@@ -200,7 +205,7 @@ fn unwrap<'a>(uri: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), SnapshotErr
     if (bytes.len() as u64) < least {
         return Err(truncated(least));
     }
-    let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
+    let version = version_of(bytes);
     let body = u64::from_le_bytes(bytes[12..HEADER_BYTES].try_into().expect("eight bytes"));
     let expected = body.saturating_add(least);
     match (bytes.len() as u64).cmp(&expected) {

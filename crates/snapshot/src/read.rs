@@ -26,6 +26,8 @@ pub struct StoredSnapshot {
     pub metadata: SnapshotMetadata,
     /// The URI of the folder that its `_metadata` is in, without a slash at its end.
     pub folder: String,
+    /// The version of the format that its `_metadata` is written in. What it says is turned into that of the present one.
+    pub version: u32,
     /// Bytes of its metadata and of every object that it refers to.
     pub bytes: u64,
 }
@@ -50,6 +52,7 @@ pub async fn read_snapshot(pointer: &str) -> Result<StoredSnapshot, SnapshotErro
     Ok(StoredSnapshot {
         metadata,
         folder: folder.uri(),
+        version: found.version,
         bytes,
     })
 }
@@ -97,6 +100,8 @@ pub(crate) struct Found {
     pub metadata: SnapshotMetadata,
     pub list_tables: Vec<ListTable>,
     pub folder: Location,
+    /// The version of the metadata file.
+    pub version: u32,
     /// Bytes of the metadata file.
     pub bytes: u64,
 }
@@ -114,6 +119,7 @@ pub(crate) async fn find(pointer: &str) -> Result<Found, SnapshotError> {
         metadata,
         list_tables,
         folder,
+        version: metadata::version_of(&bytes),
         bytes: bytes.len() as u64,
     })
 }

@@ -197,6 +197,7 @@ fn check(kind: SnapshotKind, name: &str) {
         write(kind, &path, &runtime);
     }
     let stored = runtime.block_on(read_snapshot(path.to_str().unwrap())).unwrap();
+    assert!(name.starts_with(&format!("v{}/", stored.version)), "{}", stored.version);
     runtime
         .block_on(check_objects(&stored.metadata, &stored.folder))
         .unwrap();

@@ -6,6 +6,7 @@ mod cluster;
 mod documents;
 mod fake;
 mod jobs;
+mod old_snapshots;
 mod refusals;
 mod run;
 mod savepoints;

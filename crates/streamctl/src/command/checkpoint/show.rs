@@ -92,7 +92,7 @@ fn print(stored: &StoredSnapshot, outside: &[String], output: &mut Output) -> Re
     output.line(&format!("  Triggered: {}", local_time(metadata.triggered_at.0)))?;
     output.line(&format!(
         "  Size: {} bytes, format version {}",
-        stored.bytes, metadata.version
+        stored.bytes, stored.version
     ))?;
     match outside.len() as u64 {
         0 => output.line("  Self-contained: it refers to nothing outside its folder")?,
@@ -205,7 +205,7 @@ fn object(stored: &StoredSnapshot, outside: Vec<String>) -> Result<Snapshot<'_>,
         job_name: &metadata.graph.name,
         checkpoint_id: metadata.checkpoint_id.0,
         triggered_at_ms: metadata.triggered_at.0,
-        format_version: metadata.version,
+        format_version: stored.version,
         bytes: stored.bytes,
         operators: operators.collect::<Result<_, Failure>>()?,
         outside,
