@@ -52,9 +52,19 @@ impl FailureRecord {
     }
 }
 
-/// Whether a snapshot was read that is damaged: another attempt would read the same.
+/// How the failure of a job begins of which too many checkpoints failed.
+pub(crate) const CHECKPOINTS_FAILED: &str = "Exceeded checkpoint tolerable failure threshold";
+/// How the failure of a job begins of which a drain failed.
+pub(crate) const DRAIN_FAILED: &str = "the job was drained, and goes back to its last checkpoint";
+
+/// Whether a snapshot was read that is damaged: another attempt would read the same. One that could not be taken is none.
 pub fn is_damaged_snapshot(failure: &Failure) -> bool {
-    failure.domain == FaultDomain::External && code_in(&failure.message) == Some(ErrorCode::SnapshotCorrupt)
+    let is_of_taking = [CHECKPOINTS_FAILED, DRAIN_FAILED]
+        .iter()
+        .any(|beginning| failure.message.starts_with(beginning));
+    !is_of_taking
+        && failure.domain == FaultDomain::External
+        && code_in(&failure.message) == Some(ErrorCode::SnapshotCorrupt)
 }
 
 /// The first code in brackets, as [`CodedError`](streamd_core::error::CodedError) writes them.

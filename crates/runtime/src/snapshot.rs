@@ -139,8 +139,11 @@ pub(crate) fn restore_keyed<K: Key>(
         let what = format!("the state of operator `{}` cannot be restored", identity.label);
         TaskError::external(with_damage(what, error.is_damage(), error.code()), &error)
     })?;
-    if !restored.is_empty() {
-        tracing::info!(operator = %identity.label, subtask = %context.subtask, rows, "restored keyed state");
+    let (operator, subtask) = (&identity.label, context.subtask);
+    if backend.is_restoring() {
+        tracing::info!(%operator, %subtask, rows, "the rest of the keyed state comes while records flow");
+    } else if !restored.is_empty() {
+        tracing::info!(%operator, %subtask, rows, "restored keyed state");
     }
     Ok(())
 }

@@ -312,23 +312,39 @@ fn check_operator(uri: &str, operator: &OperatorState, kind: SnapshotKind) -> Re
         inlined::check_handle(handle, kind).map_err(|reason| impossible(uri, id, reason))?;
         ranges.push((&handle.state, groups));
     }
-    // Gaps are legal: a subtask that never made a state writes no table of it. What overlaps would be restored twice.
-    ranges.retain(|(_state, groups)| !groups.is_empty());
-    ranges.sort_unstable();
-    for pair in ranges.windows(2) {
-        let ((state, first), (next_state, second)) = (pair[0], pair[1]);
-        if state == next_state && second.start < first.end {
-            return Err(impossible(
-                uri,
-                id,
-                format!("state `{state}` holds key groups {first} and {second}"),
-            ));
-        }
-    }
+    check_coverage(ranges, operator.max_parallelism).map_err(|reason| impossible(uri, id, reason))?;
     operator
         .lists
         .iter()
         .try_for_each(|list| check_type(&list.name, &list.data_type))
+}
+
+/// Whether each state has every key group once. A subtask without a row writes a table too: what is left out was lost, and what is there
+/// twice would be restored twice.
+fn check_coverage(mut ranges: Vec<(&str, KeyGroupRange)>, max_parallelism: u32) -> Result<(), String> {
+    ranges.retain(|(_state, groups)| !groups.is_empty());
+    ranges.sort_unstable();
+    for parts in ranges.chunk_by(|(state, _), (next, _)| state == next) {
+        let mut covered = KeyGroupRange { start: 0, end: 0 };
+        for &(state, groups) in parts {
+            if groups.start < covered.end {
+                return Err(format!("state `{state}` holds key groups {covered} and {groups}"));
+            }
+            if groups.start > covered.end {
+                return Err(no_part(state, covered.end, groups.start));
+            }
+            covered = groups;
+        }
+        if covered.end < max_parallelism {
+            return Err(no_part(parts[0].0, covered.end, max_parallelism));
+        }
+    }
+    Ok(())
+}
+
+fn no_part(state: &str, start: u32, end: u32) -> String {
+    let groups = KeyGroupRange { start, end };
+    format!("no part of state `{state}` holds key groups {groups}")
 }
 
 /// Whether the parts of a state can be what its handle says.

@@ -279,11 +279,13 @@ fn refused(change: impl FnOnce(&mut SnapshotMetadata)) -> SnapshotError {
 
 #[test]
 fn impossible_operators_are_refused_by_name() {
-    let changes: [fn(&mut SnapshotMetadata); 13] = [
+    let changes: [fn(&mut SnapshotMetadata); 15] = [
         |m| m.operators.push(m.operators[0].clone()),
         |m| m.operators[0].max_parallelism = 0,
         |m| m.operators[0].max_parallelism = UPPER_BOUND_MAX_PARALLELISM + 1,
         |m| m.operators[0].keyed[0].key_groups.end = 129,
+        |m| m.operators[0].keyed[0].key_groups.end = 127,
+        |m| m.operators[0].keyed[0].key_groups.start = 1,
         |m| {
             m.operators[0]
                 .keyed

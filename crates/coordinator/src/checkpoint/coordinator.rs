@@ -69,6 +69,17 @@ struct GivenUp {
     is_swept: bool,
 }
 
+/// A checkpoint that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedCheckpoint {
+    /// Its number.
+    pub id: CheckpointId,
+    /// Why.
+    pub cause: String,
+    /// When, for people.
+    pub at: WallTime,
+}
+
 /// The snapshots of one job over all of its attempts.
 #[derive(Debug, Clone)]
 pub struct CheckpointCoordinator {
@@ -83,6 +94,8 @@ pub struct CheckpointCoordinator {
     promoting: Vec<CheckpointId>,
     completed: u64,
     failed: u64,
+    /// The checkpoint that failed last.
+    pub last_failed: Option<FailedCheckpoint>,
     /// When periodic checkpoints are due.
     pub schedule: Schedule,
     /// How many may fail.
@@ -101,6 +114,7 @@ impl CheckpointCoordinator {
             promoting: Vec::new(),
             completed: 0,
             failed: 0,
+            last_failed: None,
             schedule: Schedule::new(&options),
             tolerance: Tolerance::new(options.tolerable_failed),
             options,

@@ -20,7 +20,7 @@ mod tolerance;
 #[cfg(test)]
 mod tests;
 
-pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded, NewSnapshot};
+pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded, FailedCheckpoint, NewSnapshot};
 pub use metadata::Origin;
 pub use pending::{PendingSnapshot, Purpose};
 pub use schedule::Schedule;

@@ -9,8 +9,9 @@ use streamd_core::protocol::{FaultDomain, WorkerCommand};
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use crate::action::{Action, CompletedOperation};
-use crate::checkpoint::{Acknowledgement, Discarded, NewSnapshot, PendingSnapshot, Purpose, Verdict};
+use crate::checkpoint::{Acknowledgement, Discarded, FailedCheckpoint, NewSnapshot, PendingSnapshot, Purpose, Verdict};
 use crate::event::{OperationKind, PublishError, PublishedSnapshot, RestorePoint};
+use crate::failure::{CHECKPOINTS_FAILED, DRAIN_FAILED};
 use crate::job::attempt::failure;
 use crate::job::ending::stop_failed;
 use crate::job::machine::{JobMachine, Moment};
@@ -187,10 +188,15 @@ impl JobMachine {
             Purpose::Savepoint(operation) => self.on_failed_savepoint(at, operation, reason),
             Purpose::Periodic | Purpose::Final => {
                 self.checkpoints.schedule.on_end(at.now);
+                self.checkpoints.last_failed = Some(FailedCheckpoint {
+                    id,
+                    cause: reason.words.clone(),
+                    at: at.wall,
+                });
                 self.put_off_evacuation(at);
                 let finishing = matches!(self.phase, Phase::Running(Course::Finishing { .. }));
                 if self.checkpoints.tolerance.on_failure(id) == Verdict::Exceeded && !finishing {
-                    let message = format!("Exceeded checkpoint tolerable failure threshold: {}", reason.words);
+                    let message = format!("{CHECKPOINTS_FAILED}: {}", reason.words);
                     self.fail_attempt(at, failure(FaultDomain::External, message));
                 }
             }
@@ -214,7 +220,7 @@ impl JobMachine {
 
     /// A drain that failed has ended the attempt's input.
     fn fail_drained(&mut self, at: Moment, cause: &str) {
-        let message = format!("the job was drained, and goes back to its last checkpoint: {cause}");
+        let message = format!("{DRAIN_FAILED}: {cause}");
         self.fail_attempt(at, failure(FaultDomain::External, message));
     }
 

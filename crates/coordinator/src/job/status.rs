@@ -3,7 +3,7 @@
 use streamd_core::id::{Attempt, OperationId, SubtaskId};
 use streamd_core::protocol::{ExecutionState, SubtaskMetrics};
 
-use crate::checkpoint::PendingSnapshot;
+use crate::checkpoint::{FailedCheckpoint, PendingSnapshot};
 use crate::event::JobSpec;
 use crate::failure::FailureRecord;
 use crate::job::machine::JobMachine;
@@ -38,6 +38,11 @@ impl JobMachine {
         self.failures.iter()
     }
 
+    /// The checkpoint that failed last, if any has.
+    pub fn last_failed_checkpoint(&self) -> Option<&FailedCheckpoint> {
+        self.checkpoints.last_failed.as_ref()
+    }
+
     /// How the job's checkpoints fared.
     pub fn checkpoints(&self) -> CheckpointStatistics {
         let (completed, failed) = self.checkpoints.counts();
@@ -51,6 +56,7 @@ impl JobMachine {
                 bytes: checkpoint.bytes,
                 duration_ms: checkpoint.duration_ms,
             }),
+            last_failed: self.checkpoints.last_failed.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use streamd_core::error::CodedError;
 use streamd_core::id::{CheckpointId, TaskManagerId, WorkerId};
 
 use crate::action::CompletedOperation;
+use crate::checkpoint::FailedCheckpoint;
 
 /// How a job's checkpoints fared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct CheckpointStatistics {
     pub in_progress: u64,
     /// The completed checkpoint with the greatest id.
     pub last_completed: Option<CompletedSnapshot>,
+    /// The checkpoint that failed last, if any has.
+    pub last_failed: Option<FailedCheckpoint>,
 }
 
 /// A snapshot that is complete.

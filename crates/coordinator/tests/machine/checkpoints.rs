@@ -117,6 +117,22 @@ disk full (0 of 4 subtasks had acknowledged)
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_taken_is_not_taken_for_a_damaged_one() {
+    play(
+        "
+        >> up; wait 1000; ack 1
+        > unpublished 1 missing
+        to 1 2: aborted 1
+        discard s3://c/chk-1
+        to 1 2: cancel attempt 1
+        RUNNING -> RESTARTING: Exceeded checkpoint tolerable failure threshold: checkpoint `1` was not published: \
+an object does not exist [SD-0502]
+        assert last failed checkpoint = checkpoint `1` was not published: an object does not exist [SD-0502]
+        ",
+    );
+}
+
+#[test]
 fn a_repeated_decline_of_one_checkpoint_counts_once_and_a_success_resets_the_count() {
     play_with(
         |spec| spec.options.checkpointing.tolerable_failed = 1,

@@ -136,8 +136,12 @@ impl Player {
                 self.event(Event::Published(CheckpointId(number(id)), Ok(published)))
             }
             ["unpublished", id, rest @ ..] => {
+                let message = match rest {
+                    ["missing"] => "an object does not exist [SD-0502]",
+                    _ => "store says no",
+                };
                 let error = PublishError {
-                    message: "store says no".to_owned(),
+                    message: message.to_owned(),
                     outcome_unknown: rest == ["unknown"],
                 };
                 self.event(Event::Published(CheckpointId(number(id)), Err(error)))
@@ -277,6 +281,7 @@ impl Player {
             "last checkpoint" => checkpoints
                 .last_completed
                 .map_or("none".to_owned(), |it| it.id.to_string()),
+            "last failed checkpoint" => checkpoints.last_failed.map_or("none".to_owned(), |it| it.cause),
             "restored" => machine
                 .restored_from()
                 .map_or("none".to_owned(), |it| it.id.to_string()),

@@ -84,6 +84,15 @@ pub(super) fn job_details(details: JobDetails) -> proto::JobDetails {
             .collect(),
         restored_from: details.restored_from.as_ref().map(restored_from),
         last_checkpoint: last_checkpoint(&details.checkpoints),
+        last_failed_checkpoint: details
+            .checkpoints
+            .last_failed
+            .as_ref()
+            .map(|failed| proto::FailedCheckpoint {
+                id: failed.id.0,
+                cause: failed.cause.clone(),
+                time_ms: failed.at.0,
+            }),
         checkpoints: Some(proto::CheckpointCounts {
             completed: details.checkpoints.completed,
             failed: details.checkpoints.failed,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use streamd_coordinator::action::{Action, CompletedOperation};
+use streamd_coordinator::checkpoint::FailedCheckpoint;
 use streamd_coordinator::event::{Event, JobSpec, OperationRequest};
 use streamd_coordinator::job::{JobMachine, OperationStatus};
 use streamd_coordinator::lifecycle::JobState;
@@ -383,10 +384,16 @@ impl JobMaster {
                 continue;
             }
             let now = self.clock.monotonic();
+            let failed = self.machine.last_failed_checkpoint().map(|failed| failed.id);
             let seen = self.onlooker.is_some().then(|| event.clone());
             let actions = self.machine.on_event(now, self.clock.wall(), event);
             if let (Some(onlooker), Some(event)) = (&mut self.onlooker, seen) {
                 onlooker.look(&self.machine, now, &event, &actions);
+            }
+            if let Some(FailedCheckpoint { id, cause, .. }) = self.machine.last_failed_checkpoint()
+                && failed != Some(*id)
+            {
+                warn!(checkpoint_id = %id, cause, "checkpoint failed");
             }
             for action in actions {
                 self.perform(action);

@@ -196,8 +196,12 @@ fn a_key_in_a_foreign_key_group_is_noticed() {
     let folder = sample.savepoint("sp");
     let stored = sample.read(&folder);
     let mut metadata = stored.metadata;
-    // The same tables, said to be of an operator with half the key groups: every digest is right, and most keys are misplaced.
+    // The same tables, said to be of an operator with twice the key groups: every digest is right, and most keys are misplaced.
     metadata.operators[0].max_parallelism = 256;
+    for handle in &mut metadata.operators[0].keyed {
+        handle.key_groups.start *= 2;
+        handle.key_groups.end *= 2;
+    }
     let target = sample.base.child("forged").unwrap();
     copy_folder(&folder.local_path().unwrap(), &target.local_path().unwrap());
     std::fs::remove_file(target.local_path().unwrap().join("_metadata")).unwrap();

@@ -22,6 +22,11 @@ pub enum Restoring {
 }
 
 impl<K: Key> KeyedStateBackend<K> {
+    /// Whether rows of a restore are still to come.
+    pub fn is_restoring(&self) -> bool {
+        self.is_restoring
+    }
+
     /// Whether rows are fetched when they are needed. What is in a database has to be on the local disk first.
     pub(crate) fn restores_later(&self) -> bool {
         match self.store {

@@ -38,6 +38,7 @@ struct Job<'a> {
     restored_from: Option<Snapshot<'a>>,
     last_checkpoint: Option<Snapshot<'a>>,
     checkpoints: Checkpoints,
+    last_failed_checkpoint: Option<FailedCheckpoint<'a>>,
     vertices: Vec<Vertex<'a>>,
     workers: Vec<WorkerProcess<'a>>,
     /// What `failure_history` says in more detail.
@@ -64,6 +65,13 @@ struct Snapshot<'a> {
     savepoint: bool,
     bytes: u64,
     duration_ms: u64,
+}
+
+#[derive(Serialize)]
+struct FailedCheckpoint<'a> {
+    id: u64,
+    cause: &'a str,
+    time_ms: i64,
 }
 
 #[derive(Serialize, Default)]
@@ -154,6 +162,10 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
         };
         output.line(&format!("  {what}: {}{size}", snapshot.uri))?;
     }
+    if let Some(failed) = &job.last_failed_checkpoint {
+        let when = local_time(failed.time_ms);
+        output.line(&format!("  Last failed checkpoint: {when}: {}", failed.cause))?;
+    }
     for worker in &job.workers {
         let process = match worker.process_id {
             0 => "starting".to_owned(),
@@ -236,6 +248,11 @@ fn object(job: &JobDetails) -> Job<'_> {
             failed: checkpoints.failed,
             in_progress: checkpoints.in_progress,
         },
+        last_failed_checkpoint: job.last_failed_checkpoint.as_ref().map(|failed| FailedCheckpoint {
+            id: failed.id,
+            cause: &failed.cause,
+            time_ms: failed.time_ms,
+        }),
         vertices: job.vertices.iter().map(vertex).collect(),
         workers: job
             .workers

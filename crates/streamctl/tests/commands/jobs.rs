@@ -1,8 +1,8 @@
 //! `list`, `cancel` and `logs`.
 
 use streamd_rpc::proto::{
-    CheckpointCounts, ExecutionState, Failure, FailureRecord, FaultDomain, JobDetails, JobState, JobSummary,
-    SnapshotReference, SubtaskDetails, VertexDetails, Worker,
+    CheckpointCounts, ExecutionState, FailedCheckpoint, Failure, FailureRecord, FaultDomain, JobDetails, JobState,
+    JobSummary, SnapshotReference, SubtaskDetails, VertexDetails, Worker,
 };
 
 use crate::fake::{Fake, JOB, Ran, Script, done, job};
@@ -200,6 +200,11 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
             failed: 1,
             in_progress: 0,
         }),
+        last_failed_checkpoint: Some(FailedCheckpoint {
+            id: 4,
+            cause: "checkpoint `4` expired".to_owned(),
+            time_ms: 1_795_208_537_000,
+        }),
         failures: vec![failure("worker-1 was killed")],
         guarantee: "EXACTLY_ONCE".to_owned(),
         workers: vec![Worker {
@@ -221,6 +226,7 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
   Source: x : 2 subtasks 2 RUNNING, 10 records in
   Checkpoints: 3 completed, 1 failed, 0 in progress
   Last checkpoint: file:///cp/chk-3 (10 bytes, 4 ms)
+  Last failed checkpoint: 20.11.2026 21:02:17: checkpoint `4` expired
   worker-2 : tm-1 (process 7)
   Failure: worker-1 was killed
     20.11.2026 21:02:17, external [SD-0422], attempt 1: restarted after 500 ms
