@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::completed::list_completed;
 use crate::discard::{discard, dispose};
-use crate::read::{read_snapshot, verify_objects};
+use crate::read::{check_objects, read_snapshot, verify_objects};
 use crate::restore::read_keyed_state;
 use crate::subtask::{KeyedStateSink, KeyedTable, SubtaskContext, SubtaskSnapshotWriter};
 
@@ -258,6 +258,27 @@ fn a_snapshot_with_a_missing_or_damaged_object_is_never_published() {
         ),
         "{absent}"
     );
+}
+
+#[test]
+fn an_object_that_is_a_link_to_itself_is_a_missing_one_and_no_outage() {
+    let fixture = Fixture::new();
+    let folder = fixture.base.child("job/chk-17").unwrap();
+    let metadata = fixture.written(SnapshotKind::Checkpoint, &folder);
+    fixture.run(publish(&folder, &metadata)).unwrap();
+    let object = folder
+        .local_path()
+        .unwrap()
+        .join(&metadata.operators[0].keyed[0].objects[0].path);
+    std::fs::remove_file(&object).unwrap();
+    std::os::unix::fs::symlink(&object, &object).unwrap();
+    for outcome in [
+        fixture.run(check_objects(&metadata, &folder.uri())),
+        fixture.run(verify_objects(&metadata, &folder.uri())),
+    ] {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, SnapshotError::MissingObject { .. }), "{error}");
+    }
 }
 
 #[test]

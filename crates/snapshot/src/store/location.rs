@@ -248,7 +248,7 @@ impl Location {
                 },
             },
             object_store::Error::NotFound { .. } => StoreError::NotFound { uri: self.uri() },
-            source if self.is_below_a_file(&source) => StoreError::NotFound { uri: self.uri() },
+            source if leads_nowhere(&source) => StoreError::NotFound { uri: self.uri() },
             source => StoreError::Failed {
                 operation,
                 uri: self.uri(),
@@ -256,18 +256,28 @@ impl Location {
             },
         }
     }
+}
 
-    /// Whether a local object "below" a file was looked for: absent, but reported as a generic error.
-    fn is_below_a_file(&self, error: &object_store::Error) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(error) = cause {
-            if let Some(io) = error.downcast_ref::<std::io::Error>() {
-                return io.kind() == std::io::ErrorKind::NotADirectory;
-            }
-            cause = error.source();
+/// Whether a local object "below" a file was looked for, or behind a link to itself: absent, but reported as a generic error.
+fn leads_nowhere(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::NotADirectory || is_loop(io);
         }
-        false
+        cause = error.source();
     }
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn is_loop(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_loop(_error: &std::io::Error) -> bool {
+    false
 }
 
 /// Whether not the object but its bucket or container is absent: that says nothing about the object. The providers' words for it
