@@ -157,6 +157,13 @@ fn check_operator(operator: &Operator) -> Result<(), CodedError> {
     let mut names = BTreeSet::new();
     for state in &operator.states {
         check_name("state", &state.name)?;
+        if state.name.is_empty() {
+            return Err(refused(format!(
+                "operator `{}` has a state with an empty name",
+                operator.label()
+            ))
+            .with_hint("name it for what it holds, as in ValueState::new(\"count\")"));
+        }
         if !names.insert(&state.name) {
             return Err(refused(format!(
                 "operator `{}` declares state `{}` twice",

@@ -14,6 +14,9 @@ pub enum StateError {
         /// The name.
         state: String,
     },
+    /// A state without a name could not be found again.
+    #[error("a state has an empty name")]
+    EmptyName,
     /// An application may not call a state so.
     #[error("the name of state `{state}` begins with `~`, as only those of streamd's own states do")]
     ReservedName {
@@ -150,6 +153,7 @@ impl StateError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::DuplicateState { .. }
+            | Self::EmptyName
             | Self::ReservedName { .. }
             | Self::TimeToLive { .. }
             | Self::TypeTooDeep { .. } => ErrorCode::InvalidJobGraph,

@@ -185,7 +185,7 @@ impl OperatorStateBackend {
         Self::default()
     }
 
-    /// Adds an empty state. Errors if the name is taken or streamd's own, or a type nests too deep for a snapshot.
+    /// Adds an empty state. Errors if the name is taken, empty or streamd's own, or a type nests too deep for a snapshot.
     pub fn register<C: OperatorContents>(
         &mut self,
         name: &str,
@@ -282,6 +282,9 @@ impl OperatorStateBackend {
 
 /// Whether an application may call a state so.
 pub fn check_name(name: &str) -> Result<(), StateError> {
+    if name.is_empty() {
+        return Err(StateError::EmptyName);
+    }
     if name.starts_with(RESERVED) {
         return Err(StateError::ReservedName { state: name.to_owned() });
     }
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_given_once_and_not_one_of_streamd() {
+    fn a_name_is_given_once_and_neither_empty_nor_one_of_streamd() {
         let mut backend = OperatorStateBackend::new();
         backend.register::<Vec<u8>>("list", Redistribution::Split).unwrap();
         let twice = backend.register::<Vec<u8>>("list", Redistribution::Union).unwrap_err();
@@ -343,5 +346,8 @@ mod tests {
                 state: "~list".to_owned()
             }
         );
+        let empty = backend.register::<Vec<u8>>("", Redistribution::Split).unwrap_err();
+        assert_eq!(empty, StateError::EmptyName);
+        assert_eq!(empty.code(), streamd_core::error::ErrorCode::InvalidJobGraph);
     }
 }

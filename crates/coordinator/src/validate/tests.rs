@@ -145,6 +145,17 @@ fn damages() -> Vec<(&'static str, Damage)> {
             }),
         ),
         (
+            "operator `sink` has a state with an empty name",
+            Box::new(|graph| {
+                graph.vertices[1].operators[0].states = vec![StateDescriptor {
+                    name: String::new(),
+                    kind: StateKind::List,
+                    value: DataType::Int64,
+                    evolution: Evolution::default(),
+                }];
+            }),
+        ),
+        (
             "interval is 9 ms",
             Box::new(|graph| graph.checkpointing.interval_ms = Some(9)),
         ),

@@ -40,7 +40,7 @@ impl<'a, K: Key> KeyedStateStore<'a, K> {
     }
 
     /// Registers a state under the name that its handle carries. Errors if the function has one of that name already, or if
-    /// the name begins with `~`, as those of streamd's own states do.
+    /// the name is empty or begins with `~`, as those of streamd's own states do.
     pub fn register(&mut self, state: &mut impl StateHandle) -> Result<(), BoxError> {
         let name = state.name();
         check_name(name)?;

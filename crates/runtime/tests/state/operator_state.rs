@@ -163,10 +163,11 @@ impl ProcessFunction<u64, u64> for Collision {
 }
 
 #[test]
-fn names_that_collide_or_are_streamds_own_are_refused_where_the_job_is_described() {
+fn names_that_collide_are_empty_or_streamds_own_are_refused_where_the_job_is_described() {
     for (first, second, message) in [
         ("kept", "kept", "state `kept` is registered twice by one operator"),
         ("kept", "~kept", "the name of state `~kept` begins with `~`"),
+        ("kept", "", "a state has an empty name"),
     ] {
         let error = Process::states::<u64, u64>(Collision(first, second)).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
@@ -226,5 +227,9 @@ fn states_of_different_kinds_do_not_share_a_name_either() {
     ] {
         let error = states(names).unwrap_err().to_string();
         assert!(error.contains(&format!("state `{name}`")), "{error}");
+    }
+    for names in [["", "second", "third"], ["first", "", "third"], ["first", "second", ""]] {
+        let error = states(names).unwrap_err().to_string();
+        assert!(error.contains("a state has an empty name"), "{error}");
     }
 }
