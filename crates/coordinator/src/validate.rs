@@ -228,7 +228,7 @@ fn check_edge(graph: &JobGraph, edge: &JobEdge) -> Result<(), CodedError> {
     }
     if edge.partitioner == PartitionerKind::Forward && source.parallelism != target.parallelism {
         return Err(refused(format!(
-            "forward edge joins vertex `{}` with parallelism {} and vertex `{}` with parallelism {}",
+            "forward partitioning does not allow a change of parallelism: vertex `{}` has {}, vertex `{}` after it has {}",
             source.name, source.parallelism, target.name, target.parallelism
         ))
         .with_hint("use `rebalance` or `key_by` between them, or give both the same parallelism"));

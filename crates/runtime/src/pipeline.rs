@@ -324,15 +324,14 @@ impl Pipeline {
     }
 }
 
-/// The step that this one shares a subtask with, if it does.
+/// The step that this one shares a subtask with, if it does. A forward edge that joins steps of different parallelism stays an edge, which
+/// the job manager refuses: chained, one of the two would be ignored.
 fn chain_input(steps: &[Step], position: usize, parallelism: &[u32], chaining: bool) -> Option<usize> {
     let step = &steps[position];
     let [input] = step.inputs.as_slice() else { return None };
-    let forward = match input.partitioner {
-        None => parallelism[input.from] == parallelism[position],
-        Some(kind) => kind == PartitionerKind::Forward,
-    };
-    let same_place = step.slot_sharing_group == steps[input.from].slot_sharing_group
+    let forward = matches!(input.partitioner, None | Some(PartitionerKind::Forward));
+    let same_place = parallelism[input.from] == parallelism[position]
+        && step.slot_sharing_group == steps[input.from].slot_sharing_group
         && step.max_parallelism == steps[input.from].max_parallelism;
     (chaining && step.chained && forward && same_place).then_some(input.from)
 }

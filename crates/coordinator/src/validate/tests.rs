@@ -86,7 +86,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
             Box::new(|graph| graph.edges.push(edge(1, 0, PartitionerKind::Hash))),
         ),
         (
-            "forward edge",
+            "does not allow a change of parallelism: vertex `source` has 2, vertex `sink` after it has 3",
             Box::new(|graph| {
                 graph.edges[0].partitioner = PartitionerKind::Forward;
                 graph.vertices[1].parallelism = 3;
