@@ -314,6 +314,27 @@ fn check_restart_strategy(strategy: Option<&RestartStrategy>) -> Result<(), Code
 }
 
 fn warnings(graph: &JobGraph) -> Vec<String> {
+    let mut warnings = without_uid(graph);
+    warnings.extend(loose_ends(graph).into_iter().map(|operator| {
+        format!(
+            "the output of operator `{}` goes nowhere: add a sink, or a step that takes it",
+            operator.label()
+        )
+    }));
+    warnings
+}
+
+/// The operators whose output nobody takes, as far as the graph shows it: that of the last operator of a vertex leaves it.
+fn loose_ends(graph: &JobGraph) -> Vec<&Operator> {
+    let feeding: BTreeSet<u32> = graph.edges.iter().map(|edge| edge.source).collect();
+    let ends = (0u32..).zip(&graph.vertices);
+    let ends = ends.filter(|(position, _)| !feeding.contains(position));
+    ends.filter_map(|(_, vertex)| vertex.operators.last())
+        .filter(|operator| operator.kind != OperatorKind::Sink)
+        .collect()
+}
+
+fn without_uid(graph: &JobGraph) -> Vec<String> {
     graph
         .operators()
         .filter(|(_, operator)| operator.uid.is_none() && keeps_state(operator))

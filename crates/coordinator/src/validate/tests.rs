@@ -246,3 +246,28 @@ fn a_stateful_operator_without_uid_is_told_the_line_to_add() {
         [r#"operator `Window (10 s)` keeps state but has no uid: add .uid("window-10-s")"#]
     );
 }
+
+#[test]
+fn an_output_that_goes_nowhere_is_told() {
+    let warning =
+        |name: &str| format!("the output of operator `{name}` goes nowhere: add a sink, or a step that takes it");
+    let map = || operator("map", OperatorKind::Transformation);
+    let mut graph = sound();
+    graph.vertices.push(vertex(map(), 2));
+    graph.edges.push(edge(0, 2, PartitionerKind::Hash));
+    assert_eq!(validate(&graph).unwrap(), [warning("map")]);
+
+    // Chained behind the source, beside the sink, and behind it.
+    let mut graph = sound();
+    graph.edges.clear();
+    let sink = graph.vertices.remove(1).operators.remove(0);
+    graph.vertices[0].operators.extend([map(), sink]);
+    assert_eq!(validate(&graph), Ok(vec![]));
+    graph.vertices[0].operators.swap(1, 2);
+    assert_eq!(validate(&graph).unwrap(), [warning("map")]);
+
+    let mut graph = sound();
+    graph.edges.clear();
+    graph.vertices.truncate(1);
+    assert_eq!(validate(&graph).unwrap(), [warning("source")]);
+}
