@@ -32,7 +32,7 @@ impl FailureRecord {
     pub fn hint(&self) -> &'static str {
         if is_damaged_snapshot(&self.failure) {
             return "every try reads the same bytes: copy the snapshot again from where it is whole, or start from another one \
-                    with -s; the checkpoints of this job are kept";
+                    with -s; checkpoints that this job has are kept";
         }
         if self.code() == ErrorCode::WorkerMemoryExceeded {
             return "let the job keep less in memory (`state.backend.type: rocksdb`, a time to live), or give its workers more \
