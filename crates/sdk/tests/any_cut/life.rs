@@ -134,10 +134,11 @@ impl Life {
 /// Waits for a checkpoint that was begun after this call.
 pub fn wait_for_checkpoint(client: &JobClient) {
     let job = checkpoints(client);
-    let id = || latest(&job).map_or(0, |record| record.checkpoint_id.0);
-    let before = id();
-    // The first one after this call may have been under way.
-    wait(client, || id() >= before + 2);
+    // The first one that is complete after this call may have been under way.
+    for _ in 0..2 {
+        let before = latest(&job).map(|record| record.checkpoint_id);
+        wait(client, || latest(&job).map(|record| record.checkpoint_id) > before);
+    }
 }
 
 fn wait(client: &JobClient, reached: impl Fn() -> bool) {
