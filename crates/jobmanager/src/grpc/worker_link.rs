@@ -4,7 +4,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::WorkerId;
-use streamd_core::protocol::{WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
+use streamd_core::protocol::{Failure, FaultDomain, WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
 use streamd_rpc::proto;
 use streamd_rpc::status::to_status;
 use tokio::sync::mpsc;
@@ -86,6 +86,11 @@ async fn forward(
             Ok(Some(Ok(event))) => job.worker_event(worker, event).await,
             Ok(Some(Err(error))) => {
                 warn!(%worker, %error, "worker sent a malformed message");
+                let failure = Failure {
+                    domain: FaultDomain::Internal,
+                    message: format!("`{worker}` sent a malformed message: {error}"),
+                };
+                job.worker_misbehaved(worker, failure).await;
                 break;
             }
             Ok(None) => break,

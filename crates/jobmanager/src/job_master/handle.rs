@@ -32,6 +32,7 @@ pub(super) enum JobMessage {
     WorkerStarted(WorkerId),
     WorkerEvent(WorkerId, WorkerEvent),
     WorkerLinkClosed(WorkerId),
+    WorkerMisbehaved(WorkerId, Failure),
     WorkerLost(WorkerId, Failure),
     TaskManagerLost(TaskManagerId),
     Evacuate(TaskManagerId),
@@ -128,6 +129,11 @@ impl JobMasterHandle {
     /// The link to a worker is closed. The job master waits a moment for [`worker_lost`](Self::worker_lost) to say why.
     pub async fn worker_link_closed(&self, worker: WorkerId) {
         self.tell(JobMessage::WorkerLinkClosed(worker)).await;
+    }
+
+    /// A worker said what nobody understands: its job goes on without it.
+    pub(crate) async fn worker_misbehaved(&self, worker: WorkerId, failure: Failure) {
+        self.tell(JobMessage::WorkerMisbehaved(worker, failure)).await;
     }
 
     /// A worker is gone, or could not be started.

@@ -200,6 +200,7 @@ impl JobMaster {
             JobMessage::WorkerStarted(worker) => self.workers.started(worker, self.clock.monotonic()),
             JobMessage::WorkerEvent(worker, event) => self.on_worker_event(worker, event),
             JobMessage::WorkerLinkClosed(worker) => self.workers.link_closed(worker, self.clock.monotonic()),
+            JobMessage::WorkerMisbehaved(worker, failure) => self.on_worker_misbehaved(worker, failure),
             JobMessage::WorkerLost(worker, failure) => {
                 self.remains.ended(worker);
                 self.on_worker_lost(worker, failure);
@@ -292,6 +293,14 @@ impl JobMaster {
         if self.workers.remove(worker) {
             debug!(%worker, reason = failure.message, "worker gone");
             self.on_event(Event::WorkerLost(worker, failure));
+        }
+    }
+
+    /// The process would open another link, and end because that is refused: the job is told the true reason before.
+    fn on_worker_misbehaved(&mut self, worker: WorkerId, failure: Failure) {
+        if self.workers.remove(worker) {
+            self.give_up(worker, failure);
+            self.handle_events();
         }
     }
 

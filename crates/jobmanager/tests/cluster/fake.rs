@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use streamd_core::error::{CodedError, ErrorCode};
@@ -113,6 +114,16 @@ impl FakeTaskManager {
             closing.send_replace(true);
         });
         task_manager
+    }
+
+    /// The first worker, once its process runs.
+    pub async fn worker(&self) -> WorkerId {
+        loop {
+            if let Some(worker) = self.workers.lock().unwrap().keys().next() {
+                return *worker;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Ends one worker without a word, as `kill -9` would.

@@ -6,10 +6,11 @@ use streamd_rpc::proto::task_manager_command::Command;
 use streamd_rpc::proto::task_manager_event::Event;
 use streamd_rpc::{limits, proto};
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use crate::fake::Script;
+use crate::fake::{Manners, Script};
 use crate::fixture::{Cluster, DEADLINE, graph};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,6 +62,37 @@ async fn a_worker_that_nobody_expects_is_refused() {
     let refused = limits::worker_link_client(channel).connect(first).await.unwrap_err();
     assert!(refused.message().contains("does not expect"), "{refused:?}");
     cluster.job_runs(job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_worker_says_what_nobody_understands_tells_that_as_its_failure() {
+    let silent = Script {
+        manners: Manners::Silent,
+        ..Script::running(graph(1, None))
+    };
+    let (cluster, task_manager) = Cluster::with_task_manager(1, silent).await;
+    let job = "00000000000000000000000000000001";
+    cluster.client.submit_job(cluster.submission(job)).await.unwrap();
+    let worker = task_manager.worker().await;
+    let registration = WorkerEvent::Registered(WorkerRegistration {
+        job_id: job.parse::<JobId>().unwrap(),
+        worker,
+        task_manager: TaskManagerId("tm-1".to_owned()),
+        data_address: "127.0.0.1:1".to_owned(),
+        fingerprint: graph(1, None).fingerprint(),
+        graph_outline: String::new(),
+        process_id: 1,
+    });
+    let address = format!("http://{}", cluster.job_manager.address());
+    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let events = tokio_stream::iter([registration.into(), proto::WorkerEvent::default()]);
+    let _commands = limits::worker_link_client(channel)
+        .connect(events.chain(tokio_stream::pending()))
+        .await
+        .unwrap();
+    let told = format!("`{worker}` sent a malformed message: message lacks field");
+    let has_told = |job: &proto::JobDetails| job.summary.as_ref().unwrap().last_failure.contains(&told);
+    cluster.job_when(job, has_told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
