@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use streamd_core::graph::RestartStrategy;
-use streamd_core::options::{Configuration, keys};
+use streamd_core::options::{Configuration, Definition, keys};
 use streamd_rpc::client::{ApplicationFile, DispatcherClient};
 use streamd_rpc::proto::Application;
 
@@ -107,10 +107,22 @@ fn settings(arguments: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     Configuration::default()
         .with_arguments(arguments)
         .map_err(|error| error.coded())?;
-    let pairs = arguments.iter().filter_map(|argument| argument.split_once('='));
-    Ok(pairs
-        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
-        .collect())
+    let mut settings = BTreeMap::new();
+    for (key, value) in arguments.iter().filter_map(|argument| argument.split_once('=')) {
+        let key = key.trim();
+        // The order is lost in the map: an earlier value under another name of the key would count as much.
+        settings.retain(|earlier: &String, _| !mean_the_same(earlier, key));
+        settings.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(settings)
+}
+
+/// Whether two words are names of one key.
+fn mean_the_same(one: &str, other: &str) -> bool {
+    let has = |definition: &Definition, key: &str| definition.spellings().any(|known| known == key);
+    keys::ALL
+        .iter()
+        .any(|definition| has(definition, one) && has(definition, other))
 }
 
 fn job_configuration(settings: &BTreeMap<String, String>) -> Result<Configuration, Failure> {

@@ -81,6 +81,18 @@ fn the_parallelism_may_be_set_like_any_other_key() {
 }
 
 #[test]
+fn of_a_key_that_is_given_twice_the_last_counts_whatever_its_names() {
+    let fake = Fake::start(Script::default());
+    let (old, new) = ("state.checkpoints.dir=/old", "execution.checkpointing.dir=/new");
+    fake.run(&["run", "-d", "-D", old, "-D", new, APPLICATION]);
+    let asked = fake.requests().concat();
+    assert!(
+        asked.contains("configuration: {\"execution.checkpointing.dir\": \"/new\"}"),
+        "{asked}"
+    );
+}
+
+#[test]
 fn an_attached_run_stays_until_the_job_has_finished() {
     let fake = running_to(job("flights", JobState::Finished));
     assert_eq!(
