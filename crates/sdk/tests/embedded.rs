@@ -494,6 +494,22 @@ fn a_job_without_steps_is_refused() {
 }
 
 #[test]
+fn forward_to_a_step_of_another_parallelism_is_refused() {
+    let run = |parallelism: u32| {
+        let env = StreamExecutionEnvironment::new();
+        let numbers = env.from_sequence(1, 10).set_parallelism(1).forward();
+        let same = numbers.map(|number| number).set_parallelism(parallelism);
+        same.print().set_parallelism(parallelism);
+        env.execute("forward")
+    };
+    assert!(run(1).is_ok());
+    let error = run(2).unwrap_err();
+    assert_eq!(error.coded().code.to_string(), "SD-0207");
+    let words = "forward partitioning does not allow a change of parallelism: vertex `Source: sequence` has 1";
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[test]
 fn two_steps_with_one_uid_are_refused() {
     let env = StreamExecutionEnvironment::new();
     env.from_sequence(1, 10)
