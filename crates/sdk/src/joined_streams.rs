@@ -275,7 +275,9 @@ where
         out: &mut Collector<'_, O>,
     ) -> Result<(), BoxError> {
         let Some(EventTime(time)) = context.timestamp() else {
-            return Err("a record without a timestamp cannot be joined by interval: call `assign_timestamps_and_watermarks` on both streams".into());
+            return Err("a record without a timestamp cannot be joined by interval: call `assign_timestamps_and_watermarks` on both \
+                        streams; `i64::MIN` stands for no timestamp"
+                .into());
         };
         if is_late(context, time) {
             return Ok(());

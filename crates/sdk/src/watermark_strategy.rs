@@ -27,7 +27,7 @@ pub struct WatermarkStrategy<G, A = KeepTimestamps> {
 
 /// Takes the timestamp of a record, in milliseconds since 1970, from it and from the timestamp that it came with.
 pub trait TimestampAssigner<T>: Clone + Send + 'static {
-    /// The timestamp.
+    /// The timestamp. The least of all, `i64::MIN`, stands for none.
     fn extract_timestamp(&self, record: &T, timestamp: EventTime) -> EventTime;
 }
 

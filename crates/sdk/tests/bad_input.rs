@@ -88,6 +88,19 @@ fn timers_at_the_ends_of_time_come_each_once() {
 }
 
 #[test]
+fn the_least_time_of_all_is_told_to_be_no_timestamp() {
+    let env = StreamExecutionEnvironment::new();
+    let strategy = WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|_: &u64, _| i64::MIN);
+    let timed = env.from_sequence(1, 1).assign_timestamps_and_watermarks(strategy);
+    let windows = timed
+        .key_by(|_| 0_u32)
+        .window(EventTimeSessionWindows::of(Duration::from_secs(1)));
+    windows.reduce(|sum, number| *sum += number).uid("sums").print();
+    let error = env.execute("no timestamp").unwrap_err().to_string();
+    assert!(error.contains("`i64::MIN` stands for no timestamp"), "{error}");
+}
+
+#[test]
 fn records_at_the_ends_of_time_meet_those_that_are_near() {
     for reach in [1, i64::MAX] {
         let seen = run(|events| {

@@ -381,7 +381,8 @@ pub(super) fn user_error(label: &str, error: &(dyn std::error::Error + 'static))
 pub(super) fn no_timestamp(label: &str) -> TaskError {
     #[derive(Debug, thiserror::Error)]
     #[error(
-        "a record without a timestamp cannot be put into a window of event time: call `assign_timestamps_and_watermarks` on the stream before it"
+        "a record without a timestamp cannot be put into a window of event time: call `assign_timestamps_and_watermarks` on the stream \
+         before it; `i64::MIN` stands for no timestamp"
     )]
     struct NoTimestamp;
     TaskError::user(format_args!("operator `{label}` failed"), &NoTimestamp)

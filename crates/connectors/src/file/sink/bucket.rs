@@ -85,7 +85,7 @@ impl<T> Bucketing<T> {
                     let Some(EventTime(time)) = timestamp else {
                         return Err(ConnectorError::new(
                             "a record without a timestamp has no bucket of event time: call \
-                             `assign_timestamps_and_watermarks` on the stream before it",
+                             `assign_timestamps_and_watermarks` on the stream before it; `i64::MIN` stands for no timestamp",
                         ));
                     };
                     pattern.format(WallTime(time))
