@@ -33,7 +33,10 @@ where
 {
     pub(crate) fn new(stream: KeyedStream<K, T, S>, assigner: WindowAssigner) -> Self {
         if let Err(wrong) = assigner.check() {
-            stream.refuse(wrong, "give the window a positive length of whole milliseconds");
+            stream.refuse(
+                wrong,
+                "give the window a length of at least 1 ms; parts of a millisecond do not count",
+            );
         }
         Self {
             stream,
@@ -57,6 +60,12 @@ where
     /// Has the windows fire when this trigger says so.
     #[must_use]
     pub fn trigger<H: Trigger<T>>(self, trigger: H) -> WindowedStream<K, T, S, H> {
+        if let Err(wrong) = trigger.check() {
+            self.stream.refuse(
+                wrong,
+                "give the trigger, or the window by number of records, at least 1",
+            );
+        }
         WindowedStream {
             stream: self.stream,
             options: WindowOptions {
@@ -85,6 +94,12 @@ where
 
     /// Has an evictor drop records before the function sees the window, and after. Such windows keep all of their records.
     pub fn evictor<E: Evictor<T>>(self, evictor: E) -> EvictingWindowedStream<K, T, S, G, E> {
+        if let Err(wrong) = evictor.check() {
+            self.stream.refuse(
+                wrong,
+                "give the evictor, or the window by number of records, at least 1",
+            );
+        }
         EvictingWindowedStream { windows: self, evictor }
     }
 

@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use streamd::connectors::strided::StridedSplit;
 use streamd::prelude::*;
-use streamd::window::{EventTimeTrigger, PurgingTrigger};
+use streamd::window::{
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, EventTimeTrigger,
+    PurgingTrigger, TimeEvictor,
+};
 use streamd::{
     BroadcastState, ConnectorError, Guarantee, KeyedBroadcastContext, KeyedBroadcastProcessFunction,
-    KeyedCoProcessFunction, Source, SourceReader, SourceStatus,
+    KeyedCoProcessFunction, Source, SourceReader, SourceStatus, WatermarkGenerator,
 };
 
 use committed::lines;
@@ -184,6 +187,62 @@ fn what_comes_too_late_is_on_the_side_and_nothing_is_lost() {
     let all: BTreeSet<u64> = on_time.iter().chain(&late).map(|line| line.parse().unwrap()).collect();
     assert_eq!((on_time.len() + late.len()) as u64, EVENTS);
     assert_eq!(all.len() as u64, EVENTS, "every record is in exactly one of the two");
+}
+
+/// Says behind each record that the time has come to it.
+#[derive(Clone)]
+struct EachRecord;
+
+impl WatermarkGenerator<Event> for EachRecord {
+    fn on_event(&mut self, _event: &Event, timestamp: EventTime) -> Option<EventTime> {
+        Some(timestamp)
+    }
+
+    fn on_periodic_emit(&mut self) -> EventTime {
+        EventTime::MIN
+    }
+}
+
+#[test]
+fn what_a_record_says_of_the_time_holds_for_the_next_one_however_they_are_batched() {
+    let folder = tempfile::tempdir().unwrap();
+    let late = folder.path().join("late");
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(1);
+    let events = env
+        .from_source(GeneratorSource::new(Some(EVENTS), event).splits(1), "events")
+        .uid("events");
+    let windows = events
+        .assign_timestamps_and_watermarks(
+            WatermarkStrategy::for_generator(EachRecord).with_timestamp_assigner(|event: &Event, _| event.2),
+        )
+        .key_by(|event| event.1)
+        .window(TumblingEventTimeWindows::of(Duration::from_millis(10)))
+        .side_output_late_data(&LATE)
+        .process(
+            |_: &mut WindowContext<'_, u32>, events: &[Event], out: &mut Collector<'_, String>| {
+                events.iter().for_each(|event| out.collect(event.0.to_string()));
+                Ok(())
+            },
+        )
+        .uid("windows");
+    windows
+        .get_side_output(&LATE)
+        .map(|event| event.0.to_string())
+        .sink_to(FileSink::text(&late))
+        .uid("late");
+    windows.sink_to(BlackholeSink::new()).uid("on time");
+    env.execute("each record").unwrap();
+    let (mut expected, mut latest) = (BTreeSet::new(), i64::MIN);
+    for (number, _, time) in (0..EVENTS).map(event) {
+        if time.div_euclid(10) * 10 + 9 <= latest {
+            expected.insert(number.to_string());
+        }
+        latest = latest.max(time);
+    }
+    assert!(expected.len() > 100, "{}", expected.len());
+    let late = lines(&late).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(late.symmetric_difference(&expected).collect::<Vec<_>>(), [""; 0]);
 }
 
 /// Emits the number of events of a key when none has come for 40 ms of event time.
@@ -530,14 +589,82 @@ fn what_was_broadcast_is_known_in_every_subtask_after_a_failure_too() {
     }
 }
 
+/// Why a job is refused whose numbers, by key, go through these windows.
+fn refusal(windows: impl FnOnce(KeyedNumbers) -> DataStream<u64>) -> String {
+    let env = StreamExecutionEnvironment::new();
+    let by_number: fn(&u64) -> u64 = |number| *number;
+    windows(env.from_sequence(1, 10).key_by(by_number)).print();
+    let error = env.execute("nothing").unwrap_err();
+    assert_eq!(error.coded().code.to_string(), "SD-0207");
+    error.to_string()
+}
+
+type KeyedNumbers = KeyedStream<u64, u64, fn(&u64) -> u64>;
+
+fn add(sum: &mut u64, number: u64) {
+    *sum += number;
+}
+
 #[test]
 fn windows_without_length_are_refused_before_anything_runs() {
-    let env = StreamExecutionEnvironment::new();
-    let events = env.from_sequence(1, 10).key_by(|number| *number);
-    events
-        .window(TumblingEventTimeWindows::of(Duration::ZERO))
-        .reduce(|sum, number| *sum += number)
-        .print();
-    let error = env.execute("nothing").unwrap_err();
-    assert!(error.to_string().contains("a window with a size of 0 ms"), "{error}");
+    let error = refusal(|numbers| numbers.window(TumblingEventTimeWindows::of(Duration::ZERO)).reduce(add));
+    assert!(error.contains("a window with a size of 0 ms"), "{error}");
+}
+
+/// Hands on the numbers of a window.
+fn all(
+    _: &mut WindowContext<'_, u64>,
+    numbers: &[u64],
+    out: &mut Collector<'_, u64>,
+) -> std::result::Result<(), BoxError> {
+    numbers.iter().for_each(|number| out.collect(*number));
+    Ok(())
+}
+
+#[test]
+fn triggers_and_evictors_of_nothing_are_refused_before_anything_runs() {
+    let hour = TumblingEventTimeWindows::of(Duration::from_secs(3_600));
+    let every_0 = "a trigger that fires at every 0 records";
+    let every_0_ms = "a trigger that fires every 0 ms";
+    let keeps_0 = "an evictor that keeps 0 records";
+    let micro = Duration::from_micros(999);
+    for (error, words) in [
+        (refusal(|numbers| numbers.count_window(0).reduce(add)), every_0),
+        (
+            refusal(|numbers| numbers.sliding_count_window(2, 0).process(all)),
+            every_0,
+        ),
+        (
+            refusal(|numbers| numbers.sliding_count_window(0, 2).process(all)),
+            keeps_0,
+        ),
+        (
+            refusal(|numbers| numbers.window(hour).trigger(CountTrigger::of(0)).reduce(add)),
+            every_0,
+        ),
+        (
+            refusal(|numbers| {
+                let trigger = PurgingTrigger::of(ContinuousEventTimeTrigger::of(micro));
+                numbers.window(hour).trigger(trigger).reduce(add)
+            }),
+            every_0_ms,
+        ),
+        (
+            refusal(|numbers| {
+                let trigger = ContinuousProcessingTimeTrigger::of(Duration::ZERO);
+                numbers.window(hour).trigger(trigger).reduce(add)
+            }),
+            every_0_ms,
+        ),
+        (
+            refusal(|numbers| numbers.window(hour).evictor(CountEvictor::of(0)).process(all)),
+            keeps_0,
+        ),
+        (
+            refusal(|numbers| numbers.window(hour).evictor(TimeEvictor::of(micro)).process(all)),
+            "an evictor that keeps the records of 0 ms",
+        ),
+    ] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
 }

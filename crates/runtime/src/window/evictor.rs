@@ -11,6 +11,11 @@ pub trait Evictor<T>: Clone + Send + 'static {
 
     /// Drops records after the function was called.
     fn evict_after(&mut self, _records: &mut Vec<(T, EventTime)>) {}
+
+    /// What is wrong with it, if anything: a job with such an evictor is refused.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Keeps the last so many records.
@@ -20,7 +25,7 @@ pub struct CountEvictor {
 }
 
 impl CountEvictor {
-    /// Keeps the last `count` records.
+    /// Keeps the last `count` records, at least 1.
     pub fn of(count: usize) -> Self {
         Self { count }
     }
@@ -29,6 +34,13 @@ impl CountEvictor {
 impl<T> Evictor<T> for CountEvictor {
     fn evict_before(&mut self, records: &mut Vec<(T, EventTime)>) {
         records.drain(..records.len().saturating_sub(self.count));
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.count {
+            0 => Err("an evictor that keeps 0 records: at least 1 is needed".to_owned()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -39,7 +51,7 @@ pub struct TimeEvictor {
 }
 
 impl TimeEvictor {
-    /// Keeps what is at most this much older than the latest record.
+    /// Keeps what is less than this much older than the latest record; at least a millisecond.
     pub fn of(span: Duration) -> Self {
         Self {
             span: i64::try_from(span.as_millis()).unwrap_or(i64::MAX),
@@ -52,6 +64,13 @@ impl<T> Evictor<T> for TimeEvictor {
         if let Some(latest) = records.iter().map(|(_, timestamp)| timestamp.0).max() {
             let oldest = latest.saturating_sub(self.span);
             records.retain(|(_, timestamp)| timestamp.0 > oldest);
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.span {
+            0 => Err("an evictor that keeps the records of 0 ms: at least 1 ms is needed".to_owned()),
+            _ => Ok(()),
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct ContinuousEventTimeTrigger {
 }
 
 impl ContinuousEventTimeTrigger {
-    /// With this interval; less than a millisecond counts as one.
+    /// With this interval of at least a millisecond.
     pub fn of(interval: Duration) -> Self {
         Self {
             interval: interval_ms(interval),
@@ -65,6 +65,10 @@ impl<T> Trigger<T> for ContinuousEventTimeTrigger {
         TriggerResult::Fire
     }
 
+    fn check(&self) -> Result<(), String> {
+        check_interval(self.interval)
+    }
+
     fn on_merge(&mut self, other: Option<i64>, window: TimeWindow, context: &mut TriggerContext<'_, Option<i64>>) {
         if window.max_timestamp() > context.current_watermark() {
             context.register_event_time_timer(window.max_timestamp());
@@ -84,7 +88,7 @@ pub struct ContinuousProcessingTimeTrigger {
 }
 
 impl ContinuousProcessingTimeTrigger {
-    /// With this interval; less than a millisecond counts as one.
+    /// With this interval of at least a millisecond.
     pub fn of(interval: Duration) -> Self {
         Self {
             interval: interval_ms(interval),
@@ -123,6 +127,10 @@ impl<T> Trigger<T> for ContinuousProcessingTimeTrigger {
         TriggerResult::Fire
     }
 
+    fn check(&self) -> Result<(), String> {
+        check_interval(self.interval)
+    }
+
     fn on_merge(&mut self, other: Option<i64>, _window: TimeWindow, context: &mut TriggerContext<'_, Option<i64>>) {
         let next = [*context.state, other].into_iter().flatten().min();
         *context.state = next;
@@ -133,10 +141,19 @@ impl<T> Trigger<T> for ContinuousProcessingTimeTrigger {
 }
 
 fn interval_ms(interval: Duration) -> i64 {
-    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1)
+    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn check_interval(interval: i64) -> Result<(), String> {
+    match interval {
+        0 => Err("a trigger that fires every 0 ms: at least 1 ms is needed".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 /// The first multiple of an interval after a time.
 fn next_multiple(time: i64, interval: i64) -> i64 {
+    // None of 0 reaches a job, unless within a trigger of the application that does not pass its check on.
+    let interval = interval.max(1);
     time.saturating_sub(time.rem_euclid(interval)).saturating_add(interval)
 }

@@ -12,9 +12,9 @@ pub struct CountTrigger {
 }
 
 impl CountTrigger {
-    /// Fires at every `count` records; 0 counts as 1.
+    /// Fires at every `count` records, at least 1.
     pub fn of(count: u64) -> Self {
-        Self { count: count.max(1) }
+        Self { count }
     }
 }
 
@@ -34,6 +34,13 @@ impl<T> Trigger<T> for CountTrigger {
         }
         *context.state = 0;
         TriggerResult::Fire
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.count {
+            0 => Err("a trigger that fires at every 0 records: at least 1 is needed".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn on_merge(&mut self, other: u64, _window: TimeWindow, context: &mut TriggerContext<'_, u64>) {

@@ -77,6 +77,11 @@ pub trait Trigger<T>: Clone + Send + 'static {
         TriggerResult::Continue
     }
 
+    /// What is wrong with it, if anything: a job with such a trigger is refused. A trigger that contains another asks it.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether it does nothing but fire where the watermark passes the end of the window, and at late records: overlapping windows
     /// may then share what they keep.
     #[doc(hidden)]

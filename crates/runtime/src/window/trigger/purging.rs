@@ -57,6 +57,10 @@ impl<T, G: Trigger<T>> Trigger<T> for PurgingTrigger<G> {
         purging(self.trigger.on_processing_time(time, window, context))
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.trigger.check()
+    }
+
     fn on_merge(&mut self, other: G::State, window: TimeWindow, context: &mut TriggerContext<'_, G::State>) {
         self.trigger.on_merge(other, window, context);
     }
