@@ -422,8 +422,9 @@ where
         loop {
             self.operator.process(batch, &mut self.output)?;
             self.hand_on_processed::<In>()?;
+            self.tell_own_watermarks::<In>()?;
             if batch.is_empty() {
-                return self.tell_own_watermarks::<In>();
+                return Ok(());
             }
         }
     }

@@ -114,12 +114,17 @@ impl<M, V> Clone for BroadcastState<M, V> {
     }
 }
 
-impl<V: State> OperatorListState<V> {
+impl<V> OperatorListState<V> {
     /// A handle to the list of this name, to be registered in `open`.
-    pub const fn new(name: &'static str) -> Self {
+    pub const fn new(name: &'static str) -> Self
+    where
+        V: State,
+    {
         Self { name, id: None }
     }
+}
 
+impl<V: State> OperatorListState<V> {
     fn id(&self) -> OperatorStateId<Vec<V>> {
         self.id.unwrap_or_else(|| {
             panic!(
@@ -156,12 +161,18 @@ impl<V: State> OperatorListState<V> {
     }
 }
 
-impl<M: OrderedState, V: State> BroadcastState<M, V> {
+impl<M, V> BroadcastState<M, V> {
     /// A handle to the map of this name, to be registered in `open`.
-    pub const fn new(name: &'static str) -> Self {
+    pub const fn new(name: &'static str) -> Self
+    where
+        M: OrderedState,
+        V: State,
+    {
         Self { name, id: None }
     }
+}
 
+impl<M: OrderedState, V: State> BroadcastState<M, V> {
     fn id(&self) -> OperatorStateId<BTreeMap<M, V>> {
         self.id.unwrap_or_else(|| {
             panic!(

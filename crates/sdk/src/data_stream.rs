@@ -320,7 +320,8 @@ impl<T: Record> DataStream<T> {
         self
     }
 
-    /// Puts the last step into a slot sharing group: steps of different groups never share a slot.
+    /// Puts the last step into a slot sharing group: steps of different groups never share a slot. Without it a step is in the group of its
+    /// inputs if they agree, else in `default`, so that the steps behind this one follow it.
     #[must_use]
     pub fn slot_sharing_group(self, group: impl Into<String>) -> Self {
         let group = group.into();

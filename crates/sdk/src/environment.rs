@@ -17,12 +17,15 @@ use streamd_core::source::Source;
 use streamd_core::state::{State, to_row};
 use streamd_runtime::fan::Fan;
 use streamd_runtime::operator::{SPLITS, SourceHead};
-use streamd_runtime::pipeline::{JobSettings, Pipeline, Step, StepFactory};
+use streamd_runtime::pipeline::{JobSettings, Pipeline, Step, StepFactory, StepInput};
 use streamd_runtime::record::Record;
 
 use crate::data_stream::DataStream;
 use crate::error::{Error, Result};
 use crate::execute::{self, JobClient, JobExecutionResult, Mode};
+
+/// The slot sharing group of steps that are in no other.
+const DEFAULT_SLOT_SHARING_GROUP: &str = "default";
 
 /// The context in which a streaming application is built and executed. Flink's noun; a cheap handle.
 #[derive(Clone)]
@@ -219,7 +222,7 @@ impl StreamExecutionEnvironment {
     }
 
     /// A step with this environment's defaults.
-    pub(crate) fn step(&self, name: String, inputs: Vec<streamd_runtime::pipeline::StepInput>) -> Step {
+    pub(crate) fn step(&self, name: String, inputs: Vec<StepInput>) -> Step {
         Step {
             name,
             uid: None,
@@ -227,7 +230,7 @@ impl StreamExecutionEnvironment {
             parallelism: None,
             max_parallelism: None,
             chained: true,
-            slot_sharing_group: "default".to_owned(),
+            slot_sharing_group: self.group_of(&inputs),
             states: Vec::new(),
             guarantee: None,
             factory: StepFactory::Operator {
@@ -235,6 +238,16 @@ impl StreamExecutionEnvironment {
                 head: |_| Err(streamd_runtime::error::TaskError::internal("a step without a factory")),
             },
             inputs,
+        }
+    }
+
+    /// The slot sharing group of a step that names none: that of its inputs if they agree, as in Flink.
+    fn group_of(&self, inputs: &[StepInput]) -> String {
+        let inner = self.inner.borrow();
+        let mut groups = inputs.iter().map(|input| &inner.steps[input.from].slot_sharing_group);
+        match groups.next() {
+            Some(first) if groups.all(|group| group == first) => first.clone(),
+            Some(_) | None => DEFAULT_SLOT_SHARING_GROUP.to_owned(),
         }
     }
 
@@ -349,6 +362,24 @@ impl CheckpointConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_without_a_slot_sharing_group_is_in_that_of_its_inputs_if_they_agree() {
+        let env = StreamExecutionEnvironment::new();
+        let numbers = env.from_sequence(0, 9);
+        let apart = numbers.clone().map(|number| number).slot_sharing_group("apart");
+        let behind = apart.map(|number| number);
+        let back = behind.clone().map(|number| number).slot_sharing_group("default");
+        let _joined = behind.union(&[&numbers]).map(|number| number);
+        let _after = back.map(|number| number);
+        let inner = env.inner.borrow();
+        let groups: Vec<&str> = inner
+            .steps
+            .iter()
+            .map(|step| step.slot_sharing_group.as_str())
+            .collect();
+        assert_eq!(groups, ["default", "apart", "apart", "default", "default", "default"]);
+    }
 
     #[test]
     fn an_application_leaves_to_its_submitter_what_is_the_submitters() {

@@ -49,6 +49,8 @@ pub struct TimestampsAndWatermarks<A, G> {
     told: EventTime,
     /// Whether it is time to tell them more.
     due: bool,
+    /// Whether the records of the batch at hand have their timestamps: the first of them were handed on already.
+    is_assigned: bool,
     surroundings: Option<Surroundings>,
     armed: bool,
     /// When splits were last looked at for idleness.
@@ -93,6 +95,7 @@ impl<A, G: Clone> TimestampsAndWatermarks<A, G> {
             tell: VecDeque::new(),
             told: EventTime::MIN,
             due: false,
+            is_assigned: false,
             surroundings: None,
             armed: false,
             looked: MonotonicTime(0),
@@ -191,11 +194,13 @@ impl<A, G: Clone> TimestampsAndWatermarks<A, G> {
         self.look_at_splits();
         for number in 0..self.splits.len() {
             let split = &mut self.splits[number];
-            if std::mem::replace(&mut split.closed, split.at_end) {
+            // Its last records may be at hand.
+            let at_end = split.at_end && !self.is_assigned;
+            if std::mem::replace(&mut split.closed, at_end) {
                 continue;
             }
             let time = split.generator.on_periodic_emit().max(split.punctuated);
-            let (idle, at_end) = (split.idle, split.at_end);
+            let idle = split.idle;
             if !idle {
                 self.on_watermark(number, Watermark::Active);
                 self.on_watermark(number, Watermark::Time(time));
@@ -248,20 +253,37 @@ where
         if number >= self.splits.len() {
             self.look_at_splits();
         }
-        input.assign_timestamps(&mut self.assign);
-        let split = &mut self.splits[number];
-        for (record, timestamp) in input.records().iter().zip(input.timestamps()) {
-            if let Some(watermark) = split.generator.on_event(record, *timestamp) {
-                split.punctuated = split.punctuated.max(watermark);
-                self.due = true;
-            }
+        if !std::mem::take(&mut self.is_assigned) {
+            input.assign_timestamps(&mut self.assign);
         }
+        let split = &mut self.splits[number];
+        let mut records = input.records().iter().zip(input.timestamps());
+        let answered = records.position(|(record, timestamp)| {
+            let answer = split.generator.on_event(record, *timestamp);
+            match answer.filter(|watermark| *watermark > split.punctuated) {
+                Some(watermark) => {
+                    split.punctuated = watermark;
+                    true
+                }
+                None => false,
+            }
+        });
         split.moved = true;
         if std::mem::take(&mut split.idle) {
             self.on_watermark(number, Watermark::Active);
         }
         self.arm();
-        std::mem::swap(input, output);
+        self.due |= answered.is_some();
+        match answered.map(|last| last + 1) {
+            // What a record says of the time holds for the next one already: those behind it are for the next call.
+            Some(count) if count < input.len() => {
+                self.is_assigned = true;
+                for (record, timestamp) in input.drain(count) {
+                    output.push(record, timestamp);
+                }
+            }
+            Some(_) | None => std::mem::swap(input, output),
+        }
         Ok(())
     }
 
