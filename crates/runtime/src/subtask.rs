@@ -296,6 +296,9 @@ impl Subtask {
 
     /// Tells the operators what waits to be told of the event time, as far as there is room. Answers whether all is told.
     fn tell_watermarks(&mut self) -> Result<bool, TaskError> {
+        if self.halted_at.is_some() {
+            return Ok(true);
+        }
         for _ in 0..BATCHES_PER_TURN {
             if self.busy {
                 if !self.has_room() {
@@ -496,6 +499,10 @@ impl Subtask {
     }
 
     fn flush(&mut self) -> Result<(), TaskError> {
+        if self.halted_at.is_some() {
+            // The records were flushed in front of the barrier, and what is said of the time behind it would fire timers.
+            return Ok(());
+        }
         self.turns_since_flush = 0;
         self.control(&mut ControlEvent::Flush)
     }

@@ -33,8 +33,8 @@ impl SourceTask for Listening {
             ControlEvent::ProcessingTime(_) => "time",
             ControlEvent::Completed => "completed",
             ControlEvent::EndOfData => "end",
+            ControlEvent::Flush => "flush",
             ControlEvent::Open(_)
-            | ControlEvent::Flush
             | ControlEvent::Restore(_)
             | ControlEvent::Barrier(..)
             | ControlEvent::Watermark(..)
@@ -160,6 +160,20 @@ fn barrier(sources: AfterBarrier) -> Barrier {
         checkpoint: CheckpointId(1),
         options: Arc::new(options),
     }
+}
+
+/// A flush tells the consumers how far the time has come, and so fires timers.
+#[test]
+fn behind_the_barrier_of_stop_nothing_is_said_of_the_time_until_it_is_given_up() {
+    let mut world = world();
+    world.context.completions.notify();
+    // Woken once, it has something to flush; the barrier comes before it does.
+    assert!(world.subtask.complete_calls().unwrap());
+    world.subtask.trigger(&barrier(AfterBarrier::Halt)).unwrap();
+    assert_eq!(world.turn(), ["completed", "cut"]);
+    assert!(world.turn().is_empty());
+    world.subtask.checkpoint_aborted(CheckpointId(1));
+    assert_eq!(world.turn(), ["flush"]);
 }
 
 /// What is emitted behind the barrier of `stop` would be committed with it, and again by whoever starts from the savepoint.

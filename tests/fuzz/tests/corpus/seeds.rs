@@ -95,6 +95,7 @@ fn state() -> BTreeMap<OperatorId, OperatorSubtaskState> {
     };
     let segment = NativeSegment {
         key_groups: KeyGroupRange { start: 3, end: 9 },
+        hashes: None,
         blocks: vec![block],
     };
     let files = vec!["MANIFEST-000004".to_owned()];
