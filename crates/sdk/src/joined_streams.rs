@@ -68,15 +68,15 @@ pub struct JoinedKeys<K, A, B, S> {
     stream: KeyedStream<K, Either<A, B>, S>,
 }
 
-impl<K, A, B, S> JoinedKeys<K, A, B, S>
-where
-    K: Key,
-    A: Record + State,
-    B: Record + State,
-    S: KeyOf<K, A, B>,
-{
+impl<K, A, B, S> JoinedKeys<K, A, B, S> {
     /// The windows that records must share.
-    pub fn window(self, assigner: WindowAssigner) -> JoinedWindows<K, A, B, S> {
+    pub fn window(self, assigner: WindowAssigner) -> JoinedWindows<K, A, B, S>
+    where
+        K: Key,
+        A: Record + State,
+        B: Record + State,
+        S: KeyOf<K, A, B>,
+    {
         JoinedWindows {
             windows: self.stream.window(assigner),
         }

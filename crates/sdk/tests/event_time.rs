@@ -609,6 +609,14 @@ fn add(sum: &mut u64, number: u64) {
 fn windows_without_length_are_refused_before_anything_runs() {
     let error = refusal(|numbers| numbers.window(TumblingEventTimeWindows::of(Duration::ZERO)).reduce(add));
     assert!(error.contains("a window with a size of 0 ms"), "{error}");
+    let error = refusal(|numbers| {
+        let one_and_a_half = TumblingEventTimeWindows::of(Duration::from_micros(1_500));
+        numbers.window(one_and_a_half).reduce(add)
+    });
+    assert!(
+        error.contains("whose size is no whole number of milliseconds"),
+        "{error}"
+    );
 }
 
 /// Hands on the numbers of a window.

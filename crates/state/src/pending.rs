@@ -87,23 +87,23 @@ impl PendingRows {
         &self.parts[part]
     }
 
-    /// Fetches these segments, given by rising number, and waits for them.
-    pub(crate) fn fetch(&self, segments: &[u32]) -> Result<Vec<(usize, LoadedSegment)>, SnapshotError> {
+    /// Begins to fetch these segments, given by rising number.
+    pub(crate) fn fetch(&self, segments: &[u32]) -> Vec<(usize, LoadingSegments)> {
         let mut by_part: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &segment in segments {
             let part = self.parts.partition_point(|part| part.first <= segment) - 1;
             let index = (segment - self.parts[part].first) as usize;
             by_part.entry(part).or_default().push(index);
         }
-        let loading: Vec<_> = by_part
+        by_part
             .into_iter()
             .map(|(part, indices)| (part, self.parts[part].reader.load(indices)))
-            .collect();
-        let mut loaded = Vec::with_capacity(segments.len());
-        for (part, loading) in loading {
-            loaded.extend(loading.wait()?.into_iter().map(|segment| (part, segment)));
-        }
-        Ok(loaded)
+            .collect()
+    }
+
+    /// Whether the table has this segment.
+    pub(crate) fn has(&self, missing: &Missing, part: usize, segment: &LoadedSegment) -> bool {
+        !missing.is_missing(self.number(part, segment.index()))
     }
 
     /// The next segment in their order that is missing, if it is here; or whenever it is, to who waits for it. Those behind it are fetched

@@ -63,14 +63,12 @@ impl WindowAssigner {
 
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Result<(), String> {
-        let positive = |what: &str, millis: i64| {
-            if millis > 0 {
-                Ok(())
-            } else {
-                Err(format!(
-                    "a window with a {what} of {millis} ms: at least 1 ms is needed"
-                ))
-            }
+        let positive = |what: &str, millis: i64| match millis {
+            NO_MILLIS => Err(format!("a window whose {what} is no whole number of milliseconds")),
+            ..=0 => Err(format!(
+                "a window with a {what} of {millis} ms: at least 1 ms is needed"
+            )),
+            1.. => Ok(()),
         };
         match self.shape {
             Shape::Sliding { size, slide, offset } => {
@@ -128,8 +126,15 @@ pub(super) fn floor_to(time: i64, step: i64, offset: i64) -> i64 {
     time.saturating_sub(past)
 }
 
+/// What stands for a length that is no whole number of milliseconds, until it is refused.
+const NO_MILLIS: i64 = i64::MIN;
+
 fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    match i64::try_from(duration.as_millis()) {
+        Ok(_) if !duration.subsec_nanos().is_multiple_of(1_000_000) => NO_MILLIS,
+        Ok(millis) => millis,
+        Err(_) => i64::MAX,
+    }
 }
 
 macro_rules! windows {

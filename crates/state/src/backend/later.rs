@@ -111,16 +111,26 @@ impl<K: Key> KeyedStateBackend<K> {
             let mut wanted: Vec<u32> = keys.iter().flat_map(|(hash, _)| missing.of_key(*hash)).collect();
             wanted.sort_unstable();
             wanted.dedup();
-            let fetched = pending
-                .fetch(&wanted)
-                .map_err(|error| StateError::from(RestoreError::from(error)))?;
-            for (part, segment) in fetched {
-                self.take(index, part, &segment)?;
+            for (part, fetching) in pending.fetch(&wanted) {
+                // Meanwhile those come whose turn it is, perhaps one of the wanted.
+                while !fetching.is_ready() && self.take_next(index, false)?.is_some() {}
+                for segment in fetching.wait().map_err(RestoreError::from)? {
+                    if !self.has(index, part, &segment) {
+                        self.take(index, part, &segment)?;
+                    }
+                }
             }
             self.take_next(index, false)?;
             self.settle(index)?;
         }
         Ok(())
+    }
+
+    /// Whether a segment of a state is in its table already.
+    fn has(&self, index: usize, part: usize, segment: &LoadedSegment) -> bool {
+        let state = &self.states[index];
+        let restored = state.pending.as_ref().zip(state.table.missing());
+        restored.is_none_or(|(pending, missing)| pending.has(missing, part, segment))
     }
 
     /// Takes the next segment of a state into its table; `None` if there is none, or none that is here already.

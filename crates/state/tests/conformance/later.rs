@@ -70,34 +70,32 @@ proptest! {
             let (handles, model) = chain(&options, &world, parallelism.0);
             let handles = if is_old { as_of_old(handles) } else { handles };
             world.at_once.set(0);
-            let mut all = Model::default();
-            let mut expected = model.clone();
-            for range in ranges(parallelism.1) {
-                let mut task = Task::open(&options, &world, range, &handles).unwrap();
-                // What a failure leads back to.
-                let mut safe = (handles.clone(), expected.clone());
-                for (id, step) in (3u64..).zip(&steps) {
-                    match step {
-                        Step::Work { first, keys, seed } => {
-                            expected.change(&mut task, &(*first..first + keys).collect::<Vec<_>>(), *seed);
-                        }
-                        Step::Idle(times) => {
+            let open = |handles: &[KeyedStateHandle]| -> Vec<Task> {
+                let ranges = ranges(parallelism.1).into_iter();
+                ranges.map(|range| Task::open(&options, &world, range, handles).unwrap()).collect()
+            };
+            let (mut tasks, mut expected) = (open(&handles), model.clone());
+            // What a failure leads back to.
+            let mut safe = (handles, model);
+            for (id, step) in (3u64..).zip(&steps) {
+                match step {
+                    Step::Work { first, keys, seed } => {
+                        let keys: Vec<u64> = (*first..first + keys).collect();
+                        tasks.iter_mut().for_each(|task| expected.change(task, &keys, *seed));
+                    }
+                    Step::Idle(times) => {
+                        for task in &mut tasks {
                             for _ in 0..*times {
                                 task.backend.restore_more().unwrap();
                             }
                         }
-                        Step::Checkpoint => {
-                            let id = u64::from(range.start) * 100 + id;
-                            safe = (checkpoint(&world, id, std::slice::from_mut(&mut task)), expected.clone());
-                        }
-                        Step::RestoreAgain => {
-                            task = Task::open(&options, &world, range, &safe.0).unwrap();
-                            expected = safe.1.clone();
-                        }
                     }
+                    Step::Checkpoint => safe = (checkpoint(&world, id, &mut tasks), expected.clone()),
+                    Step::RestoreAgain => (tasks, expected) = (open(&safe.0), safe.1.clone()),
                 }
-                all.extend(task.all());
             }
+            let mut all = Model::default();
+            tasks.iter_mut().for_each(|task| all.extend(task.all()));
             prop_assert_eq!(all, expected);
         }
     }
