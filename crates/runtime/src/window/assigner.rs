@@ -65,10 +65,10 @@ impl WindowAssigner {
     pub fn check(&self) -> Result<(), String> {
         let positive = |what: &str, millis: i64| match millis {
             NO_MILLIS => Err(format!("a window whose {what} is no whole number of milliseconds")),
-            ..=0 => Err(format!(
+            1.. => Ok(()),
+            _less => Err(format!(
                 "a window with a {what} of {millis} ms: at least 1 ms is needed"
             )),
-            1.. => Ok(()),
         };
         match self.shape {
             Shape::Sliding { size, slide, offset } => {
