@@ -6,7 +6,7 @@
 mod committed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -151,19 +151,8 @@ fn windows_over_all_keys_and_windows_over_windows_are_exact() {
 
 const LATE: OutputTag<Event> = OutputTag::new("late");
 
-#[test]
-fn what_comes_too_late_is_on_the_side_and_nothing_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let (on_time, late) = (folder.path().join("on-time"), folder.path().join("late"));
-    let env = StreamExecutionEnvironment::new();
-    env.set_parallelism(2);
-    // Claims that nothing is out of order, which is not so.
-    let events = env
-        .from_source(GeneratorSource::new(Some(EVENTS), event), "events")
-        .uid("events");
-    let events = events.assign_timestamps_and_watermarks(
-        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|event: &Event, _| event.2),
-    );
+/// Windows of 10 ms that tell the numbers of their events, once each. Those of events that are too late go to this folder.
+fn with_late_aside(events: DataStream<Event>, late: &Path) -> DataStream<String> {
     let windows = events
         .key_by(|event| event.1)
         .window(TumblingEventTimeWindows::of(Duration::from_millis(10)))
@@ -179,8 +168,25 @@ fn what_comes_too_late_is_on_the_side_and_nothing_is_lost() {
     windows
         .get_side_output(&LATE)
         .map(|event| event.0.to_string())
-        .sink_to(FileSink::text(&late))
+        .sink_to(FileSink::text(late))
         .uid("late");
+    windows
+}
+
+#[test]
+fn what_comes_too_late_is_on_the_side_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (on_time, late) = (folder.path().join("on-time"), folder.path().join("late"));
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(2);
+    // Claims that nothing is out of order, which is not so.
+    let events = env
+        .from_source(GeneratorSource::new(Some(EVENTS), event), "events")
+        .uid("events");
+    let events = events.assign_timestamps_and_watermarks(
+        WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|event: &Event, _| event.2),
+    );
+    let windows = with_late_aside(events, &late);
     windows.sink_to(FileSink::text(&on_time)).uid("on time");
     env.execute("late").unwrap();
     let (on_time, late) = (lines(&on_time), lines(&late));
@@ -212,25 +218,10 @@ fn what_a_record_says_of_the_time_holds_for_the_next_one_however_they_are_batche
     let events = env
         .from_source(GeneratorSource::new(Some(EVENTS), event).splits(1), "events")
         .uid("events");
-    let windows = events
-        .assign_timestamps_and_watermarks(
-            WatermarkStrategy::for_generator(EachRecord).with_timestamp_assigner(|event: &Event, _| event.2),
-        )
-        .key_by(|event| event.1)
-        .window(TumblingEventTimeWindows::of(Duration::from_millis(10)))
-        .side_output_late_data(&LATE)
-        .process(
-            |_: &mut WindowContext<'_, u32>, events: &[Event], out: &mut Collector<'_, String>| {
-                events.iter().for_each(|event| out.collect(event.0.to_string()));
-                Ok(())
-            },
-        )
-        .uid("windows");
-    windows
-        .get_side_output(&LATE)
-        .map(|event| event.0.to_string())
-        .sink_to(FileSink::text(&late))
-        .uid("late");
+    let events = events.assign_timestamps_and_watermarks(
+        WatermarkStrategy::for_generator(EachRecord).with_timestamp_assigner(|event: &Event, _| event.2),
+    );
+    let windows = with_late_aside(events, &late);
     windows.sink_to(BlackholeSink::new()).uid("on time");
     env.execute("each record").unwrap();
     let (mut expected, mut latest) = (BTreeSet::new(), i64::MIN);

@@ -42,22 +42,31 @@ async fn a_silent_task_manager_is_given_up() {
     assert_eq!(view.slots_total, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_nobody_expects_is_refused() {
-    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
-    let job = "00000000000000000000000000000001";
-    cluster.client.submit_job(cluster.submission(job)).await.unwrap();
-    let stranger = WorkerEvent::Registered(WorkerRegistration {
+/// What a worker of task manager `tm-1` says first.
+fn registration(job: &str, worker: WorkerId) -> WorkerEvent {
+    WorkerEvent::Registered(WorkerRegistration {
         job_id: job.parse::<JobId>().unwrap(),
-        worker: WorkerId(1),
+        worker,
         task_manager: TaskManagerId("tm-1".to_owned()),
         data_address: "127.0.0.1:1".to_owned(),
         fingerprint: graph(1, None).fingerprint(),
         graph_outline: String::new(),
         process_id: 1,
-    });
+    })
+}
+
+async fn channel_to(cluster: &Cluster) -> Channel {
     let address = format!("http://{}", cluster.job_manager.address());
-    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    Channel::from_shared(address).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_nobody_expects_is_refused() {
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let job = "00000000000000000000000000000001";
+    cluster.client.submit_job(cluster.submission(job)).await.unwrap();
+    let stranger = registration(job, WorkerId(1));
+    let channel = channel_to(&cluster).await;
     let first = tokio_stream::once(proto::WorkerEvent::from(stranger));
     let refused = limits::worker_link_client(channel).connect(first).await.unwrap_err();
     assert!(refused.message().contains("does not expect"), "{refused:?}");
@@ -74,17 +83,8 @@ async fn a_job_whose_worker_says_what_nobody_understands_tells_that_as_its_failu
     let job = "00000000000000000000000000000001";
     cluster.client.submit_job(cluster.submission(job)).await.unwrap();
     let worker = task_manager.worker().await;
-    let registration = WorkerEvent::Registered(WorkerRegistration {
-        job_id: job.parse::<JobId>().unwrap(),
-        worker,
-        task_manager: TaskManagerId("tm-1".to_owned()),
-        data_address: "127.0.0.1:1".to_owned(),
-        fingerprint: graph(1, None).fingerprint(),
-        graph_outline: String::new(),
-        process_id: 1,
-    });
-    let address = format!("http://{}", cluster.job_manager.address());
-    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let registration = registration(job, worker);
+    let channel = channel_to(&cluster).await;
     let events = tokio_stream::iter([registration.into(), proto::WorkerEvent::default()]);
     let _commands = limits::worker_link_client(channel)
         .connect(events.chain(tokio_stream::pending()))
@@ -98,8 +98,7 @@ async fn a_job_whose_worker_says_what_nobody_understands_tells_that_as_its_failu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_manager_that_another_job_manager_drained_still_is_and_may_leave_when_it_likes() {
     let cluster = Cluster::start_with(|_| {}).await;
-    let address = format!("http://{}", cluster.job_manager.address());
-    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let channel = channel_to(&cluster).await;
     let (events, outgoing) = mpsc::channel(4);
     let say = async |event| {
         let event = proto::TaskManagerEvent { event: Some(event) };
