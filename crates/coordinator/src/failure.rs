@@ -2,7 +2,7 @@
 
 use streamd_core::error::ErrorCode;
 use streamd_core::id::Attempt;
-use streamd_core::protocol::{Failure, FaultDomain};
+use streamd_core::protocol::{Failure, FailureKind, FaultDomain};
 use streamd_core::time::WallTime;
 
 /// A failure of a job, and what followed.
@@ -30,7 +30,7 @@ impl FailureRecord {
 
     /// What to do about it: whether another try can help.
     pub fn hint(&self) -> &'static str {
-        if is_damaged_snapshot(&self.failure) {
+        if self.failure.kind == FailureKind::DamagedSnapshot {
             return "every try reads the same bytes: copy the snapshot again from where it is whole, or start from another one \
                     with -s; checkpoints that this job has are kept";
         }
@@ -52,21 +52,6 @@ impl FailureRecord {
     }
 }
 
-/// How the failure of a job begins of which too many checkpoints failed.
-pub(crate) const CHECKPOINTS_FAILED: &str = "Exceeded checkpoint tolerable failure threshold";
-/// How the failure of a job begins of which a drain failed.
-pub(crate) const DRAIN_FAILED: &str = "the job was drained, and goes back to its last checkpoint";
-
-/// Whether a snapshot was read that is damaged: another attempt would read the same. One that could not be taken is none.
-pub fn is_damaged_snapshot(failure: &Failure) -> bool {
-    let is_of_taking = [CHECKPOINTS_FAILED, DRAIN_FAILED]
-        .iter()
-        .any(|beginning| failure.message.starts_with(beginning));
-    !is_of_taking
-        && failure.domain == FaultDomain::External
-        && code_in(&failure.message) == Some(ErrorCode::SnapshotCorrupt)
-}
-
 /// The first code in brackets, as [`CodedError`](streamd_core::error::CodedError) writes them.
 fn code_in(message: &str) -> Option<ErrorCode> {
     message.split("[SD-").skip(1).find_map(|rest| {
@@ -81,10 +66,7 @@ mod tests {
 
     fn record(domain: FaultDomain, message: &str) -> FailureRecord {
         FailureRecord {
-            failure: Failure {
-                domain,
-                message: message.to_owned(),
-            },
+            failure: Failure::new(domain, message),
             attempt: Attempt(1),
             at: WallTime(0),
             restart_delay_ms: None,

@@ -279,10 +279,41 @@ impl ExecutionState {
 /// Why a subtask, worker or job failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Whose fault it is, and so whether a restart can help.
+    /// Whose fault it is.
     pub domain: FaultDomain,
+    /// Whether a restart can help.
+    #[serde(default, skip_serializing_if = "FailureKind::is_recoverable")]
+    pub kind: FailureKind,
     /// What happened, with its chain of causes, on one line.
     pub message: String,
+}
+
+impl Failure {
+    /// A failure that a restart may mend.
+    pub fn new(domain: FaultDomain, message: impl Into<String>) -> Self {
+        Self {
+            domain,
+            kind: FailureKind::Recoverable,
+            message: message.into(),
+        }
+    }
+}
+
+/// Whether another attempt can end otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// It can: the restart strategy decides.
+    #[default]
+    Recoverable,
+    /// The snapshot that state is restored from is damaged: every attempt would read the same bytes.
+    DamagedSnapshot,
+}
+
+impl FailureKind {
+    fn is_recoverable(&self) -> bool {
+        *self == Self::Recoverable
+    }
 }
 
 /// Whose fault a failure is.

@@ -134,10 +134,7 @@ impl EmbeddedJob {
             attempt: details.attempt,
             subtask: SubtaskId { vertex: 0, index: 0 },
             state: ExecutionState::Failed,
-            failure: Some(Failure {
-                domain: FaultDomain::External,
-                message: reason.to_owned(),
-            }),
+            failure: Some(Failure::new(FaultDomain::External, reason)),
         };
         self.handle.worker_event(worker.worker, failed).await;
         Ok(())
@@ -252,9 +249,6 @@ async fn forward(
             Err(error) => warn!(%worker, %error, "worker refused"),
         }
     }
-    let failure = Failure {
-        domain: FaultDomain::Internal,
-        message: format!("`{worker}` ended without a word"),
-    };
+    let failure = Failure::new(FaultDomain::Internal, format!("`{worker}` ended without a word"));
     job.worker_lost(worker, failure).await;
 }

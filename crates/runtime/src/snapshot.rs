@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use streamd_core::backend::{Inlining, MAX_ACKNOWLEDGED_BYTES};
 use streamd_core::barrier::{SnapshotKind, SnapshotOptions};
-use streamd_core::error::ErrorCode;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::snapshot::{KeyedStateHandle, ListState, SubtaskSnapshot};
@@ -137,7 +136,7 @@ pub(crate) fn restore_keyed<K: Key>(
     backend.set_time(context.clock.wall());
     let rows = restore(backend, restored, &context.io).map_err(|error| {
         let what = format!("the state of operator `{}` cannot be restored", identity.label);
-        TaskError::external(with_damage(what, error.is_damage(), error.code()), &error)
+        failed(what, error.is_damage(), &error)
     })?;
     let (operator, subtask) = (&identity.label, context.subtask);
     if backend.is_restoring() {
@@ -164,13 +163,18 @@ pub(crate) fn open_backend<K: Key>(
 
 /// The state of an operator failed: its local database, or the program has none.
 pub(crate) fn state_failed(label: &str, error: &StateError) -> TaskError {
-    let what = format!("the state of operator `{label}` failed");
-    TaskError::external(with_damage(what, error.is_damage(), error.code()), error)
+    failed(
+        format!("the state of operator `{label}` failed"),
+        error.is_damage(),
+        error,
+    )
 }
 
-/// What went wrong, with its code where it is a damaged snapshot: the job master goes by it.
-fn with_damage(what: String, is_damage: bool, code: ErrorCode) -> String {
-    if is_damage { format!("{what} [{code}]") } else { what }
+fn failed(what: String, is_damage: bool, error: &(dyn std::error::Error + 'static)) -> TaskError {
+    match is_damage {
+        true => TaskError::damaged_snapshot(what, error),
+        false => TaskError::external(what, error),
+    }
 }
 
 /// The states of a backend, as the plan describes them.

@@ -263,10 +263,7 @@ impl<'a> Session<'a> {
     /// Reports a worker that is not there as gone.
     fn refuse(&mut self, worker: WorkerId, reason: String) {
         let events = self.events.clone();
-        let reason = Failure {
-            domain: FaultDomain::Internal,
-            message: format!("`{worker}` does not run: {reason}"),
-        };
+        let reason = Failure::new(FaultDomain::Internal, format!("`{worker}` does not run: {reason}"));
         self.crew.spawn(async move {
             events
                 .send(Event::WorkerExited(proto::WorkerExited {

@@ -157,20 +157,19 @@ impl WorkerTask {
         let how = exit_reason(status);
         match ending {
             Ending::Requested => external(format!("{who} was stopped on request and {how}")),
-            Ending::TooMuch(too_much) => Failure {
-                domain: FaultDomain::User,
-                message: format!("{who} of job `{}` {too_much}", self.job),
-            },
-            Ending::Unasked => Failure {
-                domain: match status.code() {
+            Ending::TooMuch(too_much) => {
+                Failure::new(FaultDomain::User, format!("{who} of job `{}` {too_much}", self.job))
+            }
+            Ending::Unasked => {
+                let domain = match status.code() {
                     Some(code) if code != 0 => FaultDomain::User,
                     Some(_) | None => FaultDomain::External,
-                },
-                message: match words_in_log(status, output) {
-                    silence if silence.is_empty() => format!("{who} {how}"),
-                    words => format!("{who} {how}: {words}"),
-                },
-            },
+                };
+                match words_in_log(status, output) {
+                    silence if silence.is_empty() => Failure::new(domain, format!("{who} {how}")),
+                    words => Failure::new(domain, format!("{who} {how}: {words}")),
+                }
+            }
         }
     }
 }
@@ -222,8 +221,5 @@ fn pipe() -> io::Result<(Receiver, Stdio, Stdio)> {
 }
 
 fn external(message: String) -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message,
-    }
+    Failure::new(FaultDomain::External, message)
 }

@@ -53,7 +53,7 @@ impl JobMachine {
         }
         let Some(shared) = share_slots(&self.spec.graph, slots, &self.slots) else {
             let message = format!("{} slots were granted, fewer than asked for", slots.len());
-            self.fail_attempt(at, failure(FaultDomain::Internal, message));
+            self.fail_attempt(at, Failure::new(FaultDomain::Internal, message));
             return;
         };
         let mut worker_on: BTreeMap<TaskManagerId, WorkerId> = BTreeMap::new();
@@ -91,7 +91,7 @@ impl JobMachine {
             slots_needed(&self.spec.graph),
             self.spec.options.slot_request_timeout_ms
         );
-        self.fail_attempt(at, failure(FaultDomain::External, message));
+        self.fail_attempt(at, Failure::new(FaultDomain::External, message));
         true
     }
 
@@ -112,7 +112,7 @@ impl JobMachine {
             names.join(", "),
             self.spec.options.worker_start_timeout_ms
         );
-        self.fail_attempt(at, failure(FaultDomain::External, message));
+        self.fail_attempt(at, Failure::new(FaultDomain::External, message));
         true
     }
 
@@ -136,7 +136,7 @@ impl JobMachine {
                 "`{worker}` registered for job {} as `{}` instead of for job {}",
                 registration.job_id, registration.worker, self.spec.job_id
             );
-            self.fail_for_good(at, failure(FaultDomain::Internal, message));
+            self.fail_for_good(at, Failure::new(FaultDomain::Internal, message));
             return;
         }
         if !self.workers.register(worker, registration) {
@@ -148,7 +148,7 @@ impl JobMachine {
                 streamd_core::error::ErrorCode::GraphMismatch,
                 difference(&self.spec.graph, &registration.graph_outline)
             );
-            self.fail_for_good(at, failure(FaultDomain::User, message));
+            self.fail_for_good(at, Failure::new(FaultDomain::User, message));
         }
     }
 
@@ -228,12 +228,5 @@ impl JobMachine {
         }
         self.enter(Phase::Running(Course::Processing), None);
         true
-    }
-}
-
-pub(super) fn failure(domain: FaultDomain, message: impl Into<String>) -> Failure {
-    Failure {
-        domain,
-        message: message.into(),
     }
 }

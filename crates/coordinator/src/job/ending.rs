@@ -1,13 +1,12 @@
 //! How attempts and jobs end: failure, cancellation, finishing.
 
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::protocol::{ExecutionState, Failure, WorkerCommand};
+use streamd_core::protocol::{ExecutionState, Failure, FailureKind, WorkerCommand};
 use streamd_core::time::MonotonicTime;
 
 use crate::action::Action;
 use crate::checkpoint::End;
 use crate::failover::{Decision, Trouble};
-use crate::failure::is_damaged_snapshot;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase, Stopped};
 use crate::lifecycle::JobState;
@@ -24,7 +23,7 @@ impl JobMachine {
         if self.state() != JobState::Running {
             return;
         }
-        if is_damaged_snapshot(&cause) {
+        if cause.kind == FailureKind::DamagedSnapshot {
             let message = format!(
                 "Recovery is suppressed, it would read the same snapshot: {}",
                 cause.message
@@ -237,7 +236,7 @@ impl JobMachine {
         self.out.push(Action::ReleaseSlots);
         let end = match &failure {
             // The parts of it that are whole may be all that is left of the job's state.
-            Some(failure) if is_damaged_snapshot(failure) => End::Keep,
+            Some(failure) if failure.kind == FailureKind::DamagedSnapshot => End::Keep,
             Some(_) | None => End::of(state, self.spec.options.checkpointing.retention),
         };
         self.enter(Phase::Ended(state), failure);

@@ -16,7 +16,6 @@ use crate::action::Action;
 use crate::checkpoint::{CompletedCheckpoint, Discarded};
 use crate::event::{JobSpec, RestorePoint, SlotId};
 use crate::failure::FailureRecord;
-use crate::job::attempt::failure;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase};
 use crate::lifecycle::JobState;
@@ -121,7 +120,7 @@ impl JobMachine {
         reunion.take_in(worker, returned);
         if reunion.subtasks() != self.execution.len() {
             let message = format!("`{worker}` knows another graph than its job");
-            reunion.failure = Some(failure(FaultDomain::Internal, message));
+            reunion.failure = Some(Failure::new(FaultDomain::Internal, message));
         }
         self.workers.adopt(registration);
         for report in &returned.subtasks {
@@ -157,11 +156,11 @@ impl JobMachine {
             .find(|(_, state)| matches!(state, ExecutionState::Failed | ExecutionState::Canceled));
         if let Some((subtask, state)) = stopped {
             let message = format!("subtask `{subtask}` is {} since the job manager was lost", state.name());
-            return Some(failure(FaultDomain::External, message));
+            return Some(Failure::new(FaultDomain::External, message));
         }
         if reunion.is_drained {
             let message = "the job was being drained when its job manager was lost";
-            return Some(failure(FaultDomain::External, message));
+            return Some(Failure::new(FaultDomain::External, message));
         }
         (deadline <= now).then(|| {
             let all = reunion.placement.len();
@@ -174,7 +173,7 @@ impl JobMachine {
                 0 => "no worker came back to the job after its job manager was lost".to_owned(),
                 _known => format!("{back} of {all} workers came back to the job after its job manager was lost"),
             };
-            failure(FaultDomain::External, message)
+            Failure::new(FaultDomain::External, message)
         })
     }
 
@@ -266,7 +265,7 @@ impl Reunion {
         self.failure = self.failure.take().or(failed);
         if !self.placement.contains_key(&worker) {
             let message = format!("`{worker}` does not run what the other workers of its job say");
-            self.failure = Some(failure(FaultDomain::Internal, message));
+            self.failure = Some(Failure::new(FaultDomain::Internal, message));
         }
     }
 

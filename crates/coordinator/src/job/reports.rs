@@ -7,7 +7,6 @@ use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerCommand
 
 use crate::action::Action;
 use crate::failover::Trouble;
-use crate::job::attempt::failure;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase};
 
@@ -109,7 +108,7 @@ impl JobMachine {
             ExecutionState::Failed => {
                 if self.execution.transition(subtask, to) {
                     let unnamed = || {
-                        failure(
+                        Failure::new(
                             FaultDomain::Internal,
                             format!("subtask `{subtask}` failed for no reason"),
                         )
@@ -126,7 +125,7 @@ impl JobMachine {
             ExecutionState::Finished | ExecutionState::Canceled => {
                 if self.execution.transition(subtask, ExecutionState::Failed) {
                     let message = format!("subtask `{subtask}` is {} without being told to", to.name());
-                    self.fail_attempt(at, failure(FaultDomain::Internal, message));
+                    self.fail_attempt(at, Failure::new(FaultDomain::Internal, message));
                 }
             }
             // The job master's own words; a worker does not say them.
@@ -172,7 +171,7 @@ impl JobMachine {
     pub(super) fn on_task_manager_lost(&mut self, at: Moment, task_manager: &TaskManagerId) {
         for worker in self.workers.on(task_manager) {
             let message = format!("task manager `{task_manager}` is lost, and `{worker}` with it");
-            self.on_worker_lost(at, worker, failure(FaultDomain::External, message));
+            self.on_worker_lost(at, worker, Failure::new(FaultDomain::External, message));
         }
     }
 }

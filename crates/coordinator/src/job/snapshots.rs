@@ -5,14 +5,12 @@ use std::sync::Arc;
 use streamd_core::barrier::AfterBarrier;
 use streamd_core::error::ErrorCode;
 use streamd_core::id::{CheckpointId, OperationId, SubtaskId};
-use streamd_core::protocol::{FaultDomain, WorkerCommand};
+use streamd_core::protocol::{Failure, FaultDomain, WorkerCommand};
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use crate::action::{Action, CompletedOperation};
 use crate::checkpoint::{Acknowledgement, Discarded, FailedCheckpoint, NewSnapshot, PendingSnapshot, Purpose, Verdict};
 use crate::event::{OperationKind, PublishError, PublishedSnapshot, RestorePoint};
-use crate::failure::{CHECKPOINTS_FAILED, DRAIN_FAILED};
-use crate::job::attempt::failure;
 use crate::job::ending::stop_failed;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase, Stopped};
@@ -196,8 +194,8 @@ impl JobMachine {
                 self.put_off_evacuation(at);
                 let finishing = matches!(self.phase, Phase::Running(Course::Finishing { .. }));
                 if self.checkpoints.tolerance.on_failure(id) == Verdict::Exceeded && !finishing {
-                    let message = format!("{CHECKPOINTS_FAILED}: {}", reason.words);
-                    self.fail_attempt(at, failure(FaultDomain::External, message));
+                    let message = format!("Exceeded checkpoint tolerable failure threshold: {}", reason.words);
+                    self.fail_attempt(at, Failure::new(FaultDomain::External, message));
                 }
             }
         }
@@ -220,8 +218,8 @@ impl JobMachine {
 
     /// A drain that failed has ended the attempt's input.
     fn fail_drained(&mut self, at: Moment, cause: &str) {
-        let message = format!("{DRAIN_FAILED}: {cause}");
-        self.fail_attempt(at, failure(FaultDomain::External, message));
+        let message = format!("the job was drained, and goes back to its last checkpoint: {cause}");
+        self.fail_attempt(at, Failure::new(FaultDomain::External, message));
     }
 
     /// The outcome of a publication, whatever has become of the attempt meanwhile.

@@ -274,7 +274,7 @@ fn a_damaged_snapshot_is_not_read_again_and_nothing_is_deleted() {
         &format!(
             "
             >> up; wait 1000; done 1; state 0/1 FAILED boom; canceled; wait 500; slots a:0 b:0
-            > external 0/1 FAILED {damaged}
+            > damaged 0/1 FAILED {damaged}
             to 1 2: cancel attempt 2
             RUNNING -> FAILING: {told}
             > canceled

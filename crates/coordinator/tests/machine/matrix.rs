@@ -52,10 +52,7 @@ const SITUATIONS: [&str; 35] = [
 ];
 
 fn failure() -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message: "gone".to_owned(),
-    }
+    Failure::new(FaultDomain::External, "gone")
 }
 
 fn operation(kind: OperationKind) -> Event {

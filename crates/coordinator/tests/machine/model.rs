@@ -761,8 +761,5 @@ enum Move {
 }
 
 fn gone() -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message: "gone".to_owned(),
-    }
+    Failure::new(FaultDomain::External, "gone")
 }

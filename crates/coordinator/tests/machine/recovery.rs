@@ -190,10 +190,7 @@ fn a_failure_that_nobody_was_told_of_is_told_by_the_worker_that_comes_back() {
     let mut bench = bench(recovery());
     let mut first = returned(&bench, FIRST);
     first.subtasks[0].state = ExecutionState::Failed;
-    first.subtasks[0].failure = Some(Failure {
-        domain: FaultDomain::User,
-        message: "boom".to_owned(),
-    });
+    first.subtasks[0].failure = Some(Failure::new(FaultDomain::User, "boom"));
     let actions = come_back(&mut bench, first);
     assert_eq!(states(&actions), [(JobState::Reconciling, JobState::Restarting)]);
     assert_eq!(bench.machine.failures().last().unwrap().failure.message, "boom");
@@ -204,10 +201,7 @@ fn a_worker_lost_while_others_come_back_ends_the_attempt_at_once() {
     let mut bench = bench(recovery());
     let first = returned(&bench, FIRST);
     come_back(&mut bench, first);
-    let lost = Failure {
-        domain: FaultDomain::External,
-        message: "killed".to_owned(),
-    };
+    let lost = Failure::new(FaultDomain::External, "killed");
     let actions = bench.event(Event::WorkerLost(FIRST, lost));
     // Nothing of the attempt is left: the next begins at once.
     let expected = [

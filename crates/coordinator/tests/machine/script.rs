@@ -15,7 +15,7 @@ use streamd_coordinator::event::{
 use streamd_coordinator::job::OperationStatus;
 use streamd_core::barrier::{AfterBarrier, SnapshotKind};
 use streamd_core::id::{Attempt, CheckpointId, OperationId, SubtaskId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
+use streamd_core::protocol::{ExecutionState, Failure, FailureKind, FaultDomain, WorkerCommand, WorkerEvent};
 use streamd_core::snapshot::{OperatorSubtaskState, SubtaskSnapshot};
 
 use crate::bench::{Bench, source_id, spec, splits};
@@ -113,8 +113,16 @@ impl Player {
                     state(attempt, subtask, ExecutionState::Canceled)
                 })
             }
-            ["state", subtask, "FAILED", why @ ..] => self.failed(subtask, FaultDomain::User, why),
-            ["external", subtask, "FAILED", why @ ..] => self.failed(subtask, FaultDomain::External, why),
+            ["state", subtask, "FAILED", why @ ..] => {
+                self.failed(subtask, Failure::new(FaultDomain::User, why.join(" ")))
+            }
+            ["damaged", subtask, "FAILED", why @ ..] => self.failed(
+                subtask,
+                Failure {
+                    kind: FailureKind::DamagedSnapshot,
+                    ..Failure::new(FaultDomain::External, why.join(" "))
+                },
+            ),
             ["state", subtask, name] => {
                 self.one(subtask, |attempt, subtask| state(attempt, subtask, state_named(name)))
             }
@@ -168,10 +176,7 @@ impl Player {
                 millis,
             ] => self.operation(kind, id, None, Some(number(millis))),
             ["lost", worker] => {
-                let failure = Failure {
-                    domain: FaultDomain::External,
-                    message: "killed".to_owned(),
-                };
+                let failure = Failure::new(FaultDomain::External, "killed");
                 self.event(Event::WorkerLost(WorkerId(number(worker)), failure))
             }
             ["evacuate", name] => self.event(Event::Evacuate(TaskManagerId((*name).to_owned()))),
@@ -216,13 +221,12 @@ impl Player {
             .collect()
     }
 
-    fn failed(&mut self, subtask: &str, domain: FaultDomain, why: &[&str]) -> Vec<Action> {
-        let message = why.join(" ");
+    fn failed(&mut self, subtask: &str, failure: Failure) -> Vec<Action> {
         self.one(subtask, |attempt, subtask| WorkerEvent::SubtaskState {
             attempt,
             subtask,
             state: ExecutionState::Failed,
-            failure: Some(Failure { domain, message }),
+            failure: Some(failure),
         })
     }
 

@@ -680,8 +680,5 @@ fn not_written(outcome_unknown: bool) -> PublishError {
 }
 
 fn gone() -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message: "gone".to_owned(),
-    }
+    Failure::new(FaultDomain::External, "gone")
 }

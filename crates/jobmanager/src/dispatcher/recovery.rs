@@ -18,7 +18,7 @@ use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::graph::ClaimMode;
 use streamd_core::id::{CheckpointId, WorkerId};
-use streamd_core::protocol::{Failure, FaultDomain};
+use streamd_core::protocol::{Failure, FailureKind, FaultDomain};
 use streamd_snapshot::{
     CompletionRecord, JobRecord, JobResultRecord, Location, SnapshotError, StoredJob, TakeoverRecord, layout,
     list_completed, read_snapshot,
@@ -133,8 +133,11 @@ impl Dispatcher {
         status.state = JobState::Initializing;
         status.last_failure = Some(FailureRecord {
             failure: Failure {
-                domain: FaultDomain::External,
-                message: error.on_one_line(),
+                kind: match error.code {
+                    ErrorCode::SnapshotCorrupt => FailureKind::DamagedSnapshot,
+                    _other => FailureKind::Recoverable,
+                },
+                ..Failure::new(FaultDomain::External, error.on_one_line())
             },
             attempt: stored.attempt,
             at: self.clock.wall(),

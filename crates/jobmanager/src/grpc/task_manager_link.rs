@@ -121,9 +121,8 @@ pub(crate) fn report(event: Event) -> Option<TaskManagerReport> {
             let failure = exited
                 .reason
                 .and_then(|reason| Failure::try_from(reason).ok())
-                .unwrap_or_else(|| Failure {
-                    domain: FaultDomain::External,
-                    message: format!("`{}` ended", WorkerId(exited.worker_id)),
+                .unwrap_or_else(|| {
+                    Failure::new(FaultDomain::External, format!("`{}` ended", WorkerId(exited.worker_id)))
                 });
             Some(TaskManagerReport::WorkerExited(WorkerId(exited.worker_id), failure))
         }

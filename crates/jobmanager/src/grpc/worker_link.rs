@@ -86,11 +86,9 @@ async fn forward(
             Ok(Some(Ok(event))) => job.worker_event(worker, event).await,
             Ok(Some(Err(error))) => {
                 warn!(%worker, %error, "worker sent a malformed message");
-                let failure = Failure {
-                    domain: FaultDomain::Internal,
-                    message: format!("`{worker}` sent a malformed message: {error}"),
-                };
-                job.worker_misbehaved(worker, failure).await;
+                let message = format!("`{worker}` sent a malformed message: {error}");
+                job.worker_misbehaved(worker, Failure::new(FaultDomain::Internal, message))
+                    .await;
                 break;
             }
             Ok(None) => break,

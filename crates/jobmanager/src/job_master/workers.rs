@@ -268,10 +268,7 @@ pub(super) fn not_expected(registration: &WorkerRegistration) -> CodedError {
 }
 
 fn external(message: String) -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message,
-    }
+    Failure::new(FaultDomain::External, message)
 }
 
 #[cfg(test)]

@@ -391,8 +391,5 @@ impl ResourceManager {
 }
 
 fn external(message: String) -> Failure {
-    Failure {
-        domain: FaultDomain::External,
-        message,
-    }
+    Failure::new(FaultDomain::External, message)
 }

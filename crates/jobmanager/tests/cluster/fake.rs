@@ -236,10 +236,8 @@ impl Link {
                 () = life.cancelled() => true,
             };
             workers.lock().unwrap().remove(&id);
-            let reason = Failure {
-                domain: FaultDomain::External,
-                message: format!("worker {}", if killed { "was killed by signal 9" } else { "exited" }),
-            };
+            let how = if killed { "was killed by signal 9" } else { "exited" };
+            let reason = Failure::new(FaultDomain::External, format!("worker {how}"));
             let exited = proto::WorkerExited {
                 worker_id: id.0,
                 reason: Some(reason.into()),

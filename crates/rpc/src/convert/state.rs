@@ -2,7 +2,7 @@
 
 use streamd_core::id::SubtaskId;
 use streamd_core::key_group::{KeyGroupRange, UPPER_BOUND_MAX_PARALLELISM};
-use streamd_core::protocol::{ExecutionState, Failure, FaultDomain};
+use streamd_core::protocol::{ExecutionState, Failure, FailureKind, FaultDomain};
 
 use super::ConvertError;
 use super::field::required;
@@ -91,10 +91,29 @@ pub fn failure_class(failure: Option<&proto::Failure>) -> &'static str {
     }
 }
 
+impl From<FailureKind> for proto::FailureKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Recoverable => Self::Unspecified,
+            FailureKind::DamagedSnapshot => Self::DamagedSnapshot,
+        }
+    }
+}
+
+impl From<proto::FailureKind> for FailureKind {
+    fn from(kind: proto::FailureKind) -> Self {
+        match kind {
+            proto::FailureKind::Unspecified => Self::Recoverable,
+            proto::FailureKind::DamagedSnapshot => Self::DamagedSnapshot,
+        }
+    }
+}
+
 impl From<Failure> for proto::Failure {
     fn from(failure: Failure) -> Self {
         Self {
             domain: proto::FaultDomain::from(failure.domain).into(),
+            kind: proto::FailureKind::from(failure.kind).into(),
             message: failure.message,
         }
     }
@@ -117,6 +136,7 @@ impl TryFrom<proto::Failure> for Failure {
         };
         Ok(Self {
             domain,
+            kind: failure.kind().into(),
             message: failure.message,
         })
     }

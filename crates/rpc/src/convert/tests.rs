@@ -204,12 +204,7 @@ fn commands() -> Vec<WorkerCommand> {
 
 fn events() -> Vec<WorkerEvent> {
     let attempt = Attempt(3);
-    let failure = |domain| {
-        Some(Failure {
-            domain,
-            message: "source `flights`: line 7 has 3 fields".to_owned(),
-        })
-    };
+    let failure = |domain| Some(Failure::new(domain, "source `flights`: line 7 has 3 fields"));
     let state = |state, failure| WorkerEvent::SubtaskState {
         attempt,
         subtask: subtask(),
@@ -237,6 +232,13 @@ fn events() -> Vec<WorkerEvent> {
         state(ExecutionState::Failed, failure(FaultDomain::User)),
         state(ExecutionState::Failed, failure(FaultDomain::External)),
         state(ExecutionState::Failed, failure(FaultDomain::Internal)),
+        state(
+            ExecutionState::Failed,
+            Some(Failure {
+                kind: FailureKind::DamagedSnapshot,
+                ..Failure::new(FaultDomain::External, "`s3://c/chk-1/x` is corrupt")
+            }),
+        ),
         WorkerEvent::Acknowledge {
             attempt,
             checkpoint: CheckpointId(17),

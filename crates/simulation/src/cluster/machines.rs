@@ -165,10 +165,7 @@ impl Cluster<'_> {
     }
 
     pub(super) fn worker_exited(&mut self, name: &TaskManagerId, worker: WorkerId, why: &str) {
-        let failure = Failure {
-            domain: FaultDomain::External,
-            message: format!("`{worker}` {why}"),
-        };
+        let failure = Failure::new(FaultDomain::External, format!("`{worker}` {why}"));
         let exited = proto::WorkerExited {
             worker_id: worker.0,
             reason: Some(failure.into()),

@@ -12,6 +12,7 @@ fn failure(message: &str) -> FailureRecord {
         failure: Some(Failure {
             domain: FaultDomain::External.into(),
             message: message.to_owned(),
+            ..Failure::default()
         }),
         code: "SD-0422".to_owned(),
         hint: "see to the cause".to_owned(),

@@ -151,10 +151,7 @@ fn messages() -> Vec<Seed> {
         graph_outline: "Source: x".to_owned(),
         process_id: 77,
     };
-    let failed = Failure {
-        domain: FaultDomain::User,
-        message: "line 7 has 3 fields".to_owned(),
-    };
+    let failed = Failure::new(FaultDomain::User, "line 7 has 3 fields");
     let returned = WorkerReturn {
         registration: registration.clone(),
         attempt,
