@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use streamd_core::barrier::{Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, JobId};

@@ -7,11 +7,6 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::task::Poll;
 
 use streamd_core::barrier::Barrier;
 use streamd_core::evolution::Evolution;
@@ -22,14 +17,17 @@ use streamd_core::snapshot::ListState;
 use streamd_core::state::{State, to_row};
 use streamd_core::time::{EventTime, Watermark};
 use streamd_exchange::{Batch, Origin};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::async_function::{AsyncFunction, AsyncRetryStrategy, AsyncWaitOptions, OutputMode};
+use crate::async_function::{AsyncFunction, AsyncWaitOptions, OutputMode};
 use crate::at_hand::AtHand;
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
-use crate::completions::{Calls, Completions};
-use crate::error::{BoxError, TaskError};
+use crate::completions::Calls;
+use crate::error::TaskError;
 use crate::record::{BATCH_RECORDS, Record};
+
+mod calling;
+
+use calling::{Calling, Completion, Outcome};
 
 /// The name of the list of records whose results were not emitted yet.
 const IN_FLIGHT: &str = "~async_wait";
@@ -95,29 +93,6 @@ enum Progress<Out> {
     Waits,
     Called,
     Back(Vec<Out>),
-}
-
-/// A call that has come back, by its number.
-struct Completion<Out> {
-    call: u64,
-    outcome: Outcome<Out>,
-}
-
-enum Outcome<Out> {
-    Done(Result<Vec<Out>, BoxError>),
-    Panicked(TaskError),
-    TimedOut,
-}
-
-/// What calls need to be made and to come back.
-struct Calling<Out> {
-    io: tokio::runtime::Handle,
-    completions: Completions,
-    sender: SyncSender<Completion<Out>>,
-    receiver: Receiver<Completion<Out>>,
-    /// Dropped with the operator, and with it every future.
-    canceled: CancellationToken,
-    _guard: DropGuard,
 }
 
 /// An [`AsyncFunction`] over a stream.
@@ -278,9 +253,7 @@ where
     /// Takes in what has come back.
     fn take_in(&mut self) -> Result<(), TaskError> {
         loop {
-            let Some(Ok(Completion { call, outcome })) =
-                self.calling.as_ref().map(|calling| calling.receiver.try_recv())
-            else {
+            let Some(Completion { call, outcome }) = self.calling.as_ref().and_then(Calling::take_back) else {
                 return Ok(());
             };
             let Some(Entry::Call(called, _)) = self.entry(call) else {
@@ -311,76 +284,9 @@ where
 
     fn look_again(&self) {
         if let Some(calling) = &self.calling {
-            calling.completions.notify();
+            calling.notify();
         }
     }
-}
-
-impl<Out: Record> Calling<Out> {
-    fn new(context: &OpenContext, capacity: usize) -> Self {
-        // Every call sends once, and is open until that is taken in: the channel is never full.
-        let (sender, receiver) = sync_channel(capacity);
-        let canceled = CancellationToken::new();
-        Self {
-            io: context.io.clone(),
-            completions: context.completions.clone(),
-            sender,
-            receiver,
-            _guard: canceled.clone().drop_guard(),
-            canceled,
-        }
-    }
-
-    /// Makes a call on the threads for I/O.
-    fn call<In, F>(&self, call: u64, (function, record): (F, In), options: &AsyncWaitOptions<Out>)
-    where
-        In: State,
-        F: AsyncFunction<In, Out>,
-    {
-        let (sender, completions, canceled) = (self.sender.clone(), self.completions.clone(), self.canceled.clone());
-        let (timeout, retry) = (options.timeout, options.retry.clone());
-        self.io.spawn(async move {
-            let attempts = caught(attempts(function, record, retry));
-            let outcome = tokio::select! {
-                // The operator is gone: nobody waits for the answer.
-                () = canceled.cancelled() => return,
-                outcome = tokio::time::timeout(timeout, attempts) => outcome.unwrap_or(Outcome::TimedOut),
-            };
-            if sender.try_send(Completion { call, outcome }).is_ok() {
-                completions.notify();
-            }
-        });
-    }
-}
-
-/// Makes a call, again and again where that is wanted.
-async fn attempts<In, Out, F>(function: F, record: In, retry: AsyncRetryStrategy<Out>) -> Result<Vec<Out>, BoxError>
-where
-    In: State,
-    F: AsyncFunction<In, Out>,
-{
-    let mut retries = 0;
-    loop {
-        let outcome = function.async_invoke(record.clone()).await;
-        match retry.delay(retries, &outcome) {
-            None => return outcome,
-            Some(delay) => tokio::time::sleep(delay).await,
-        }
-        retries += 1;
-    }
-}
-
-/// A panic of user code as an outcome.
-async fn caught<Out>(attempts: impl Future<Output = Result<Vec<Out>, BoxError>>) -> Outcome<Out> {
-    let mut attempts = pin!(attempts);
-    poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| attempts.as_mut().poll(context)));
-        match polled {
-            Ok(polled) => polled.map(Outcome::Done),
-            Err(panic) => Poll::Ready(Outcome::Panicked(TaskError::panicked("an asynchronous call", &*panic))),
-        }
-    })
-    .await
 }
 
 impl<In, Out, F> Operator<In, Out> for AsyncWait<In, Out, F>
