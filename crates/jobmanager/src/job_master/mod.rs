@@ -10,6 +10,7 @@
 //!
 //! A job master is drained once it is suspended or over and its effects, which are tracked tasks, have ended.
 
+mod actions;
 mod effects;
 mod handle;
 mod launcher;
@@ -19,6 +20,7 @@ mod records;
 mod remains;
 mod service;
 mod status;
+mod worker_reports;
 mod workers;
 
 pub use handle::JobMasterHandle;

@@ -2,23 +2,22 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
-use streamd_coordinator::action::{Action, CompletedOperation};
+use streamd_coordinator::action::Action;
 use streamd_coordinator::checkpoint::FailedCheckpoint;
 use streamd_coordinator::event::{Event, JobSpec, OperationRequest};
 use streamd_coordinator::job::{JobMachine, OperationStatus};
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::id::{JobId, OperationId, WorkerId};
-use streamd_core::protocol::{Failure, WorkerCommand, WorkerEvent, WorkerRegistration, WorkerReturn};
+use streamd_core::id::JobId;
+use streamd_core::protocol::WorkerCommand;
 use streamd_core::time::{Clock, MonotonicTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::effects::{Deletion, Effects, Ownership, Promotion, Publication};
+use super::effects::Effects;
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
 use super::onlooker::Onlooker;
@@ -26,7 +25,7 @@ use super::operations::Operations;
 use super::records::{Done, Ending, Past, Request, Suspension};
 use super::remains::Remains;
 use super::status::{JobDetails, JobStatus};
-use super::workers::{WorkerTimeouts, Workers, not_expected};
+use super::workers::{WorkerTimeouts, Workers};
 use crate::fence::Fence;
 use crate::journal::Journal;
 use crate::pins::Pin;
@@ -232,75 +231,10 @@ impl JobMaster {
         }
     }
 
-    fn on_attach(
-        &mut self,
-        registration: WorkerRegistration,
-        commands: mpsc::Sender<WorkerCommand>,
-    ) -> Result<(), CodedError> {
-        self.workers.attach(&registration, commands)?;
-        debug!(worker = %registration.worker, task_manager = %registration.task_manager, "worker attached");
-        let worker = registration.worker;
-        self.on_event(Event::Worker(worker, WorkerEvent::Registered(registration)));
-        Ok(())
-    }
-
     fn on_begin(&mut self) {
         match self.reconcile_ms {
             Some(timeout_ms) => self.on_event(Event::Reconcile { timeout_ms }),
             None => self.on_event(Event::Start),
-        }
-    }
-
-    /// A worker is back that another job manager started.
-    fn on_return(&mut self, returned: WorkerReturn, commands: mpsc::Sender<WorkerCommand>) -> Result<(), CodedError> {
-        let registration = &returned.registration;
-        let (worker, task_manager) = (registration.worker, registration.task_manager.clone());
-        match self.machine.state() {
-            JobState::Reconciling if returned.attempt == self.machine.attempt() => {}
-            JobState::Created | JobState::Initializing if !self.is_suspended() => return Err(self.recovering()),
-            JobState::Initializing
-            | JobState::Created
-            | JobState::Reconciling
-            | JobState::Running
-            | JobState::Restarting
-            | JobState::Failing
-            | JobState::Failed
-            | JobState::Cancelling
-            | JobState::Canceled
-            | JobState::Finished => return Err(not_expected(registration)),
-        }
-        debug!(%worker, %task_manager, attempt = %returned.attempt, "worker is back");
-        self.workers.adopt(&returned, commands, self.clock.monotonic());
-        self.remains.started(worker, task_manager.clone());
-        let adopt = LaunchRequest::AdoptWorker { worker, task_manager };
-        self.requests.push_back(Request::Launch(adopt));
-        self.on_event(Event::Worker(worker, WorkerEvent::Returned(Box::new(returned))));
-        Ok(())
-    }
-
-    fn recovering(&self) -> CodedError {
-        let message = format!("job `{}` is still being recovered", self.job_id);
-        CodedError::new(ErrorCode::JobRecovering, message).with_hint("try again in a moment")
-    }
-
-    fn on_worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
-        if self.workers.heard(worker, &event, self.clock.monotonic()) {
-            self.on_event(Event::Worker(worker, event));
-        }
-    }
-
-    fn on_worker_lost(&mut self, worker: WorkerId, failure: Failure) {
-        if self.workers.remove(worker) {
-            debug!(%worker, reason = failure.message, "worker gone");
-            self.on_event(Event::WorkerLost(worker, failure));
-        }
-    }
-
-    /// The process would open another link, and end because that is refused: the job is told the true reason before.
-    fn on_worker_misbehaved(&mut self, worker: WorkerId, failure: Failure) {
-        if self.workers.remove(worker) {
-            self.give_up(worker, failure);
-            self.handle_events();
         }
     }
 
@@ -382,12 +316,12 @@ impl JobMaster {
     }
 
     /// Tells the machine of an event, and does what it says, until nothing follows.
-    fn on_event(&mut self, event: Event) {
+    pub(super) fn on_event(&mut self, event: Event) {
         self.events.push_back(event);
         self.handle_events();
     }
 
-    fn handle_events(&mut self) {
+    pub(super) fn handle_events(&mut self) {
         while let Some(event) = self.events.pop_front() {
             if self.is_suspended() {
                 continue;
@@ -412,128 +346,6 @@ impl JobMaster {
         if !self.machine.needs_start() {
             self.start = None;
         }
-    }
-
-    pub(super) fn perform(&mut self, action: Action) {
-        if self.ending.is_some() && matches!(action, Action::CompleteOperation { .. }) {
-            return self.held.push(action);
-        }
-        match action {
-            Action::RequestSlots { count } => self.request_slots(count),
-            Action::AdoptSlots { slots } => self.launch(LaunchRequest::AdoptSlots { slots }),
-            Action::ReleaseSlots => self.launch(LaunchRequest::ReleaseSlots),
-            Action::StartWorker { worker, task_manager } => {
-                self.workers.start(worker, task_manager.clone());
-                self.remains.started(worker, task_manager.clone());
-                self.launch(LaunchRequest::StartWorker { worker, task_manager });
-            }
-            Action::StopWorker { worker } => {
-                self.workers.stop(worker);
-                self.launch(LaunchRequest::StopWorker { worker });
-            }
-            Action::Send { worker, command } => {
-                if let Err(failure) = self.workers.send(worker, command, self.clock.monotonic()) {
-                    self.workers.remove(worker);
-                    self.give_up(worker, failure);
-                }
-            }
-            Action::Publish {
-                checkpoint,
-                metadata,
-                location,
-            } => {
-                let is_committed = self.operations.is_committed(&location);
-                let publication = Publication {
-                    checkpoint,
-                    metadata: *metadata,
-                    location,
-                    commits: self.journal.clone().filter(|_| is_committed),
-                };
-                self.effects.publish(publication, self.mailbox.clone());
-            }
-            Action::Discard { checkpoint, location } => self.delete(Deletion {
-                checkpoint,
-                location,
-                ownership: Ownership::Taken,
-            }),
-            Action::DiscardClaimed { checkpoint, location } => self.delete(Deletion {
-                checkpoint,
-                location,
-                ownership: Ownership::Claimed,
-            }),
-            Action::Promote {
-                operation,
-                source,
-                location,
-                timeout_ms,
-            } => {
-                let promotion = Promotion {
-                    operation,
-                    source,
-                    location,
-                    timeout: Duration::from_millis(timeout_ms),
-                };
-                self.effects.promote(promotion, self.mailbox.clone());
-            }
-            Action::CompleteOperation { id, result } => self.complete_operation(id, result),
-            Action::StateChanged { from, to, failure } => self.change_state(from, to, failure),
-        }
-    }
-
-    /// What a job leaves at its end, which has been told by now, is deleted once nothing of it runs.
-    fn delete(&mut self, deletion: Deletion) {
-        match self.machine.state().is_terminal() {
-            true => self.remains.delete(deletion),
-            false => self.effects.delete(deletion),
-        }
-    }
-
-    fn complete_operation(&mut self, id: OperationId, result: Result<CompletedOperation, CodedError>) {
-        match &result {
-            Ok(completed) => info!(operation = %id, savepoint = completed.savepoint_path, "operation completed"),
-            Err(error) => warn!(operation = %id, %error, "operation failed"),
-        }
-        self.operations.complete(id, result);
-    }
-
-    fn change_state(&mut self, from: JobState, to: JobState, failure: Option<Failure>) {
-        match &failure {
-            Some(failure) => info!(
-                from = from.name(),
-                to = to.name(),
-                reason = failure.message,
-                "job state changed"
-            ),
-            None => info!(from = from.name(), to = to.name(), "job state changed"),
-        }
-        if to.is_terminal() && self.journal.is_some() {
-            let ended_at = self.clock.wall();
-            self.ending = Some(Ending { from, to, ended_at });
-            return self.requests.push_back(Request::RecordEnd);
-        }
-        self.tell_state(to);
-    }
-
-    /// Tells watchers of the machine's state.
-    pub(super) fn tell_state(&mut self, to: JobState) {
-        if to.is_terminal() {
-            self.launch(LaunchRequest::Forget);
-        }
-        let ended_at = to.is_terminal().then(|| self.clock.wall());
-        let restarts = self.machine.restarts();
-        let last_failure = self.machine.failures().next_back().cloned();
-        self.status.send_modify(|status| {
-            status.state = to;
-            status.ended_at = ended_at;
-            status.restarts = restarts;
-            status.last_failure = last_failure;
-        });
-    }
-
-    /// A worker that does not behave is lost to the job, and its process must not linger.
-    fn give_up(&mut self, worker: WorkerId, failure: Failure) {
-        self.launch(LaunchRequest::StopWorker { worker });
-        self.events.push_back(Event::WorkerLost(worker, failure));
     }
 
     /// Starts the next request to the launcher if none is under way.
