@@ -1,6 +1,6 @@
 //! What can be kept in state: types that know their schema and their canonical encoding.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 use std::hint::black_box;
 
@@ -312,6 +312,29 @@ impl<T: State> State for Vec<T> {
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
         T::decode_list(row)
+    }
+
+    fn describe_evolution(evolution: &mut Evolution) {
+        T::describe_evolution(evolution);
+    }
+}
+
+/// In rows, it is a list.
+impl<T: State> State for VecDeque<T> {
+    fn data_type() -> DataType {
+        T::list_data_type()
+    }
+
+    fn encode(&self, row: &mut Vec<u8>) {
+        match self.as_slices() {
+            (list, []) => T::encode_list(list, row),
+            // In two pieces: a queue that has gone round its memory.
+            _pieces => T::encode_list(&self.iter().cloned().collect::<Vec<_>>(), row),
+        }
+    }
+
+    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
+        T::decode_list(row).map(Self::from)
     }
 
     fn describe_evolution(evolution: &mut Evolution) {

@@ -42,6 +42,21 @@ fn a_list_of_bytes_is_bytes() {
 }
 
 #[test]
+fn a_queue_is_a_list_also_where_it_has_gone_round_its_memory() {
+    let mut queue = VecDeque::with_capacity(4);
+    queue.extend([1u32, 2, 3, 4]);
+    queue.rotate_left(2);
+    queue.pop_front();
+    queue.push_back(5);
+    let list = Vec::from_iter(queue.clone());
+    assert!(!queue.as_slices().1.is_empty(), "in two pieces");
+    assert_eq!(to_row(&queue), to_row(&list));
+    assert_eq!(VecDeque::<u32>::data_type(), Vec::<u32>::data_type());
+    assert_eq!(from_row::<VecDeque<u32>>(&to_row(&list)), Ok(queue));
+    assert_eq!(to_row(&VecDeque::from([1u8, 2])), to_row(&vec![1u8, 2]));
+}
+
+#[test]
 fn a_forged_count_does_not_allocate() {
     assert!(from_row::<Vec<u64>>(&u32::MAX.to_le_bytes()).is_err());
 }

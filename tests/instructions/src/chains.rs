@@ -94,8 +94,18 @@ fn sums() -> Box<dyn Link<(u64, i64)>> {
 
 /// Sums over a minute, every ten seconds, for a thousand keys: 500 records a second, and a watermark after every batch.
 pub fn sliding_window() -> u64 {
-    const MILLISECONDS: i64 = 2;
-    let windows = SlidingEventTimeWindows::of(Duration::from_mins(1), Duration::from_secs(10));
+    sliding(Duration::from_mins(1), 1000, 2)
+}
+
+/// Sums over a hundred minutes, every ten seconds, for ten keys: 5 records a second. There are as many windows that end for each
+/// record as above, and each has a hundred times as many panes.
+pub fn long_sliding_window() -> u64 {
+    sliding(Duration::from_mins(100), 10, 200)
+}
+
+/// Sums every ten seconds, with so many milliseconds between two records.
+fn sliding(size: Duration, keys: u64, milliseconds: i64) -> u64 {
+    let windows = SlidingEventTimeWindows::of(size, Duration::from_secs(10));
     let add = ReduceContents(|sum: &mut (u64, i64), event: (u64, i64)| sum.1 += event.1);
     let operator = SlidingWindowOperator::<u64, (u64, i64), (u64, i64), _, _>::new(
         windows,
@@ -105,15 +115,15 @@ pub fn sliding_window() -> u64 {
     );
     let mut chain = Chain::open(before(operator.expect("the windows overlap"), end()));
     let mut time = 0;
-    let timed = events(0..EVENTS, 1000).into_iter().map(|mut batch| {
+    let timed = events(0..EVENTS, keys).into_iter().map(|mut batch| {
         batch.assign_timestamps(|_, _| {
-            time += MILLISECONDS;
+            time += milliseconds;
             EventTime(time)
         });
         batch
     });
     let mut batches: Vec<_> = timed.collect();
-    // A minute: all windows that overlap are there then.
+    // As long as a window: all panes of a window are there then.
     let rest = batches.split_off(30);
     let mut step = |mut batch: Batch<(u64, i64)>| {
         let until = batch.timestamp(batch.len() - 1);

@@ -35,6 +35,7 @@ const PATHS: &[(&str, Path)] = &[
     ("keyed-sum-many", chains::keyed_sum_many),
     ("keyed-sum-new", chains::keyed_sum_new),
     ("sliding-window", chains::sliding_window),
+    ("long-sliding-window", chains::long_sliding_window),
     ("exchange-partition", channels::partition),
     ("exchange-encode", channels::encode),
     ("exchange-decode", channels::decode),

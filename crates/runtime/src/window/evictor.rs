@@ -44,7 +44,7 @@ impl<T> Evictor<T> for CountEvictor {
     }
 }
 
-/// Keeps the records of the last stretch of time, counted from the latest of them.
+/// Keeps the records that are less than a stretch of time older than the latest of them.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeEvictor {
     span: i64,

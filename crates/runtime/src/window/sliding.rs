@@ -7,19 +7,24 @@
 //! ```
 //!
 //! A record goes into one pane. When a window ends, its panes are put together, oldest first; a pane goes when the last of
-//! its windows has.
+//! its windows has. Where a window has many panes, partial sums of them are kept.
+//!
+//! Reading order: `grid`, `panes`, `sums`, then the operator.
+
+mod grid;
+mod panes;
+mod sums;
 
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
-use streamd_core::row::{DataType, RowError, RowReader};
-use streamd_core::state::{Key, State};
+use streamd_core::state::Key;
 use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
 
-use super::assigner::floor_to;
+use self::grid::Grid;
+use self::panes::Panes;
 use super::keyed_windows::KeyedWindows;
 use super::operator::{no_timestamp, user_error};
-use super::time_window::field;
 use super::{Lateness, TimeWindow, WindowAssigner, WindowContents, WindowContext};
 use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
@@ -28,130 +33,6 @@ use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
 use crate::snapshot::state_failed;
 use crate::timer::TimerQueue;
-
-/// The panes of a key.
-#[derive(Debug, Clone)]
-struct Panes<A> {
-    /// The end of the next window that fires.
-    next_end: Option<i64>,
-    /// By start.
-    panes: Vec<Pane<A>>,
-}
-
-/// A piece of all windows that cover it.
-#[derive(Debug, Clone)]
-struct Pane<A> {
-    start: i64,
-    contents: Option<A>,
-}
-
-impl<A: State> State for Pane<A> {
-    fn data_type() -> DataType {
-        DataType::Struct {
-            name: "Pane".to_owned(),
-            fields: vec![field::<i64>("start"), field::<Option<A>>("contents")],
-        }
-    }
-
-    fn encode(&self, row: &mut Vec<u8>) {
-        self.start.encode(row);
-        self.contents.encode(row);
-    }
-
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        Ok(Self {
-            start: i64::decode(row)?,
-            contents: Option::decode(row)?,
-        })
-    }
-
-    fn describe_evolution(evolution: &mut streamd_core::evolution::Evolution) {
-        A::describe_evolution(evolution);
-    }
-}
-
-impl<A: State> State for Panes<A> {
-    fn data_type() -> DataType {
-        DataType::Struct {
-            name: "Panes".to_owned(),
-            fields: vec![field::<Option<i64>>("next_end"), field::<Vec<Pane<A>>>("panes")],
-        }
-    }
-
-    fn encode(&self, row: &mut Vec<u8>) {
-        self.next_end.encode(row);
-        self.panes.encode(row);
-    }
-
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        Ok(Self {
-            next_end: Option::decode(row)?,
-            panes: Vec::decode(row)?,
-        })
-    }
-
-    fn describe_evolution(evolution: &mut streamd_core::evolution::Evolution) {
-        A::describe_evolution(evolution);
-    }
-}
-
-/// Where windows and panes begin and end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Grid {
-    size: i64,
-    slide: i64,
-    offset: i64,
-    pane: i64,
-}
-
-impl Grid {
-    fn new((size, slide, offset): (i64, i64, i64)) -> Self {
-        let (mut pane, mut rest) = (size, slide);
-        while rest != 0 {
-            (pane, rest) = (rest, pane % rest);
-        }
-        Self {
-            size,
-            slide,
-            offset,
-            pane,
-        }
-    }
-
-    /// The start of the pane of a moment.
-    fn pane_of(&self, time: i64) -> i64 {
-        floor_to(time, self.pane, self.offset)
-    }
-
-    /// The end of the first window that covers a pane.
-    fn first_end(&self, pane: i64) -> i64 {
-        // The latest start of a window that is over when the pane begins, and one slide more.
-        let over = pane
-            .saturating_add(self.pane)
-            .saturating_sub(self.size)
-            .saturating_sub(1);
-        let first = floor_to(over, self.slide, self.offset)
-            .saturating_add(self.slide)
-            .saturating_add(self.size);
-        // Where windows would begin before time does, the last one is the first.
-        first.min(self.last_end(pane))
-    }
-
-    /// The end of the last window that covers a pane.
-    fn last_end(&self, pane: i64) -> i64 {
-        floor_to(pane, self.slide, self.offset).saturating_add(self.size)
-    }
-
-    /// The end of the first window that covers a pane and ends after this time.
-    fn end_after(&self, pane: i64, time: i64) -> Option<i64> {
-        let first = self.first_end(pane);
-        let later =
-            floor_to(time, self.slide, self.offset.saturating_add(self.size) % self.slide).saturating_add(self.slide);
-        let end = first.max(later);
-        // At the end of time ends no longer grow.
-        (end > time && end <= self.last_end(pane)).then_some(end)
-    }
-}
 
 /// Cuts a keyed stream into sliding windows that fire when the watermark passes their end.
 pub struct SlidingWindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, S> {
@@ -201,26 +82,13 @@ where
             return self.keyed.on_late(record, timestamp);
         }
         let table = self.keyed.scope.backend.table_mut(self.keyed.state);
-        let panes = table.get_or_insert_with(*hash, key, || Panes {
-            next_end: None,
-            panes: Vec::new(),
-        });
-        // Most records are of the latest pane.
-        let before = panes.panes.iter().rposition(|pane| pane.start <= start);
-        let position = match before {
-            Some(position) if panes.panes[position].start == start => position,
-            before => {
-                let position = before.map_or(0, |before| before + 1);
-                panes.panes.insert(position, Pane { start, contents: None });
-                if self.keyed.lateness.allowed_ms > 0 {
-                    let forgotten = self.keyed.lateness.last_moment(grid.last_end(start));
-                    self.queue.push(forgotten, *hash, key.clone());
-                }
-                position
-            }
-        };
-        self.contents
-            .add(&mut panes.panes[position].contents, record, timestamp);
+        let panes = table.get_or_insert_with(*hash, key, Panes::new);
+        let (contents, is_new) = panes.pane_at(start);
+        self.contents.add(contents, record, timestamp);
+        if is_new && self.keyed.lateness.allowed_ms > 0 {
+            let forgotten = self.keyed.lateness.last_moment(grid.last_end(start));
+            self.queue.push(forgotten, *hash, key.clone());
+        }
         let next = grid.end_after(start, watermark.0.saturating_add(1));
         if let Some(end) = next
             && panes.next_end.is_none_or(|known| end < known)
@@ -240,34 +108,50 @@ where
         let mut end = Some(self.grid.first_end(pane));
         while let Some(at) = end.filter(|end| end.saturating_sub(1) <= watermark.0) {
             if !self.keyed.lateness.is_over(at, watermark) {
-                self.emit((hash, key), at, output)?;
+                let window = self.grid.window(at);
+                let panes = self.keyed.scope.backend.table(self.keyed.state).get(hash, key);
+                let contents = panes.and_then(|panes| panes.window(window, |to, piece| self.contents.merge(to, piece)));
+                self.emit(key, window, contents, output)?;
             }
             end = self.grid.end_after(pane, at);
         }
         Ok(())
     }
 
-    /// Emits the result of the window of a key that ends there, if it has any contents.
-    fn emit(&mut self, (hash, key): (u64, &K), end: i64, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let window = TimeWindow {
-            start: end.saturating_sub(self.grid.size),
-            end,
-        };
-        let KeyedScope {
-            backend, time, sides, ..
-        } = &mut self.keyed.scope;
-        let Some(panes) = backend.table(self.keyed.state).get(hash, key) else {
+    /// The time has come for this key: a window ends, or panes are of no use any more.
+    fn fire(&mut self, time: i64, (hash, key): (u64, &K), output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let (grid, lateness) = (self.grid, self.keyed.lateness);
+        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
+        let Some(panes) = table.get_mut(hash, key) else {
             return Ok(());
         };
-        let covered = panes
-            .panes
-            .iter()
-            .filter(|pane| (window.start..end).contains(&pane.start));
-        let mut contents = None;
-        for piece in covered.filter_map(|pane| pane.contents.clone()) {
-            self.contents.merge(&mut contents, piece);
+        let ended = panes.next_end.filter(|end| end.saturating_sub(1) == time);
+        let ended = ended.map(|end| grid.window(end));
+        let contents =
+            ended.and_then(|window| panes.next_window(&grid, window, |to, piece| self.contents.merge(to, piece)));
+        panes.forget_while(|start| lateness.last_moment(grid.last_end(start)) <= time);
+        if let Some(window) = ended {
+            panes.next_end = panes.end_after(&grid, window.end);
+            if let Some(next) = panes.next_end {
+                self.queue.push(next.saturating_sub(1), hash, key.clone());
+            }
         }
+        if panes.is_empty() {
+            table.remove(hash, key);
+        }
+        ended.map_or(Ok(()), |window| self.emit(key, window, contents, output))
+    }
+
+    /// Emits the result of a window of a key, if there is anything in it.
+    fn emit(
+        &mut self,
+        key: &K,
+        window: TimeWindow,
+        contents: Option<C::Accumulator>,
+        output: &mut Batch<Out>,
+    ) -> Result<(), TaskError> {
         let Some(mut contents) = contents else { return Ok(()) };
+        let KeyedScope { time, sides, .. } = &mut self.keyed.scope;
         let mut context = WindowContext {
             key,
             window,
@@ -279,39 +163,6 @@ where
         done.map_err(|error| user_error(&self.keyed.label, &*error))
     }
 
-    /// The time has come for this key: a window ends, or panes are of no use any more.
-    fn fire(&mut self, time: i64, (hash, key): (u64, &K), output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let Some(panes) = self.keyed.scope.backend.table(self.keyed.state).get(hash, key) else {
-            return Ok(());
-        };
-        let end = panes.next_end.filter(|end| end.saturating_sub(1) == time);
-        if let Some(end) = end {
-            self.emit((hash, key), end, output)?;
-        }
-        let (grid, lateness) = (self.grid, self.keyed.lateness);
-        let table = self.keyed.scope.backend.table_mut(self.keyed.state);
-        let Some(panes) = table.get_mut(hash, key) else {
-            return Ok(());
-        };
-        panes
-            .panes
-            .retain(|pane| lateness.last_moment(grid.last_end(pane.start)) > time);
-        if let Some(end) = end {
-            panes.next_end = panes
-                .panes
-                .iter()
-                .filter_map(|pane| grid.end_after(pane.start, end))
-                .min();
-            if let Some(next) = panes.next_end {
-                self.queue.push(next.saturating_sub(1), hash, key.clone());
-            }
-        }
-        if panes.panes.is_empty() {
-            table.remove(hash, key);
-        }
-        Ok(())
-    }
-
     fn restore_queue(&mut self) -> Result<(), TaskError> {
         let (grid, lateness, queue) = (self.grid, self.keyed.lateness, &mut self.queue);
         let visited = self.keyed.scope.backend.for_each(self.keyed.state, &mut |key, panes| {
@@ -320,10 +171,7 @@ where
                 queue.push(end.saturating_sub(1), hash, key.clone());
             }
             if lateness.allowed_ms > 0 {
-                let forgotten = panes
-                    .panes
-                    .iter()
-                    .map(|pane| lateness.last_moment(grid.last_end(pane.start)));
+                let forgotten = panes.starts().map(|start| lateness.last_moment(grid.last_end(start)));
                 forgotten.for_each(|time| queue.push(time, hash, key.clone()));
             }
         });
