@@ -70,24 +70,9 @@ impl Pacer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use streamd_core::time::WallTime;
+    use streamd_core::time::ManualClock;
 
     use super::*;
-
-    #[derive(Default)]
-    struct ManualClock(AtomicU64);
-
-    impl Clock for ManualClock {
-        fn monotonic(&self) -> MonotonicTime {
-            MonotonicTime(self.0.load(Ordering::Relaxed))
-        }
-
-        fn wall(&self) -> WallTime {
-            WallTime(0)
-        }
-    }
 
     /// Runs for `millis`, waiting as told; returns the number of records.
     fn records_in(millis: u64, rate: u64, limit: usize) -> u64 {
@@ -104,7 +89,7 @@ mod tests {
                 Err(wait) => {
                     let wait = u64::try_from(wait.as_millis()).unwrap();
                     assert!(wait > 0);
-                    clock.0.fetch_add(wait, Ordering::Relaxed);
+                    clock.advance(wait);
                 }
             }
         }
@@ -134,7 +119,7 @@ mod tests {
         let mut pacer = Pacer::new(100, clock.clone());
         assert_eq!(pacer.allow(10_000), Ok(1));
         pacer.spend(1);
-        clock.0.store(3_600_000, Ordering::Relaxed);
+        clock.advance(3_600_000);
         assert_eq!(pacer.allow(10_000), Ok(101));
         pacer.spend(101);
         assert!(pacer.allow(10_000).is_err());

@@ -1,5 +1,7 @@
 //! Time, as typed integers of milliseconds. Nothing here reads a clock: a [`Clock`] is handed in.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the start of 1970 (UTC). Shown to people and stored in snapshots; no decision depends on it.
@@ -114,5 +116,45 @@ impl Clock for SystemClock {
             Ok(after) => WallTime(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)),
             Err(before) => WallTime(i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis)),
         }
+    }
+}
+
+/// A clock that stands still until it is told to go on: for tests and simulations.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    monotonic: AtomicU64,
+    wall: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that begins at this date, its monotonic side at 0.
+    pub fn showing(wall: WallTime) -> Self {
+        Self {
+            monotonic: AtomicU64::new(0),
+            wall: AtomicI64::new(wall.0),
+        }
+    }
+
+    /// Lets time pass on both sides.
+    pub fn advance(&self, millis: u64) {
+        self.monotonic.fetch_add(millis, Ordering::SeqCst);
+        self.wall.fetch_add(millis.cast_signed(), Ordering::SeqCst);
+    }
+
+    /// Turns the clock to this date. Where that lies behind, the monotonic side stands still.
+    pub fn turn_to(&self, wall: WallTime) {
+        let before = self.wall.swap(wall.0, Ordering::SeqCst);
+        let passed = u64::try_from(wall.0.saturating_sub(before)).unwrap_or(0);
+        self.monotonic.fetch_add(passed, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(self.monotonic.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(self.wall.load(Ordering::SeqCst))
     }
 }

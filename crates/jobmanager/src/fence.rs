@@ -120,29 +120,15 @@ fn superseded(epoch: u64) -> CodedError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
-    use streamd_core::time::WallTime;
+    use streamd_core::time::{ManualClock, WallTime};
     use streamd_snapshot::{Location, random_nonce};
 
     use super::*;
 
-    struct ManualClock(Mutex<u64>);
-
-    impl Clock for ManualClock {
-        fn monotonic(&self) -> MonotonicTime {
-            MonotonicTime(*self.0.lock().unwrap())
-        }
-
-        fn wall(&self) -> WallTime {
-            WallTime(0)
-        }
-    }
-
     async fn led() -> (LeaderRecords, Fence, Arc<ManualClock>) {
         let records = LeaderRecords::new(Location::open(&format!("memory://{}/ha", random_nonce())).unwrap());
         records.claim(1, "a:1", WallTime(0)).await.unwrap();
-        let clock = Arc::new(ManualClock(Mutex::new(0)));
+        let clock = Arc::new(ManualClock::default());
         let fence = Fence::new(records.clone(), 1, clock.clone());
         (records, fence, clock)
     }
@@ -183,9 +169,9 @@ mod tests {
     async fn a_leader_that_was_stopped_for_longer_than_its_lease_does_nothing_without_asking() {
         let (_records, fence, clock) = led().await;
         fence.hold_until(MonotonicTime(1_000));
-        *clock.0.lock().unwrap() = 1_000;
+        clock.advance(1_000);
         assert!(!fence.is_revoked());
-        *clock.0.lock().unwrap() = 1_001;
+        clock.advance(1);
         assert!(fence.is_revoked());
         // It stays so, whatever comes late.
         fence.hold_until(MonotonicTime(9_000));

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use streamd_core::backend::{Inlining, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
@@ -13,7 +12,7 @@ use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::OperatorSubtaskState;
-use streamd_core::time::{Clock, EventTime, MonotonicTime, WallTime, Watermark};
+use streamd_core::time::{Clock, EventTime, ManualClock, WallTime, Watermark};
 use streamd_exchange::Batch;
 use streamd_exchange::wake::{Parker, Waker};
 use streamd_state::{BackendChoice, SlotBackend};
@@ -33,20 +32,6 @@ use crate::watermark::AlignmentGroups;
 /// How many key groups there are in a harness.
 const KEY_GROUPS: u32 = 128;
 
-/// A clock that is turned by hand.
-#[derive(Debug, Default)]
-struct HandClock(AtomicI64);
-
-impl Clock for HandClock {
-    fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime(u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0))
-    }
-
-    fn wall(&self) -> WallTime {
-        WallTime(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// One subtask of an operator, driven by hand. Flink's noun.
 pub struct OperatorTestHarness<Op, In, Out> {
     operator: Op,
@@ -56,7 +41,7 @@ pub struct OperatorTestHarness<Op, In, Out> {
     state: OperatorSubtaskState,
     /// The lists whose elements are dealt out at a restore.
     split: BTreeSet<String>,
-    clock: Arc<HandClock>,
+    clock: Arc<ManualClock>,
     alarm: Alarm,
     completions: Completions,
     /// Woken when calls have come back.
@@ -215,19 +200,19 @@ where
     pub fn set_processing_time(&mut self, time: i64) -> Result<(), TaskError> {
         self.open()?;
         while let Some(due) = self.alarm.due().filter(|due| due.0 <= time) {
-            self.clock.0.fetch_max(due.0, Ordering::Relaxed);
+            self.clock.turn_to(due.max(self.clock.wall()));
             self.alarm.clear();
             self.operator.processing_time(self.clock.wall(), &mut self.output)?;
             self.collect();
             self.tell_own();
         }
-        self.clock.0.store(time, Ordering::Relaxed);
+        self.clock.turn_to(WallTime(time));
         Ok(())
     }
 
     /// Lets time pass in which the subtask does nothing: there is no room for what it emits.
     pub fn stand_still_until(&mut self, time: i64) {
-        self.clock.0.store(time, Ordering::Relaxed);
+        self.clock.turn_to(WallTime(time));
     }
 
     /// How far the streams of the job have come that wait for each other.
@@ -378,7 +363,7 @@ where
             state: BTreeMap::from([(self.identity.id, std::mem::take(&mut self.state))]),
             backend: self.backend.clone(),
             io: self.io.handle().clone(),
-            clock: Arc::<HandClock>::clone(&self.clock),
+            clock: Arc::<ManualClock>::clone(&self.clock),
             at_hand: AtHand::default(),
             alarm: self.alarm.clone(),
             completions: self.completions.clone(),

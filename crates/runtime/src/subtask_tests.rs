@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use streamd_core::barrier::{Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, JobId};
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::time::{MonotonicTime, WallTime};
+use streamd_core::time::{ManualClock, WallTime};
 
 use super::*;
 use crate::head::{SourceTask, SourceTurn};
@@ -78,24 +77,12 @@ impl SubtaskReporter for Reports {
     }
 }
 
-struct Hand(AtomicI64);
-
-impl Clock for Hand {
-    fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime(0)
-    }
-
-    fn wall(&self) -> WallTime {
-        WallTime(self.0.load(Ordering::Relaxed))
-    }
-}
-
 struct World {
     subtask: Subtask,
     context: OpenContext,
     told: Told,
     calls: Arc<Mutex<Calls>>,
-    clock: Arc<Hand>,
+    clock: Arc<ManualClock>,
     _io: tokio::runtime::Runtime,
 }
 
@@ -109,7 +96,7 @@ fn world() -> World {
     let head = Head::Source(Box::new(listening));
     let mut subtask = Subtask::new(id, Arc::from("listening"), head, Box::new(Reports(Arc::clone(&told))));
     let io = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let clock = Arc::new(Hand(AtomicI64::new(0)));
+    let clock = Arc::new(ManualClock::default());
     let mut context = OpenContext {
         job_id: JobId::from_bytes([0; 16]),
         attempt: Attempt(1),
@@ -121,7 +108,7 @@ fn world() -> World {
         state: BTreeMap::new(),
         backend: streamd_state::SlotBackend::default(),
         io: io.handle().clone(),
-        clock: Arc::<Hand>::clone(&clock),
+        clock: Arc::<ManualClock>::clone(&clock),
         at_hand: AtHand::default(),
         alarm: Alarm::default(),
         completions: Completions::default(),
@@ -185,7 +172,7 @@ fn behind_the_barrier_of_stop_no_timer_fires_and_no_call_comes_back_until_it_is_
     assert_eq!(world.turn(), ["completed"]);
     world.subtask.trigger(&barrier(AfterBarrier::Halt)).unwrap();
     assert_eq!(world.turn(), ["cut"]);
-    world.clock.0.store(100, Ordering::Relaxed);
+    world.clock.advance(100);
     world.context.completions.notify();
     assert!(world.turn().is_empty());
     world.subtask.checkpoint_aborted(CheckpointId(1));

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
+use streamd_core::time::{Clock, ManualClock};
 use streamd_jobmanager::job_master::JobMasterHandle;
 use streamd_jobmanager::unlinked::TaskManagerLink;
 use streamd_jobmanager::unlinked::proto::SubmitJobRequest;
 use tokio::runtime::Runtime;
 
 use crate::channels::Network;
-use crate::clock::SimulatedClock;
 use crate::crash::CrashPoint;
 use crate::dice::Dice;
 use crate::job_manager::{self, JobManager};
@@ -89,7 +89,7 @@ pub(crate) struct Cluster<'a> {
     seed: u64,
     crash: Option<CrashPoint>,
     sabotage: Option<Sabotage>,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<ManualClock>,
     trace: Arc<Trace>,
     store: Arc<SimulatedStore>,
     outside: Outside,
@@ -182,7 +182,7 @@ impl Cluster<'_> {
             outputs: self.outside.outputs(),
             sightings: self.trace.sightings(),
             digest: self.trace.digest(),
-            simulated_ms: self.clock.now(),
+            simulated_ms: self.clock.monotonic().0,
             store_operations: self.store.operations(),
             messages: self.messages,
         }
@@ -298,7 +298,7 @@ impl Cluster<'_> {
     fn keep_appointments(&mut self) -> bool {
         let mut any = false;
         while let Some(next) = self.agenda.first_entry()
-            && next.key().0 <= self.clock.now()
+            && next.key().0 <= self.clock.monotonic().0
         {
             any = true;
             let what = next.remove();
@@ -357,7 +357,7 @@ impl Cluster<'_> {
     // ---- the trace
 
     fn now(&self) -> u64 {
-        self.clock.now()
+        self.clock.monotonic().0
     }
 
     fn line(&self, text: impl Display) {

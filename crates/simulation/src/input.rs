@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use streamd_core::graph::Guarantee;
 use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
-
-use crate::clock::SimulatedClock;
+use streamd_core::time::{Clock, ManualClock};
 
 /// Milliseconds between two polls that return something.
 const PACE_MS: u64 = 12;
@@ -18,12 +17,12 @@ const POLL_RECORDS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct SimulatedSource<T> {
     splits: Arc<Vec<Vec<T>>>,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<ManualClock>,
     is_forgetful: bool,
 }
 
 impl<T> SimulatedSource<T> {
-    pub(crate) fn new(splits: Vec<Vec<T>>, clock: Arc<SimulatedClock>) -> Self {
+    pub(crate) fn new(splits: Vec<Vec<T>>, clock: Arc<ManualClock>) -> Self {
         Self {
             splits: Arc::new(splits),
             clock,
@@ -69,7 +68,7 @@ impl<T: Clone + Send + Sync + 'static> Source for SimulatedSource<T> {
 /// Reads the splits of one subtask in turns.
 pub struct SimulatedReader<T> {
     input: Arc<Vec<Vec<T>>>,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<ManualClock>,
     mine: Vec<(u64, u64)>,
     next: usize,
     /// Nothing is read before.
@@ -96,7 +95,7 @@ impl<T: Clone + Send + Sync + 'static> SourceReader for SimulatedReader<T> {
     }
 
     fn poll(&mut self, out: &mut Vec<T>, limit: usize) -> Result<SourceStatus, ConnectorError> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic().0;
         if now < self.due {
             return Ok(SourceStatus::Idle(Duration::from_millis(self.due - now)));
         }

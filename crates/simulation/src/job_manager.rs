@@ -7,14 +7,13 @@ use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::CodedError;
 use streamd_core::id::JobId;
 use streamd_core::protocol::ExecutionState;
+use streamd_core::time::ManualClock;
 use streamd_jobmanager::job_master::JobMasterHandle;
 use streamd_jobmanager::unlinked::UnlinkedJobManager;
 use streamd_jobmanager::unlinked::proto::SubmitJobRequest;
 use streamd_jobmanager::{JobManagerOptions, ResolveJobOptions};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-
-use crate::clock::SimulatedClock;
 
 /// How often everything that can run is let run in one step. Chains of messages between tasks go on within a round; what timers wake
 /// takes another one.
@@ -74,7 +73,7 @@ impl JobManager {
     pub(crate) fn start(
         place: u32,
         options: JobManagerOptions,
-        clock: Arc<SimulatedClock>,
+        clock: Arc<ManualClock>,
         resolve: ResolveJobOptions,
     ) -> std::io::Result<Self> {
         let runtime = still_runtime()?;

@@ -17,7 +17,7 @@
 //!
 //! Reading order: [`simulation`] (how to run one), [`profile`] (what goes wrong), [`crash`] (where somebody dies), [`sabotage`] (what
 //! is broken on purpose), `cluster` (the loop), `job_manager`, `task_manager`, `process`, `host`, `channels`, `links`, `store`,
-//! [`input`] and [`outside`] (the world around), [`outcome`], and what is below: `clock`, `dice`, `trace`.
+//! [`input`] and [`outside`] (the world around), [`outcome`], and what is below: `dice`, `trace`.
 
 pub mod simulation;
 
@@ -43,7 +43,6 @@ pub mod outside;
 
 pub mod outcome;
 
-mod clock;
 mod dice;
 mod trace;
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use streamd_core::graph::Guarantee;
 use streamd_core::sink::{Sink, SinkContext, SinkWriter};
 use streamd_core::source::ConnectorError;
+use streamd_core::time::ManualClock;
 
-use crate::clock::SimulatedClock;
 use crate::dice::Dice;
 use crate::input::SimulatedSource;
 
@@ -17,7 +17,7 @@ use crate::input::SimulatedSource;
 #[derive(Clone)]
 pub struct Outside {
     world: Arc<Mutex<World>>,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<ManualClock>,
 }
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ struct Output {
 }
 
 impl Outside {
-    pub(crate) fn new(clock: Arc<SimulatedClock>) -> Self {
+    pub(crate) fn new(clock: Arc<ManualClock>) -> Self {
         Self {
             world: Arc::default(),
             clock,

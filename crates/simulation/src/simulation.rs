@@ -5,15 +5,18 @@ use std::io::Write;
 use std::sync::Arc;
 
 use streamd_core::error::CodedError;
+use streamd_core::time::{ManualClock, WallTime};
 use streamd_runtime::pipeline::Pipeline;
 
-use crate::clock::SimulatedClock;
 use crate::cluster::Cluster;
 use crate::crash::CrashPoint;
 use crate::outcome::Outcome;
 use crate::outside::Outside;
 use crate::profile::FaultProfile;
 use crate::sabotage::Sabotage;
+
+/// The date at the beginning of each simulation.
+const BEGIN: WallTime = WallTime(1_700_000_000_000);
 
 /// Why a simulation could not be run at all.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +101,7 @@ impl Simulation {
 
     /// Runs the application until it has ended, or something does not hold.
     pub fn run(self, application: Application<'_>) -> Result<Outcome, SimulationError> {
-        let clock = Arc::new(SimulatedClock::default());
+        let clock = Arc::new(ManualClock::showing(BEGIN));
         let outside = Outside::new(Arc::clone(&clock));
         if let Some(expected) = &self.expected {
             outside.expect(expected);

@@ -13,8 +13,8 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use streamd_core::id::WorkerId;
+use streamd_core::time::{Clock, ManualClock};
 
-use crate::clock::SimulatedClock;
 use crate::crash::{CrashKind, CrashPoint, CrashSide};
 use crate::dice::Dice;
 use crate::sabotage::Sabotage;
@@ -38,7 +38,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct SimulatedStore {
     folder: String,
     objects: InMemory,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<ManualClock>,
     trace: Arc<Trace>,
     state: Mutex<State>,
 }
@@ -85,7 +85,7 @@ enum Verdict {
 
 impl SimulatedStore {
     /// A new store, which locations reach by its [`uri`](Self::uri) for as long as it lives.
-    pub(crate) fn new(dice: Dice, clock: Arc<SimulatedClock>, trace: Arc<Trace>) -> Arc<Self> {
+    pub(crate) fn new(dice: Dice, clock: Arc<ManualClock>, trace: Arc<Trace>) -> Arc<Self> {
         INTERPOSED.call_once(|| {
             let interposed = streamd_snapshot::store::interpose(ROOT, |others| Arc::new(client::Interposed { others }));
             interposed.expect("every program can open a store in memory");
@@ -203,7 +203,7 @@ impl SimulatedStore {
         };
         let name = without_nonces(path.as_ref(), &self.folder);
         self.trace.line(
-            self.clock.now(),
+            self.clock.monotonic().0,
             format_args!("store {what} {name} of {manager}: {told}"),
         );
         verdict

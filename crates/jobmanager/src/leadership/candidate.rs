@@ -225,26 +225,11 @@ impl<E: Election> Leader<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use streamd_core::error::ErrorCode;
-    use streamd_core::time::WallTime;
+    use streamd_core::time::{ManualClock, WallTime};
     use streamd_snapshot::LeaderRecord;
 
     use super::*;
-
-    #[derive(Default)]
-    struct ManualClock(AtomicU64);
-
-    impl Clock for ManualClock {
-        fn monotonic(&self) -> MonotonicTime {
-            MonotonicTime(self.0.load(Ordering::SeqCst))
-        }
-
-        fn wall(&self) -> WallTime {
-            WallTime(0)
-        }
-    }
 
     /// An election that hears nobody.
     struct Deaf;
@@ -293,7 +278,7 @@ mod tests {
     async fn a_leader_that_nobody_hears_leads_until_a_record_says_otherwise() {
         let (mut leader, records, clock) = unheard().await;
         for _ in 0..10 {
-            clock.0.fetch_add(TIMES.renew_deadline_ms - 1, Ordering::SeqCst);
+            clock.advance(TIMES.renew_deadline_ms - 1);
             assert!(!leader.give_sign(true).await);
             assert!(!leader.fence.is_revoked());
         }
@@ -305,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn a_leader_that_nobody_hears_and_that_was_stopped_for_its_deadline_leads_no_more() {
         let (mut leader, _records, clock) = unheard().await;
-        clock.0.fetch_add(TIMES.renew_deadline_ms + 1, Ordering::SeqCst);
+        clock.advance(TIMES.renew_deadline_ms + 1);
         leader.give_sign(true).await;
         assert!(leader.fence.is_revoked());
     }

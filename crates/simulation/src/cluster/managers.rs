@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use streamd_coordinator::event::{OperationKind, OperationRequest};
 use streamd_core::id::OperationId;
+use streamd_core::time::Clock;
 use streamd_jobmanager::unlinked::UnlinkedJobManager;
 
 use super::{Cluster, Happening};
@@ -172,7 +173,7 @@ impl Cluster<'_> {
             manager.go_on();
             let is_of_the_past = manager.epoch().is_some() && !self.store.is_leader(number);
             self.trace
-                .line(self.clock.now(), format_args!("job manager {number} goes on"));
+                .line(self.clock.monotonic().0, format_args!("job manager {number} goes on"));
             self.trace.saw(match is_of_the_past {
                 true => "a leader of the past went on",
                 false => "a stopped job manager went on",

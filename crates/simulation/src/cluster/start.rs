@@ -10,6 +10,7 @@ use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
 use streamd_core::plan::PlanDescriptor;
+use streamd_core::time::{Clock, ManualClock};
 use streamd_jobmanager::unlinked::Onlookers;
 use streamd_jobmanager::unlinked::proto::{Application as NamedApplication, SubmitJobRequest};
 use streamd_snapshot::{ArtifactStore, Location};
@@ -18,7 +19,6 @@ use tokio::runtime::Runtime;
 use super::Cluster;
 use super::settings::{CHECKPOINT_TIMEOUT_MS, Settings};
 use crate::channels::Network;
-use crate::clock::SimulatedClock;
 use crate::dice::Dice;
 use crate::job_manager;
 use crate::outside::Outside;
@@ -37,7 +37,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn new(
         arrangement: Arrangement,
         trace: Option<Box<dyn Write + Send>>,
-        clock: Arc<SimulatedClock>,
+        clock: Arc<ManualClock>,
         outside: Outside,
         application: Application<'a>,
     ) -> Result<(Self, u32), SimulationError> {
@@ -53,7 +53,7 @@ impl<'a> Cluster<'a> {
         let graph = application(&outside).and_then(|mut pipeline| pipeline.describe());
         let graph = graph.map_err(SimulationError::Application)?;
         let (told, told_at) = (Arc::clone(&trace), Arc::clone(&clock));
-        let onlookers = Onlookers::new(move |violation| told.violated(told_at.now(), violation));
+        let onlookers = Onlookers::new(move |violation| told.violated(told_at.monotonic().0, violation));
         let settings = Settings::thrown(&mut dice, &store.uri(), onlookers);
         let rates = profile.rates();
         store.trouble(rates.refused, rates.applied_then_failed);

@@ -4,6 +4,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use streamd_core::sink::{Sink, SinkWriter};
 use streamd_core::source::{Source, SourceReader, SourceStatus};
+use streamd_core::time::ManualClock;
 
 use super::*;
 use crate::conformance::sink::{Suite, context};
@@ -217,26 +218,6 @@ fn a_folder_that_cannot_be_written_into_is_known_before_the_job_runs() {
         );
     }
     assert_eq!(names(folder.path()), ["file"], "nothing was made");
-}
-
-/// A clock that a test turns.
-#[derive(Default)]
-struct ManualClock(std::sync::atomic::AtomicU64);
-
-impl ManualClock {
-    fn advance(&self, millis: u64) {
-        self.0.fetch_add(millis, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-impl streamd_core::time::Clock for ManualClock {
-    fn monotonic(&self) -> streamd_core::time::MonotonicTime {
-        streamd_core::time::MonotonicTime(self.0.load(std::sync::atomic::Ordering::Relaxed))
-    }
-
-    fn wall(&self) -> streamd_core::time::WallTime {
-        streamd_core::time::WallTime(self.monotonic().0 as i64)
-    }
 }
 
 fn survives_many_lives(make: impl Fn(&Path) -> FileSink<u64>) {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use streamd_core::error::ErrorCode;
-use streamd_core::time::{Clock, MonotonicTime, WallTime};
+use streamd_core::time::{ManualClock, WallTime};
 
 use super::api_server::ApiServer;
 use super::election::{ByLease, Leases};
@@ -16,30 +16,6 @@ const TIMES: ElectionTimes = ElectionTimes {
     renew_deadline_ms: 12_000,
     retry_period_ms: 5_000,
 };
-
-/// Both sides of a clock, turned by hand.
-#[derive(Default)]
-struct ManualClock(Mutex<(u64, i64)>);
-
-impl ManualClock {
-    fn showing(wall: i64) -> Arc<Self> {
-        Arc::new(Self(Mutex::new((0, wall))))
-    }
-
-    fn pass(&self, millis: u64) {
-        self.0.lock().unwrap().0 += millis;
-    }
-}
-
-impl Clock for ManualClock {
-    fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime(self.0.lock().unwrap().0)
-    }
-
-    fn wall(&self) -> WallTime {
-        WallTime(self.0.lock().unwrap().1)
-    }
-}
 
 /// What an API server does with the requests for one Lease.
 #[derive(Default)]
@@ -147,7 +123,10 @@ fn election(identity: &str, connection: &Connection, clock: &Arc<ManualClock>) -
 
 /// A server, and a job manager `a` that holds the Lease.
 async fn held() -> (Connection, ByLease<Connection>, Arc<ManualClock>) {
-    let (connection, clock) = (Connection::default(), ManualClock::showing(1_000_000));
+    let (connection, clock) = (
+        Connection::default(),
+        Arc::new(ManualClock::showing(WallTime(1_000_000))),
+    );
     let mut holder = election("a", &connection, &clock);
     assert!(holder.may_try(None).await.unwrap());
     (connection, holder, clock)
@@ -159,7 +138,7 @@ async fn of_two_that_want_the_lease_one_has_it_until_it_lets_go() {
     let mut standby = election("b", &connection, &clock);
     assert!(!standby.may_try(None).await.unwrap());
     for _ in 0..10 {
-        clock.pass(TIMES.lease_duration_ms - 1);
+        clock.advance(TIMES.lease_duration_ms - 1);
         assert!(matches!(holder.give_sign(1).await.unwrap(), Sign::Taken));
         assert!(!standby.may_try(None).await.unwrap());
     }
@@ -175,12 +154,12 @@ async fn of_two_that_want_the_lease_one_has_it_until_it_lets_go() {
 async fn a_lease_expires_on_the_clock_of_whoever_watches_it_and_on_no_other() {
     for wall in [0, 4_000_000_000_000] {
         let (connection, mut holder, _clock) = held().await;
-        let clock = ManualClock::showing(wall);
+        let clock = Arc::new(ManualClock::showing(WallTime(wall)));
         let mut standby = election("b", &connection, &clock);
         assert!(!standby.may_try(None).await.unwrap());
-        clock.pass(TIMES.lease_duration_ms - 1);
+        clock.advance(TIMES.lease_duration_ms - 1);
         assert!(!standby.may_try(None).await.unwrap());
-        clock.pass(1);
+        clock.advance(1);
         assert!(standby.may_try(None).await.unwrap());
         assert!(matches!(holder.give_sign(1).await.unwrap(), Sign::Refused));
         // It had lost it: there is nothing to let go of.
@@ -196,14 +175,14 @@ async fn of_two_that_see_the_lease_expire_one_takes_it() {
     for standby in [&mut b, &mut c] {
         assert!(!standby.may_try(None).await.unwrap());
     }
-    clock.pass(TIMES.lease_duration_ms);
+    clock.advance(TIMES.lease_duration_ms);
     // Between its look and its update the other one writes.
     connection.server().is_contended = true;
     assert!(!b.may_try(None).await.unwrap());
     assert_eq!(connection.server().holder(), "a");
-    clock.pass(TIMES.lease_duration_ms);
+    clock.advance(TIMES.lease_duration_ms);
     assert!(!b.may_try(None).await.unwrap());
-    clock.pass(TIMES.lease_duration_ms);
+    clock.advance(TIMES.lease_duration_ms);
     assert!(b.may_try(None).await.unwrap());
     assert!(!c.may_try(None).await.unwrap());
 }
@@ -215,7 +194,7 @@ async fn the_time_of_an_outage_counts_against_no_holder() {
     let mut standby = election("b", &connection, &clock);
     assert!(!standby.may_try(None).await.unwrap());
     connection.server().is_out = true;
-    clock.pass(TIMES.lease_duration_ms * 10);
+    clock.advance(TIMES.lease_duration_ms * 10);
     let unheard = holder.give_sign(1).await.unwrap();
     assert!(matches!(unheard, Sign::Unheard(error) if error.code == ErrorCode::KubernetesUnavailable));
     assert!(standby.may_try(None).await.is_err());
@@ -223,7 +202,7 @@ async fn the_time_of_an_outage_counts_against_no_holder() {
     // The standby is the first to be served again.
     assert!(!standby.may_try(None).await.unwrap());
     assert!(matches!(holder.give_sign(1).await.unwrap(), Sign::Taken));
-    clock.pass(TIMES.lease_duration_ms - 1);
+    clock.advance(TIMES.lease_duration_ms - 1);
     assert!(!standby.may_try(None).await.unwrap());
 }
 

@@ -1,13 +1,12 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use streamd_core::error::chain;
 use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus};
 use streamd_core::state::{from_row, to_row};
-use streamd_core::time::{Clock, MonotonicTime, WallTime};
+use streamd_core::time::ManualClock;
 use tempfile::TempDir;
 
 use super::*;
@@ -15,29 +14,9 @@ use crate::FileSource;
 use crate::conformance::random::Random;
 use crate::file::source::TextLines;
 
-/// Stands still until it is turned.
-#[derive(Default)]
-struct Turned(AtomicU64);
-
-impl Turned {
-    fn second(&self) {
-        self.0.fetch_add(1000, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Turned {
-    fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime(self.0.load(Ordering::Relaxed))
-    }
-
-    fn wall(&self) -> WallTime {
-        WallTime(0)
-    }
-}
-
 struct Folder {
     folder: TempDir,
-    clock: Arc<Turned>,
+    clock: Arc<ManualClock>,
     source: MonitoredFiles<TextLines>,
     readers: Vec<LaneReader<TextLines>>,
     seen: Vec<String>,
@@ -45,7 +24,7 @@ struct Folder {
 
 impl Folder {
     fn new() -> Self {
-        let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(Turned::default()));
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::default()));
         let source = FileSource::text_lines(folder.path()).clock(clock.clone());
         let source = source.monitor_continuously(Duration::from_secs(1)).lanes(5);
         let mut new = Self {
@@ -98,7 +77,7 @@ impl Folder {
     /// Two looks: what was there before the first is read.
     fn settle(&mut self) -> Result<(), ConnectorError> {
         for _ in 0..2 {
-            self.clock.second();
+            self.clock.advance(1_000);
             self.read()?;
         }
         Ok(())
@@ -132,7 +111,7 @@ fn a_folder_is_looked_into_once_in_an_interval_and_the_thread_sleeps_meanwhile()
         reader.poll(&mut folder.seen, 9).unwrap(),
         SourceStatus::Idle(Duration::from_secs(1))
     );
-    folder.clock.0.fetch_add(400, Ordering::Relaxed);
+    folder.clock.advance(400);
     assert_eq!(
         reader.poll(&mut folder.seen, 9).unwrap(),
         SourceStatus::Idle(Duration::from_millis(600))
@@ -144,11 +123,11 @@ fn a_file_is_new_when_it_has_stopped_growing() {
     let mut folder = Folder::new();
     for content in ["1\n", "1\n2\n", "1\n2\n3\n"] {
         folder.write("a", content);
-        folder.clock.second();
+        folder.clock.advance(1_000);
         folder.read().unwrap();
         assert!(folder.seen.is_empty());
     }
-    folder.clock.second();
+    folder.clock.advance(1_000);
     folder.read().unwrap();
     assert_eq!(folder.seen, ["1", "2", "3"]);
 }
@@ -168,7 +147,7 @@ fn every_line_of_every_file_comes_once_whatever_comes_when_and_however_the_job_i
                     expected.extend(lines);
                 }
                 2 => {
-                    folder.clock.second();
+                    folder.clock.advance(1_000);
                     folder.read().unwrap();
                 }
                 3 => {
@@ -227,9 +206,9 @@ fn a_file_that_is_gone_too_early_or_has_changed_is_an_error_that_names_it() {
     let unread = || {
         let mut folder = Folder::new();
         folder.write("a", "1\n2\n3\n4\n5\n");
-        folder.clock.second();
+        folder.clock.advance(1_000);
         folder.readers[0].poll(&mut folder.seen, 1).unwrap();
-        folder.clock.second();
+        folder.clock.advance(1_000);
         folder.readers[0].poll(&mut folder.seen, 1).unwrap();
         assert_eq!(folder.seen, ["1"]);
         folder
