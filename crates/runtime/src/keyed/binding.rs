@@ -2,6 +2,7 @@ use streamd_core::state::{Key, State};
 use streamd_core::time::WallTime;
 use streamd_state::{Expire, KeyedStateBackend, Left, StateError, StateId};
 
+use super::context::KeyedContext;
 use super::time_to_live::StateTtlConfig;
 
 /// Where a handle's state is, once it is registered: a table of `P`, or of `E` where values have a time to live.
@@ -69,6 +70,15 @@ impl<P: State, E: Expire> Binding<P, E> {
             Some(ttl) => Place::Expiring(backend.register_expiring(self.name, ttl.lifetime())?, ttl),
         });
         Ok(())
+    }
+
+    /// Removes what the key has.
+    pub(super) fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
+        let KeyedContext { scope, key, hash, .. } = context;
+        match self.place() {
+            Place::Lasting(id) => drop(scope.backend.table_mut(id).remove(*hash, key)),
+            Place::Expiring(id, _) => drop(scope.backend.table_mut(id).remove(*hash, key)),
+        }
     }
 }
 

@@ -7,17 +7,9 @@ use super::store::StateHandle;
 use super::time_to_live::StateTtlConfig;
 
 /// A list of values per key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListState<V: State> {
     binding: Binding<Vec<V>, ExpiringList<V>>,
-}
-
-impl<V: State> Clone for ListState<V> {
-    fn clone(&self) -> Self {
-        Self {
-            binding: self.binding.clone(),
-        }
-    }
 }
 
 impl<V: State> StateHandle for ListState<V> {
@@ -97,10 +89,6 @@ impl<V: State> ListState<V> {
 
     /// Removes all elements.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
-        let KeyedContext { scope, key, hash, .. } = context;
-        match self.binding.place() {
-            Place::Lasting(id) => drop(scope.backend.table_mut(id).remove(*hash, key)),
-            Place::Expiring(id, _) => drop(scope.backend.table_mut(id).remove(*hash, key)),
-        }
+        self.binding.clear(context);
     }
 }

@@ -9,7 +9,7 @@ use super::store::StateHandle;
 use super::time_to_live::StateTtlConfig;
 
 /// A map per key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MapState<M: OrderedState, V: State> {
     binding: Binding<BTreeMap<M, V>, BTreeMap<M, Expiring<V>>>,
 }
@@ -18,14 +18,6 @@ pub struct MapState<M: OrderedState, V: State> {
 pub trait OrderedState: State + Ord {}
 
 impl<T: State + Ord> OrderedState for T {}
-
-impl<M: OrderedState, V: State> Clone for MapState<M, V> {
-    fn clone(&self) -> Self {
-        Self {
-            binding: self.binding.clone(),
-        }
-    }
-}
 
 impl<M: OrderedState, V: State> StateHandle for MapState<M, V> {
     fn name(&self) -> &'static str {
@@ -178,10 +170,6 @@ impl<M: OrderedState, V: State> MapState<M, V> {
 
     /// Removes the key's map.
     pub fn clear<K: Key>(&self, context: &mut KeyedContext<'_, K>) {
-        let KeyedContext { scope, key, hash, .. } = context;
-        match self.binding.place() {
-            Place::Lasting(id) => drop(scope.backend.table_mut(id).remove(*hash, key)),
-            Place::Expiring(id, _) => drop(scope.backend.table_mut(id).remove(*hash, key)),
-        }
+        self.binding.clear(context);
     }
 }

@@ -8,17 +8,9 @@ use super::time_to_live::StateTtlConfig;
 use crate::keyed_scope::KeyedScope;
 
 /// One value per key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ValueState<V: State> {
     binding: Binding<V, Expiring<V>>,
-}
-
-impl<V: State> Clone for ValueState<V> {
-    fn clone(&self) -> Self {
-        Self {
-            binding: self.binding.clone(),
-        }
-    }
 }
 
 impl<V: State> StateHandle for ValueState<V> {
