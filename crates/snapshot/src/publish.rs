@@ -34,30 +34,18 @@ pub enum PublishError {
     /// It is certainly not visible.
     #[error(transparent)]
     Failed(#[from] SnapshotError),
-    /// Another writer was there first: this one is stale.
-    #[error("`{uri}` was written by somebody else before")]
-    Lost {
-        /// The object that was to be created.
-        uri: String,
-    },
-    /// It may or may not be visible: nothing of it may be deleted.
-    #[error("whether `{uri}` was written is unknown")]
-    OutcomeUnknown {
-        /// The object that was to be created.
-        uri: String,
-        /// What the store said.
-        #[source]
-        source: StoreError,
-    },
+    /// An object that makes it visible was not created; if another writer was there first, this one is stale.
+    #[error(transparent)]
+    NotCreated(#[from] CreateError),
 }
 
 impl PublishError {
     /// Whether the snapshot may be visible all the same. Then nothing of it may be deleted.
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::Failed(_) => false,
+            Self::Failed(_) | Self::NotCreated(CreateError::Failed(_)) => false,
             // What the other writer made visible lies in the same folder.
-            Self::Lost { .. } | Self::OutcomeUnknown { .. } => true,
+            Self::NotCreated(CreateError::Lost { .. } | CreateError::OutcomeUnknown { .. }) => true,
         }
     }
 
@@ -65,17 +53,10 @@ impl PublishError {
     pub fn message(&self) -> String {
         match self {
             Self::Failed(error) => error.to_coded().on_one_line(),
-            Self::Lost { .. } | Self::OutcomeUnknown { .. } => streamd_core::error::chain(self),
-        }
-    }
-}
-
-impl From<CreateError> for PublishError {
-    fn from(error: CreateError) -> Self {
-        match error {
-            CreateError::Failed(error) => error.into(),
-            CreateError::Lost { uri } => Self::Lost { uri },
-            CreateError::OutcomeUnknown { uri, source } => Self::OutcomeUnknown { uri, source },
+            Self::NotCreated(CreateError::Failed(error)) => error.to_coded().on_one_line(),
+            Self::NotCreated(CreateError::Lost { .. } | CreateError::OutcomeUnknown { .. }) => {
+                streamd_core::error::chain(self)
+            }
         }
     }
 }

@@ -224,7 +224,7 @@ fn publishing_the_same_writing_twice_succeeds_and_another_one_loses() {
         ..metadata.clone()
     };
     let lost = fixture.run(publish(&folder, &stale)).unwrap_err();
-    assert!(matches!(lost, PublishError::Lost { .. }) && lost.outcome_unknown());
+    assert!(matches!(lost, PublishError::NotCreated(CreateError::Lost { .. })) && lost.outcome_unknown());
     assert_eq!(
         fixture.run(read_snapshot(&folder.uri())).unwrap().metadata.nonce,
         metadata.nonce

@@ -16,7 +16,7 @@ use crate::json::split;
 use crate::layout;
 use crate::publish::{PublishError, publish, random_nonce};
 use crate::read::StoredSnapshot;
-use crate::store::Location;
+use crate::store::{CreateError, Location};
 use crate::subtask::{KeyedTable, SubtaskContext};
 use crate::table::SavepointWriter;
 
@@ -127,12 +127,13 @@ impl Rewriting<'_> {
         match self.runtime.block_on(publish(&self.folder, &metadata)) {
             Ok(published) => self.edited.bytes = published.bytes,
             Err(PublishError::Failed(error)) => return Err(error.into()),
-            Err(PublishError::Lost { .. }) => {
+            Err(PublishError::NotCreated(CreateError::Failed(error))) => return Err(error.into()),
+            Err(PublishError::NotCreated(CreateError::Lost { .. })) => {
                 return Err(InspectError::TargetExists {
                     target: self.folder.uri(),
                 });
             }
-            Err(source @ PublishError::OutcomeUnknown { .. }) => {
+            Err(PublishError::NotCreated(source @ CreateError::OutcomeUnknown { .. })) => {
                 let target = self.folder.uri();
                 let source = Box::new(source);
                 return Err(InspectError::OutcomeUnknown { target, source });

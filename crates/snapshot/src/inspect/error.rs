@@ -125,7 +125,7 @@ pub enum InspectError {
         target: String,
         /// What happened.
         #[source]
-        source: Box<crate::publish::PublishError>,
+        source: Box<crate::store::CreateError>,
     },
 }
 
