@@ -337,8 +337,6 @@ pub struct SubtaskMetrics {
     pub index: u32,
     /// Records that came in (for a source: that it read).
     pub records_in: u64,
-    /// Records that went out.
-    pub records_out: u64,
     /// Nanoseconds spent processing.
     pub busy_ns: u64,
     /// Nanoseconds in which there was input but no room for output.

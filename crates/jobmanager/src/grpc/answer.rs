@@ -185,7 +185,6 @@ fn subtask_details(index: u32, subtask: &SubtaskView) -> proto::SubtaskDetails {
         index,
         state: proto::ExecutionState::from(subtask.state).into(),
         records_in: subtask.metrics.records_in,
-        records_out: subtask.metrics.records_out,
         busy_ns: subtask.metrics.busy_ns,
         backpressured_ns: subtask.metrics.backpressured_ns,
         late_dropped: subtask.metrics.late_dropped,

@@ -261,7 +261,6 @@ fn events() -> Vec<WorkerEvent> {
                 vertex: 1,
                 index: 2,
                 records_in: 3,
-                records_out: 4,
                 busy_ns: 5,
                 backpressured_ns: 6,
                 late_dropped: 7,
