@@ -34,6 +34,10 @@ impl FailureRecord {
             return "every try reads the same bytes: copy the snapshot again from where it is whole, or start from another one \
                     with -s; checkpoints that this job has are kept";
         }
+        if self.failure.kind == FailureKind::OutputLost {
+            return "go on from an older snapshot with -s to compute it again, or accept the gap: give the sink another uid, and go on \
+                    from the last one with -s and --allowNonRestoredState; checkpoints that this job has are kept";
+        }
         if self.code() == ErrorCode::WorkerMemoryExceeded {
             return "let the job keep less in memory (`state.backend.type: rocksdb`, a time to live), or give its workers more \
                     (`taskmanager.memory.process.size`), then go on from the last snapshot with `streamctl run --resume`";

@@ -308,6 +308,8 @@ pub enum FailureKind {
     Recoverable,
     /// The snapshot that state is restored from is damaged: every attempt would read the same bytes.
     DamagedSnapshot,
+    /// Output that was prepared and promised cannot be committed any more: every attempt would be told the same.
+    OutputLost,
 }
 
 impl FailureKind {

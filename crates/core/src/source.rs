@@ -141,6 +141,7 @@ pub enum SourceStatus {
 pub struct ConnectorError {
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    is_output_lost: bool,
 }
 
 impl ConnectorError {
@@ -149,7 +150,22 @@ impl ConnectorError {
         Self {
             message: message.into(),
             source: None,
+            is_output_lost: false,
         }
+    }
+
+    /// Output that was prepared cannot be committed any more, now or later: the transaction has expired, the file is gone. The job
+    /// fails for good, whatever its restart strategy: each attempt would be told the same.
+    pub fn output_lost(message: impl fmt::Display) -> Self {
+        Self {
+            is_output_lost: true,
+            ..Self::new(format!("output is lost: {message}"))
+        }
+    }
+
+    /// Whether it was made by [`output_lost`](Self::output_lost).
+    pub fn is_output_lost(&self) -> bool {
+        self.is_output_lost
     }
 
     /// An error with its cause; `message` does not repeat the cause.
@@ -157,6 +173,7 @@ impl ConnectorError {
         Self {
             message: message.into(),
             source: Some(source.into()),
+            is_output_lost: false,
         }
     }
 }

@@ -38,6 +38,15 @@ impl TaskError {
         failure.into()
     }
 
+    /// Output that was prepared cannot be committed any more.
+    pub fn output_lost(context: impl fmt::Display, error: &(dyn Error + 'static)) -> Self {
+        let failure = Failure {
+            kind: FailureKind::OutputLost,
+            ..Failure::new(FaultDomain::External, format!("{context}: {}", chain(error)))
+        };
+        failure.into()
+    }
+
     /// A neighbour in the graph is gone: why, is for the job master to find out.
     pub fn neighbour_lost(message: impl Into<String>) -> Self {
         Self {

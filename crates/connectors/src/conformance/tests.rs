@@ -190,7 +190,7 @@ impl Sink for Shelf {
                 continue;
             }
             let records = store.prepared.get(name).cloned();
-            let records = records.ok_or_else(|| ConnectorError::new(format!("output is lost: `{name}`")))?;
+            let records = records.ok_or_else(|| ConnectorError::output_lost(format_args!("`{name}` is not there")))?;
             store.visible.push((name.clone(), records));
         }
         Ok(())

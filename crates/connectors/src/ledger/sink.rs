@@ -134,9 +134,8 @@ impl<T> LedgerSink<T> {
         })?;
         match answer.status {
             200 => Ok(()),
-            404 | 410 => Err(ConnectorError::new(format!(
-                "output is lost: the ledger `{}` has given up the prepared transaction `{id}` with {records} records, and \
-                 says `{}`",
+            404 | 410 => Err(ConnectorError::output_lost(format_args!(
+                "the ledger `{}` has given up the prepared transaction `{id}` with {records} records, and says `{}`",
                 self.url,
                 shown(&answer.text)
             ))),

@@ -162,7 +162,9 @@ fn a_prepared_transaction_that_expired_is_lost_data_and_an_error() {
     let sink = sink(&ledger.url());
     let prepared = written(&sink, &[1, 2]).prepare_commit().unwrap();
     ledger.expire(State::Prepared);
-    let error = sink.commit(&prepared).unwrap_err().to_string();
+    let error = sink.commit(&prepared).unwrap_err();
+    assert!(error.is_output_lost(), "{error}");
+    let error = error.to_string();
     assert!(
         error.starts_with("output is lost: the ledger `http://")
             && error.contains("with 2 records, and says `expired`"),

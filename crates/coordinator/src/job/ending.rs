@@ -23,11 +23,13 @@ impl JobMachine {
         if self.state() != JobState::Running {
             return;
         }
-        if cause.kind == FailureKind::DamagedSnapshot {
-            let message = format!(
-                "Recovery is suppressed, it would read the same snapshot: {}",
-                cause.message
-            );
+        let in_vain = match cause.kind {
+            FailureKind::Recoverable => None,
+            FailureKind::DamagedSnapshot => Some("it would read the same snapshot"),
+            FailureKind::OutputLost => Some("no attempt could commit what is lost"),
+        };
+        if let Some(why) = in_vain {
+            let message = format!("Recovery is suppressed, {why}: {}", cause.message);
             return self.fail_for_good(at, Failure { message, ..cause });
         }
         match self.failover.on_failure(at.now, trouble) {
@@ -235,8 +237,8 @@ impl JobMachine {
         }
         self.out.push(Action::ReleaseSlots);
         let end = match &failure {
-            // The parts of it that are whole may be all that is left of the job's state.
-            Some(failure) if failure.kind == FailureKind::DamagedSnapshot => End::Keep,
+            // A damaged snapshot may be all that is left of the job's state, and what was lost is computed again from an older one.
+            Some(failure) if failure.kind != FailureKind::Recoverable => End::Keep,
             Some(_) | None => End::of(state, self.spec.options.checkpointing.retention),
         };
         self.enter(Phase::Ended(state), failure);

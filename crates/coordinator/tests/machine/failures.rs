@@ -265,6 +265,31 @@ fn a_restarting_job_can_be_cancelled_at_any_moment() {
     }
 }
 
+/// RS52.
+#[test]
+fn output_that_is_lost_ends_the_job_whatever_its_strategy_and_nothing_is_deleted() {
+    let lost = "sink `results` failed: output is lost: the ledger has given up `tx-1`";
+    let told = format!("Recovery is suppressed, no attempt could commit what is lost: {lost}");
+    play_with(
+        |spec| spec.options.checkpointing.retention = ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
+        &format!(
+            "
+            >> up; wait 1000; done 1
+            > lost 0/1 FAILED {lost}
+            to 1 2: cancel attempt 1
+            RUNNING -> FAILING: {told}
+            > canceled
+            to 1: shutdown
+            stop 1
+            to 2: shutdown
+            stop 2
+            release slots
+            FAILING -> FAILED: {told}
+            "
+        ),
+    );
+}
+
 #[test]
 fn a_damaged_snapshot_is_not_read_again_and_nothing_is_deleted() {
     let damaged = "the state of operator `sum` cannot be restored [SD-0502]: `s3://c/chk-1/x` is corrupt";

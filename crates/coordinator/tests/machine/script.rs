@@ -123,6 +123,13 @@ impl Player {
                     ..Failure::new(FaultDomain::External, why.join(" "))
                 },
             ),
+            ["lost", subtask, "FAILED", why @ ..] => self.failed(
+                subtask,
+                Failure {
+                    kind: FailureKind::OutputLost,
+                    ..Failure::new(FaultDomain::External, why.join(" "))
+                },
+            ),
             ["state", subtask, name] => {
                 self.one(subtask, |attempt, subtask| state(attempt, subtask, state_named(name)))
             }

@@ -96,6 +96,7 @@ impl From<FailureKind> for proto::FailureKind {
         match kind {
             FailureKind::Recoverable => Self::Unspecified,
             FailureKind::DamagedSnapshot => Self::DamagedSnapshot,
+            FailureKind::OutputLost => Self::OutputLost,
         }
     }
 }
@@ -105,6 +106,7 @@ impl From<proto::FailureKind> for FailureKind {
         match kind {
             proto::FailureKind::Unspecified => Self::Recoverable,
             proto::FailureKind::DamagedSnapshot => Self::DamagedSnapshot,
+            proto::FailureKind::OutputLost => Self::OutputLost,
         }
     }
 }

@@ -239,6 +239,13 @@ fn events() -> Vec<WorkerEvent> {
                 ..Failure::new(FaultDomain::External, "`s3://c/chk-1/x` is corrupt")
             }),
         ),
+        state(
+            ExecutionState::Failed,
+            Some(Failure {
+                kind: FailureKind::OutputLost,
+                ..Failure::new(FaultDomain::External, "output is lost")
+            }),
+        ),
         WorkerEvent::Acknowledge {
             attempt,
             checkpoint: CheckpointId(17),

@@ -41,7 +41,11 @@ impl<S: Sink> SinkOperator<S> {
     }
 
     fn failed(&self, error: &ConnectorError) -> TaskError {
-        TaskError::external(format_args!("sink `{}` failed", self.label), error)
+        let context = format_args!("sink `{}` failed", self.label);
+        match error.is_output_lost() {
+            true => TaskError::output_lost(context, error),
+            false => TaskError::external(context, error),
+        }
     }
 
     fn prepare(&mut self) -> Result<Vec<S::Committable>, TaskError> {

@@ -43,8 +43,8 @@ impl FileCommittable {
             return self.commit_beginning(&staged, &committed);
         }
         if !self.is_complete(&staged)? {
-            return Err(ConnectorError::new(format!(
-                "output is lost: the prepared file `{}` is gone, and so is `{}` that it was to become",
+            return Err(ConnectorError::output_lost(format_args!(
+                "the prepared file `{}` is gone, and so is `{}` that it was to become",
                 staged.display(),
                 committed.display()
             )));
@@ -64,8 +64,12 @@ impl FileCommittable {
         let whole = self.path(whole.unwrap_or(&self.staged));
         let opened = File::open(staged).or_else(|_| File::open(&whole)).map_err(|cause| {
             let (staged, whole) = (staged.display(), whole.display());
-            let message = format!("output is lost: neither the unfinished file `{staged}` nor `{whole}` can be read");
-            ConnectorError::caused(message, cause)
+            match cause.kind() {
+                std::io::ErrorKind::NotFound => ConnectorError::output_lost(format_args!(
+                    "the unfinished file `{staged}` is gone, and so is `{whole}` that it was to become"
+                )),
+                _other => ConnectorError::caused(format!("cannot read `{staged}` or `{whole}`"), cause),
+            }
         })?;
         // The name is the same for all who do this, and so are the bytes: they cannot harm one another.
         let copy = self.path(&staged_name(&self.name));

@@ -120,7 +120,9 @@ fn output_that_is_gone_before_its_commit_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let (sink, committables) = prepared(folder.path());
     fs::remove_file(folder.path().join(&committables[0].staged)).unwrap();
-    let error = sink.commit(&committables).unwrap_err().to_string();
+    let error = sink.commit(&committables).unwrap_err();
+    assert!(error.is_output_lost(), "{error}");
+    let error = error.to_string();
     assert!(error.starts_with("output is lost"), "{error}");
     assert!(
         error.contains(&committables[0].staged) && error.contains("/part-results-3-n0nce-0.txt`"),
@@ -343,9 +345,10 @@ fn an_unfinished_file_that_is_gone_or_shorter_is_an_error() {
         "{error}"
     );
     fs::remove_file(staged).unwrap();
-    let error = sink.commit(&unfinished).unwrap_err().to_string();
+    let error = sink.commit(&unfinished).unwrap_err();
+    assert!(error.is_output_lost(), "{error}");
     assert!(
-        error.starts_with("output is lost: neither the unfinished file `/"),
+        error.to_string().starts_with("output is lost: the unfinished file `/"),
         "{error}"
     );
 }
