@@ -10,10 +10,14 @@ use streamd_core::options::{ADDRESS_FILE, Configuration, host_and_port, keys};
 use tracing::info;
 
 use crate::configuration::Settings;
+use crate::job_manager::leader_lookup;
 use crate::lock::not_writable;
 
 /// The pause between two looks for the file: nothing beside the start of a process.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// The pause between two looks for the record of a leader: a request to the store each.
+const PAUSE_OF_STORE: Duration = Duration::from_millis(500);
 
 /// Where a job manager that listens on `local` is reached: there, or by its configured name if it listens on every interface.
 pub fn job_manager_address(configuration: &Configuration, local: SocketAddr) -> String {
@@ -24,7 +28,7 @@ pub fn job_manager_address(configuration: &Configuration, local: SocketAddr) -> 
 }
 
 /// The address of the job manager; where it is still to be written down, waits for as long as a task manager looks for its
-/// job manager: the two may be started in any order. Cancel safe.
+/// job manager: the two may be started in any order. Where job managers are elected, the storage says who leads as well. Cancel safe.
 pub async fn find_address(settings: &Settings) -> Result<String, CodedError> {
     let address = read_address(settings);
     let Err(missing) = address else {
@@ -39,8 +43,23 @@ pub async fn find_address(settings: &Settings) -> Result<String, CodedError> {
             }
         }
     };
+    let elected = async {
+        let Some(lookup) = leader_lookup(settings) else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Some(address) = lookup().await {
+                return address;
+            }
+            tokio::time::sleep(PAUSE_OF_STORE).await;
+        }
+    };
     let patience = settings.configuration.get(keys::TASK_MANAGER_REGISTRATION_TIMEOUT);
-    tokio::time::timeout(patience, written).await.map_err(|_| missing)
+    tokio::select! {
+        address = written => Ok(address),
+        address = elected => Ok(address),
+        () = tokio::time::sleep(patience) => Err(missing),
+    }
 }
 
 /// Where the job manager of this machine writes its address; `None` where the configuration names it.

@@ -35,19 +35,27 @@ impl Session {
         &self.configuration
     }
 
-    /// The `host:port` of the job manager.
-    pub fn address(&self) -> Result<String, Failure> {
+    /// The `host:port` at which the job manager is tried first.
+    fn address(&self) -> Result<String, CodedError> {
         match &self.job_manager {
             Some(address) => Ok(address.clone()),
-            None => Ok(job_manager_address(&self.configuration)?),
+            None => job_manager_address(&self.configuration),
         }
     }
 
     /// A connection to the job manager.
     pub async fn connect(&self) -> Result<DispatcherClient, Failure> {
-        let address = self.address()?;
-        self.within(&format!("the job manager at `{address}` is not reached"), async {
-            match DispatcherClient::connect(&address).await {
+        let address = self.address();
+        let what = match &address {
+            Ok(address) => format!("the job manager at `{address}` is not reached"),
+            Err(_unknown) => "the job manager that leads is not reached".to_owned(),
+        };
+        self.within(&what, async {
+            let tried = match address {
+                Ok(address) => DispatcherClient::connect(&address).await,
+                Err(unknown) => Err(unknown),
+            };
+            match tried {
                 Err(error) if error.code == ErrorCode::JobManagerUnreachable => self.connect_to_elected(error).await,
                 other => Ok(other?),
             }
@@ -55,7 +63,7 @@ impl Session {
         .await
     }
 
-    /// A connection to the job manager that was elected, where there are several and the one that was tried is not there.
+    /// A connection to the job manager that was elected, where there are several and the one that was tried is not there or not known.
     async fn connect_to_elected(&self, error: CodedError) -> Result<DispatcherClient, Failure> {
         // Whatever elects it, its address is in the storage.
         let is_elected = self.configuration.get(keys::HA_TYPE) != "none";

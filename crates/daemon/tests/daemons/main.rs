@@ -112,6 +112,29 @@ fn a_task_manager_finds_the_job_manager_by_the_file_and_several_share_a_machine(
 }
 
 #[test]
+fn a_task_manager_finds_the_elected_job_manager_in_the_storage_where_nobody_wrote_its_address_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = format!("high-availability.storageDir={}/ha", directory.path().display());
+    let elected = [
+        "-D",
+        ANY_PORT,
+        "-D",
+        "high-availability.type=object-store",
+        "-D",
+        &storage,
+    ];
+    let mut job_manager = Daemon::start(&directory.path().join("one"), &[&["jobmanager"], &elected[..]].concat());
+    assert!(job_manager.says().starts_with("jobmanager 127.0.0.1:"));
+    // Another folder, as on another machine.
+    let mut task_manager = Daemon::start(
+        &directory.path().join("other"),
+        &[&["taskmanager"], &elected[..]].concat(),
+    );
+    assert!(task_manager.says().starts_with("taskmanager "));
+    assert_eq!((task_manager.end(), job_manager.end()), (Some(0), Some(0)));
+}
+
+#[test]
 fn a_second_job_manager_on_the_same_directory_or_port_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut job_manager = Daemon::start(directory.path(), &["jobmanager", "-D", ANY_PORT]);

@@ -76,25 +76,25 @@ struct StatusTaskManager<'a> {
 impl ClusterCommand {
     /// Waits, or looks once.
     pub async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
-        let cluster = match self.action {
+        let (address, cluster) = match self.action {
             ClusterAction::Wait(wanted) => wanted.wait(session).await?,
             ClusterAction::Status(StatusArguments {}) => {
                 session.within("the cluster does not answer", look(session)).await?
             }
         };
-        print(&session.address()?, &cluster, output)
+        print(&address, &cluster, output)
     }
 }
 
 impl WaitArguments {
-    async fn wait(&self, session: &Session) -> Result<GetClusterResponse, Failure> {
+    async fn wait(&self, session: &Session) -> Result<(String, GetClusterResponse), Failure> {
         let timeout = session.timeout().unwrap_or(DEFAULT_WAIT);
         let mut seen = "it has not answered".to_owned();
         let ready = async {
             loop {
                 match look(session).await {
-                    Ok(cluster) if self.is_met_by(&cluster) => return Ok(cluster),
-                    Ok(cluster) => seen = format!("it has {}", size(&cluster)),
+                    Ok(looked) if self.is_met_by(&looked.1) => return Ok(looked),
+                    Ok((_, cluster)) => seen = format!("it has {}", size(&cluster)),
                     Err(Failure::Error(error)) if error.code.remedy() == Remedy::Unavailable => seen = error.message,
                     Err(failure) => return Err(failure),
                 }
@@ -117,9 +117,11 @@ impl WaitArguments {
     }
 }
 
-pub(super) async fn look(session: &Session) -> Result<GetClusterResponse, Failure> {
+/// The address of the job manager that leads, and what it says of its cluster.
+pub(super) async fn look(session: &Session) -> Result<(String, GetClusterResponse), Failure> {
     let client = session.connect().await?;
-    Ok(client.get_cluster(GetClusterRequest {}).await?)
+    let cluster = client.get_cluster(GetClusterRequest {}).await?;
+    Ok((client.address().to_owned(), cluster))
 }
 
 fn size(cluster: &GetClusterResponse) -> String {

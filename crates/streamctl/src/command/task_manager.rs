@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use streamd_core::error::{CodedError, ErrorCode};
-use streamd_rpc::proto::{DrainTaskManagerRequest, TaskManager};
+use streamd_core::error::{CodedError, ErrorCode, Remedy};
+use streamd_rpc::proto::{DrainTaskManagerRequest, GetClusterResponse, TaskManager};
 
 use crate::command::cluster::{counted, look};
 use crate::failure::Failure;
@@ -17,6 +17,12 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(600);
 
 /// The pause between two looks: short beside what a checkpoint takes.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a job manager may be out of reach before the command gives up: longer than a standby takes to take its place.
+const TAKEOVER: Duration = Duration::from_secs(30);
+
+/// How long task managers and workers may take to come back to another job manager: as long as it waits for them itself.
+const RETURN: Duration = Duration::from_secs(10);
 
 /// List task managers, and empty one before it is stopped
 #[derive(Debug, Args)]
@@ -96,7 +102,7 @@ impl TaskManagerCommand {
 }
 
 async fn list(session: &Session, output: &mut Output) -> Result<(), Failure> {
-    let cluster = session.within("the cluster does not answer", look(session)).await?;
+    let (_, cluster) = session.within("the cluster does not answer", look(session)).await?;
     for task_manager in &cluster.task_managers {
         output.line(&line(task_manager))?;
         for job in &task_manager.job_ids {
@@ -140,18 +146,29 @@ async fn drain(id: &str, session: &Session, output: &mut Output) -> Result<(), F
     let timeout = session.timeout().unwrap_or(DEFAULT_WAIT);
     let mut left = String::new();
     let drained = async {
-        let moving = request(id, false, session).await?;
+        let (_, before) = look(session).await?;
+        let mut moving = request(id, false, session).await?;
         output.line(&format!(
             "Draining task manager {id}: {} to move.",
             counted(moving.len(), "job")
         ))?;
+        let mut draining = Draining::of(&before);
+        let mut unreached = Duration::ZERO;
         loop {
-            let cluster = look(session).await?;
-            // One that has left has no jobs either.
-            let staying = cluster.task_managers.iter().find(|it| it.id == id);
-            match staying.filter(|it| !it.job_ids.is_empty()) {
-                Some(task_manager) => left = task_manager.job_ids.join(", "),
-                None => return Ok::<_, Failure>(moving),
+            match look(session).await {
+                Ok((_, cluster)) => {
+                    unreached = Duration::ZERO;
+                    match draining.next(id, &cluster) {
+                        Next::Done => return Ok::<_, Failure>(moving),
+                        Next::Ask => moving.extend(request(id, false, session).await?),
+                        Next::Wait(jobs) => left = jobs,
+                    }
+                }
+                // Another one may be on its way, and the task manager tells it what it is to do.
+                Err(Failure::Error(error)) if error.code.remedy() == Remedy::Unavailable && unreached < TAKEOVER => {
+                    unreached += PAUSE;
+                }
+                Err(failure) => return Err(failure),
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -176,6 +193,57 @@ async fn drain(id: &str, session: &Session, output: &mut Output) -> Result<(), F
     })
 }
 
+/// A drain that was asked for, whatever becomes of the job manager that was asked.
+struct Draining {
+    /// The job manager that was asked.
+    incarnation: String,
+    /// For how long another one does not know the task manager.
+    missed: Duration,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Done,
+    /// The job manager that was asked had no time to tell the task manager.
+    Ask,
+    /// These jobs are still there.
+    Wait(String),
+}
+
+impl Draining {
+    fn of(cluster: &GetClusterResponse) -> Self {
+        Self {
+            incarnation: cluster.incarnation.clone(),
+            missed: Duration::ZERO,
+        }
+    }
+
+    fn next(&mut self, id: &str, cluster: &GetClusterResponse) -> Next {
+        let is_another = cluster.incarnation != self.incarnation;
+        match cluster.task_managers.iter().find(|it| it.id == id) {
+            Some(task_manager) if is_another && !task_manager.drained => Next::Ask,
+            Some(task_manager) if task_manager.job_ids.is_empty() && !(is_another && self.is_early()) => Next::Done,
+            Some(task_manager) => {
+                self.missed += PAUSE;
+                Next::Wait(task_manager.job_ids.join(", "))
+            }
+            // It may not have found the other job manager yet.
+            None if is_another && self.is_early() => {
+                self.missed += PAUSE;
+                Next::Wait("the task manager itself, which the next job manager waits for".to_owned())
+            }
+            // One that has left has no jobs either.
+            None => Next::Done,
+        }
+    }
+
+    /// Whether the workers of jobs may still be on their way to another job manager.
+    fn is_early(&self) -> bool {
+        self.missed < RETURN
+    }
+}
+
 async fn undrain(id: &str, session: &Session, output: &mut Output) -> Result<(), Failure> {
     session
         .within("the task manager stays as it is", request(id, true, session))
@@ -196,4 +264,63 @@ async fn request(id: &str, undo: bool, session: &Session) -> Result<Vec<String>,
         undo,
     };
     Ok(client.drain_task_manager(request).await?.job_ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(incarnation: &str, drained: bool, jobs: &[&str]) -> GetClusterResponse {
+        GetClusterResponse {
+            incarnation: incarnation.to_owned(),
+            task_managers: vec![TaskManager {
+                id: "tm-1".to_owned(),
+                drained,
+                job_ids: jobs.iter().map(|job| (*job).to_owned()).collect(),
+                ..TaskManager::default()
+            }],
+            ..GetClusterResponse::default()
+        }
+    }
+
+    fn draining() -> Draining {
+        Draining::of(&cluster("one", false, &["a"]))
+    }
+
+    #[test]
+    fn a_task_manager_is_drained_once_it_has_no_job_or_has_left() {
+        let mut draining = draining();
+        assert_eq!(
+            draining.next("tm-1", &cluster("one", true, &["a", "b"])),
+            Next::Wait("a, b".to_owned())
+        );
+        assert_eq!(draining.next("tm-1", &cluster("one", true, &[])), Next::Done);
+        assert_eq!(draining.next("tm-2", &cluster("one", true, &["a"])), Next::Done);
+    }
+
+    #[test]
+    fn a_task_manager_that_the_next_job_manager_does_not_know_yet_is_not_taken_for_drained() {
+        let mut draining = draining();
+        for _ in 0..RETURN.as_millis() / PAUSE.as_millis() {
+            assert!(matches!(
+                draining.next("tm-2", &cluster("two", true, &[])),
+                Next::Wait(_)
+            ));
+        }
+        assert_eq!(draining.next("tm-2", &cluster("two", true, &[])), Next::Done);
+    }
+
+    #[test]
+    fn a_task_manager_whose_jobs_are_not_back_at_the_next_job_manager_is_not_taken_for_drained() {
+        let mut draining = draining();
+        assert!(matches!(
+            draining.next("tm-1", &cluster("two", true, &[])),
+            Next::Wait(_)
+        ));
+    }
+
+    #[test]
+    fn what_the_job_manager_had_no_time_to_tell_the_task_manager_is_asked_for_again() {
+        assert_eq!(draining().next("tm-1", &cluster("two", false, &["a"])), Next::Ask);
+    }
 }

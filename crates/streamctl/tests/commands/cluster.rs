@@ -154,3 +154,39 @@ fn the_job_manager_is_found_through_the_configuration() {
         }
     );
 }
+
+/// The configuration of a cluster whose leader is at this address, by what is in its storage, and not at this port of the machine.
+pub fn elected(leader: &str, port: u16) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let storage = path.join("ha/leaders");
+    std::fs::create_dir_all(&storage).unwrap();
+    let record = format!(
+        "{{\"version\":1,\"epoch\":1,\"address\":\"{leader}\",\"elected_at\":0,\"nonce\":\"0123456789abcdef\"}}"
+    );
+    std::fs::write(storage.join("00000000000000000001.json"), record).unwrap();
+    let configuration = format!(
+        "jobmanager.rpc.address: 127.0.0.1\njobmanager.rpc.port: {port}\nenv.pid.dir: {0}\nprocess.working-dir: {0}\n\
+         high-availability.type: object-store\nhigh-availability.storageDir: {0}/ha\n",
+        path.display()
+    );
+    std::fs::write(path.join("streamd.yaml"), configuration).unwrap();
+    directory
+}
+
+#[test]
+fn the_elected_job_manager_is_found_in_the_storage_and_shown_wherever_another_one_was_configured() {
+    let fake = Fake::start(Script {
+        cluster: cluster(),
+        ..Script::default()
+    });
+    let address = fake.address();
+    // Nobody listens on the one port, and the other says that a job manager picks one.
+    for port in [1, 0] {
+        let directory = elected(&address, port);
+        let path = directory.path().to_str().unwrap();
+        let ran = run_with(&[("STREAMD_CONF_DIR", path)], &["cluster", "status"]);
+        let shown = format!("Job manager {address}, version 0.1.0: ");
+        assert!(ran.code == 0 && ran.stdout.starts_with(&shown), "{ran:?}");
+    }
+}

@@ -17,6 +17,7 @@ use streamd_snapshot::{
     KeyedStateSink, KeyedTable, Location, SubtaskContext, SubtaskSnapshotWriter, publish, random_nonce,
 };
 
+use crate::cluster::elected;
 use crate::fake::{Fake, JOB, Ran, Script, done, job, run_with};
 
 /// A name that tries to command the terminal.
@@ -522,6 +523,11 @@ fn a_checkpoint_is_disposed_of_unless_its_job_runs() {
         ..Script::default()
     });
     refused(&running.run(&["checkpoint", "dispose", &path, "--yes"]), 4, "SD-0515");
+    // Also where the job manager that is configured is gone, and another one leads.
+    let configured = elected(&running.address(), 1);
+    let environment = [("STREAMD_CONF_DIR", configured.path().to_str().unwrap())];
+    let asked = run_with(&environment, &["checkpoint", "dispose", &path, "--yes"]);
+    refused(&asked, 4, "SD-0515");
     assert!(snapshots.path(&format!("checkpoints/{JOB}/chk-17/_metadata")).exists());
 
     let ran = run(&["checkpoint", "dispose", &path, "--yes"]);

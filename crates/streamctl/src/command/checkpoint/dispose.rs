@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::snapshot::SnapshotMetadata;
-use streamd_rpc::client::DispatcherClient;
 use streamd_rpc::proto::{GetJobRequest, JobDetails, ListJobsRequest};
 use streamd_snapshot::{Sharing, dispose_unused, read_snapshot};
 
@@ -75,9 +74,8 @@ impl DisposeCommand {
 
 /// The jobs that have not ended, with all there is to know of them.
 async fn jobs(offline: &Offline) -> Result<Vec<JobDetails>, Failure> {
-    let address = offline.session().address()?;
     let ask = async {
-        let client = DispatcherClient::connect(&address).await?;
+        let client = offline.session().connect().await?;
         let mut jobs = Vec::new();
         for job in client.list_jobs(ListJobsRequest {}).await?.jobs {
             if job.end_time_ms == 0 {
@@ -89,11 +87,9 @@ async fn jobs(offline: &Offline) -> Result<Vec<JobDetails>, Failure> {
     };
     match tokio::time::timeout(offline.session().timeout().unwrap_or(ASKING), ask).await {
         Ok(answer) => answer,
-        Err(_elapsed) => Err(CodedError::new(
-            ErrorCode::DeadlineExceeded,
-            format!("job manager `{address}` does not answer in time"),
-        )
-        .into()),
+        Err(_elapsed) => {
+            Err(CodedError::new(ErrorCode::DeadlineExceeded, "the job manager does not answer in time").into())
+        }
     }
 }
 
