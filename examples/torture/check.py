@@ -165,6 +165,7 @@ def generate(args):
     """As many files as splits. Each holds records that follow each other in time: files are read one after the other."""
     made = list(all_records(args))
     each = -(-len(made) // args.splits) or 1
+    os.makedirs(args.folders[0], exist_ok=True)
     for number in range(args.splits):
         with open(os.path.join(args.folders[0], "records-%04d.jsonl" % number), "w", encoding="utf-8") as lines:
             for record in made[number * each : (number + 1) * each]:

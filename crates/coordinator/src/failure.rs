@@ -42,6 +42,10 @@ impl FailureRecord {
             return "let the job keep less in memory (`state.backend.type: rocksdb`, a time to live), or give its workers more \
                     (`taskmanager.memory.process.size`), then go on from the last snapshot with `streamctl run --resume`";
         }
+        if self.code() == ErrorCode::GraphMismatch {
+            return "have the application build the same job in every process: not by the time, chance, the process or the order of \
+                    a hash map; then submit it again";
+        }
         match self.failure.domain {
             FaultDomain::User => {
                 "the same record fails again: correct the application or its data, then go on from the last snapshot with \
@@ -92,5 +96,19 @@ mod tests {
         ] {
             assert_eq!(record(domain, message).code().to_string(), code, "{message}");
         }
+    }
+
+    #[test]
+    fn whoever_builds_another_graph_each_time_is_not_told_to_look_at_his_records() {
+        let differs = record(
+            FaultDomain::User,
+            "`worker-1` built a different job graph [SD-0208]: one operator more",
+        );
+        assert!(
+            differs.hint().contains("the same job in every process"),
+            "{}",
+            differs.hint()
+        );
+        assert!(!differs.hint().contains("record"), "{}", differs.hint());
     }
 }

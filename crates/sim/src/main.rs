@@ -29,7 +29,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many seeds, one after the other
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// What goes wrong: none, all, crashes, network, store
     #[arg(long, default_value = "all")]

@@ -91,9 +91,9 @@ pub enum SnapshotError {
         reason: String,
     },
     /// An object that the metadata refers to is gone.
-    #[error("snapshot `{folder}` refers to `{path}`, which does not exist")]
+    #[error("{} refers to `{path}`, which does not exist", snapshot(.folder))]
     MissingObject {
-        /// The snapshot's folder.
+        /// The snapshot's folder; empty for a reader who knows the object alone, by its URI.
         folder: String,
         /// The object, as the metadata names it.
         path: String,
@@ -345,10 +345,42 @@ impl SnapshotError {
     }
 }
 
+fn snapshot(folder: &str) -> String {
+    match folder.is_empty() {
+        true => "the snapshot".to_owned(),
+        false => format!("snapshot `{folder}`"),
+    }
+}
+
 fn listed(entries: &[String]) -> String {
     if entries.is_empty() {
         return "nothing at all".to_owned();
     }
     let names: Vec<String> = entries.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_the_reader_cannot_name_is_not_told_with_an_empty_name() {
+        let missing = |folder: &str| SnapshotError::MissingObject {
+            folder: folder.to_owned(),
+            path: "s3://b/chk-3/x.state".to_owned(),
+        };
+        for (folder, told) in [
+            (
+                "",
+                "the snapshot refers to `s3://b/chk-3/x.state`, which does not exist",
+            ),
+            (
+                "s3://b/chk-4",
+                "snapshot `s3://b/chk-4` refers to `s3://b/chk-3/x.state`, which does not exist",
+            ),
+        ] {
+            assert_eq!(missing(folder).to_string(), told);
+        }
+    }
 }

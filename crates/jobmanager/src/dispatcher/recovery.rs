@@ -15,7 +15,7 @@ use streamd_coordinator::event::{JobOptions, JobSpec, RestorePoint};
 use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::{JobMachine, Recovery, RestoredFrom};
 use streamd_coordinator::lifecycle::JobState;
-use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::error::{CodedError, ErrorCode, Remedy};
 use streamd_core::graph::ClaimMode;
 use streamd_core::id::{CheckpointId, WorkerId};
 use streamd_core::protocol::{Failure, FailureKind, FaultDomain};
@@ -369,10 +369,45 @@ fn from_json<T: serde::de::DeserializeOwned>(record: &JobRecord, value: &serde_j
 }
 
 fn unreadable(error: &SnapshotError) -> CodedError {
-    CodedError::caused(
-        ErrorCode::JobRecordUnreadable,
-        "the records of jobs cannot be read",
-        error,
+    const WHAT: &str = "the records of jobs cannot be read";
+    let told = error.to_coded();
+    // A store that does not answer is no damaged record.
+    if matches!(told.code.remedy(), Remedy::Unavailable | Remedy::Denied) {
+        return CodedError {
+            message: format!("{WHAT}: {}", told.message),
+            ..told
+        };
+    }
+    CodedError::caused(ErrorCode::JobRecordUnreadable, WHAT, error).with_hint(
+        "restore the object that the message names; to give its job up, move the folder `jobs/<job id>` out of \
+         `high-availability.storageDir`: its checkpoints stay, and `streamctl run -s` goes on from them",
     )
-    .with_hint("look at the object that the message names, in `high-availability.storageDir`")
+}
+
+#[cfg(test)]
+mod tests {
+    use streamd_snapshot::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_answer_is_not_told_as_a_damaged_record() {
+        let down = SnapshotError::Store(StoreError::TimedOut {
+            operation: "list",
+            uri: "s3://b/ha/jobs".to_owned(),
+            seconds: 20,
+        });
+        let told = unreadable(&down);
+        assert_eq!(told.code, ErrorCode::StorageUnavailable, "{told:?}");
+        assert!(
+            told.message.starts_with("the records of jobs cannot be read: "),
+            "{told:?}"
+        );
+        let damaged = unreadable(&SnapshotError::Malformed {
+            uri: "s3://b/ha/jobs/7/job.json".to_owned(),
+            reason: "EOF".to_owned(),
+        });
+        assert_eq!(damaged.code, ErrorCode::JobRecordUnreadable, "{damaged:?}");
+        assert!(damaged.hint.is_some_and(|hint| hint.contains("jobs/<job id>")));
+    }
 }

@@ -87,7 +87,6 @@ impl JobDetails {
     pub(super) fn of(machine: &JobMachine, status: JobStatus) -> Self {
         let vertices = machine.spec().graph.vertices.iter().zip(0..);
         Self {
-            status,
             spec: machine.spec().clone(),
             attempt: machine.attempt(),
             vertices: vertices
@@ -95,9 +94,19 @@ impl JobDetails {
                 .collect(),
             restored_from: machine.restored_from(),
             checkpoints: machine.checkpoints(),
-            failures: machine.failures().cloned().collect(),
+            failures: failures(machine, &status),
             workers: machine.workers(),
+            status,
         }
+    }
+}
+
+/// What the machine remembers, or why there is nothing yet that it could: the job is not recovered.
+fn failures(machine: &JobMachine, status: &JobStatus) -> Vec<FailureRecord> {
+    let remembered: Vec<_> = machine.failures().cloned().collect();
+    match remembered.is_empty() {
+        true => status.last_failure.iter().cloned().collect(),
+        false => remembered,
     }
 }
 

@@ -85,6 +85,28 @@ fn a_job_goes_on_from_its_last_checkpoint_when_its_job_manager_was_stopped_and_s
     torture.assert_complete(RECORDS);
 }
 
+/// I13: never from an older one, never without a word.
+#[test]
+fn a_job_whose_last_checkpoint_cannot_be_read_says_so_and_goes_on_once_it_can() {
+    let mut cluster = Cluster::start(1, 2);
+    let (torture, gate) = Torture::held(&cluster, RECORDS, 1_500);
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    torture.wait_for_commits(0);
+    cluster.daemon("jobmanager").kill();
+    let checkpoint = cluster.checkpoints(&id).pop().expect("a complete checkpoint");
+    let (metadata, aside) = (checkpoint.join("_metadata"), checkpoint.join("aside"));
+    std::fs::rename(&metadata, &aside).unwrap();
+    restart(&mut cluster, 1);
+    let status = cluster.status(&id);
+    assert_eq!(status["state"], "INITIALIZING", "{status:#}");
+    let told = status["failure_history"][0]["message"].as_str().unwrap_or_default();
+    assert!(told.contains(checkpoint.to_str().unwrap()), "{status:#}");
+    std::fs::rename(&aside, &metadata).unwrap();
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(RECORDS);
+}
+
 /// RS26, RS27.
 #[test]
 fn a_job_that_has_ended_is_known_to_the_next_job_manager_and_does_not_run_again() {
