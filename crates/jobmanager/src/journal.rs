@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{Attempt, CheckpointId, JobId};
-use streamd_snapshot::{CommittedSavepoint, Creation, JobResultRecord, JobStore};
+use streamd_snapshot::{CommittedSavepoint, Creation, JobResultRecord, JobStore, RecordedFailure};
 use tracing::warn;
 
 use crate::fence::Fence;
@@ -18,7 +18,7 @@ const PAUSES: [Duration; 3] = [
 
 /// What is recorded.
 enum Entry {
-    Attempt(Attempt),
+    Attempt(Attempt, Vec<RecordedFailure>),
     End(JobResultRecord),
     Suspension,
     Commit(CommittedSavepoint),
@@ -44,9 +44,13 @@ impl Journal {
         }
     }
 
-    /// Records an attempt before anything of it begins.
-    pub(crate) async fn begin_attempt(&self, attempt: Attempt) -> Result<(), CodedError> {
-        self.persist(&Entry::Attempt(attempt)).await
+    /// Records an attempt, and the failures before it, before anything of it begins.
+    pub(crate) async fn begin_attempt(
+        &self,
+        attempt: Attempt,
+        failures: Vec<RecordedFailure>,
+    ) -> Result<(), CodedError> {
+        self.persist(&Entry::Attempt(attempt, failures)).await
     }
 
     /// Records the end of the job before anything of it is deleted.
@@ -84,19 +88,23 @@ impl Journal {
     async fn write(&self, entry: &Entry) -> Result<(), CodedError> {
         self.fence.check().await?;
         match entry {
-            Entry::Attempt(attempt) => match self.store.begin_attempt(self.job, *attempt, self.epoch).await {
-                Ok(Creation::Created) => Ok(()),
-                Ok(Creation::Taken) => {
-                    self.fence
-                        .revoke("another job manager has begun the next attempt of a job");
-                    Err(self.fence.error())
+            Entry::Attempt(attempt, failures) => {
+                let begun = self.store.begin_attempt(self.job, *attempt, failures, self.epoch).await;
+                match begun {
+                    Ok(Creation::Created) => Ok(()),
+                    Ok(Creation::Taken) => {
+                        self.fence
+                            .revoke("another job manager has begun the next attempt of a job");
+                        Err(self.fence.error())
+                    }
+                    Err(error) => Err(error.to_coded()),
                 }
-                Err(error) => Err(error.to_coded()),
-            },
+            }
             Entry::End(result) => {
                 let ended = self.store.end(result).await.map_err(|error| error.to_coded())?;
                 if ended.state == result.state {
-                    return Ok(());
+                    // Whoever was stopped while this was written tells nobody, and deletes nothing.
+                    return self.fence.check().await;
                 }
                 let (job, first, second) = (self.job, ended.state, &result.state);
                 let message = format!("job `{job}` is recorded as {first}, and was to end as {second}");

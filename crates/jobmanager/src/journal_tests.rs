@@ -1,7 +1,9 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use streamd_core::graph::JobGraph;
-use streamd_core::time::{SystemClock, WallTime};
+use streamd_core::protocol::{Failure, FaultDomain};
+use streamd_core::time::{Clock, MonotonicTime, SystemClock, WallTime};
 use streamd_snapshot::{JobRecord, LeaderRecords, Location, StoredJob, random_nonce};
 use tokio::time::Instant;
 
@@ -75,7 +77,17 @@ fn ended(state: &str) -> JobResultRecord {
 #[tokio::test]
 async fn the_next_leader_finds_what_was_recorded() {
     let led = Led::in_memory().await;
-    led.journal.begin_attempt(Attempt(3)).await.unwrap();
+    let failure = RecordedFailure {
+        failure: Failure::new(FaultDomain::User, "record 7 is poison"),
+        attempt: Attempt(2),
+        at: WallTime(1),
+        restart_delay_ms: Some(50),
+    };
+    led.journal
+        .begin_attempt(Attempt(3), vec![failure.clone()])
+        .await
+        .unwrap();
+    assert_eq!(led.stored().await.failures, [failure]);
     led.journal.commit(CheckpointId(9), "file:///sp").await.unwrap();
     assert!(!led.stored().await.is_suspended);
     led.journal.suspend().await.unwrap();
@@ -97,7 +109,7 @@ async fn whoever_leads_no_more_records_nothing() {
     let led = Led::in_memory().await;
     led.leaders.claim(2, "b:1", WallTime(0)).await.unwrap().unwrap();
     let refused = [
-        led.journal.begin_attempt(Attempt(1)).await,
+        led.journal.begin_attempt(Attempt(1), Vec::new()).await,
         led.journal.commit(CheckpointId(9), "file:///sp").await,
         led.journal.suspend().await,
         led.journal.end(ended("FINISHED")).await,
@@ -113,10 +125,35 @@ async fn whoever_leads_no_more_records_nothing() {
 #[tokio::test]
 async fn an_attempt_that_another_leader_has_begun_ends_the_leadership() {
     let led = Led::in_memory().await;
-    led.store.begin_attempt(JOB, Attempt(1), 2).await.unwrap();
-    let refused = led.journal.begin_attempt(Attempt(1)).await.unwrap_err();
+    led.store.begin_attempt(JOB, Attempt(1), &[], 2).await.unwrap();
+    let refused = led.journal.begin_attempt(Attempt(1), Vec::new()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::LeadershipLost);
     assert!(led.journal.fence.is_revoked());
+}
+
+/// A second goes by with each look at it.
+#[derive(Default)]
+struct SteppingClock(AtomicU64);
+
+impl Clock for SteppingClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(self.0.fetch_add(1_000, Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(0)
+    }
+}
+
+/// I6.
+#[tokio::test]
+async fn an_end_during_whose_writing_the_leadership_was_lost_is_no_end_of_this_leader() {
+    let led = Led::in_memory().await;
+    let fence = Fence::new(led.leaders.clone(), 1, Arc::new(SteppingClock::default()));
+    fence.hold_until(MonotonicTime(500));
+    let journal = Journal::new(led.store.clone(), JOB, 1, fence);
+    let refused = journal.end(ended("FINISHED")).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::LeadershipLost);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +183,7 @@ async fn a_record_is_written_again_until_the_store_takes_it() {
         tokio::time::sleep(PAUSES[0] + PAUSES[1] / 2).await;
         std::fs::remove_file(&obstacle).unwrap();
     };
-    let (begun, ()) = tokio::join!(led.journal.begin_attempt(Attempt(1)), relief);
+    let (begun, ()) = tokio::join!(led.journal.begin_attempt(Attempt(1), Vec::new()), relief);
     begun.unwrap();
     led.accept().await;
     assert_eq!(led.stored().await.attempt, Attempt(1));
@@ -157,11 +194,11 @@ async fn a_store_that_takes_nothing_is_given_up_after_all_pauses_and_at_once_by_
     let folder = tempfile::tempdir().unwrap();
     let (led, _obstacle) = obstructed(&folder).await;
     let begun = Instant::now();
-    let refused = led.journal.begin_attempt(Attempt(1)).await.unwrap_err();
+    let refused = led.journal.begin_attempt(Attempt(1), Vec::new()).await.unwrap_err();
     assert_ne!(refused.code, ErrorCode::LeadershipLost);
     assert_eq!(begun.elapsed().as_secs(), PAUSES.iter().sum::<Duration>().as_secs());
     led.journal.fence.revoke("in this test");
     let begun = Instant::now();
-    led.journal.begin_attempt(Attempt(1)).await.unwrap_err();
+    led.journal.begin_attempt(Attempt(1), Vec::new()).await.unwrap_err();
     assert_eq!(begun.elapsed().as_secs(), 0);
 }

@@ -189,6 +189,16 @@ impl Mark {
     }
 }
 
+/// An attempt that is about to begin.
+#[derive(Serialize, Deserialize)]
+struct AttemptRecord {
+    #[serde(flatten)]
+    mark: Mark,
+    /// The last failures before it, first to last. Records of earlier builds have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<RecordedFailure>,
+}
+
 /// Everything that is recorded of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredJob {
@@ -198,6 +208,8 @@ pub struct StoredJob {
     pub result: Option<JobResultRecord>,
     /// The last attempt that was about to begin.
     pub attempt: Attempt,
+    /// The last failures before that, first to last.
+    pub failures: Vec<RecordedFailure>,
     /// Every takeover, by epoch.
     pub takeovers: Vec<TakeoverRecord>,
     /// Whether its last leader let go of it in order: none of its workers is left.
@@ -253,6 +265,10 @@ impl JobStore {
         let folder = self.base.child(&layout::job_records(job))?;
         let names: Vec<String> = folder.list().await?.into_iter().map(|entry| entry.name).collect();
         let attempt = names.iter().filter_map(|name| layout::attempt_of(name)).max();
+        let begun = match attempt {
+            Some(attempt) => self.read::<AttemptRecord>(job, &layout::attempt(attempt)).await?,
+            None => None,
+        };
         let mut takeovers = Vec::new();
         for name in &names {
             let Some(epoch) = layout::takeover_of(name) else {
@@ -278,20 +294,27 @@ impl JobStore {
             record,
             result,
             attempt: attempt.unwrap_or(Attempt::NONE),
+            failures: begun.map(|begun| begun.failures).unwrap_or_default(),
             takeovers,
             is_suspended: names.contains(&layout::suspension(last_epoch)),
             committed,
         }))
     }
 
-    /// Records that an attempt is about to begin, and forgets the one before the last. `Taken`: another leader has begun it.
+    /// Records that an attempt is about to begin after these failures, and forgets the one before the last. `Taken`: another leader has
+    /// begun it.
     pub async fn begin_attempt(
         &self,
         job: JobId,
         attempt: Attempt,
+        failures: &[RecordedFailure],
         leader_epoch: u64,
     ) -> Result<Creation, SnapshotError> {
-        let creation = record::create(&self.child(job, &layout::attempt(attempt))?, &Mark::new(leader_epoch)).await?;
+        let record = AttemptRecord {
+            mark: Mark::new(leader_epoch),
+            failures: failures.to_vec(),
+        };
+        let creation = record::create(&self.child(job, &layout::attempt(attempt))?, &record).await?;
         if let Some(old) = attempt.0.checked_sub(2).filter(|old| *old > 0) {
             self.child(job, &layout::attempt(Attempt(old)))?.delete().await?;
         }

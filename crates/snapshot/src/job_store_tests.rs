@@ -79,13 +79,13 @@ async fn the_next_leader_finds_how_far_a_job_has_come() {
     assert_eq!((fresh.attempt, fresh.is_suspended), (Attempt::NONE, false));
     for attempt in 1..=4 {
         assert_eq!(
-            store.begin_attempt(job(1), Attempt(attempt), 1).await.unwrap(),
+            store.begin_attempt(job(1), Attempt(attempt), &[], 1).await.unwrap(),
             Creation::Created
         );
     }
     // RS31: another leader that has begun an attempt has begun it.
     assert_eq!(
-        store.begin_attempt(job(1), Attempt(4), 2).await.unwrap(),
+        store.begin_attempt(job(1), Attempt(4), &[], 2).await.unwrap(),
         Creation::Taken
     );
     store.suspend(job(1), 1).await.unwrap();

@@ -26,6 +26,8 @@ use crate::operation::MAX_UNDER_WAY;
 pub struct Recovery {
     /// The last attempt that may have begun; [`Attempt::NONE`] if none did.
     pub attempt: Attempt,
+    /// The last failures before that, first to last.
+    pub failures: Vec<FailureRecord>,
     /// The greatest number that a snapshot of the job is known to have.
     pub last_snapshot: Option<CheckpointId>,
     /// The checkpoints that are complete, oldest first.
@@ -57,6 +59,7 @@ impl JobMachine {
     pub fn recovered(spec: JobSpec, recovery: Recovery) -> Self {
         let mut machine = Self::new(spec);
         machine.attempt = recovery.attempt;
+        machine.failures = recovery.failures.into();
         let known = recovery.last_snapshot;
         let next = known.map_or(machine.checkpoints.next_id(), |known| machine.after(known));
         machine.checkpoints.recover(next, recovery.completed);

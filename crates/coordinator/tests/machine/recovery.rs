@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use streamd_coordinator::action::Action;
 use streamd_coordinator::checkpoint::CompletedCheckpoint;
 use streamd_coordinator::event::{Event, RestorePoint};
+use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::Recovery;
 use streamd_coordinator::lifecycle::JobState;
 use streamd_core::id::{Attempt, CheckpointId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{
     ExecutionState, Failure, FaultDomain, SubtaskReport, WorkerCommand, WorkerEvent, WorkerPlacement, WorkerReturn,
 };
+use streamd_core::time::WallTime;
 
 use crate::bench::{Bench, restore_point, spec};
 
@@ -19,6 +21,16 @@ const SECOND: WorkerId = WorkerId(2);
 const TIMEOUT_MS: u64 = 10_000;
 
 /// A job whose attempt 3 ran when its job manager died; checkpoint 7 is complete.
+/// What ended the attempt before the one that is recovered.
+fn earlier_failure() -> FailureRecord {
+    FailureRecord {
+        failure: Failure::new(FaultDomain::External, "the first job manager saw it"),
+        attempt: Attempt(2),
+        at: WallTime(5),
+        restart_delay_ms: Some(500),
+    }
+}
+
 fn recovery() -> Recovery {
     let checkpoint = CompletedCheckpoint {
         location: "s3://c/chk-7".to_owned(),
@@ -28,6 +40,7 @@ fn recovery() -> Recovery {
     };
     Recovery {
         attempt: Attempt(3),
+        failures: vec![earlier_failure()],
         last_snapshot: Some(CheckpointId(7)),
         completed: vec![(CheckpointId(7), checkpoint)],
         restore: Some(RestorePoint {
@@ -108,6 +121,7 @@ fn the_attempt_goes_on_once_all_of_its_workers_are_back() {
     let actions = come_back(&mut bench, second);
     assert_eq!(states(&actions), [(JobState::Reconciling, JobState::Running)]);
     assert_eq!(bench.machine.attempt(), Attempt(3));
+    assert_eq!(bench.machine.failures().collect::<Vec<_>>(), [&earlier_failure()]);
     let adopted = actions.iter().find_map(|action| match action {
         Action::AdoptSlots { slots } => Some(slots.len()),
         _ => None,

@@ -20,8 +20,8 @@ use streamd_core::graph::ClaimMode;
 use streamd_core::id::{CheckpointId, WorkerId};
 use streamd_core::protocol::{Failure, FailureKind, FaultDomain};
 use streamd_snapshot::{
-    CompletionRecord, JobRecord, JobResultRecord, Location, SnapshotError, StoredJob, TakeoverRecord, layout,
-    list_completed, read_snapshot,
+    CompletionRecord, JobRecord, JobResultRecord, Location, RecordedFailure, SnapshotError, StoredJob, TakeoverRecord,
+    layout, list_completed, read_snapshot,
 };
 use tracing::{info, warn};
 
@@ -105,6 +105,7 @@ impl Dispatcher {
         let machine = JobMachine::recovered(spec, recovery);
         let mut status = JobStatus::new(machine.spec(), record.submitted_at);
         status.restarts = machine.restarts();
+        status.last_failure = machine.failures().next_back().cloned();
         let past = Past {
             machine,
             status,
@@ -264,6 +265,7 @@ impl Dispatcher {
         Ok(Left {
             recovery: Recovery {
                 attempt: stored.attempt,
+                failures: failures(&stored.failures),
                 last_snapshot: known.into_iter().flatten().max(),
                 completed: completed.checkpoints,
                 is_stopping: committed.is_some(),
@@ -341,13 +343,22 @@ fn ended(spec: JobSpec, result: &JobResultRecord) -> Result<JobMachine, CodedErr
         );
         CodedError::new(ErrorCode::JobRecordUnreadable, message)
     })?;
-    let failures = result.failures.iter().map(|recorded| FailureRecord {
+    Ok(JobMachine::ended(
+        spec,
+        result.attempt,
+        state,
+        failures(&result.failures),
+    ))
+}
+
+fn failures(recorded: &[RecordedFailure]) -> Vec<FailureRecord> {
+    let failures = recorded.iter().map(|recorded| FailureRecord {
         failure: recorded.failure.clone(),
         attempt: recorded.attempt,
         at: recorded.at,
         restart_delay_ms: recorded.restart_delay_ms,
     });
-    Ok(JobMachine::ended(spec, result.attempt, state, failures.collect()))
+    failures.collect()
 }
 
 fn ended_status(machine: &JobMachine, record: &JobRecord, result: &JobResultRecord) -> JobStatus {

@@ -99,13 +99,16 @@ impl JobMaster {
                     Done::Launched
                 })
             }
-            (Request::BeginAttempt { attempt, slots }, Some(journal)) => Box::pin(async move {
-                Done::AttemptRecorded {
-                    attempt,
-                    slots,
-                    result: journal.begin_attempt(attempt).await,
-                }
-            }),
+            (Request::BeginAttempt { attempt, slots }, Some(journal)) => {
+                let failures = self.failures();
+                Box::pin(async move {
+                    Done::AttemptRecorded {
+                        attempt,
+                        slots,
+                        result: journal.begin_attempt(attempt, failures).await,
+                    }
+                })
+            }
             (Request::RecordEnd, Some(journal)) => {
                 let result = self.result();
                 Box::pin(async move { Done::EndRecorded(journal.end(result).await) })
@@ -122,14 +125,19 @@ impl JobMaster {
         }
     }
 
-    /// How the job has ended.
-    fn result(&self) -> JobResultRecord {
+    /// The last failures of the job, first to last.
+    fn failures(&self) -> Vec<RecordedFailure> {
         let failures = self.machine.failures().map(|record| RecordedFailure {
             failure: record.failure.clone(),
             attempt: record.attempt,
             at: record.at,
             restart_delay_ms: record.restart_delay_ms,
         });
+        failures.collect()
+    }
+
+    /// How the job has ended.
+    fn result(&self) -> JobResultRecord {
         JobResultRecord {
             version: JobResultRecord::VERSION,
             job_id: self.job_id,
@@ -139,7 +147,7 @@ impl JobMaster {
                 .as_ref()
                 .map_or_else(|| self.clock.wall(), |ending| ending.ended_at),
             attempt: self.machine.attempt(),
-            failures: failures.collect(),
+            failures: self.failures(),
             leader_epoch: self.machine.spec().options.leader_epoch,
         }
     }
