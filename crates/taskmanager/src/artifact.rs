@@ -175,6 +175,13 @@ impl ArtifactCache {
                 .directory
                 .join(format!("{sha256}.{}.partial", uuid::Uuid::new_v4().simple())),
         );
+        // Somebody may have cleaned the temporary files of the machine.
+        let made = tokio::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.inner.directory)
+            .await;
+        made.map_err(|error| not_writable("directory of applications", &self.inner.directory, &error))?;
         let (found, size) = download(&partial.0, sha256, source).await?;
         if found != sha256 {
             return Err(CodedError::new(

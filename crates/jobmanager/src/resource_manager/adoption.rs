@@ -6,6 +6,8 @@
 //!                                        └────── the job waits no longer, or never did ──▶ StopWorker
 //! ```
 
+use std::collections::BTreeSet;
+
 use streamd_coordinator::event::SlotId;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use tracing::info;
@@ -17,6 +19,12 @@ impl ResourceManager {
     /// A task manager is back with these workers. Its free slots are nobody's before the jobs have said which they hold.
     pub(super) fn take_back(&mut self, id: &TaskManagerId, returned: Vec<(WorkerId, JobId)>) {
         let mut early = self.early.remove(id).unwrap_or_default();
+        let is_wanted = |job: &JobId| {
+            let is_adopted = early.values().any(|handle| handle.job_id() == *job);
+            is_adopted || self.reconciling.contains(job) || self.jobs.contains_key(job)
+        };
+        let returned_jobs = returned.iter().map(|(_, job)| *job);
+        let unwanted: BTreeSet<JobId> = returned_jobs.filter(|job| !is_wanted(job)).collect();
         for (worker, job) in returned {
             let adopted = early.remove(&worker);
             let Some(task_manager) = self.task_managers.get_mut(id) else {
@@ -31,6 +39,10 @@ impl ResourceManager {
                 info!(task_manager = %id, %worker, job_id = %job, "a worker that no job waits for is ended");
                 self.stop_on(id, worker);
             }
+        }
+        // Jobs that ended while the task manager was away: what they have on its disk goes with their workers.
+        for job in unwanted {
+            self.forget_on(id, job);
         }
     }
 

@@ -274,11 +274,8 @@ impl ResourceManager {
         self.end_reconciling(job);
         self.jobs.remove(&job);
         self.programs.remove(&job);
-        let command = Command::ForgetJob(proto::ForgetJob {
-            job_id: job.to_string(),
-        });
         for id in self.task_manager_ids() {
-            self.command(&id, command.clone());
+            self.forget_on(&id, job);
         }
     }
 
@@ -295,6 +292,12 @@ impl ResourceManager {
                     request_id: number,
                     job_id: job.to_string(),
                     from: from.clone(),
+    /// Has a task manager delete what a job has left there.
+    pub(super) fn forget_on(&self, id: &TaskManagerId, job: JobId) {
+        let job_id = job.to_string();
+        self.command(id, Command::ForgetJob(proto::ForgetJob { job_id }));
+    }
+
                 });
                 self.command(&id, command);
             }

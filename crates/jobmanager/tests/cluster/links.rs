@@ -95,6 +95,48 @@ async fn a_job_whose_worker_says_what_nobody_understands_tells_that_as_its_failu
     cluster.job_when(job, has_told).await;
 }
 
+/// I21: the job ended while the task manager was away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_manager_that_comes_back_with_a_job_that_nobody_knows_is_to_forget_it() {
+    let cluster = Cluster::start_with(|_| {}).await;
+    let channel = channel_to(&cluster).await;
+    let job_id = "00000000000000000000000000000001".to_owned();
+    let returned = proto::TaskManagerRegistration {
+        task_manager_id: "tm-1".to_owned(),
+        host: "localhost".to_owned(),
+        slots: 2,
+        workers: vec![proto::RunningWorker {
+            worker_id: 7,
+            job_id: job_id.clone(),
+        }],
+        ..proto::TaskManagerRegistration::default()
+    };
+    let event = proto::TaskManagerEvent {
+        event: Some(Event::Registration(returned)),
+    };
+    let events = tokio_stream::once(event).chain(tokio_stream::pending());
+    let mut link = limits::task_manager_link_client(channel);
+    let mut commands = link.connect(events).await.unwrap().into_inner();
+    let mut stopped = None;
+    loop {
+        let next = tokio::time::timeout(DEADLINE, commands.message()).await;
+        match next
+            .expect("a command comes in time")
+            .unwrap()
+            .unwrap()
+            .command
+            .unwrap()
+        {
+            Command::StopWorker(stop) => stopped = Some(stop.worker_id),
+            Command::ForgetJob(forget) => {
+                assert_eq!((stopped, forget.job_id), (Some(7), job_id));
+                break;
+            }
+            _other => {}
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_manager_that_another_job_manager_drained_still_is_and_may_leave_when_it_likes() {
     let cluster = Cluster::start_with(|_| {}).await;

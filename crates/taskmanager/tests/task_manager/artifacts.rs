@@ -46,6 +46,26 @@ async fn a_damaged_file_is_noticed_before_it_runs_and_fetched_again() {
 }
 
 #[tokio::test]
+async fn a_working_directory_that_somebody_has_cleaned_is_filled_again() {
+    let mut stage = Stage::set().await;
+    let program = stage.manager.script("sleep 1000 & wait");
+    stage.link.start_worker(1, program.clone()).await;
+    stage.link.started().await;
+    let folder = stage.work_dir();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+    stage.link.start_worker(2, program).await;
+    stage.link.started().await;
+    let described = stage.manager.script(PLAN);
+    stage.link.describe(described, 20_000).await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_program_that_may_be_needed_is_here_before_it_is() {
     let mut stage = Stage::set().await;
     let program = stage.manager.script(PLAN);
