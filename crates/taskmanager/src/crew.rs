@@ -113,11 +113,21 @@ impl Crew {
         }
     }
 
-    /// Nobody can say any more which jobs have ended: without a worker there is nothing to keep.
-    pub(crate) fn link_lost(&mut self) {
+    /// Does what follows for the tasks that have ended.
+    pub(crate) fn reap_ended(&mut self) {
         while let Some(finished) = self.tasks.try_join_next() {
             self.on_finished(finished);
         }
+    }
+
+    /// Whether no worker runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Nobody can say any more which jobs have ended: without a worker there is nothing to keep.
+    pub(crate) fn link_lost(&mut self) {
+        self.reap_ended();
         match self.workers.len() {
             0 => self.directories.iter().for_each(|directory| remove(directory)),
             workers => info!(workers, "workers go on without a job manager"),

@@ -21,6 +21,11 @@ impl Leaving {
         self.asked.cancelled().await;
     }
 
+    /// Whether somebody has asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_cancelled()
+    }
+
     /// The job manager has answered: no job is left, or none will move.
     pub(crate) fn settle(&self, reason: &str) {
         match reason.is_empty() {

@@ -68,6 +68,7 @@ impl TaskManager {
         let service = Service::prepare(options, clock, registered)?;
         let id = service.shared.id.clone();
         let (leaving, drain_timeout) = (service.shared.leaving.clone(), service.shared.options.drain_timeout);
+        let is_elected = service.shared.options.leader_lookup.is_some();
         let shutdown = service.shutdown.clone();
         let (done, outcome) = watch::channel(None);
         // Ends by the shutdown token or by itself, and tells its outcome either way; a panic closes the channel.
@@ -80,6 +81,7 @@ impl TaskManager {
             id,
             leaving,
             drain_timeout,
+            is_elected,
             shutdown,
             registration,
             outcome,
@@ -93,6 +95,8 @@ pub struct RunningTaskManager {
     id: TaskManagerId,
     leaving: Leaving,
     drain_timeout: Duration,
+    /// Whether another job manager takes the place of one that dies.
+    is_elected: bool,
     shutdown: CancellationToken,
     registration: watch::Receiver<bool>,
     outcome: watch::Receiver<Option<Result<(), CodedError>>>,
@@ -134,19 +138,18 @@ impl RunningTaskManager {
 
     /// Has the jobs that are here move elsewhere, where there is room for them, and gives them no others. Returns when they have, when
     /// they cannot, when there is no job manager to ask, or after the time that the options allow; [`shutdown`](Self::shutdown) is what
-    /// follows. Cancel safe.
+    /// follows. A job manager that dies meanwhile is followed by the next one, which is asked then. Cancel safe.
     pub async fn drain(&self) {
         let mut registration = self.registration.clone();
-        if self.drain_timeout.is_zero() || !*registration.borrow() {
+        let has_whom_to_ask = *registration.borrow() || self.is_elected;
+        if self.drain_timeout.is_zero() || !has_whom_to_ask {
             return;
         }
         info!(task_manager = %self.id, timeout = ?self.drain_timeout, "the jobs that are here are to move elsewhere");
         self.leaving.ask();
         tokio::select! {
             () = self.leaving.settled() => {}
-            _no_job_manager = registration.wait_for(|registered| !registered) => {
-                info!("there is no job manager that could have the jobs move");
-            }
+            () = gone(&mut registration) => {}
             () = tokio::time::sleep(self.drain_timeout) => {
                 warn!(timeout = ?self.drain_timeout, "not all jobs have moved in time");
             }
@@ -177,6 +180,11 @@ fn stale(link: &Link, followed: u64) -> CodedError {
         ErrorCode::LeadershipLost,
         format!("{peer} led in epoch {epoch}, and another one leads since epoch {followed}"),
     )
+}
+
+/// Waits until nobody registers any more.
+async fn gone(registration: &mut watch::Receiver<bool>) {
+    while registration.changed().await.is_ok() {}
 }
 
 fn ended(id: &TaskManagerId) -> CodedError {
@@ -274,6 +282,7 @@ impl Service {
         let mut pause = FIRST_PAUSE;
         let mut told = None;
         loop {
+            self.settle_if_idle();
             self.look_up().await;
             let attempt = tokio::select! {
                 attempt = Link::open(&self.job_manager, self.registration(), &self.events) => attempt,
@@ -305,6 +314,14 @@ impl Service {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
                 () = self.shutdown.cancelled() => return Ok(None),
             }
+        }
+    }
+
+    /// Nobody need be waited for who could have jobs move where there are none.
+    fn settle_if_idle(&mut self) {
+        self.crew.reap_ended();
+        if self.shared.leaving.is_asked() && self.crew.is_idle() {
+            self.shared.leaving.settle("");
         }
     }
 

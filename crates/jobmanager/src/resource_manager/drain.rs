@@ -67,7 +67,9 @@ impl ResourceManager {
         if let Err(error) = self.begin_drain(id).await {
             // It is as good as gone: nobody gets a slot there.
             self.slots.close(id);
-            self.let_go(id, error.message);
+            if !self.gathers() {
+                self.let_go(id, error.message);
+            }
         }
     }
 
@@ -102,12 +104,20 @@ impl ResourceManager {
         if jobs.is_empty() {
             return Some(String::new());
         }
+        if self.gathers() {
+            return None;
+        }
         if let Some(shortage) = self.slots.shortage_of(id) {
             return Some(shortage.to_string());
         }
         // It has left its slots, but its worker is still there, for it finds no others: what was reserved for it is lost.
         let stuck = self.slots.waiting().find(|(job, _)| jobs.contains(job));
         stuck.map(|(job, slots)| format!("job `{job}` waits for {slots} slots"))
+    }
+
+    /// Whether it is too early to say what there is room for: jobs or task managers of another job manager may be on their way.
+    fn gathers(&self) -> bool {
+        !self.reconciling.is_empty() || self.clock.monotonic() < self.gathers_until
     }
 
     async fn evacuate(&self, id: &TaskManagerId, jobs: &[JobId]) {

@@ -8,7 +8,7 @@ use streamd_coordinator::slots::{SlotAllocation, SlotGrant, SlotManager};
 use streamd_core::error::CodedError;
 use streamd_core::id::{JobId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{Failure, FaultDomain};
-use streamd_core::time::Clock;
+use streamd_core::time::{Clock, MonotonicTime};
 use streamd_rpc::proto;
 use streamd_rpc::proto::task_manager_command::Command;
 use tokio::sync::mpsc;
@@ -37,6 +37,9 @@ pub(crate) struct ResourceManagerOptions {
     pub(crate) leader_epoch: u64,
 }
 
+/// How long after a takeover task managers are waited for before it is said that there is no room elsewhere: they look every two seconds.
+const GATHERING_MS: u64 = 5_000;
+
 /// Starts the resource manager. It lives until the last handle is dropped.
 pub(crate) fn spawn(
     options: ResourceManagerOptions,
@@ -54,6 +57,7 @@ pub(crate) fn spawn(
         descriptions: BTreeMap::new(),
         logs: LogRequests::default(),
         reconciling: BTreeSet::new(),
+        gathers_until: MonotonicTime(0),
         early: BTreeMap::new(),
         programs: BTreeMap::new(),
         numbers: 0,
@@ -74,6 +78,8 @@ pub(super) struct ResourceManager {
     logs: LogRequests,
     /// Jobs whose workers may run on that another job manager started.
     pub(super) reconciling: BTreeSet<JobId>,
+    /// Until when task managers of another job manager may be on their way.
+    pub(super) gathers_until: MonotonicTime,
     /// Workers of those that are back before their task managers are.
     pub(super) early: BTreeMap<TaskManagerId, BTreeMap<WorkerId, JobMasterHandle>>,
     /// The program of each job that has started a worker, by its digest.
@@ -121,6 +127,7 @@ impl ResourceManager {
             Message::RequestSlots(job, count) => self.on_request_slots(job, count).await,
             Message::Reconcile(job) => {
                 self.reconciling.insert(job);
+                self.gathers_until = self.clock.monotonic().plus(GATHERING_MS);
             }
             Message::AdoptWorker {
                 job,
@@ -279,6 +286,12 @@ impl ResourceManager {
         }
     }
 
+    /// Has a task manager delete what a job has left there.
+    pub(super) fn forget_on(&self, id: &TaskManagerId, job: JobId) {
+        let job_id = job.to_string();
+        self.command(id, Command::ForgetJob(proto::ForgetJob { job_id }));
+    }
+
     fn on_read_logs(&mut self, job: JobId, from: &BTreeMap<WorkerId, u64>, reader: &mpsc::Sender<LogPart>) {
         let position = |(worker, bytes): (&WorkerId, &u64)| proto::LogPosition {
             worker_id: worker.0,
@@ -292,12 +305,6 @@ impl ResourceManager {
                     request_id: number,
                     job_id: job.to_string(),
                     from: from.clone(),
-    /// Has a task manager delete what a job has left there.
-    pub(super) fn forget_on(&self, id: &TaskManagerId, job: JobId) {
-        let job_id = job.to_string();
-        self.command(id, Command::ForgetJob(proto::ForgetJob { job_id }));
-    }
-
                 });
                 self.command(&id, command);
             }

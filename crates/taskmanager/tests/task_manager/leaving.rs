@@ -6,7 +6,7 @@ use streamd_rpc::proto::task_manager_command::Command;
 use streamd_rpc::proto::task_manager_event::Event;
 use streamd_rpc::proto::{LeaveNow, SetUse, TaskManagerLeaving};
 
-use crate::harness::{DEADLINE, Stage};
+use crate::harness::{DEADLINE, JobManager, Stage};
 
 /// As good as for ever, beside what a test waits for.
 const PATIENT: Duration = Duration::from_secs(3_600);
@@ -71,6 +71,42 @@ async fn nobody_is_asked_where_there_is_no_time_or_nobody() {
     } = Stage::set_with(|options| options.drain_timeout = PATIENT).await;
     let (drained, ()) = tokio::join!(tokio::time::timeout(DEADLINE, task_manager.drain()), manager.stop(link));
     drained.expect("it does not wait for a job manager that is gone");
+    task_manager.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_manager_that_dies_before_the_jobs_have_moved_is_waited_for() {
+    let mut stage = Stage::set_with(|options| options.drain_timeout = PATIENT).await;
+    let program = stage.manager.script("sleep 1000 & wait");
+    stage.link.start_worker(1, program).await;
+    stage.link.started().await;
+    let Stage {
+        manager,
+        mut link,
+        task_manager,
+        folder: _folder,
+    } = stage;
+    {
+        let mut drained = std::pin::pin!(task_manager.drain());
+        let next = async {
+            let event = link.event().await;
+            assert!(is_leaving(event.clone()), "{event:?}");
+            let address = manager.address;
+            manager.stop(link).await;
+            let mut next = JobManager::start_at(address).await;
+            let mut link = next.link().await;
+            let event = link.event().await;
+            assert!(is_leaving(event.clone()), "{event:?}");
+            (next, link)
+        };
+        let (_next, link) = tokio::select! {
+            biased;
+            () = &mut drained => panic!("it does not wait"),
+            next = next => next,
+        };
+        link.tell(Command::LeaveNow(LeaveNow::default())).await;
+        tokio::time::timeout(DEADLINE, drained).await.expect("it has the word");
+    }
     task_manager.shutdown().await.unwrap();
 }
 
