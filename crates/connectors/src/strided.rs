@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::source::{ConnectorError, SourceReader, SourceStatus, Stretch, Unit};
 use streamd_core::state::State;
 use streamd_core::time::Clock;
@@ -42,18 +42,14 @@ impl StridedSplit {
 
 impl State for StridedSplit {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "StridedSplit".to_owned(),
-            fields: vec![
-                field("next", u64::data_type()),
-                field("stride", u64::data_type()),
-                field("end", Option::<u64>::data_type()),
+        DataType::structure(
+            "StridedSplit",
+            [
+                ("next", u64::data_type()),
+                ("stride", u64::data_type()),
+                ("end", Option::<u64>::data_type()),
             ],
-        }
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {

@@ -98,6 +98,18 @@ pub struct Variant {
 }
 
 impl DataType {
+    /// A struct with this name of the Rust type, and these fields by name.
+    pub fn structure<const N: usize>(name: &str, fields: [(&str, DataType); N]) -> Self {
+        let field = |(name, data_type): (&str, DataType)| Field {
+            name: name.to_owned(),
+            data_type,
+        };
+        Self::Struct {
+            name: name.to_owned(),
+            fields: fields.map(field).into(),
+        }
+    }
+
     /// How deep the type nests: 1 for a plain value.
     pub fn depth(&self) -> usize {
         1 + match self {
@@ -311,13 +323,7 @@ mod tests {
     use super::*;
 
     fn record(name: &str, field: &str, data_type: DataType) -> DataType {
-        DataType::List(Box::new(DataType::Struct {
-            name: name.to_owned(),
-            fields: vec![Field {
-                name: field.to_owned(),
-                data_type,
-            }],
-        }))
+        DataType::List(Box::new(DataType::structure(name, [(field, data_type)])))
     }
 
     #[test]

@@ -142,10 +142,7 @@ pub enum NoCommit {}
 
 impl State for NoCommit {
     fn data_type() -> DataType {
-        DataType::Struct {
-            name: "NoCommit".to_owned(),
-            fields: Vec::new(),
-        }
+        DataType::structure("NoCommit", [])
     }
 
     fn encode(&self, _row: &mut Vec<u8>) {

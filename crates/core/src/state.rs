@@ -251,10 +251,7 @@ fn hash_of_text(text: &str) -> u64 {
 
 impl State for () {
     fn data_type() -> DataType {
-        DataType::Struct {
-            name: "()".to_owned(),
-            fields: Vec::new(),
-        }
+        DataType::structure("()", [])
     }
 
     fn encode(&self, _row: &mut Vec<u8>) {}

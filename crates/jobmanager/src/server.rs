@@ -182,19 +182,9 @@ impl RunningJobManager {
         if tokio::time::timeout(self.grace, suspended).await.is_err() {
             warn!("workers of some jobs did not exit in time");
         }
-        // What is held for a suspended job stays for the one that is going on from where it was.
-        self.pins.close();
         drop(jobs);
-        drop(self.registry);
-        self.shutdown.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
-            warn!(
-                tasks = self.tasks.len(),
-                "the job manager ends while tasks are under way"
-            );
-        }
-        info!("job manager ended");
+        // What is held for a suspended job stays for the one that is going on from where it was.
+        self.abandon().await;
     }
 }
 

@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use streamd_core::evolution::Evolution;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::migration::{ItemsError, read_items};
-use streamd_core::row::{DataType, Field, MAX_TYPE_DEPTH, RowError, RowReader};
+use streamd_core::row::{DataType, MAX_TYPE_DEPTH, RowError, RowReader};
 use streamd_core::snapshot::ListState;
 use streamd_core::state::{State, to_row};
 
@@ -91,14 +91,7 @@ pub struct Entry<K, V> {
 
 impl<K: State, V: State> State for Entry<K, V> {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "Entry".to_owned(),
-            fields: vec![field("key", K::data_type()), field("value", V::data_type())],
-        }
+        DataType::structure("Entry", [("key", K::data_type()), ("value", V::data_type())])
     }
 
     fn encode(&self, row: &mut Vec<u8>) {

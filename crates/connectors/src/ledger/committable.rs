@@ -1,6 +1,6 @@
 //! A transaction that waits for its checkpoint.
 
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::State;
 
 /// A transaction that is prepared. Its id is its identity.
@@ -14,17 +14,10 @@ pub struct LedgerCommittable {
 
 impl State for LedgerCommittable {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "LedgerCommittable".to_owned(),
-            fields: vec![
-                field("transaction", DataType::String),
-                field("records", DataType::UInt64),
-            ],
-        }
+        DataType::structure(
+            "LedgerCommittable",
+            [("transaction", DataType::String), ("records", DataType::UInt64)],
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use memchr::memchr;
 use streamd_core::graph::Guarantee;
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::source::{ConnectorError, Source, SourceReader, SourceStatus, Stretch, Unit};
 use streamd_core::state::State;
 
@@ -61,18 +61,14 @@ pub struct SocketSplit {
 
 impl State for SocketSplit {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "SocketSplit".to_owned(),
-            fields: vec![
-                field("host", DataType::String),
-                field("port", DataType::UInt16),
-                field("is_closed", DataType::Bool),
+        DataType::structure(
+            "SocketSplit",
+            [
+                ("host", DataType::String),
+                ("port", DataType::UInt16),
+                ("is_closed", DataType::Bool),
             ],
-        }
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! The type of a value with a time to live: the value, and when it was last updated.
 
-use crate::row::{DataType, Field};
+use crate::row::DataType;
 
 /// The name of the struct around a value with a time to live. No type of Rust can have it.
 const NAME: &str = "~expiring";
@@ -9,14 +9,7 @@ const NAME: &str = "~expiring";
 ///
 /// By its name a value that gets a time to live, or loses it, is told from one that has always been such a struct.
 pub fn expiring_type(value: DataType) -> DataType {
-    let field = |name: &str, data_type| Field {
-        name: name.to_owned(),
-        data_type,
-    };
-    DataType::Struct {
-        name: NAME.to_owned(),
-        fields: vec![field("last_update", DataType::Int64), field("value", value)],
-    }
+    DataType::structure(NAME, [("last_update", DataType::Int64), ("value", value)])
 }
 
 /// The type of the value, if it has a time to live.

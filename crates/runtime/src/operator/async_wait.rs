@@ -12,7 +12,7 @@ use streamd_core::barrier::Barrier;
 use streamd_core::evolution::Evolution;
 use streamd_core::graph::{StateDescriptor, StateKind};
 use streamd_core::migration::read_items;
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::snapshot::ListState;
 use streamd_core::state::{State, to_row};
 use streamd_core::time::{EventTime, Watermark};
@@ -41,17 +41,10 @@ struct InFlight<In> {
 
 impl<In: State> State for InFlight<In> {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "InFlight".to_owned(),
-            fields: vec![
-                field("timestamp", Option::<i64>::data_type()),
-                field("record", In::data_type()),
-            ],
-        }
+        DataType::structure(
+            "InFlight",
+            [("timestamp", Option::<i64>::data_type()), ("record", In::data_type())],
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {

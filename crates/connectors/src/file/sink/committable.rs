@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use streamd_core::evolution::{Evolution, TypeEvolution};
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::source::ConnectorError;
 use streamd_core::state::{State, to_row};
 
@@ -129,18 +129,14 @@ fn copy_beginning(from: File, length: u64, to: &Path) -> io::Result<()> {
 
 impl State for FileCommittable {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "FileCommittable".to_owned(),
-            fields: vec![
-                field("directory", DataType::String),
-                field("staged", DataType::String),
-                field("name", DataType::String),
-                field("length", DataType::UInt64),
-                field("is_unfinished", DataType::Bool),
+        DataType::structure(
+            "FileCommittable",
+            [
+                ("directory", DataType::String),
+                ("staged", DataType::String),
+                ("name", DataType::String),
+                ("length", DataType::UInt64),
+                ("is_unfinished", DataType::Bool),
             ],
         }
     }

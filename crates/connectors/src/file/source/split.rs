@@ -1,6 +1,6 @@
 //! A part of a file, and how far it has been read.
 
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::State;
 
 /// How many bytes from the start of a file tell it from another one.
@@ -38,21 +38,17 @@ impl FileSplit {
 
 impl State for FileSplit {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "FileSplit".to_owned(),
-            fields: vec![
-                field("path", DataType::String),
-                field("length", DataType::UInt64),
-                field("head", DataType::UInt64),
-                field("start", DataType::UInt64),
-                field("end", DataType::UInt64),
-                field("position", DataType::UInt64),
+        DataType::structure(
+            "FileSplit",
+            [
+                ("path", DataType::String),
+                ("length", DataType::UInt64),
+                ("head", DataType::UInt64),
+                ("start", DataType::UInt64),
+                ("end", DataType::UInt64),
+                ("position", DataType::UInt64),
             ],
-        }
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! A share of the files of a folder.
 
-use streamd_core::row::{DataType, Field, RowError, RowReader};
+use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::State;
 
 use crate::file::source::split::{FileSplit, fingerprint};
@@ -27,19 +27,15 @@ impl Lane {
 
 impl State for Lane {
     fn data_type() -> DataType {
-        let field = |name: &str, data_type| Field {
-            name: name.to_owned(),
-            data_type,
-        };
-        DataType::Struct {
-            name: "Lane".to_owned(),
-            fields: vec![
-                field("folder", DataType::String),
-                field("number", DataType::UInt32),
-                field("lanes", DataType::UInt32),
-                field("files", Vec::<FileSplit>::data_type()),
+        DataType::structure(
+            "Lane",
+            [
+                ("folder", DataType::String),
+                ("number", DataType::UInt32),
+                ("lanes", DataType::UInt32),
+                ("files", Vec::<FileSplit>::data_type()),
             ],
-        }
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {
