@@ -138,7 +138,7 @@ impl State for FileCommittable {
                 ("length", DataType::UInt64),
                 ("is_unfinished", DataType::Bool),
             ],
-        }
+        )
     }
 
     fn encode(&self, row: &mut Vec<u8>) {
