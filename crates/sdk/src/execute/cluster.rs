@@ -8,6 +8,7 @@ use streamd_core::plan::PlanDescriptor;
 use streamd_core::time::SystemClock;
 use streamd_runtime::pipeline::Pipeline;
 use streamd_worker::options::WorkerOptions;
+use tokio::runtime::Runtime;
 
 use super::JobClient;
 use crate::error::Result;
@@ -39,13 +40,7 @@ pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobCl
 pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobClient> {
     // The client of object stores tells of every request that it repeats; what comes of them is told by whoever asked for it.
     init_tracing("info,object_store=warn");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(IO_THREADS)
-        .thread_name("io")
-        .enable_all()
-        .build();
-    let runtime = runtime
-        .map_err(|error| CodedError::caused(ErrorCode::Internal, "the I/O threads cannot be started", &error))?;
+    let runtime = io_threads()?;
     match runtime.block_on(streamd_worker::link::run(
         pipeline,
         options,
@@ -57,6 +52,16 @@ pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobCl
             std::process::exit(i32::from(error.code.remedy().exit_code()))
         }
     }
+}
+
+/// What the network and the stores need beside the threads of the slots.
+pub(super) fn io_threads() -> Result<Runtime, CodedError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .map_err(|error| CodedError::caused(ErrorCode::Internal, "the I/O threads cannot be started", &error))
 }
 
 /// Logs to the standard error, from this level on where `STREAMD_LOG` says nothing else. An application that has set up tracing itself keeps its own.

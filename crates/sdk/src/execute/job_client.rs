@@ -18,15 +18,12 @@ use streamd_runtime::pipeline::Pipeline;
 use streamd_worker::worker::{Worker, WorkerIdentity, WorkerLink};
 
 use super::JobExecutionResult;
-use super::cluster::init_tracing;
+use super::cluster::{init_tracing, io_threads};
 use crate::environment::ByHand;
 use crate::error::Result;
 
 /// Where checkpoints of a job run by hand are kept: they serve its own restarts and go with the process.
 const CHECKPOINTS: &str = "memory:///embedded/checkpoints";
-
-/// Threads for I/O: they only wait.
-const IO_THREADS: usize = 2;
 
 /// How often a client looks while it waits for a checkpoint.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -88,13 +85,7 @@ impl JobClient {
     /// Starts the job, from a snapshot if one is given.
     pub(crate) fn start(mut pipeline: Pipeline, by_hand: ByHand) -> Result<Self> {
         init_tracing("warn");
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(IO_THREADS)
-            .thread_name("io")
-            .enable_all()
-            .build();
-        let runtime = runtime
-            .map_err(|error| CodedError::caused(ErrorCode::Internal, "the I/O threads cannot be started", &error))?;
+        let runtime = io_threads()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let job_id = random_job_id();
         let graph = pipeline.describe()?;
