@@ -121,6 +121,11 @@ codes! {
     DrainRefused = 423, Conflict, "the task manager cannot be drained";
     TaskManagerNotFound = 424, NotFound, "there is no such task manager";
     DrainTimedOut = 425, Unavailable, "the task manager is not drained in time";
+    ProfilerMissing = 426, Failed, "the profiler is not installed";
+    ProfilerDenied = 427, Denied, "the kernel does not allow the profile";
+    ProfileUnderWay = 428, Conflict, "a profile of the worker is being taken";
+    NothingSampled = 429, Failed, "the job did not work while it was looked at";
+    ProfileFailed = 430, Failed, "the profile could not be taken";
     // 05xx: snapshots
     SnapshotNotFound = 501, NotFound, "there is no snapshot at the path";
     SnapshotCorrupt = 502, Snapshot, "the snapshot is corrupt";

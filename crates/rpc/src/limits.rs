@@ -17,6 +17,9 @@ pub const CONTROL_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of the plan of a job.
 pub const PLAN_BYTES: usize = 16 * 1024 * 1024;
 
+/// Bytes of the stacks of a profile: ten thousand different ones. Fits into a message that has room for a plan.
+pub const STACKS_BYTES: usize = 8 * 1024 * 1024;
+
 /// Bytes of a message that carries a plan or the state handles of a deployment: the largest plan and its envelope.
 pub const LINK_MESSAGE_BYTES: usize = PLAN_BYTES + 64 * 1024;
 

@@ -43,6 +43,7 @@ fn unused<T>() -> Result<Response<T>, Status> {
 impl Dispatcher for FakeDispatcher {
     type FetchArtifactStream = BoxStream<'static, Result<FetchArtifactResponse, Status>>;
     type WatchJobStream = BoxStream<'static, Result<WatchJobResponse, Status>>;
+    type ProfileJobStream = BoxStream<'static, Result<ProfileJobResponse, Status>>;
     type GetLogsStream = BoxStream<'static, Result<GetLogsResponse, Status>>;
 
     async fn has_artifact(
@@ -95,6 +96,9 @@ impl Dispatcher for FakeDispatcher {
     async fn get_logs(&self, _: Request<GetLogsRequest>) -> Result<Response<Self::GetLogsStream>, Status> {
         let part = GetLogsResponse {
             worker: "worker-1".to_owned(),
+    async fn profile_job(&self, _: Request<ProfileJobRequest>) -> Result<Response<Self::ProfileJobStream>, Status> {
+        unused()
+    }
             chunk: Bytes::from_static(b"line\n"),
         };
         Ok(Response::new(

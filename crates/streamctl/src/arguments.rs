@@ -11,7 +11,7 @@ use crate::failure::Failure;
 
 use crate::command::{
     CancelCommand, CheckpointCommand, ClusterCommand, CompletionsCommand, FsckCommand, InfoCommand, ListCommand,
-    LogsCommand, ManCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand,
+    LogsCommand, ManCommand, ProfileCommand, RunCommand, SavepointCommand, StateCommand, StatusCommand, StopCommand,
     TaskManagerCommand,
 };
 
@@ -97,6 +97,7 @@ pub enum Command {
     State(StateCommand),
     Fsck(FsckCommand),
     Logs(LogsCommand),
+    Profile(ProfileCommand),
     Cluster(ClusterCommand),
     #[command(name = "taskmanager")]
     TaskManager(TaskManagerCommand),

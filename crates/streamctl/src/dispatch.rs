@@ -73,6 +73,7 @@ fn execute(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
             })
         }
         Command::Logs(command) => with_session(global, async |session| command.execute(&session, output).await),
+        Command::Profile(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::Cluster(command) => with_session(global, async |session| command.execute(&session, output).await),
         Command::TaskManager(command) => with_session(global, async |session| command.execute(&session, output).await),
     }

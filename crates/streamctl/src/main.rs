@@ -28,6 +28,7 @@ mod location;
 mod operation;
 
 mod failure;
+mod flame_graph;
 mod interrupt;
 mod output;
 mod progress;

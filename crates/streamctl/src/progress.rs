@@ -57,6 +57,15 @@ impl Progress {
         self.show(&format!("Restoring: {running} of {subtasks} subtasks, {seconds} s"));
     }
 
+    /// Shows for how long a job has been looked at.
+    pub fn profile(&mut self, duration: Duration) {
+        let (seconds, wanted) = (self.seconds(), duration.as_secs());
+        self.show(&match seconds <= wanted {
+            true => format!("Looking at the job: {seconds} of {wanted} s"),
+            false => format!("Reading what was seen, {} s", seconds - wanted),
+        });
+    }
+
     fn show(&mut self, text: &str) {
         if self.is_shown {
             self.has_written = true;

@@ -13,9 +13,11 @@ use tracing::{error, info};
 use crate::directory::remove;
 
 /// A worker that was started and not yet reaped.
-struct RunningWorker {
-    job: JobId,
-    stop: watch::Sender<Option<Duration>>,
+pub(crate) struct RunningWorker {
+    pub(crate) job: JobId,
+    pub(crate) stop: watch::Sender<Option<Duration>>,
+    /// Its process id, for as long as the process is there.
+    pub(crate) process: watch::Receiver<Option<u32>>,
 }
 
 /// What a finished task was.
@@ -75,9 +77,14 @@ impl Crew {
         self.workers.contains_key(&worker)
     }
 
-    pub(crate) fn add(&mut self, worker: WorkerId, job: JobId, stop: watch::Sender<Option<Duration>>) {
-        self.forgotten.remove(&job);
-        self.workers.insert(worker, RunningWorker { job, stop });
+    /// The process of a worker, if there is one.
+    pub(crate) fn process_of(&self, worker: WorkerId) -> Option<u32> {
+        self.workers.get(&worker).and_then(|running| *running.process.borrow())
+    }
+
+    pub(crate) fn add(&mut self, worker: WorkerId, running: RunningWorker) {
+        self.forgotten.remove(&running.job);
+        self.workers.insert(worker, running);
     }
 
     /// Looks after a task until it has ended.

@@ -4,6 +4,7 @@
 //!   <work_dir>/lock                       held while the task manager lives
 //!             /artifacts/<sha256>         applications, mode 0500
 //!             /describe/<random>/         private to one description, gone with it
+//!             /profile/<random>/          what was seen of a worker, until it is read
 //!             /job-manager                where the job manager is, for workers whose link is lost
 //!             /jobs/<job id>/worker-<n>/  the current directory of a worker
 //!             /jobs/<job id>/local-state/ what the workers of a job leave for those that follow; gone with the job
@@ -66,7 +67,8 @@ impl WorkDirectory {
             local,
             _lock: lock,
         };
-        for remains in directory.of_jobs().into_iter().chain([directory.descriptions()]) {
+        let errands = [directory.descriptions(), directory.profiles()];
+        for remains in directory.of_jobs().into_iter().chain(errands) {
             end_strays_below(&remains);
             remove(&remains);
             create_private(&remains).map_err(|error| denied(&error))?;
@@ -81,6 +83,10 @@ impl WorkDirectory {
 
     pub(crate) fn descriptions(&self) -> PathBuf {
         self.root.join("describe")
+    }
+
+    pub(crate) fn profiles(&self) -> PathBuf {
+        self.root.join("profile")
     }
 
     /// Where workers read who their job manager is now.

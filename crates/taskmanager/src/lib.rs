@@ -8,11 +8,12 @@
 //!                     ┌─ describe ──▶ plan descriptor
 //!   job manager ◀─link┤
 //!                     ├─ workers ───▶ process group ──▶ log files
+//!                     ├─ profile ───▶ perf ──▶ stacks
 //!                     └─ artifacts ◀─ bytes by SHA-256
 //! ```
 //!
 //! Reading order: [`TaskManagerOptions`], [`TaskManager`]; then `service` (its life), `leaving` (before its end), `link` (registration), `session`
-//! (one link: commands in, events out), `crew` (what outlives links), `describe`, `memory`, `worker`, `artifact`, `process` (what is common to both kinds of
+//! (one link: commands in, events out), `crew` (what outlives links), `describe`, `memory`, `worker`, `profile`, `artifact`, `process` (what is common to both kinds of
 //! processes), `log`, `directory`, `health`.
 
 mod options;
@@ -25,6 +26,7 @@ mod session;
 
 mod describe;
 mod memory;
+mod profile;
 mod worker;
 
 mod artifact;

@@ -24,6 +24,7 @@ use crate::log::LogBook;
 use crate::memory::MemoryWatch;
 use crate::options::TaskManagerOptions;
 use crate::process::Environment;
+use crate::profile::Profiler;
 use crate::session::{Session, SessionEnd};
 
 /// The pause after the first failed attempt to register; doubled after each further one.
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) directory: WorkDirectory,
     pub(crate) artifacts: ArtifactCache,
     pub(crate) describer: Describer,
+    pub(crate) profiler: Profiler,
     pub(crate) environment: Environment,
     pub(crate) memory: Arc<MemoryWatch>,
     pub(crate) leaving: Leaving,
@@ -225,6 +227,7 @@ impl Service {
                 directory: directory.descriptions(),
                 limits: options.describe.clone(),
             },
+            profiler: Profiler::new(directory.profiles()),
             memory: MemoryWatch::new(options.worker_memory_bytes),
             options,
             directory,

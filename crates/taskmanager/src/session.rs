@@ -1,7 +1,7 @@
 //! One link's life: the job manager's commands come in, every one starts a task, and what became of it goes out.
 //!
 //! Workers outlive the link: they run on while there is no job manager, and the next one says at the registration which of them it
-//! wants. Descriptions and readers of logs end with the link that asked for them.
+//! wants. Descriptions, profiles and readers of logs end with the link that asked for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::crew::{Crew, Finished};
+use crate::crew::{Crew, Finished, RunningWorker};
 use crate::link::{EventSender, Link};
 use crate::log::{LogBook, LogLocation, LogReader};
 use crate::service::Shared;
@@ -57,7 +57,7 @@ pub(crate) struct Session<'a> {
     /// How often the job manager wants signs of life.
     heartbeat: Duration,
     descriptions: Arc<Semaphore>,
-    /// Cancelled at the end of the session: descriptions and log readers stop.
+    /// Cancelled at the end of the session: descriptions, profiles and log readers stop.
     ended: CancellationToken,
 }
 
@@ -178,7 +178,9 @@ impl<'a> Session<'a> {
             Some(Command::ReadLog(read)) => self.on_read_log(&read),
             Some(Command::ForgetJob(forget)) => self.on_forget_job(&forget),
             Some(Command::FetchProgram(fetch)) => self.on_fetch_program(fetch.sha256),
-            Some(Command::SetUse(wanted)) => self.crew.set_drained(wanted.drained),
+            Some(Command::SetUse(wanted)) => self.on_set_use(wanted.drained),
+            Some(Command::ProfileWorker(profile)) => self.on_profile_worker(profile),
+            Some(Command::StopProfile(stop)) => self.shared.profiler.stop(stop.request_id),
             Some(Command::LeaveNow(answer)) => self.shared.leaving.settle(&one_line(&answer.reason, SHOWN_REASON)),
             Some(Command::Heartbeat(proto::JobManagerHeartbeat {})) => {}
             Some(Command::Accepted(_)) => debug!("registration was accepted twice"),
@@ -187,8 +189,39 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn on_set_use(&mut self, is_drained: bool) {
+        if is_drained {
+            self.shared.profiler.stop_all();
+        }
+        self.crew.set_drained(is_drained);
+    }
+
+    fn on_profile_worker(&mut self, command: proto::ProfileWorker) {
+        let worker = WorkerId(command.worker_id);
+        let process = self.crew.process_of(worker);
+        let (shared, events, ended) = (Arc::clone(&self.shared), self.events.clone(), self.ended.clone());
+        self.crew.spawn(async move {
+            let outcome = tokio::select! {
+                outcome = shared.profiler.profile(process, &command) => outcome,
+                () = ended.cancelled() => return Finished::Errand,
+            };
+            let outcome = match outcome {
+                Ok(profile) => proto::worker_profiled::Outcome::Profile(profile),
+                Err(error) => proto::worker_profiled::Outcome::Error(to_proto(&error)),
+            };
+            events
+                .send(Event::Profiled(proto::WorkerProfiled {
+                    request_id: command.request_id,
+                    outcome: Some(outcome),
+                }))
+                .await;
+            Finished::Errand
+        });
+    }
+
     /// Asks for the jobs to move elsewhere.
     fn say_leaving(&mut self) {
+        self.shared.profiler.stop_all();
         let events = self.events.clone();
         self.crew.spawn(async move {
             events.send(Event::Leaving(proto::TaskManagerLeaving {})).await;
@@ -244,6 +277,7 @@ impl<'a> Session<'a> {
             return self.refuse(worker, "the command names no program".to_owned());
         };
         let (stop, stop_request) = watch::channel(None);
+        let (process, process_id) = watch::channel(None);
         let task = WorkerTask {
             worker,
             job,
@@ -254,9 +288,15 @@ impl<'a> Session<'a> {
             dispatcher: self.dispatcher.clone(),
             events: self.events.clone(),
             stop: stop_request,
+            process,
             heartbeat: self.heartbeat,
         };
-        self.crew.add(worker, job, stop);
+        let running = RunningWorker {
+            job,
+            stop,
+            process: process_id,
+        };
+        self.crew.add(worker, running);
         self.crew.spawn(async move { Finished::Worker(task.run().await) });
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct WorkerTask {
     pub(crate) dispatcher: DispatcherClient,
     pub(crate) events: EventSender,
     pub(crate) stop: StopRequest,
+    /// Told the process id when there is a process, and when there is none any more.
+    pub(crate) process: watch::Sender<Option<u32>>,
     /// How often the job manager wants a sign of life.
     pub(crate) heartbeat: Duration,
 }
@@ -129,6 +131,7 @@ impl WorkerTask {
         let group = ProcessGroup::of(&child);
         let process_id = group.leader_id();
         info!(job_id = %self.job, worker = %self.worker, process_id, "worker started");
+        self.process.send_replace(Some(process_id));
         let mut stop = self.stop.clone();
         let directory = self.shared.directory.worker(self.job, self.worker);
         let started = self.events.send(Event::WorkerStarted(proto::WorkerStarted {
@@ -138,6 +141,7 @@ impl WorkerTask {
         let too_much = Arc::clone(&self.shared.memory).too_much(process_id);
         let waiting = async move {
             let ended = wait(&mut child, &group, &mut stop, too_much).await;
+            self.process.send_replace(None);
             drop(group);
             sweep(directory).await;
             ended

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{job_details, job_summary, operation_details, operation_outcome, parse_id, restored_from};
 use super::artifact;
-use crate::dispatcher::{Dispatcher, parse_operation_id, stream_logs};
+use crate::dispatcher::{Dispatcher, parse_operation_id, profile_orders, stream_logs, stream_profiles};
 use crate::job_master::JobMasterHandle;
 use crate::resource_manager::Use;
 
@@ -78,6 +78,7 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
     type FetchArtifactStream = Answers<proto::FetchArtifactResponse>;
     type WatchJobStream = Answers<proto::WatchJobResponse>;
     type GetLogsStream = Answers<proto::GetLogsResponse>;
+    type ProfileJobStream = Answers<proto::ProfileJobResponse>;
 
     async fn has_artifact(&self, request: Request<proto::HasArtifactRequest>) -> Answer<proto::HasArtifactResponse> {
         answer(artifact::has(&self.dispatcher.artifacts, &request.into_inner().sha256).await)
@@ -186,6 +187,18 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
             .tasks
             .spawn(stream_logs(job, resource_manager, request.follow, queue));
         Ok(Response::new(self.stream(answers)))
+    async fn profile_job(&self, request: Request<proto::ProfileJobRequest>) -> Answer<Self::ProfileJobStream> {
+        let request = request.into_inner();
+        let orders = async { profile_orders(&self.job(&request.job_id).await?.details().await?, &request) };
+        let orders = orders.await.map_err(|error| to_status(&error))?;
+        let (queue, answers) = mpsc::channel(STREAM_QUEUE);
+        let resource_manager = self.dispatcher.resource_manager.clone();
+        self.dispatcher
+            .tasks
+            .spawn(stream_profiles(orders, resource_manager, queue));
+        Ok(Response::new(self.stream(answers)))
+    }
+
     }
 
     async fn cancel_job(&self, request: Request<proto::CancelJobRequest>) -> Answer<proto::CancelJobResponse> {

@@ -8,6 +8,7 @@ use streamd_core::protocol::{Failure, FaultDomain};
 use streamd_rpc::proto;
 use streamd_rpc::proto::application_described::Outcome;
 use streamd_rpc::proto::task_manager_event::Event;
+use streamd_rpc::proto::worker_profiled;
 use streamd_rpc::status::{from_proto, to_status};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -127,6 +128,13 @@ pub(crate) fn report(event: Event) -> Option<TaskManagerReport> {
             Some(TaskManagerReport::WorkerExited(WorkerId(exited.worker_id), failure))
         }
         Event::LogChunk(chunk) => Some(TaskManagerReport::Log(chunk)),
+        Event::Profiled(profiled) => {
+            let outcome = match profiled.outcome? {
+                worker_profiled::Outcome::Profile(profile) => Ok(profile),
+                worker_profiled::Outcome::Error(error) => Err(from_proto(&error)),
+            };
+            Some(TaskManagerReport::Profiled(profiled.request_id, outcome))
+        }
         Event::Leaving(proto::TaskManagerLeaving {}) => Some(TaskManagerReport::Leaving),
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::departure::Departure;
 use super::log_request::LogPart;
+use super::profile::ProfileOrder;
 use crate::job_master::JobMasterHandle;
 
 pub(crate) use streamd_rpc::proto::Program;
@@ -51,6 +52,8 @@ pub(super) enum Message {
     ForgetJob(JobId),
     Describe(Program, oneshot::Sender<Result<Bytes, CodedError>>),
     ReadLogs(JobId, BTreeMap<WorkerId, u64>, mpsc::Sender<LogPart>),
+    Profile(ProfileOrder, oneshot::Sender<Result<proto::Profile, CodedError>>),
+    StopAbandonedProfiles,
     Drain(TaskManagerId, Use, oneshot::Sender<Result<Vec<JobId>, CodedError>>),
     View(oneshot::Sender<ClusterView>),
 }
@@ -77,6 +80,8 @@ pub(crate) enum TaskManagerReport {
     WorkerExited(WorkerId, Failure),
     /// A piece of a log.
     Log(proto::LogChunk),
+    /// What came of looking at a worker.
+    Profiled(u64, Result<proto::Profile, CodedError>),
     /// It is to end, and waits for its jobs to move.
     Leaving,
     /// It is gone.
@@ -140,6 +145,17 @@ impl ResourceManagerHandle {
         let (reply, parts) = mpsc::channel(LOG_QUEUE);
         self.tell(Message::ReadLogs(job, from, reply)).await;
         parts
+    }
+
+    /// Has a task manager look where the processor time of a worker goes. Errors if it is gone or cannot. Whoever drops the future
+    /// before its end calls [`stop_abandoned_profiles`](Self::stop_abandoned_profiles).
+    pub(crate) async fn profile(&self, order: ProfileOrder) -> Result<proto::Profile, CodedError> {
+        self.ask(|reply| Message::Profile(order, reply)).await?
+    }
+
+    /// Ends the profiles that nobody waits for any more.
+    pub(crate) async fn stop_abandoned_profiles(&self) {
+        self.tell(Message::StopAbandonedProfiles).await;
     }
 
     /// Takes a task manager out of use, or into use again. Returns the jobs that are still to move. Errors if there is no such

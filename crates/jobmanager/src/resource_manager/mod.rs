@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   task manager ──link──▶ ┌──────────────────┐ ◀── slots, workers ── job masters (through [`ClusterLauncher`])
-//!                ◀─────────│ resource manager │ ◀── describe, logs ── dispatcher
+//!                ◀─────────│ resource manager │ ◀── describe, logs, profiles ── dispatcher
 //!                          └──────────────────┘ ──▶ slots allocated, worker lost, task manager lost
 //! ```
 //!
@@ -16,6 +16,7 @@ mod drain;
 mod handle;
 mod launcher;
 mod log_request;
+mod profile;
 mod service;
 mod standby;
 mod task_manager;
@@ -23,5 +24,6 @@ mod task_manager;
 pub(crate) use departure::Departure;
 pub(crate) use handle::{Program, ResourceManagerHandle, Session, TaskManagerReport, Use};
 pub(crate) use launcher::ClusterLauncher;
+pub(crate) use profile::ProfileOrder;
 pub(crate) use service::{ResourceManagerOptions, spawn};
 pub(crate) use task_manager::COMMAND_QUEUE;

@@ -21,6 +21,7 @@ use super::handle::{
     ClusterView, MAILBOX_CAPACITY, Message, Program, ResourceManagerHandle, Session, TaskManagerReport,
 };
 use super::log_request::{LogPart, LogRequests};
+use super::profile::Profiles;
 use super::task_manager::TaskManager;
 use crate::job_master::JobMasterHandle;
 
@@ -56,6 +57,7 @@ pub(crate) fn spawn(
         jobs: BTreeMap::new(),
         descriptions: BTreeMap::new(),
         logs: LogRequests::default(),
+        profiles: Profiles::new(),
         reconciling: BTreeSet::new(),
         gathers_until: MonotonicTime(0),
         early: BTreeMap::new(),
@@ -76,6 +78,7 @@ pub(super) struct ResourceManager {
     pub(super) jobs: BTreeMap<JobId, JobMasterHandle>,
     pub(super) descriptions: Descriptions,
     logs: LogRequests,
+    pub(super) profiles: Profiles,
     /// Jobs whose workers may run on that another job manager started.
     pub(super) reconciling: BTreeSet<JobId>,
     /// Until when task managers of another job manager may be on their way.
@@ -151,6 +154,8 @@ impl ResourceManager {
             Message::ForgetJob(job) => self.on_forget_job(job),
             Message::Describe(program, reply) => self.on_describe(program, reply),
             Message::ReadLogs(job, from, reader) => self.on_read_logs(job, &from, &reader),
+            Message::Profile(order, reply) => self.on_profile(order, reply),
+            Message::StopAbandonedProfiles => self.stop_abandoned_profiles(),
             Message::Drain(id, wanted, reply) => {
                 let _gone = reply.send(self.on_drain(id, wanted).await);
             }
@@ -208,6 +213,7 @@ impl ResourceManager {
             }
             TaskManagerReport::WorkerExited(worker, failure) => self.on_worker_exited(&id, worker, failure).await,
             TaskManagerReport::Log(chunk) => self.logs.on_chunk(&id, chunk),
+            TaskManagerReport::Profiled(number, outcome) => self.on_profiled(&id, number, outcome),
             TaskManagerReport::Leaving => self.on_leaving(&id).await,
             TaskManagerReport::Departed(departure) => self.lose(&id, departure).await,
         }
@@ -326,6 +332,7 @@ impl ResourceManager {
             self.lose(&id, Departure::Silent(timeout)).await;
         }
         self.give_up_descriptions(now);
+        self.give_up_profiles(now);
     }
 
     /// Hands a command to a task manager. One that does not take it is given up: its link ends, which is reported in turn.
@@ -361,6 +368,7 @@ impl ResourceManager {
             false => self.slots.remove(id),
         }
         self.logs.on_lost(id);
+        self.end_profiles_of(id);
         for (worker, job) in task_manager.workers {
             let failure = external(format!("task manager `{id}` of `{worker}` is lost: {reason}"));
             job.worker_lost(worker, failure).await;

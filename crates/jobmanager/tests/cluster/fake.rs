@@ -181,6 +181,7 @@ impl Link {
                 Command::ReadLog(read) => self.send_log(&read).await,
                 Command::ForgetJob(_) | Command::Heartbeat(_) | Command::FetchProgram(_) => {}
                 Command::SetUse(_) | Command::LeaveNow(_) => {}
+                Command::ProfileWorker(_) | Command::StopProfile(_) => {}
             }
         }
     }

@@ -132,6 +132,15 @@ impl DispatcherClient {
         Ok(self.answers(stream))
     }
 
+    /// Where the processor time of a job's workers goes, worker by worker. Dropping the answers ends it.
+    pub async fn profile_job(
+        &self,
+        request: proto::ProfileJobRequest,
+    ) -> Result<Answers<proto::ProfileJobResponse>, CodedError> {
+        let stream = self.answer(self.inner.clone().profile_job(request).await)?;
+        Ok(self.answers(stream))
+    }
+
     /// The bytes of an application.
     pub async fn fetch_artifact(
         &self,

@@ -290,7 +290,9 @@ impl Cluster<'_> {
                 | Command::Heartbeat(_)
                 | Command::FetchProgram(_)
                 | Command::SetUse(_)
-                | Command::LeaveNow(_) => {}
+                | Command::LeaveNow(_)
+                | Command::ProfileWorker(_)
+                | Command::StopProfile(_) => {}
             }
         }
         any

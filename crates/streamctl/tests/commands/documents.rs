@@ -52,6 +52,7 @@ const COMMANDS: &[&[&str]] = &[
     &["state", "edit"],
     &["fsck"],
     &["logs"],
+    &["profile"],
     &["cluster"],
     &["cluster", "wait"],
     &["cluster", "status"],

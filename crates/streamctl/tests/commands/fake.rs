@@ -41,6 +41,8 @@ pub struct Script {
     /// What becomes of the state of a snapshot.
     pub comparison: Option<CheckSnapshotResponse>,
     pub logs: Vec<(String, Vec<u8>)>,
+    /// What a job's workers were seen to do.
+    pub profiles: Vec<ProfileJobResponse>,
     pub cluster: GetClusterResponse,
     /// The jobs that a task manager has to get rid of when it is drained.
     pub moving: Vec<String>,
@@ -188,6 +190,7 @@ impl Service {
 impl Dispatcher for Service {
     type FetchArtifactStream = Answers<FetchArtifactResponse>;
     type WatchJobStream = Answers<WatchJobResponse>;
+    type ProfileJobStream = Answers<ProfileJobResponse>;
     type GetLogsStream = Answers<GetLogsResponse>;
 
     async fn has_artifact(&self, _: Request<HasArtifactRequest>) -> Result<Response<HasArtifactResponse>, Status> {
@@ -293,6 +296,15 @@ impl Dispatcher for Service {
     }
 
     async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
+    async fn profile_job(
+        &self,
+        request: Request<ProfileJobRequest>,
+    ) -> Result<Response<Self::ProfileJobStream>, Status> {
+        self.heard(request.into_inner());
+        let profiles = self.script.profiles.clone().into_iter().map(Ok);
+        Ok(Response::new(Box::pin(tokio_stream::iter(profiles))))
+    }
+
         self.heard(request.into_inner());
         if self.script.cancels {
             Ok(Response::new(CancelJobResponse {}))

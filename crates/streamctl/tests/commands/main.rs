@@ -7,6 +7,7 @@ mod documents;
 mod fake;
 mod jobs;
 mod old_snapshots;
+mod profile;
 mod refusals;
 mod run;
 mod savepoints;

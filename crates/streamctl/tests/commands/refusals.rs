@@ -220,6 +220,7 @@ fn the_help_of_every_command_shows_an_example() {
         "cancel",
         "stop",
         "logs",
+        "profile",
         "completions",
     ] {
         assert!(run_with(&[], &[verb, "--help"]).stdout.contains("Example"), "{verb}");

@@ -209,10 +209,7 @@ impl JobManager {
     }
 
     pub async fn start_at(address: SocketAddr) -> Self {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener: TcpListener = socket.listen(16).unwrap();
+        let listener = listen(address).await;
         let address = listener.local_addr().unwrap();
         let (sender, links) = mpsc::channel(4);
         let stop = CancellationToken::new();
@@ -268,6 +265,24 @@ impl JobManager {
     }
 }
 
+/// Listens at an address where another one has listened: a process that a test beside this one starts holds its socket for a moment.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let listening = async {
+        loop {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            match socket.bind(address).and_then(|()| socket.listen(16)) {
+                Ok(listener) => return listener,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, listening)
+        .await
+        .expect("the address is free in time")
+}
+
 #[tonic::async_trait]
 impl TaskManagerLink for Services {
     type ConnectStream = Answers<TaskManagerCommand>;
@@ -315,6 +330,7 @@ fn unused<T>() -> Result<Response<T>, Status> {
 impl Dispatcher for Services {
     type FetchArtifactStream = Answers<FetchArtifactResponse>;
     type WatchJobStream = Answers<WatchJobResponse>;
+    type ProfileJobStream = Answers<ProfileJobResponse>;
     type GetLogsStream = Answers<GetLogsResponse>;
 
     async fn fetch_artifact(
@@ -372,6 +388,9 @@ impl Dispatcher for Services {
         unused()
     }
     async fn watch_job(&self, _: Request<WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
+        unused()
+    }
+    async fn profile_job(&self, _: Request<ProfileJobRequest>) -> Result<Response<Self::ProfileJobStream>, Status> {
         unused()
     }
     async fn get_logs(&self, _: Request<GetLogsRequest>) -> Result<Response<Self::GetLogsStream>, Status> {

@@ -27,6 +27,7 @@ mod main_job;
 mod object_storage;
 mod open_format;
 mod operations;
+mod profile;
 mod recovery;
 mod regressions;
 mod repair;
