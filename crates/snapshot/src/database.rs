@@ -4,29 +4,25 @@
 //! again. Whose files they are and what is in them, only the backend knows.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures::{StreamExt, TryStreamExt};
 use streamd_core::barrier::Increment;
 use streamd_core::id::{CheckpointId, OperatorId};
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, ObjectHandle};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::SnapshotError;
 use crate::layout;
 use crate::local_copies::CheckpointCopies;
-use crate::restore::{check_length, missing, resolve};
-use crate::store::{Location, digest_text};
+use crate::object_files::{READ_BYTES, local};
+use crate::restore::resolve;
+use crate::store::Location;
 use crate::subtask::{KeyedTable, SubtaskContext};
 
-/// Files of one table that travel at once: the store's latency is shared, and each holds a few parts in memory.
+/// Files of one table that are written at once: the store's latency is shared, and each holds a few parts in memory.
 const FILES_IN_FLIGHT: usize = 4;
-
-/// How much of a local file is read at once.
-const READ_BYTES: usize = 1 << 20;
 
 /// A file of a database, on the local disk.
 #[derive(Debug, Clone)]
@@ -227,67 +223,4 @@ pub fn database_objects(handle: &KeyedStateHandle, folder: &str) -> Result<Vec<(
             Ok((name.clone(), ObjectHandle { path, ..object.clone() }))
         })
         .collect()
-}
-
-/// Fetches objects into local files that do not exist yet, some at once, and checks length and digest on the way.
-pub fn download_all(objects: &[(ObjectHandle, PathBuf)], runtime: &Handle) -> Result<(), SnapshotError> {
-    let fetches = objects.iter().map(|(object, to)| async move {
-        let fetched = fetch(object, to).await;
-        fetched.map_err(|error| missing(error, "", &object.path))
-    });
-    let fetches = futures::stream::iter(fetches).buffer_unordered(FILES_IN_FLIGHT);
-    runtime.block_on(fetches.try_collect())
-}
-
-/// Whether a local file is the content of an object, by its length and digest. Reads all of it.
-pub(crate) fn is_content(object: &ObjectHandle, file: &mut std::fs::File) -> std::io::Result<bool> {
-    if file.metadata()?.len() != object.length {
-        return Ok(false);
-    }
-    let (mut hasher, mut buffer) = (Xxh3::new(), vec![0; READ_BYTES]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digest_text(hasher.digest128()) == object.digest),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
-}
-
-async fn fetch(object: &ObjectHandle, to: &Path) -> Result<(), SnapshotError> {
-    let place = resolve("", &object.path)?;
-    let (length, mut pieces) = place.get_stream().await?;
-    check_length(&place, object.length, length)?;
-    let created = tokio::fs::File::create_new(to).await;
-    let mut file = created.map_err(|source| local("create", to, source))?;
-    let (mut hasher, mut taken) = (Xxh3::new(), 0);
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        hasher.update(&piece);
-        taken += piece.len() as u64;
-        file.write_all(&piece)
-            .await
-            .map_err(|source| local("write", to, source))?;
-    }
-    file.flush().await.map_err(|source| local("write", to, source))?;
-    check_length(&place, object.length, taken)?;
-    check_digest(object, digest_text(hasher.digest128()))
-}
-
-fn check_digest(object: &ObjectHandle, actual: String) -> Result<(), SnapshotError> {
-    if actual == object.digest {
-        return Ok(());
-    }
-    Err(SnapshotError::DigestMismatch {
-        uri: object.path.clone(),
-        expected: object.digest.clone(),
-        actual,
-    })
-}
-
-fn local(operation: &'static str, path: &Path, source: std::io::Error) -> SnapshotError {
-    SnapshotError::Local {
-        operation,
-        path: path.to_owned(),
-        source,
-    }
 }

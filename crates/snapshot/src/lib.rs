@@ -14,7 +14,7 @@
 //! Checkpoints are written in the native form ([`native`]), savepoints as Parquet tables ([`table`]); one metadata file
 //! ([`metadata`]) ties either together. Both formats are specified in `docs/reference`.
 //!
-//! Reading order: [`error`], [`store`], [`layout`], [`background`], [`row_batch`], [`local_copies`], [`native`], [`table`], [`subtask`] (what a subtask writes),
+//! Reading order: [`error`], [`store`], [`layout`], [`background`], [`row_batch`], [`object_files`], [`local_copies`], [`native`], [`table`], [`subtask`] (what a subtask writes),
 //! [`restore`] (what it reads back), [`database_reader`], [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
 
 pub mod error;
@@ -25,6 +25,8 @@ pub mod layout;
 pub mod background;
 
 pub mod row_batch;
+
+pub mod object_files;
 
 pub mod local_copies;
 
@@ -68,7 +70,7 @@ pub use catalogue::{
     OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
 };
 pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
-pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects, download_all};
+pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects};
 pub use database_reader::{DatabaseReader, install_database_reader};
 pub use discard::{discard, discard_claimed, dispose};
 pub use disposal::{Sharing, dispose_unused};
@@ -85,6 +87,7 @@ pub use local_copies::{CheckpointCopies, LocalCopies};
 pub use native::{
     LoadedSegment, LoadingSegments, NativeReader, PIECES_AHEAD, SegmentKeys, SegmentSink, WrittenObject, WrittenSegment,
 };
+pub use object_files::{check_file, download_all, link_object};
 pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};

@@ -7,8 +7,8 @@
 //!   complete(n): copies that no checkpoint from n on has are gone         aborted(n): those that only n has
 //! ```
 //!
-//! The name says what is in a file, and is believed only after the content was read. What is missing or damaged is read from the store,
-//! and what cannot be written is not kept: nothing here can do more harm than that.
+//! The name says what is in a file, and is believed only after the content was read, or for as long as somebody reads it who speaks up. What
+//! is missing or damaged is read from the store, and what cannot be written is not kept: nothing here can do more harm than that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use streamd_core::id::CheckpointId;
 use streamd_core::snapshot::ObjectHandle;
 
-use crate::database::is_content;
+use crate::object_files::is_content;
 use crate::publish::random_nonce;
 
 /// Digits of a digest: XXH3 of 128 bits.
@@ -117,23 +117,33 @@ impl LocalCopies {
         }
     }
 
-    /// Puts a hard link to the copy of an object at `to`, where nothing is yet. False if there is no copy.
+    /// Puts a hard link to the copy of an object at `to`, where nothing is yet. False if there is no copy of that length. Its content is
+    /// not read: whoever does, and finds another, [drops](Self::drop_copy) it.
     pub fn take(&self, object: &ObjectHandle, to: &Path) -> bool {
         let Some(place) = self.0.place_of(object) else {
             return false;
         };
-        // What is checked is what is used: the link, not the name.
         if fs::hard_link(&place, to).is_err() {
             return false;
         }
-        let is_whole = checked(object, to, &place).is_some();
-        if !is_whole {
+        // What is looked at is what is used: the link, not the name.
+        let is_as_long = fs::metadata(to).is_ok_and(|found| found.len() == object.length);
+        if !is_as_long {
+            tracing::warn!(file = %place.display(), "a local file is damaged: it is fetched again");
             remove_file(to);
+            remove_file(&place);
         }
-        is_whole
+        is_as_long
     }
 
-    /// As [`take`](Self::take), for a file that does not stay as it is: it gets bytes of its own.
+    /// The copy of an object is damaged: nobody takes it any more.
+    pub fn drop_copy(&self, object: &ObjectHandle) {
+        if let Some(place) = self.0.place_of(object) {
+            remove_file(&place);
+        }
+    }
+
+    /// As [`take`](Self::take), for a file that does not stay as it is: it gets bytes of its own, which were compared with the digest.
     pub fn duplicate(&self, object: &ObjectHandle, to: &Path) -> bool {
         let Some(found) = self.find(object) else {
             return false;
@@ -154,7 +164,7 @@ impl LocalCopies {
         if !path.exists() {
             return None;
         }
-        let file = checked(object, &path, &path)?;
+        let file = checked(object, &path)?;
         Some(LocalCopy { file, path })
     }
 }
@@ -296,9 +306,9 @@ fn is_digest(text: &str) -> bool {
     text.len() == DIGEST_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The file, if it has the content of the object; else the copy goes.
-fn checked(object: &ObjectHandle, file: &Path, copy: &Path) -> Option<File> {
-    let read = File::open(file).and_then(|mut opened| Ok((is_content(object, &mut opened)?, opened)));
+/// The copy, if it has the content of the object; else it goes.
+fn checked(object: &ObjectHandle, copy: &Path) -> Option<File> {
+    let read = File::open(copy).and_then(|mut opened| Ok((is_content(object, &mut opened)?, opened)));
     match read {
         Ok((true, opened)) => return Some(opened),
         Ok((false, _)) => tracing::warn!(file = %copy.display(), "a local file is damaged: it is fetched again"),

@@ -71,7 +71,7 @@ pub struct KeyedStateBackend<K: Key> {
     now: WallTime,
     /// Whether there are any.
     expires: bool,
-    /// Whether rows of a restore are still to come.
+    /// Whether something of a restore is left: rows that are still to come, or files that nobody has read.
     is_restoring: bool,
 }
 

@@ -104,7 +104,7 @@ pub enum StateError {
         /// The upper halves of hashes that the keys there must have.
         hashes: HashRange,
     },
-    /// What was left of a restore could not be read.
+    /// What was left of a restore could not be read, or is not what the snapshot has.
     #[error("the rest of the state cannot be restored: {reason}")]
     NotRestored {
         /// Why.
@@ -123,7 +123,7 @@ pub enum StateError {
     /// The local database failed.
     #[cfg(feature = "rocksdb")]
     #[error(transparent)]
-    Database(#[from] crate::rocksdb::DatabaseError),
+    Database(crate::rocksdb::DatabaseError),
     /// A row of the local database is no value of its state.
     #[cfg(feature = "rocksdb")]
     #[error("a row of local state cannot be decoded")]
@@ -174,10 +174,28 @@ impl StateError {
 }
 
 #[cfg(feature = "rocksdb")]
+impl From<crate::rocksdb::DatabaseError> for StateError {
+    fn from(error: crate::rocksdb::DatabaseError) -> Self {
+        match error {
+            crate::rocksdb::DatabaseError::NotRestored {
+                reason,
+                code,
+                is_damage,
+            } => Self::NotRestored {
+                reason,
+                code,
+                is_damage,
+            },
+            error => Self::Database(error),
+        }
+    }
+}
+
+#[cfg(feature = "rocksdb")]
 impl From<crate::rocksdb::TableError> for StateError {
     fn from(error: crate::rocksdb::TableError) -> Self {
         match error {
-            crate::rocksdb::TableError::Database(error) => Self::Database(error),
+            crate::rocksdb::TableError::Database(error) => error.into(),
             crate::rocksdb::TableError::Row(error) => Self::LocalRow(error),
         }
     }

@@ -69,6 +69,8 @@ const AT_ONCE_BYTES: u64 = if cfg!(debug_assertions) { 0 } else { 8 << 20 };
 
 /// Fills an empty backend, whose states are registered, with the rows of its key groups, and returns how many are there.
 ///
+/// In a database, the files of a checkpoint may be there before anybody has read them: then they are read in the background, and whoever
+/// [touches](KeyedStateBackend::touch) a key or [restores more](KeyedStateBackend::restore_more) is told of damage; a snapshot waits for it.
 /// On the heap, of a large state in native form only the first rows are. The others come when their keys are
 /// [touched](KeyedStateBackend::touch), whenever [`restore_more`](KeyedStateBackend::restore_more) is called, and at the latest when the
 /// backend is frozen or all its rows are visited: until then the objects must not go.
@@ -115,6 +117,7 @@ pub fn restore_with<K: Key>(
     };
     #[cfg(feature = "rocksdb")]
     if let Some(rows) = restore_database(backend, &states, &mut reader)? {
+        backend.check_files()?;
         return Ok(rows);
     }
     let mut rows = 0;

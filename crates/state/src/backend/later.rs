@@ -24,10 +24,10 @@ pub enum Restoring {
 impl<K: Key> KeyedStateBackend<K> {
     /// Whether rows of a restore are still to come.
     pub fn is_restoring(&self) -> bool {
-        self.is_restoring
+        self.states.iter().any(|state| state.pending.is_some())
     }
 
-    /// Whether rows are fetched when they are needed. What is in a database has to be on the local disk first.
+    /// Whether rows are fetched when they are needed. What is in a database is files as a whole.
     pub(crate) fn restores_later(&self) -> bool {
         match self.store {
             crate::choice::Store::Heap { .. } => true,
@@ -64,9 +64,23 @@ impl<K: Key> KeyedStateBackend<K> {
         Ok(rows)
     }
 
+    /// Looks how far the reading of files has come that a database was restored from.
+    pub(crate) fn check_files(&mut self) -> Result<Restoring, StateError> {
+        let files = match &self.store {
+            crate::choice::Store::Heap { .. } => Restoring::Done,
+            #[cfg(feature = "rocksdb")]
+            crate::choice::Store::RocksDb { instance, .. } => match instance.is_verified()? {
+                true => Restoring::Done,
+                false => Restoring::Waits,
+            },
+        };
+        self.is_restoring = self.is_restoring() || files != Restoring::Done;
+        Ok(files)
+    }
+
     /// Does a little of what is left of a restore.
     pub fn restore_more(&mut self) -> Result<Restoring, StateError> {
-        let mut restoring = Restoring::Done;
+        let mut restoring = self.check_files()?;
         for index in 0..self.states.len() {
             if self.states[index].pending.is_none() {
                 continue;
@@ -99,10 +113,11 @@ impl<K: Key> KeyedStateBackend<K> {
         Ok(())
     }
 
-    /// Restores the rows of these keys, and a little of what is left.
+    /// Restores the rows of these keys, and a little of what is left. Errors if a file that the state is in is known to be damaged.
     #[cold]
     #[inline(never)]
     pub(super) fn restore_keys(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
+        self.check_files()?;
         for index in 0..self.states.len() {
             let state = &mut self.states[index];
             let Some((pending, missing)) = state.pending.as_ref().zip(state.table.missing()) else {
@@ -183,7 +198,7 @@ impl<K: Key> KeyedStateBackend<K> {
             state.table.set_missing(None);
             pending.finish()?;
         }
-        self.is_restoring = self.states.iter().any(|state| state.pending.is_some());
+        self.is_restoring = self.is_restoring();
         Ok(())
     }
 }

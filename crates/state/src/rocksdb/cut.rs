@@ -62,8 +62,14 @@ impl Cut {
         })
     }
 
-    fn files(&self) -> Result<CutFiles, DatabaseError> {
+    /// Waits as well until nothing that a restore has brought is unread: damage is handed on to no snapshot. Records wait for neither.
+    fn wait_until_sound(&self) -> Result<(), DatabaseError> {
         self.wait()?;
+        self.database.wait_until_verified()
+    }
+
+    fn files(&self) -> Result<CutFiles, DatabaseError> {
+        self.wait_until_sound()?;
         self.files
             .get_or_init(|| list_files(&self.directory, self.database.memory()))
             .clone()
@@ -132,7 +138,7 @@ impl FrozenColumn {
 
     /// Calls `visit` with key group, encoded key and encoded value of every row, in order of key group, until it returns false.
     pub fn for_each_row(&self, visit: &mut dyn FnMut(u32, &[u8], &[u8]) -> bool) -> Result<(), DatabaseError> {
-        self.cut.wait()?;
+        self.cut.wait_until_sound()?;
         let all = KeyGroupRange {
             start: 0,
             end: u32::from(u16::MAX) + 1,

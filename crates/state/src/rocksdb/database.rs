@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions, WriteBatch, WriteOptions};
+use streamd_core::error::ErrorCode;
 
 use super::cut::Cut;
 use super::known_files::KnownFiles;
 use super::log::RowLog;
 use super::memory::SharedMemory;
+use super::verification::{UnreadFile, Verification};
 use super::working_set::UnwrittenRows;
 
 /// Why a database failed.
@@ -37,6 +39,16 @@ pub enum DatabaseError {
         path: PathBuf,
         /// What it said.
         message: String,
+    },
+    /// A file that it was restored from is not what the checkpoint has.
+    #[error("a file of the state is not as the checkpoint has it: {reason}")]
+    NotRestored {
+        /// What is wrong with it.
+        reason: String,
+        /// The code of that.
+        code: ErrorCode,
+        /// Whether the checkpoint is at fault, so that reading it again gives the same.
+        is_damage: bool,
     },
     /// A write was lost earlier, so that what is there is not the state.
     #[error("the database in `{}` has lost a write: {reason}", directory.display())]
@@ -92,6 +104,8 @@ pub struct Database {
     /// Why what is there is not the state any more.
     lost: OnceLock<String>,
     known_files: Arc<KnownFiles>,
+    /// Of the files that it was opened with. Over before the directory is removed.
+    verification: Verification,
     next_cut: AtomicU64,
     directory: Arc<OwnedDirectory>,
 }
@@ -132,9 +146,26 @@ impl Database {
             is_pending: AtomicBool::new(false),
             lost: OnceLock::new(),
             known_files,
+            verification: Verification::none(),
             next_cut: AtomicU64::new(0),
             directory,
         })
+    }
+
+    /// Has the files read that it was opened with, while it is used. It is given to no snapshot before.
+    pub(super) fn verify(&mut self, files: Vec<UnreadFile>) -> Result<(), DatabaseError> {
+        self.verification = Verification::start(files, Arc::clone(&self.known_files))?;
+        Ok(())
+    }
+
+    /// Whether the files that it was opened with are known to be right. Errors if one is known not to be.
+    pub(super) fn is_verified(&self) -> Result<bool, DatabaseError> {
+        self.verification.is_done()
+    }
+
+    /// Waits until the files that it was opened with are known to be right.
+    pub(super) fn wait_until_verified(&self) -> Result<(), DatabaseError> {
+        self.verification.wait()
     }
 
     /// The directory that everything of this database is in.
@@ -254,8 +285,10 @@ impl Database {
         self.check()
     }
 
-    /// Gives up the cut that waits, if one does: nobody will read on.
+    /// Gives up the cut that waits, if one does, and what waits for the files to be read: nobody will read on.
     pub(super) fn abandon(&self) {
+        // First: whoever settles a cut may wait for that.
+        self.verification.give_up(self.directory());
         let mut pending = self.pending();
         if let Some(Pending { cut, .. }) = pending.take() {
             cut.settled(Err(DatabaseError::Lost {
@@ -311,7 +344,12 @@ impl Database {
     }
 
     fn failed(&self, operation: &'static str, error: rocksdb::Error) -> DatabaseError {
-        rocks(operation, self.directory(), error)
+        self.blame(rocks(operation, self.directory(), error))
+    }
+
+    /// Why it fails: a file that is damaged rather than what RocksDB made of it. Waits until that is known.
+    pub(super) fn blame(&self, error: DatabaseError) -> DatabaseError {
+        self.verification.wait().err().unwrap_or(error)
     }
 }
 

@@ -54,13 +54,21 @@ impl KnownFiles {
         base.and_then(|base| known.get(&base).cloned())
     }
 
-    /// Puts a file that was kept, with the content of this object, at `to`. False if there is none.
+    /// Puts a link to the copy of this object at `to`. False if none was kept. Its content is not read.
     pub fn take(&self, object: &ObjectHandle, to: &Path) -> bool {
-        let is_table = to.file_name().and_then(|name| name.to_str()).is_some_and(is_table);
-        self.local.as_ref().is_some_and(|local| match is_table {
-            true => local.take(object, to),
-            false => local.duplicate(object, to),
-        })
+        self.local.as_ref().is_some_and(|local| local.take(object, to))
+    }
+
+    /// Puts a file with the content of this object, which was kept and is right, at `to`. False if there is none.
+    pub fn duplicate(&self, object: &ObjectHandle, to: &Path) -> bool {
+        self.local.as_ref().is_some_and(|local| local.duplicate(object, to))
+    }
+
+    /// The copy of this object, if there is one, is not to be used any more.
+    pub fn drop_copy(&self, object: &ObjectHandle) {
+        if let Some(local) = &self.local {
+            local.drop_copy(object);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<CheckpointId, Arc<FileObjects>>> {
@@ -69,6 +77,6 @@ impl KnownFiles {
 }
 
 /// Whether a file never changes. (A manifest goes on under its name.)
-fn is_table(name: &str) -> bool {
+pub(super) fn is_table(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "sst")
 }

@@ -15,9 +15,10 @@ use tokio::runtime::Handle;
 use super::column::column_name;
 use super::cut::read_rows;
 use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk};
-use super::known_files::{FileObjects, KnownFiles};
+use super::known_files::{FileObjects, KnownFiles, is_table};
 use super::loading::{Loading, Place};
 use super::memory::{READING_MEMORY, SharedMemory};
+use super::verification::{UnreadFile, blame};
 
 /// The database of one operator in one subtask, and where it is.
 #[derive(Debug)]
@@ -54,15 +55,35 @@ impl Instance {
 
     /// The database, opened empty if it is not open yet.
     pub fn database(&mut self, columns: &[String]) -> Result<Arc<Database>, DatabaseError> {
-        if let Some(database) = &self.database {
-            return Ok(Arc::clone(database));
+        match &self.database {
+            Some(database) => Ok(Arc::clone(database)),
+            None => self.open(columns, Vec::new()),
         }
+    }
+
+    /// Opens what is in the directory. These files of it are read while it is used.
+    fn open(&mut self, columns: &[String], unread: Vec<UnreadFile>) -> Result<Arc<Database>, DatabaseError> {
         let (directory, known_files) = (Arc::clone(&self.directory), self.known_files());
-        let database = Database::open(directory, columns.to_vec(), self.memory.clone(), known_files)?;
+        let opened = Database::open(
+            directory,
+            columns.to_vec(),
+            self.memory.clone(),
+            Arc::clone(&known_files),
+        );
+        let mut database = opened.map_err(|error| blame(&unread, &known_files, error))?;
+        database.verify(unread)?;
         Ok(Arc::clone(self.database.insert(Arc::new(database))))
     }
 
-    /// Opens the very files of a checkpoint, which must all be of one database whose key groups are this one's.
+    /// Whether the files that it was restored from are known to be right. Errors if one is known not to be.
+    pub(crate) fn is_verified(&self) -> Result<bool, DatabaseError> {
+        self.database
+            .as_ref()
+            .map_or(Ok(true), |database| database.is_verified())
+    }
+
+    /// Opens the very files of a checkpoint, which must all be of one database whose key groups are this one's. Those that could be linked
+    /// are read later.
     pub fn open_files(
         &mut self,
         handles: &[&KeyedStateHandle],
@@ -70,12 +91,12 @@ impl Instance {
         io: &Handle,
     ) -> Result<Arc<Database>, OpenError> {
         let place = database_path(self.directory.path());
-        let objects = fetch_database(handles, &place, &self.known_files, io)?;
+        let Fetched { objects, unread } = fetch_database(handles, self.directory.path(), &self.known_files, io)?;
         // Before it is opened: then it may begin to replace its files.
         if let Some(checkpoint) = handles.first().and_then(|handle| checkpoint_of(handle)) {
             self.known_files.remember(checkpoint, &place, objects);
         }
-        Ok(self.database(columns)?)
+        Ok(self.open(columns, unread)?)
     }
 
     /// Adds a row of a restore. Rows of one state that come in order of key group are written best.
@@ -187,7 +208,9 @@ impl<'a> Databases<'a> {
             let all: Vec<&KeyedStateHandle> = self.handles.iter().filter(same).collect();
             let directory = self.directory.join(self.fetched.len().to_string());
             let directory = OwnedDirectory::create(directory)?;
-            fetch_database(&all, &database_path(directory.path()), &self.known_files, io)?;
+            let Fetched { unread, .. } = fetch_database(&all, directory.path(), &self.known_files, io)?;
+            // What becomes of the rows is not known here: they are read from nothing that may be damaged.
+            check_or_fetch(&unread, &database_path(directory.path()), &self.known_files, io)?;
             self.fetched.insert(manifest.clone(), directory);
         }
         Ok(self.fetched[&manifest].path())
@@ -213,32 +236,68 @@ pub(crate) fn is_one_database(handles: &[&KeyedStateHandle], key_groups: KeyGrou
     }
 }
 
-/// Fetches the files of all of these handles that are not on the local disk any more, once each, and makes a database of them.
+/// The files of a database.
+struct Fetched {
+    /// Which objects they are, but for the manifest.
+    objects: FileObjects,
+    /// Those that nobody has read yet.
+    unread: Vec<UnreadFile>,
+}
+
+/// Makes a database of the files of all of these handles, below a directory: each once, linked where that can be, else fetched.
 fn fetch_database(
     handles: &[&KeyedStateHandle],
-    place: &Path,
+    directory: &Path,
     known_files: &KnownFiles,
     io: &Handle,
-) -> Result<FileObjects, OpenError> {
-    fs::create_dir_all(place).map_err(|error| disk("create", place, &error))?;
+) -> Result<Fetched, OpenError> {
+    let (place, links) = (database_path(directory), directory.join("unread"));
+    for path in [&place, &links] {
+        fs::create_dir_all(path).map_err(|error| disk("create", path, &error))?;
+    }
     let mut objects = FileObjects::new();
     for handle in handles {
         objects.extend(database_objects(handle, "")?);
     }
-    let mut missing = Vec::new();
+    let (mut unread, mut missing, mut copied) = (Vec::new(), Vec::new(), 0);
     for (name, object) in &objects {
         let file = place.join(name);
-        if !known_files.take(object, &file) {
-            missing.push((object.clone(), file));
+        if is_table(name) {
+            match UnreadFile::link(object, &file, &links, known_files)? {
+                Some(linked) => unread.push(linked),
+                None => missing.push((object.clone(), file)),
+            }
+            continue;
         }
-        if name.starts_with("MANIFEST-") {
-            let current = place.join("CURRENT");
-            fs::write(&current, format!("{name}\n")).map_err(|error| disk("write", &current, &error))?;
+        // It is written on.
+        match known_files.duplicate(object, &file) {
+            true => copied += 1,
+            false => missing.push((object.clone(), file)),
         }
+        let current = place.join("CURRENT");
+        fs::write(&current, format!("{name}\n")).map_err(|error| disk("write", &current, &error))?;
     }
     download_all(&missing, io)?;
-    let (fetched, local) = (missing.len(), objects.len() - missing.len());
-    tracing::info!(directory = %place.display(), fetched, local, "the files of a database are here");
-    objects.retain(|name, _| !name.starts_with("MANIFEST-"));
-    Ok(objects)
+    let local = copied + unread.iter().filter(|file| file.is_copy()).count();
+    let (fetched, linked) = (missing.len(), objects.len() - missing.len() - local);
+    tracing::info!(directory = %place.display(), fetched, linked, local, "the files of a database are here");
+    objects.retain(|name, _| is_table(name));
+    Ok(Fetched { objects, unread })
+}
+
+/// Reads files of a database that nobody has opened yet. Copies that are damaged are fetched.
+fn check_or_fetch(files: &[UnreadFile], place: &Path, known_files: &KnownFiles, io: &Handle) -> Result<(), OpenError> {
+    let mut damaged = Vec::new();
+    for file in files {
+        match file.check(known_files, &|| true) {
+            Ok(()) => {}
+            Err(_damaged) if file.is_copy() => {
+                let path = place.join(file.name());
+                fs::remove_file(&path).map_err(|error| disk("remove", &path, &error))?;
+                damaged.push((file.object.clone(), path));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(download_all(&damaged, io)?)
 }

@@ -41,13 +41,15 @@ fn of_database(wanted: &KeyedStateHandle, error: DatabaseError) -> SnapshotError
             path,
             source: std::io::Error::other(message),
         },
-        DatabaseError::RocksDb { .. } | DatabaseError::Lost { .. } => SnapshotError::Malformed {
-            uri: wanted
-                .objects
-                .first()
-                .map(|object| object.path.clone())
-                .unwrap_or_default(),
-            reason: error.to_string(),
-        },
+        DatabaseError::RocksDb { .. } | DatabaseError::NotRestored { .. } | DatabaseError::Lost { .. } => {
+            SnapshotError::Malformed {
+                uri: wanted
+                    .objects
+                    .first()
+                    .map(|object| object.path.clone())
+                    .unwrap_or_default(),
+                reason: error.to_string(),
+            }
+        }
     }
 }

@@ -16,7 +16,8 @@ use streamd_snapshot::{
     LocalCopies, Location, SubtaskContext, SubtaskSnapshotWriter, absolute, publish, random_nonce, read_snapshot,
 };
 use streamd_state::{
-    BackendChoice, FrozenState, KeyedStateBackend, RestoreError, StateId, StatePlace, restore_with, write_states,
+    BackendChoice, FrozenState, KeyedStateBackend, RestoreError, Restoring, StateError, StateId, StatePlace,
+    restore_with, write_states,
 };
 use tokio::runtime::Runtime;
 
@@ -154,6 +155,14 @@ impl Task {
             lists,
             maps,
         })
+    }
+
+    /// Waits until nothing of a restore is left to be read.
+    pub fn read_all(&mut self) -> Result<(), StateError> {
+        while self.backend.restore_more()? != Restoring::Done {
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 
     /// Works on these keys as an operator does: touched together, then one after the other. Keys of other subtasks are left out.

@@ -7,6 +7,8 @@ mod files;
 mod fixture;
 mod increments;
 mod later;
+#[cfg(feature = "rocksdb")]
+mod linked;
 mod local_copies;
 #[cfg(feature = "rocksdb")]
 mod memory;

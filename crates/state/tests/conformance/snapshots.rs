@@ -2,6 +2,7 @@
 
 use streamd_core::barrier::{Increment, SnapshotKind};
 use streamd_core::error::ErrorCode;
+use streamd_state::StateError;
 
 use crate::fixture::*;
 
@@ -143,9 +144,9 @@ fn a_damaged_object_is_refused_by_name() {
                     std::fs::write(path, &bytes).unwrap();
                 }
                 for parallelism in [1, 2] {
-                    let opened: Vec<_> = ranges(parallelism)
+                    let opened: Vec<Result<(), StateError>> = ranges(parallelism)
                         .into_iter()
-                        .map(|range| Task::open(&options, &world, range, &handles).map(|_| ()))
+                        .map(|range| Ok(Task::open(&options, &world, range, &handles)?.read_all()?))
                         .collect();
                     let refused = opened.into_iter().find_map(Result::err);
                     let refused =

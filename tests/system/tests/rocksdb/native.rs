@@ -125,12 +125,21 @@ fn a_table_file_that_is_damaged_is_refused_and_the_state_never_starts_empty() {
     fs::write(&table, &bytes).unwrap();
     let verified = cluster.streamctl(&["checkpoint", "verify", &text(&checkpoint)]);
     verified.refused(7, "SD-0502", "");
-    let resumed = ["-D", "restart-strategy=none", "-s", &text(&checkpoint)];
-    let again = Torture::new().records(10).output(cluster.path("output"));
+    let settings = ["-D", "restart-strategy=none", "-D", CHECKPOINTS, "-D", RETAIN];
+    let checkpoint = text(&checkpoint);
+    let resumed = [settings.as_slice(), &["-s", &checkpoint]].concat();
+    // Files are read while records flow: the job would go on for as long as nobody has found it.
+    let again = Torture::new().rate(500).output(cluster.path("output"));
     let ran = cluster.run(&resumed, &again.command());
     assert_eq!(ran.code, 1, "{ran:#?}");
     assert!(
-        ran.stderr.contains(table.file_name().unwrap().to_str().unwrap()),
+        ran.stderr.contains(table.file_name().unwrap().to_str().unwrap()) && ran.stderr.contains("SD-0502"),
         "{ran:#?}"
+    );
+    let complete = files_below(&cluster.path("data/checkpoints")).into_iter();
+    let mut complete = complete.filter(|path| path.ends_with("_metadata"));
+    assert!(
+        complete.all(|path| path.iter().any(|part| part == id.as_str())),
+        "damage was handed on"
     );
 }

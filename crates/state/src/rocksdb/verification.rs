@@ -1,0 +1,228 @@
+//! Files that a database was opened with before anybody had read them: they are compared with the digests of their checkpoint while records
+//! flow.
+//!
+//! ```text
+//!   object of the store, or its copy ── link ──▶ db/000012.sst      the database's: read by block, each with a checksum of its own
+//!                                    └─ link ──▶ unread/000012.sst  read from end to end, and gone then
+//! ```
+//!
+//! The second name keeps the bytes here for as long as nobody has read them, whatever becomes of the checkpoint, and whatever the database
+//! has made of the file. Nothing of the database is given to a snapshot before all files are known to be right.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+
+use streamd_core::error::chain;
+use streamd_core::snapshot::ObjectHandle;
+use streamd_snapshot::{SnapshotError, check_file, link_object, lower_priority};
+
+use super::database::{DatabaseError, disk};
+use super::known_files::KnownFiles;
+
+/// A file of a database whose content nobody has read.
+#[derive(Debug)]
+pub(super) struct UnreadFile {
+    pub object: ObjectHandle,
+    /// A name beside the one that the database knows.
+    path: PathBuf,
+    /// Whether it is a copy that was kept on the local disk, and not the object itself.
+    is_copy: bool,
+}
+
+/// The reading of files in the background.
+#[derive(Debug)]
+pub(super) struct Verification {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    outcome: OnceLock<Result<(), DatabaseError>>,
+    is_given_up: AtomicBool,
+}
+
+impl UnreadFile {
+    /// Makes links to an object: `file`, and one in the directory `unread`. `None` if that cannot be: then it is to be fetched. Errors if the
+    /// object has another length than is recorded.
+    pub(super) fn link(
+        object: &ObjectHandle,
+        file: &Path,
+        unread: &Path,
+        known_files: &KnownFiles,
+    ) -> Result<Option<Self>, SnapshotError> {
+        let Some(name) = file.file_name() else {
+            return Ok(None);
+        };
+        let path = unread.join(name);
+        let is_copy = known_files.take(object, &path);
+        if !is_copy && !link_object(object, &path)? {
+            return Ok(None);
+        }
+        let unread = Self {
+            object: object.clone(),
+            path,
+            is_copy,
+        };
+        match fs::hard_link(&unread.path, file) {
+            Ok(()) => Ok(Some(unread)),
+            Err(_too_many_names) => {
+                unread.forget();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Its name within the database.
+    pub(super) fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
+    /// Whether it is a copy that was kept on the local disk.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// Reads the file, for as long as `goes_on` says so, and errors if it is not the content of its object. A copy of what is damaged is
+    /// not used again.
+    pub(super) fn check(&self, known_files: &KnownFiles, goes_on: &dyn Fn() -> bool) -> Result<(), SnapshotError> {
+        let checked = check_file(&self.object, &self.path, goes_on);
+        if checked.is_err() {
+            known_files.drop_copy(&self.object);
+        }
+        self.forget();
+        checked.map(|_whole_or_given_up| ())
+    }
+
+    /// What is wrong, to those who have used the file. A copy that is damaged is no damage of the checkpoint: the next attempt fetches the
+    /// object.
+    fn refused(&self, error: &SnapshotError) -> DatabaseError {
+        let reason = match self.is_copy {
+            true => format!(
+                "a copy on the local disk is damaged, and will not be used again: {}",
+                chain(error)
+            ),
+            false => chain(error),
+        };
+        DatabaseError::NotRestored {
+            reason,
+            code: error.code(),
+            is_damage: error.is_damage() && !self.is_copy,
+        }
+    }
+
+    fn forget(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(file = %self.path.display(), %error, "a link of local state cannot be removed");
+        }
+    }
+}
+
+/// Why a database of these files cannot be opened: one that is damaged, rather than what RocksDB made of it.
+pub(super) fn blame(files: &[UnreadFile], known_files: &KnownFiles, error: DatabaseError) -> DatabaseError {
+    check_all(files, known_files, &|| true).err().unwrap_or(error)
+}
+
+/// Reads files, for as long as `goes_on` says so, and errors at the first that is not the content of its object. If that is a copy, no other
+/// is used again either: one restart is enough.
+fn check_all(files: &[UnreadFile], known_files: &KnownFiles, goes_on: &dyn Fn() -> bool) -> Result<(), DatabaseError> {
+    for file in files.iter().take_while(|_| goes_on()) {
+        if let Err(error) = file.check(known_files, goes_on) {
+            tracing::warn!(file = file.object.path, %error, "a file that state was restored from is refused");
+            let copies = files.iter().filter(|other| file.is_copy && other.is_copy);
+            copies.for_each(|copy| known_files.drop_copy(&copy.object));
+            return Err(file.refused(&error));
+        }
+    }
+    Ok(())
+}
+
+impl Verification {
+    /// Nothing is left to be read.
+    pub(super) fn none() -> Self {
+        let shared = Shared::default();
+        let _the_first = shared.outcome.set(Ok(()));
+        Self {
+            shared: Arc::new(shared),
+            thread: None,
+        }
+    }
+
+    /// Has these files read. Errors if nobody can.
+    pub(super) fn start(files: Vec<UnreadFile>, known_files: Arc<KnownFiles>) -> Result<Self, DatabaseError> {
+        if files.is_empty() {
+            return Ok(Self::none());
+        }
+        let shared = Arc::new(Shared::default());
+        let reading = Arc::clone(&shared);
+        let directory = files[0].path.clone();
+        let thread = thread::Builder::new().name("state-verifier".to_owned());
+        let thread = thread.spawn(move || reading.read(&files, &known_files));
+        Ok(Self {
+            shared,
+            thread: Some(thread.map_err(|error| disk("start a thread for", &directory, &error))?),
+        })
+    }
+
+    /// Whether all files are known to be right. Errors if one is known not to be.
+    #[inline]
+    pub(super) fn is_done(&self) -> Result<bool, DatabaseError> {
+        match self.shared.outcome.get() {
+            None => Ok(false),
+            Some(Ok(())) => Ok(true),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+
+    /// Waits until all files are known to be right. Errors as soon as one is known not to be.
+    pub(super) fn wait(&self) -> Result<(), DatabaseError> {
+        self.shared.outcome.wait().clone()
+    }
+
+    /// Reads no more: nobody will read on.
+    pub(super) fn give_up(&self, directory: &Path) {
+        self.shared.is_given_up.store(true, Ordering::Relaxed);
+        let _perhaps_done = self.shared.outcome.set(Err(DatabaseError::Lost {
+            directory: directory.to_owned(),
+            reason: "it was closed before all of its files had been read".to_owned(),
+        }));
+    }
+}
+
+impl Drop for Verification {
+    fn drop(&mut self) {
+        self.shared.is_given_up.store(true, Ordering::Relaxed);
+        // The directory is about to go, and nobody may be working in it.
+        if let Some(Err(_panic)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("a thread that reads files of local state panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn read(&self, files: &[UnreadFile], known_files: &KnownFiles) {
+        lower_priority();
+        let bytes: u64 = files.iter().map(|file| file.object.length).sum();
+        let goes_on = || !self.is_given_up.load(Ordering::Relaxed);
+        let outcome = check_all(files, known_files, &goes_on);
+        // What was given up has its outcome, and what is set twice keeps the first.
+        if goes_on() {
+            if outcome.is_ok() {
+                tracing::info!(
+                    files = files.len(),
+                    bytes,
+                    "the files of a database are as the checkpoint has them"
+                );
+            }
+            let _the_first = self.outcome.set(outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "verification_tests.rs"]
+mod tests;
