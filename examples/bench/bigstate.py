@@ -10,7 +10,8 @@ sizes are those of files, times those of commands and of the first record behind
 
 import json, os, pathlib, shutil, time
 
-from cluster import BIN, Cluster, options, say, wait_for
+from cluster import Cluster, options, say, timeline, wait_for
+from process import memory
 
 OPTIONS = options()
 KEYS, BYTES = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("bytes", 100))
@@ -22,19 +23,13 @@ TIMELINE = PLACE / "timeline"
 
 
 def samples():
-    if not TIMELINE.exists():
-        return []
-    lines = [line.split() for line in TIMELINE.read_text().splitlines()]
-    return [(int(at) / 1000, int(records), float(cpu), int(gap)) for at, records, cpu, gap in (l for l in lines if len(l) == 4)]
+    return timeline(TIMELINE)
 
 
 def submit(*options, rate=20_000, random=0):
     TIMELINE.unlink(missing_ok=True)
-    output = streamctl(
-        "run", "-d", "-p", PARALLELISM, "-D", f"state.backend.type={BACKEND}", *options,
-        BIN / "bench", "bigstate", f"keys={KEYS}", f"bytes={BYTES}", f"rate={rate}", f"random={random}", f"timeline={TIMELINE}",
-    )
-    return output.split()[-1]
+    case = "bigstate", f"keys={KEYS}", f"bytes={BYTES}", f"rate={rate}", f"random={random}", f"timeline={TIMELINE}"
+    return CLUSTER.submit(*case, parallelism=PARALLELISM, settings=[f"state.backend.type={BACKEND}"], options=options)
 
 
 def loaded():
@@ -43,18 +38,6 @@ def loaded():
 
 def size(folder):
     return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
-
-
-def worker_memory():
-    resident = 0
-    for entry in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "exe").startswith(str(PLACE)):
-                fields = dict(line.split(":", 1) for line in (entry / "status").read_text().splitlines() if ":" in line)
-                resident += int(fields["VmRSS"].split()[0]) * 1024
-        except OSError:
-            continue
-    return resident
 
 
 def disk_seconds(count):
@@ -83,7 +66,8 @@ def savepoint_and_restore():
     wait_for("all keys are there", loaded)
     say("load", f"{loaded()[0][0] - began:.1f} s")
     time.sleep(2)
-    say("memory of the worker / raw state", f"{worker_memory() / 1e9:.2f} GB, {worker_memory() / RAW:.2f} x", "1.6 x")
+    resident = memory(CLUSTER.workers(job)[0])
+    say("memory of the worker / raw state", f"{resident / 1e9:.2f} GB, {resident / RAW:.2f} x", "1.6 x")
     before = time.time()
     output = json.loads(streamctl("savepoint", job, "--output", "json").splitlines()[-1])
     taken = time.time() - before
@@ -105,8 +89,7 @@ def restore(what, path, aim, *options):
     job = submit("-s", path, "-D", "execution.checkpointing.interval=1 h", *options)
     first = wait_for("a first record", samples)[0][0]
     say(what, f"{first - began:.2f} s", aim)
-    streamctl("cancel", job)
-    wait_for("the job has gone", lambda: status(job)["state"] == "CANCELED")
+    CLUSTER.cancel(job)
 
 
 def completed(job):
@@ -119,8 +102,7 @@ def checkpoints(savepoint, incremental):
         "-D", "execution.checkpointing.num-retained=100",
     )
     wait_for("three checkpoints", lambda: completed(job) >= 3)
-    streamctl("cancel", job)
-    wait_for("the job has gone", lambda: status(job)["state"] == "CANCELED")
+    CLUSTER.cancel(job)
     folder = PLACE / "checkpoints" / job
     sizes = {int(chk.name[4:]): size(chk) for chk in folder.glob("chk-*")}
     kind = "incremental" if incremental == "true" else "full"
@@ -144,8 +126,7 @@ def dip(savepoint):
     points = samples()
     calm, busy = rate(points, before - 5, before), rate(points, before, during)
     say("events/s flat out before / during a savepoint", f"{calm / 1e6:.2f} / {busy / 1e6:.2f} M: {100 * busy / calm:.0f} %", "80 %")
-    streamctl("cancel", job)
-    wait_for("the job has gone", lambda: status(job)["state"] == "CANCELED")
+    CLUSTER.cancel(job)
 
 
 def main():

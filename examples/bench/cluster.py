@@ -1,6 +1,6 @@
 """A cluster of release binaries under a temporary directory, for the scripts that measure."""
 
-import json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, time
+import json, os, pathlib, shutil, socket, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
@@ -31,22 +31,10 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def parent(process):
-    """The process that started it."""
-    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def kill(process):
-    """Kills it with signal 9, and waits until the kernel has taken back what it held, locks among it."""
-
-    def is_gone():
-        try:
-            return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-        except OSError:
-            return True
-
-    os.kill(process, signal.SIGKILL)
-    wait_for("the process is gone", is_gone, 60)
+def timeline(file):
+    """What a case has written down so far: seconds since 1970, records, CPU seconds, and the longest pause in microseconds."""
+    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return [(int(at) / 1000, int(records), float(cpu), int(gap)) for at, records, cpu, gap in (l for l in lines if len(l) == 4)]
 
 
 class Cluster:
@@ -104,6 +92,10 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
         inside = self.networks.command(network) if self.networks else []
         return subprocess.run([*inside, *map(str, command)], env=self.environment, capture_output=True, text=True)
 
+    def job_manager(self):
+        """The process id of the job manager."""
+        return int(next((self.place / "pid").glob("jobmanager-*.pid")).read_text().split()[0])
+
     def start_job_manager(self):
         self.call(ROOT / "bin/jobmanager.sh", "start")
 
@@ -121,3 +113,42 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
         """The same; `None` while the job manager does not answer, or does not know the job."""
         done = self.run(BIN / "streamctl", "--timeout", "2s", "status", job, "--output", "json")
         return None if done.returncode else json.loads(done.stdout)
+
+    def submit(self, case, *arguments, parallelism=1, settings=(), options=()):
+        """Starts a case of the application `bench`. The id of the job."""
+        settings = [part for setting in settings for part in ("-D", setting)]
+        return self.streamctl("run", "-d", "-p", parallelism, *settings, *options, BIN / "bench", case, *arguments).split()[-1]
+
+    def workers(self, job):
+        """The process ids of its workers."""
+        return [worker["process_id"] for worker in self.status(job)["workers"]]
+
+    def wait_until_running(self, job):
+        def all_run():
+            status = self.status(job)
+            subtasks = [subtask["state"] for vertex in status["vertices"] for subtask in vertex["subtasks"]]
+            return status["state"] == "RUNNING" and set(subtasks) == {"RUNNING"}
+
+        wait_for("all subtasks run", all_run)
+
+    def cancel(self, job):
+        self.streamctl("cancel", job)
+        wait_for("the job has gone", lambda: self.status(job)["state"] == "CANCELED")
+
+    def measured(self, case, *arguments, **how):
+        """Runs a case to its end, on all task managers. The line that each of its workers has printed."""
+        job = self.submit(case, *arguments, **how)
+
+        def ended():
+            state = self.status(job)["state"]
+            if state in ("FAILED", "CANCELED"):
+                sys.exit(f"job {job} is {state}")
+            return state == "FINISHED"
+
+        wait_for("the end of the events", ended)
+
+        def printed():
+            lines = [json.loads(line) for line in self.streamctl("logs", job).splitlines() if line.startswith('{"case"')]
+            return lines if len(lines) == self.task_managers else None
+
+        return wait_for("what the workers printed", printed, 60)

@@ -10,7 +10,7 @@ come at random, so that in a short run many are new.
 
 import json
 
-from cluster import BIN, Cluster, options, say, wait_for
+from cluster import Cluster, options, say
 
 OPTIONS = options()
 KEYS, EVENTS = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("events", 20_000_000))
@@ -18,22 +18,9 @@ PARALLELISM, BACKEND = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "
 MEMORY = OPTIONS.get("memory", "256mb")
 
 
-def result(cluster, job):
-    state = cluster.status(job)["state"]
-    if state in ("FAILED", "CANCELED"):
-        raise SystemExit(f"job {job} is {state}")
-    lines = [line for line in cluster.streamctl("logs", job).splitlines() if line.startswith("{") and "keyed-sum" in line]
-    return json.loads(lines[-1]) if state == "FINISHED" and lines else None
-
-
 def run(cluster):
     settings = (f"state.backend.type={BACKEND}", f"state.backend.rocksdb.memory.fixed-per-slot={MEMORY}", *OPTIONS.get("set", "").split())
-    output = cluster.streamctl(
-        "run", "-d", "-p", PARALLELISM, *(part for setting in settings for part in ("-D", setting)),
-        BIN / "bench", "keyed-sum", f"keys={KEYS}", f"events={EVENTS}",
-    )
-    job = output.split()[-1]
-    measured = wait_for("the end of the events", lambda: result(cluster, job))
+    [measured] = cluster.measured("keyed-sum", f"keys={KEYS}", f"events={EVENTS}", parallelism=PARALLELISM, settings=settings)
     say(f"keyed-sum, {KEYS} keys, {BACKEND}, {MEMORY}, parallelism {PARALLELISM}", json.dumps(measured))
 
 

@@ -12,7 +12,8 @@ are of the measurement. For the job manager: the longest time without a record, 
 
 import pathlib, statistics, time
 
-from cluster import BIN, Cluster, kill, options, parent, say, wait_for
+from cluster import Cluster, options, say, timeline, wait_for
+from process import kill, parent
 
 OPTIONS = options()
 SIZES = [int(keys) for keys in OPTIONS.get("keys", "1000,1000000,10000000").split(",")]
@@ -29,18 +30,12 @@ class Measured:
     def __init__(self, cluster, keys):
         self.cluster, self.keys = cluster, keys
         self.timeline = cluster.place / "timeline"
-        output = cluster.streamctl(
-            "run", "-d", "-p", "1", BIN / "bench", "bigstate", f"keys={keys}", f"bytes={BYTES}", f"timeline={self.timeline}"
-        )
-        self.job = output.split()[-1]
+        self.job = cluster.submit("bigstate", f"keys={keys}", f"bytes={BYTES}", f"timeline={self.timeline}")
         wait_for("all keys are there", lambda: any(records >= keys for _, records in self.samples()))
         self.next_checkpoint()
 
     def samples(self):
-        if not self.timeline.exists():
-            return []
-        lines = [line.split() for line in self.timeline.read_text().splitlines()]
-        return [(int(line[0]) / 1000, int(line[1])) for line in lines if len(line) == 4]
+        return [sample[:2] for sample in timeline(self.timeline)]
 
     def status(self):
         return self.cluster.status(self.job)
@@ -82,9 +77,8 @@ class Measured:
         """The longest time without records, and the time to the next complete checkpoint."""
         self.next_checkpoint()
         last, attempt = self.last_checkpoint(), self.status()["attempt"]
-        job_manager = int(next((self.cluster.place / "pid").glob("jobmanager-*.pid")).read_text().split()[0])
         killed = time.time()
-        kill(job_manager)
+        kill(self.cluster.job_manager())
         self.cluster.start_job_manager()
         wait_for("a checkpoint", lambda: self.cluster.status_if_known(self.job) and self.last_checkpoint() > last, 60)
         seconds = time.time() - killed

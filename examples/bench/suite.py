@@ -1,22 +1,30 @@
 #!/usr/bin/env python3
 """Runs the benchmark cases beside the limits of the machine, and prints one table.
 
-    bin/bench [cases=keyed-sum-k1000,…] [runs=3] [scale=1] [out=FOLDER]
+    bin/bench [cases=keyed-sum-k1000,…] [runs=3] [scale=1] [rocksdb=1] [out=FOLDER]
 
-Each case is run several times by turns with what it is held against: a loop written by hand, over the same events, in the same
-minutes. The figure is CPU time for each event, of all threads of the process, user and system; the median, with the least and the
-greatest. `scale` makes the inputs larger or smaller. With `out`, the table and a picture of it are written there.
+Each case is run several times by turns with what it is held against: a loop written by hand over the same events, in the same
+minutes; for `two-task-managers` the same job in one process. The figure is CPU time for each event, of all threads of the process,
+user and system, where the row says nothing else; the median, with the least and the greatest. `scale` makes the inputs larger or
+smaller. With `out`, table and picture go into its page `figures.md`.
 
 The figures of Flink 2.3 are of another day on such a machine, and stand there for orientation.
 """
 
-import json, os, pathlib, resource, statistics, subprocess, sys, tempfile
+import json, pathlib, resource, subprocess, sys, tempfile, time
 
-OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[1:])
-BIN = pathlib.Path(os.environ["STREAMD_BIN_DIR"])
+from cluster import BIN, Cluster, options, timeline, wait_for
+from process import cpu_seconds, memory
+from table import Figure, draw, insert, markdown
+
+OPTIONS = options()
 RUNS, SCALE = int(OPTIONS.get("runs", 3)), float(OPTIONS.get("scale", 1))
 CHECKPOINTS = "checkpoint_ms=10000"
 ONE = "parallelism=1"
+M = 1_000_000
+
+# How long an idle worker is watched, seconds.
+WATCHED = 20
 
 
 def events(number):
@@ -37,9 +45,13 @@ def last_json(output):
     return json.loads([line for line in output.splitlines() if line.startswith("{")][-1])
 
 
+def told(case, *arguments):
+    """What a case tells of itself: rates and CPU over the last 80 % of the events."""
+    return last_json(cpu_of([BIN / "bench", case, *arguments])[0])
+
+
 def bench(case, *arguments):
-    """CPU nanoseconds for each event, as the case tells them itself: over the last 80 % of the events."""
-    return lambda: last_json(cpu_of([BIN / "bench", case, *arguments])[0])["cpu_ns_per_event"]
+    return lambda: [told(case, *arguments)["cpu_ns_per_event"]]
 
 
 def nexmark(query, number, expected=None):
@@ -50,7 +62,7 @@ def nexmark(query, number, expected=None):
         if expected and SCALE == 1:
             found = last_json(output)
             assert expected.items() <= found.items(), f"{query}: {found} instead of {expected}"
-        return cpu * 1e9 / events(number)
+        return [cpu * 1e9 / events(number)]
 
     return run
 
@@ -60,120 +72,143 @@ def word_totals(text):
 
     def run():
         with tempfile.TemporaryDirectory() as folder:
-            return cpu_of([BIN / "word_count", "--input", text, "--output", f"{folder}/out", "--quiet"])[1]
+            return [cpu_of([BIN / "word_count", "--input", text, "--output", f"{folder}/out", "--quiet"])[1]]
 
     return run
 
 
+def latency(parallelism):
+    def run():
+        found = told("latency", f"seconds={10 + max(5, events(25))}", f"parallelism={parallelism}", "checkpoint_ms=1000")
+        return [found["p50_ms"], found["p99_ms"], found["p999_ms"]]
+
+    return run
+
+
+def speed_up(case, *arguments):
+    """How many times the events a second two slots do of what one does."""
+
+    def run():
+        one, two = (told(case, *arguments, f"parallelism={slots}")["events_per_second"] for slots in (1, 2))
+        return [two / one]
+
+    return run
+
+
+def on_cluster(task_managers, slots, case, *arguments, parallelism, settings=()):
+    """The same on a cluster: CPU nanoseconds for each event, of all of the job's workers together."""
+
+    def run():
+        with Cluster(slots, task_managers=task_managers) as cluster:
+            lines = cluster.measured(case, *arguments, parallelism=parallelism, settings=settings)
+            # Each worker tells its own CPU time for each event of the whole job.
+            return [sum(line["cpu_ns_per_event"] for line in lines)]
+
+    return run
+
+
+def memory_of_state():
+    """Resident bytes of a worker, of the raw bytes of the keys and values that it keeps on the heap."""
+    keys = events(10 * M)
+    with Cluster(1) as cluster:
+        file = cluster.place / "timeline"
+        job = cluster.submit("bigstate", f"keys={keys}", "bytes=100", f"timeline={file}")
+        wait_for("all keys are there", lambda: [sample for sample in timeline(file) if sample[1] >= keys])
+        return [memory(cluster.workers(job)[0]) / (keys * 108)]
+
+
+def idle_worker():
+    """Megabytes, and percent of a processor, of a worker that has an event a second and takes checkpoints."""
+    with Cluster(1) as cluster:
+        job = cluster.submit("trickle", "keyed=1", settings=["execution.checkpointing.interval=1 s"])
+        wait_for("checkpoints", lambda: cluster.status(job)["checkpoints"]["completed"] >= 2)
+        [worker] = cluster.workers(job)
+        before, began = cpu_seconds(worker), time.monotonic()
+        time.sleep(WATCHED)
+        share = (cpu_seconds(worker) - before) / (time.monotonic() - began)
+        return [memory(worker) / 1e6, 100 * share]
+
+
 class Case:
-    def __init__(self, name, unit, job, limit=None, flink=None, aim=None, most=None):
-        """`aim`: at most so many times the limit; or `most`: at most so much."""
-        self.name, self.unit, self.job, self.limit, self.flink, self.aim, self.most = name, unit, job, limit, flink, aim, most
-        self.figures, self.limits = [], []
+    """What is run, what it is held against, and the rows that come of it: as many as the job gives values."""
+
+    def __init__(self, name, job, rows, limit=None):
+        self.name, self.job, self.rows, self.limit = name, job, rows, limit
 
     def run(self):
         for _ in range(RUNS):
-            self.figures.append(self.job())
+            for row, value in zip(self.rows, self.job(), strict=True):
+                row.values.append(value)
             if self.limit:
-                self.limits.append(self.limit())
-
-    def figure(self):
-        return statistics.median(self.figures)
-
-    def row(self):
-        figure = self.figure()
-        spread = f"{figure:.3g} ({min(self.figures):.3g} – {max(self.figures):.3g})"
-        limit = statistics.median(self.limits) if self.limits else None
-        aim = f"{self.aim} × the loop" if self.aim else f"{self.most:.3g}" if self.most else ""
-        reached = (self.aim is None or figure <= self.aim * limit) and (self.most is None or figure <= self.most)
-        return [
-            self.name,
-            self.unit,
-            spread,
-            f"{limit:.3g}" if limit else "",
-            f"{figure / limit:.2f}" if limit else "",
-            f"{self.flink:g}" if self.flink else "",
-            f"{self.flink / figure:.1f}" if self.flink else "",
-            aim,
-            ("yes" if reached else "NO") if aim else "",
-        ]
+                self.rows[0].limits += self.limit()
 
 
-HEAD = ["case", "unit", "streamd", "loop by hand", "of the loop", "Flink 2.3", "Flink's of ours", "aim: at most", "reached"]
+def one(name, unit, job, limit=None, **row):
+    return Case(name, job, [Figure(name, unit, **row)], limit)
 
 
-def cases(text):
-    ns, m = "CPU ns/event", 1_000_000
-    yield Case(
-        "keyed-sum-k1000", ns, bench("keyed-sum", "keys=1000", f"events={events(300 * m)}", ONE, CHECKPOINTS),
-        bench("limit-keyed-sum", "keys=1000", f"events={events(300 * m)}"), 160, most=20,
+def keyed_sums():
+    ns = "CPU ns/event"
+    arguments = "keys=1000", f"events={events(300 * M)}"
+    yield one(
+        "keyed-sum-k1000", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), bench("limit-keyed-sum", *arguments), flink=160, most=20
     )
-    for keys, number, flink in ((m, 100 * m, 760), (10 * m, 80 * m, 1270)):
+    for keys, number, flink in ((M, 100 * M, 760), (10 * M, 80 * M, 1270)):
         arguments = f"keys={keys}", f"events={events(number)}"
-        yield Case(
-            f"keyed-sum-k{keys}", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), bench("limit-keyed-sum", *arguments), flink, aim=1,
+        yield one(
+            f"keyed-sum-k{keys}", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), bench("limit-keyed-sum", *arguments), flink=flink, aim=1
         )
-    number = f"events={events(400 * m)}"
-    yield Case("stateless", ns, bench("stateless", number, ONE, CHECKPOINTS), bench("limit-stateless", number), 61, aim=3)
-    yield Case(
-        "wordcount-stream", "CPU ns/word", bench("wordcount", f"file={text}", ONE, CHECKPOINTS), bench("limit-wordcount", f"file={text}"),
-        410, most=82,
-    )
-    yield Case("wordcount-final", "CPU s", word_totals(text), None, 49.9, most=5)
+    if OPTIONS.get("rocksdb", "1") == "1":
+        settings = ["state.backend.type=rocksdb", "execution.checkpointing.interval=10 s"]
+        job = on_cluster(1, 1, "keyed-sum", f"keys={M}", f"events={events(20 * M)}", parallelism=1, settings=settings)
+        yield one("keyed-sum-k1000000-rocksdb", ns, job, flink=5110, most=5110 / 3)
+    case = "keyed-sum", f"keys={M}", f"events={events(50 * M)}"
+    settings = ["execution.checkpointing.interval=10 s"]
+    apart, together = (on_cluster(managers, 2 // managers, *case, parallelism=2, settings=settings) for managers in (2, 1))
+    yield one("keyed-sum-k1000000-two-task-managers", ns, apart, together, aim=2.5)
+
+
+def others(text):
+    ns, number = "CPU ns/event", f"events={events(400 * M)}"
+    yield one("stateless", ns, bench("stateless", number, ONE, CHECKPOINTS), bench("limit-stateless", number), flink=61, aim=3)
+    words = bench("wordcount", f"file={text}", ONE, CHECKPOINTS)
+    yield one("wordcount-stream", "CPU ns/word", words, bench("limit-wordcount", f"file={text}"), flink=410, most=82)
+    yield one("wordcount-final", "CPU s", word_totals(text), flink=49.9, most=5)
     q1, wsum = {"rows": 36800000, "checksum": 5275790769537805943}, {"rows": 336703, "checksum": 6376781583113083559}
-    yield Case("q1", ns, nexmark("q1", 40 * m, q1), None, 74, most=74 / 4)
-    yield Case("q2", ns, nexmark("q2", 40 * m, {"rows": 305096}), None, 62, most=62 / 4)
+    yield one("q1", ns, nexmark("q1", 40 * M, q1), flink=74, most=74 / 4)
+    yield one("q2", ns, nexmark("q2", 40 * M, {"rows": 305096}), flink=62, most=62 / 4)
     for query, flink in (("q5", 1078), ("q7", 368), ("q8", 204), ("wsum", 336)):
-        yield Case(query, ns, nexmark(query, 5 * m, wsum if query == "wsum" else None), None, flink, most=flink / 8)
+        yield one(query, ns, nexmark(query, 5 * M, wsum if query == "wsum" else None), flink=flink, most=flink / 8)
 
 
-def markdown(rows):
-    lines = [HEAD, ["---"] * len(HEAD), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def draw(measured, file):
-    """Bars of each case, on a scale of powers of ten."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plot
-
-    shown = [case for case in measured if case.unit.startswith("CPU ns")]
-    height = 0.26
-    figure, axes = plot.subplots(figsize=(9, 0.55 * len(shown) + 1.5))
-    bars = [
-        ("loop by hand", "#9aa5b1", [statistics.median(case.limits) if case.limits else 0 for case in shown]),
-        ("streamd", "#1f6feb", [case.figure() for case in shown]),
-        ("Flink 2.3, its best tuning, another day", "#d0743c", [case.flink or 0 for case in shown]),
-    ]
-    for place, (label, colour, values) in enumerate(bars):
-        axes.barh([row + place * height for row in range(len(shown))], values, height, label=label, color=colour)
-    axes.set_yticks([row + height for row in range(len(shown))], [case.name for case in shown])
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlabel("CPU nanoseconds for each event (or word)")
-    axes.legend(loc="lower right", fontsize="small")
-    figure.tight_layout()
-    figure.savefig(file, metadata={"Date": None})
+def beside_throughput():
+    for parallelism, flinks in ((1, (5.3, 34, 95)), (2, (15.6, 49, 117))):
+        name = f"latency-p{parallelism}"
+        shares = zip(("p50", "p99", "p99.9"), flinks, (1, 5, 15))
+        yield Case(name, latency(parallelism), [Figure(f"{name} {share}", "ms", flink=flink, most=most) for share, flink, most in shares])
+    for case, arguments in (("stateless", [f"events={events(400 * M)}"]), ("keyed-sum", [f"keys={M}", f"events={events(100 * M)}"])):
+        yield one(f"{case}-two-slots", "× one slot", speed_up(case, *arguments, CHECKPOINTS), least=1.8)
+    yield one("memory", "× keys and values", memory_of_state, most=1.6)
+    idle = [Figure("idle-worker memory", "MB", most=15), Figure("idle-worker CPU", "% of a core", most=0.5)]
+    yield Case("idle-worker", idle_worker, idle)
 
 
 def main():
     wanted = OPTIONS.get("cases", "").split(",") if OPTIONS.get("cases") else None
-    measured = []
+    figures = []
     with tempfile.TemporaryDirectory() as folder:
         text = f"{folder}/words.txt"
-        cpu_of([BIN / "bench", "text", f"file={text}", f"bytes={events(300_000_000)}"])
-        for case in cases(text):
+        cpu_of([BIN / "bench", "text", f"file={text}", f"bytes={events(300 * M)}"])
+        for case in (*keyed_sums(), *others(text), *beside_throughput()):
             if wanted is None or case.name in wanted:
                 print(f"{case.name} …", file=sys.stderr, flush=True)
                 case.run()
-                measured.append(case)
-    table = markdown([case.row() for case in measured])
+                figures += case.rows
+    table = markdown(figures)
     print(table)
     if out := OPTIONS.get("out"):
-        pathlib.Path(out, "table.md").write_text(table)
-        draw(measured, pathlib.Path(out, "table.svg"))
+        draw(figures, pathlib.Path(out, "figures.svg"))
+        insert(pathlib.Path(out, "figures.md"), f"{table}\n![CPU time for each event](figures.svg)")
 
 
 main()

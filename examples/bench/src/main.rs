@@ -6,6 +6,7 @@
 //! bench wordcount file=words.txt
 //! bench latency seconds=35                # 100,000 events/s, of which the first 10 s do not count
 //! bench bigstate keys=10000000 bytes=100   # then goes on at 20,000 events/s: for savepoints and kills
+//! bench trickle rate=1 keyed=1             # without end: what a job costs that has nothing to do
 //! bench limit-keyed-sum keys=1000000       # as loops by hand; -touching, -exchange, limit-stateless, limit-wordcount
 //! bench text file=words.txt bytes=300000000
 //! ```
@@ -44,6 +45,7 @@ fn main() -> streamd::Result<()> {
         "wordcount" => wordcount(&env, &arguments),
         "bigstate" => bigstate(&env, &arguments),
         "latency" => latency(&env, &arguments),
+        "trickle" => trickle(&env, &arguments),
         limit if by_hand(limit, &arguments) => return Ok(()),
         other => usage(&format!("unknown case `{other}`")),
     }
@@ -120,6 +122,22 @@ fn latency(env: &StreamExecutionEnvironment, arguments: &Arguments) {
         .reduce(|sum: &mut latency::Due, event| *sum = (sum.0, sum.1 + event.1, event.2))
         .uid("sums")
         .sink_to(latency::LatencySink);
+}
+
+/// *keyed-sum* at `rate` events a second and subtask (1), without end. Without `keyed=1` nothing goes from one subtask to another, and
+/// the job has as many subtasks as its parallelism.
+fn trickle(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let source = GeneratorSource::new(None, |index| events::event(index, 1_000)).rate(arguments.number("rate", 1));
+    let events = env.from_source(source, "events").uid("events");
+    let sink = StatsSink::new("trickle".to_owned(), 0, |event: &(u64, i64)| event.0);
+    match arguments.number("keyed", 0) {
+        0 => drop(events.sink_to(sink)),
+        _ => {
+            let sums = events.key_by(|event| event.0);
+            let sums = sums.reduce(|sum: &mut (u64, i64), event| sum.1 += event.1).uid("sums");
+            drop(sums.sink_to(sink));
+        }
+    }
 }
 
 /// Runs a case that is no job. Whether it is one.
@@ -238,7 +256,9 @@ impl Arguments {
 }
 
 fn usage<T>(error: &str) -> T {
-    eprintln!("error: {error}\nhint: bench keyed-sum|stateless|wordcount|latency|bigstate|limit-… [key=value …]");
+    eprintln!(
+        "error: {error}\nhint: bench keyed-sum|stateless|wordcount|latency|bigstate|trickle|limit-… [key=value …]"
+    );
     std::process::exit(2)
 }
 
