@@ -20,7 +20,8 @@ import os, pathlib, random, signal, subprocess, sys, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench"))
 from networks import Networks
-from cluster import BIN, Cluster, kill, options, parent, say, wait_for
+from cluster import BIN, Cluster, options, say, wait_for
+from process import kill, parent
 
 OPTIONS = options()
 MINUTES, SEED = float(OPTIONS.get("minutes", 30)), int(OPTIONS.get("seed", 1))
