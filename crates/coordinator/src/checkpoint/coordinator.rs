@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use streamd_core::barrier::SnapshotKind;
-use streamd_core::barrier::{AfterBarrier, Barrier, Increment, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::CheckpointingMode;
 use streamd_core::id::{CheckpointId, SubtaskId};
 use streamd_core::snapshot::{SnapshotMetadata, SubtaskSnapshot};
@@ -16,15 +15,12 @@ use crate::event::CheckpointOptions;
 use super::metadata::Origin;
 use super::pending::{PendingSnapshot, Purpose, Stage};
 use super::schedule::Schedule;
-use super::store::{CompletedCheckpoint, CompletedStore, folders_referred_to};
+use super::store::{CompletedCheckpoint, CompletedStore, Discarded, folders_referred_to};
 use super::tolerance::Tolerance;
 
 /// How many given-up snapshots are remembered, so that the files of a subtask that acknowledges late are deleted as well.
 /// As many as Flink: a subtask is hardly ever more than a few checkpoints behind.
 const REMEMBERED: usize = 16;
-
-/// A snapshot folder that is to be deleted.
-pub type Discarded = (CheckpointId, String);
 
 /// A snapshot to be taken.
 #[derive(Debug)]

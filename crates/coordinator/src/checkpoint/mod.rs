@@ -20,9 +20,9 @@ mod tolerance;
 #[cfg(test)]
 mod tests;
 
-pub use coordinator::{Acknowledgement, CheckpointCoordinator, Discarded, FailedCheckpoint, NewSnapshot};
+pub use coordinator::{Acknowledgement, CheckpointCoordinator, FailedCheckpoint, NewSnapshot};
 pub use metadata::Origin;
 pub use pending::{PendingSnapshot, Purpose};
 pub use schedule::Schedule;
-pub use store::{CompletedCheckpoint, CompletedStore, End, folders_referred_to};
+pub use store::{CompletedCheckpoint, CompletedStore, Discarded, End, folders_referred_to};
 pub use tolerance::{Tolerance, Verdict};

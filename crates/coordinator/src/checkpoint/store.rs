@@ -9,7 +9,8 @@ use streamd_core::snapshot::SnapshotMetadata;
 use crate::lifecycle::JobState;
 use crate::restore::absolute;
 
-use super::coordinator::Discarded;
+/// A snapshot folder that is to be deleted.
+pub type Discarded = (CheckpointId, String);
 
 /// A checkpoint that this job completed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
-use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
+use streamd_core::id::{Attempt, CheckpointId, SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, SubtaskMetrics, WorkerCommand, WorkerEvent};
 
 use crate::action::Action;
 use crate::failover::Trouble;
@@ -20,63 +20,68 @@ impl JobMachine {
             return;
         }
         match event {
-            WorkerEvent::Returned(_) => {}
             WorkerEvent::Registered(registration) => self.on_registered(at, worker, &registration),
             WorkerEvent::SubtaskState {
                 attempt,
                 subtask,
                 state,
                 failure,
-            } => {
-                if attempt == self.attempt && self.execution.runs(worker, subtask) {
-                    self.on_subtask_state(at, subtask, state, failure);
-                }
-            }
+            } if self.runs(worker, attempt, subtask) => self.on_subtask_state(at, subtask, state, failure),
             WorkerEvent::Acknowledge {
                 attempt,
                 checkpoint,
                 subtask,
                 snapshot,
-            } => {
-                if attempt == self.attempt && self.execution.runs(worker, subtask) {
-                    self.on_acknowledge(at, checkpoint, subtask, snapshot);
-                } else if attempt < self.attempt
-                    && let Some(discarded) = self.checkpoints.acknowledged_too_late(checkpoint, subtask)
-                {
-                    // The subtask was gone, but what it had begun to write was not: the folder was deleted before it came.
-                    self.discard(discarded);
-                }
-            }
+            } if self.runs(worker, attempt, subtask) => self.on_acknowledge(at, checkpoint, subtask, snapshot),
+            WorkerEvent::Acknowledge {
+                attempt,
+                checkpoint,
+                subtask,
+                ..
+            } if attempt < self.attempt => self.on_late_acknowledge(checkpoint, subtask),
             WorkerEvent::Decline {
                 attempt,
                 checkpoint,
                 subtask,
                 reason,
-            } => {
-                if attempt == self.attempt && self.execution.runs(worker, subtask) {
-                    self.on_decline(at, checkpoint, subtask, &reason);
-                }
+            } if self.runs(worker, attempt, subtask) => self.on_decline(at, checkpoint, subtask, &reason),
+            WorkerEvent::EndOfData { attempt, subtask } if self.runs(worker, attempt, subtask) => {
+                self.execution.end_of_data(subtask);
             }
-            WorkerEvent::EndOfData { attempt, subtask } => {
-                if attempt == self.attempt && self.execution.runs(worker, subtask) {
-                    self.execution.end_of_data(subtask);
-                }
+            WorkerEvent::Heartbeat { attempt, subtasks } if attempt == self.attempt => {
+                self.on_heartbeat(worker, subtasks);
             }
-            WorkerEvent::Heartbeat { attempt, subtasks } => {
-                if attempt == self.attempt {
-                    for metrics in subtasks {
-                        let subtask = SubtaskId {
-                            vertex: metrics.vertex,
-                            index: metrics.index,
-                        };
-                        if self.execution.runs(worker, subtask) {
-                            self.metrics.insert(subtask, metrics);
-                        }
-                    }
-                    self.align_watermarks(worker);
-                }
+            WorkerEvent::Returned(_)
+            | WorkerEvent::SubtaskState { .. }
+            | WorkerEvent::Acknowledge { .. }
+            | WorkerEvent::Decline { .. }
+            | WorkerEvent::EndOfData { .. }
+            | WorkerEvent::Heartbeat { .. } => {}
+        }
+    }
+
+    fn runs(&self, worker: WorkerId, attempt: Attempt, subtask: SubtaskId) -> bool {
+        attempt == self.attempt && self.execution.runs(worker, subtask)
+    }
+
+    /// The subtask was gone, but what it had begun to write was not: the folder was deleted before it came.
+    fn on_late_acknowledge(&mut self, checkpoint: CheckpointId, subtask: SubtaskId) {
+        if let Some(discarded) = self.checkpoints.acknowledged_too_late(checkpoint, subtask) {
+            self.discard(discarded);
+        }
+    }
+
+    fn on_heartbeat(&mut self, worker: WorkerId, subtasks: Vec<SubtaskMetrics>) {
+        for metrics in subtasks {
+            let subtask = SubtaskId {
+                vertex: metrics.vertex,
+                index: metrics.index,
+            };
+            if self.execution.runs(worker, subtask) {
+                self.metrics.insert(subtask, metrics);
             }
         }
+        self.align_watermarks(worker);
     }
 
     /// Tells a worker how far the job has come in each of its watermark alignment groups, once every subtask has said how far it is.
