@@ -131,20 +131,43 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
         summary.job_id, summary.name, job.attempt, job.guarantee
     ))?;
     for vertex in &job.vertices {
-        let records: u64 = vertex.subtasks.iter().map(|subtask| subtask.records_in).sum();
-        let late: u64 = vertex.subtasks.iter().map(|subtask| subtask.late_dropped).sum();
-        let late = if late > 0 {
-            format!(", {late} of them too late and dropped")
-        } else {
-            String::new()
-        };
-        output.line(&format!(
-            "  {} : {} subtasks {}, {records} records in{late}",
-            vertex.name,
-            vertex.parallelism,
-            states(vertex)
-        ))?;
+        print_vertex(vertex, output)?;
     }
+    print_snapshots(job, output)?;
+    for worker in &job.workers {
+        let process = match worker.process_id {
+            0 => "starting".to_owned(),
+            id => format!("process {id}"),
+        };
+        output.line(&format!("  {} : {} ({process})", worker.worker, worker.task_manager))?;
+    }
+    if summary.restarts > 0 {
+        output.line(&format!("  Restarts: {}", summary.restarts))?;
+    }
+    for record in &job.failures {
+        output.line(&format!("  Failure: {}", message(record)))?;
+        output.line(&format!("    {}", what_followed(record)))?;
+    }
+    match job.failures.last() {
+        Some(last) if summary.state() == JobState::Failed => output.line(&format!("  Hint: {}", last.hint))?,
+        Some(_) | None => {}
+    }
+    Ok(())
+}
+
+fn print_vertex(vertex: &VertexDetails, output: &mut Output) -> Result<(), Failure> {
+    let records: u64 = vertex.subtasks.iter().map(|subtask| subtask.records_in).sum();
+    let late = match vertex.subtasks.iter().map(|subtask| subtask.late_dropped).sum::<u64>() {
+        0 => String::new(),
+        late => format!(", {late} of them too late and dropped"),
+    };
+    let (name, parallelism, states) = (&vertex.name, vertex.parallelism, states(vertex));
+    output.line(&format!(
+        "  {name} : {parallelism} subtasks {states}, {records} records in{late}"
+    ))
+}
+
+fn print_snapshots(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
     let checkpoints = job.checkpoints.unwrap_or_default();
     output.line(&format!(
         "  Checkpoints: {} completed, {} failed, {} in progress",
@@ -165,24 +188,6 @@ fn print(job: &JobDetails, output: &mut Output) -> Result<(), Failure> {
     if let Some(failed) = &job.last_failed_checkpoint {
         let when = local_time(failed.time_ms);
         output.line(&format!("  Last failed checkpoint: {when}: {}", failed.cause))?;
-    }
-    for worker in &job.workers {
-        let process = match worker.process_id {
-            0 => "starting".to_owned(),
-            id => format!("process {id}"),
-        };
-        output.line(&format!("  {} : {} ({process})", worker.worker, worker.task_manager))?;
-    }
-    if summary.restarts > 0 {
-        output.line(&format!("  Restarts: {}", summary.restarts))?;
-    }
-    for record in &job.failures {
-        output.line(&format!("  Failure: {}", message(record)))?;
-        output.line(&format!("    {}", what_followed(record)))?;
-    }
-    match job.failures.last() {
-        Some(last) if summary.state() == JobState::Failed => output.line(&format!("  Hint: {}", last.hint))?,
-        Some(_) | None => {}
     }
     Ok(())
 }

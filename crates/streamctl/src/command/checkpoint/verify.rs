@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_snapshot::inspect::verify_snapshot;
+use streamd_snapshot::inspect::{self, verify_snapshot};
 
 use crate::failure::Failure;
 use crate::location::absolute;
@@ -45,13 +45,6 @@ impl VerifyCommand {
     /// Reads the snapshot and prints what is wrong with it.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
         let verified = verify_snapshot(&absolute(&self.path)?, offline.handle())?;
-        for damage in &verified.damages {
-            output.line(&format!(
-                "damaged: {}: {}",
-                damage.object,
-                damage.error.to_coded().message
-            ))?;
-        }
         let damages: Vec<Damaged<'_>> = verified
             .damages
             .iter()
@@ -60,22 +53,8 @@ impl VerifyCommand {
                 problem: damage.error.to_coded(),
             })
             .collect();
+        print(&verified, &damages, output)?;
         let count = damages.len() as u64;
-        if !verified.undecoded.is_empty() {
-            output.note(&format!(
-                "the rows of these states are in files of RocksDB: their bytes were checked, but not decoded: {}",
-                verified.undecoded.join(", ")
-            ));
-        }
-        if count == 0 {
-            output.line(&format!(
-                "{} is whole: {}, {} bytes, {}.",
-                verified.folder,
-                counted(verified.objects, "object", "objects"),
-                verified.bytes,
-                counted(verified.rows, "row", "rows")
-            ))?;
-        }
         output.object(&Verified {
             path: &verified.folder,
             whole: count == 0,
@@ -87,16 +66,36 @@ impl VerifyCommand {
         })?;
         match count {
             0 => Ok(()),
-            count => Err(CodedError::new(
-                ErrorCode::SnapshotCorrupt,
-                format!(
-                    "snapshot `{}` is not whole: {} found",
-                    verified.folder,
-                    counted(count, "damage was", "damages were")
-                ),
-            )
-            .with_hint("copy the snapshot again from where it is whole, or use another one")
-            .into()),
+            count => Err(not_whole(&verified.folder, count).into()),
         }
     }
+}
+
+fn print(verified: &inspect::Verified, damages: &[Damaged<'_>], output: &mut Output) -> Result<(), Failure> {
+    for Damaged { object, problem } in damages {
+        output.line(&format!("damaged: {object}: {}", problem.message))?;
+    }
+    if !verified.undecoded.is_empty() {
+        output.note(&format!(
+            "the rows of these states are in files of RocksDB: their bytes were checked, but not decoded: {}",
+            verified.undecoded.join(", ")
+        ));
+    }
+    if damages.is_empty() {
+        output.line(&format!(
+            "{} is whole: {}, {} bytes, {}.",
+            verified.folder,
+            counted(verified.objects, "object", "objects"),
+            verified.bytes,
+            counted(verified.rows, "row", "rows")
+        ))?;
+    }
+    Ok(())
+}
+
+fn not_whole(folder: &str, damages: u64) -> CodedError {
+    let found = counted(damages, "damage was", "damages were");
+    let message = format!("snapshot `{folder}` is not whole: {found} found");
+    CodedError::new(ErrorCode::SnapshotCorrupt, message)
+        .with_hint("copy the snapshot again from where it is whole, or use another one")
 }
