@@ -15,7 +15,7 @@
 //! ([`metadata`]) ties either together. Both formats are specified in `docs/reference`.
 //!
 //! Reading order: [`error`], [`store`], [`layout`], [`background`], [`row_batch`], [`object_files`], [`local_copies`], [`native`], [`table`], [`subtask`] (what a subtask writes),
-//! [`restore`] (what it reads back), [`database_reader`], [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
+//! [`restore`] (what it reads back), [`database_reader`], [`coverage`], [`metadata`], [`publish`], [`read`], [`completed`], [`discard`], [`artifact`].
 
 pub mod error;
 pub mod store;
@@ -38,6 +38,7 @@ pub mod database_reader;
 pub mod restore;
 pub mod subtask;
 
+pub mod coverage;
 pub mod metadata;
 pub mod publish;
 pub mod read;
@@ -70,6 +71,7 @@ pub use catalogue::{
     OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
 };
 pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRecord, list_completed};
+pub use coverage::{Uncovered, check_coverage};
 pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects};
 pub use database_reader::{DatabaseReader, install_database_reader};
 pub use discard::{discard, discard_claimed, dispose};
@@ -85,7 +87,8 @@ pub use layout::checkpoint_of_object;
 pub use leader::{LeaderRecord, LeaderRecords, Sighting};
 pub use local_copies::{CheckpointCopies, LocalCopies};
 pub use native::{
-    LoadedSegment, LoadingSegments, NativeReader, PIECES_AHEAD, SegmentKeys, SegmentSink, WrittenObject, WrittenSegment,
+    InOrder, LoadedSegment, LoadingSegments, NativeReader, NextSegment, SegmentKeys, SegmentSink, WrittenObject,
+    WrittenSegment,
 };
 pub use object_files::{check_file, download_all, link_object};
 pub use promote::{Abandon, promote};

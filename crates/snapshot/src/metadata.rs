@@ -9,7 +9,7 @@
 //! Integers are little endian, the digest is big endian (as its hexadecimal text reads). The envelope stays the same for ever;
 //! the version is that of the body.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use streamd_core::barrier::SnapshotKind;
@@ -20,6 +20,7 @@ use streamd_core::snapshot::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::coverage::check_coverage;
 use crate::database::check_files;
 use crate::error::SnapshotError;
 use crate::layout;
@@ -290,7 +291,7 @@ fn check_operator(uri: &str, operator: &OperatorState, kind: SnapshotKind) -> Re
             format!("it has {} key groups", operator.max_parallelism),
         ));
     }
-    let mut ranges: Vec<(&str, KeyGroupRange)> = Vec::with_capacity(operator.keyed.len());
+    let mut parts: BTreeMap<&str, Vec<KeyGroupRange>> = BTreeMap::new();
     for handle in &operator.keyed {
         let groups = handle.key_groups;
         if groups.start > groups.end || groups.end > operator.max_parallelism {
@@ -310,41 +311,19 @@ fn check_operator(uri: &str, operator: &OperatorState, kind: SnapshotKind) -> Re
         }
         check_parts(handle).map_err(|reason| impossible(uri, id, reason))?;
         inlined::check_handle(handle, kind).map_err(|reason| impossible(uri, id, reason))?;
-        ranges.push((&handle.state, groups));
+        parts.entry(&handle.state).or_default().push(groups);
     }
-    check_coverage(ranges, operator.max_parallelism).map_err(|reason| impossible(uri, id, reason))?;
+    for (state, parts) in parts {
+        // A subtask without a row writes a table too. What was left empty by all of them is a state without keys.
+        if parts.iter().any(|groups| !groups.is_empty()) {
+            let whole = check_coverage(parts.into_iter(), KeyGroupRange::all(operator.max_parallelism));
+            whole.map_err(|wrong| impossible(uri, id, format!("state `{state}` has {wrong}")))?;
+        }
+    }
     operator
         .lists
         .iter()
         .try_for_each(|list| check_type(&list.name, &list.data_type))
-}
-
-/// Whether each state has every key group once. A subtask without a row writes a table too: what is left out was lost, and what is there
-/// twice would be restored twice.
-fn check_coverage(mut ranges: Vec<(&str, KeyGroupRange)>, max_parallelism: u32) -> Result<(), String> {
-    ranges.retain(|(_state, groups)| !groups.is_empty());
-    ranges.sort_unstable();
-    for parts in ranges.chunk_by(|(state, _), (next, _)| state == next) {
-        let mut covered = KeyGroupRange { start: 0, end: 0 };
-        for &(state, groups) in parts {
-            if groups.start < covered.end {
-                return Err(format!("state `{state}` holds key groups {covered} and {groups}"));
-            }
-            if groups.start > covered.end {
-                return Err(no_part(state, covered.end, groups.start));
-            }
-            covered = groups;
-        }
-        if covered.end < max_parallelism {
-            return Err(no_part(parts[0].0, covered.end, max_parallelism));
-        }
-    }
-    Ok(())
-}
-
-fn no_part(state: &str, start: u32, end: u32) -> String {
-    let groups = KeyGroupRange { start, end };
-    format!("no part of state `{state}` holds key groups {groups}")
 }
 
 /// Whether the parts of a state can be what its handle says.

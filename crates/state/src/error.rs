@@ -4,6 +4,7 @@ use streamd_core::error::ErrorCode;
 use streamd_core::key_group::{HashRange, KeyGroupRange};
 use streamd_core::migration::Mismatch;
 use streamd_core::row::{MAX_TYPE_DEPTH, RowError};
+use streamd_snapshot::Uncovered;
 
 /// Why a state could not be registered or restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,14 +130,12 @@ pub enum StateError {
     #[error("a row of local state cannot be decoded")]
     LocalRow(#[source] RowError),
     /// The parts of a state do not make up the whole that the subtask needs.
-    #[error("the snapshot holds the key groups {key_groups} of state `{state}` {}", times(.parts))]
+    #[error("state `{state}` of the snapshot has {wrong}")]
     Coverage {
         /// The name of the state.
         state: String,
         /// The groups that are missing or stored more than once.
-        key_groups: KeyGroupRange,
-        /// In how many parts they are.
-        parts: usize,
+        wrong: Uncovered,
     },
 }
 
@@ -198,12 +197,5 @@ impl From<crate::rocksdb::TableError> for StateError {
             crate::rocksdb::TableError::Database(error) => error.into(),
             crate::rocksdb::TableError::Row(error) => Self::LocalRow(error),
         }
-    }
-}
-
-fn times(parts: &usize) -> String {
-    match parts {
-        0 => "nowhere".to_owned(),
-        parts => format!("{parts} times"),
     }
 }

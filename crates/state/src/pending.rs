@@ -7,11 +7,10 @@
 //!   all segments, in their order ──▶ fetched some pieces ahead ┘
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 use streamd_core::key_group::HashRange;
-use streamd_snapshot::{LoadedSegment, LoadingSegments, NativeReader, PIECES_AHEAD, SnapshotError};
+use streamd_snapshot::{InOrder, LoadedSegment, LoadingSegments, NativeReader, NextSegment, SnapshotError};
 
 use crate::missing::Missing;
 use crate::schema::RowPlan;
@@ -30,21 +29,8 @@ pub(crate) struct PendingPart {
 /// The parts of a state that are not read yet, or not wholly.
 pub(crate) struct PendingRows {
     parts: Vec<PendingPart>,
-    /// What is to be fetched in passing, by part.
-    pieces: VecDeque<(usize, Range<usize>)>,
-    /// What is on its way.
-    ahead: VecDeque<(usize, LoadingSegments)>,
-    /// What is here.
-    here: VecDeque<(usize, LoadedSegment)>,
-}
-
-/// What there is to be taken into a table next.
-pub(crate) enum Next {
-    /// A segment, with the part that it is of.
-    Segment(usize, LoadedSegment),
-    /// Something is on its way.
-    Waits,
-    Nothing,
+    /// What is fetched in passing.
+    in_order: InOrder,
 }
 
 impl PendingRows {
@@ -62,13 +48,9 @@ impl PendingRows {
             part
         };
         let parts: Vec<PendingPart> = parts.into_iter().map(number).collect();
-        let pieces = parts.iter().enumerate();
-        let pieces = pieces.flat_map(|(part, of)| of.reader.pieces().into_iter().map(move |piece| (part, piece)));
         Self {
-            pieces: pieces.collect(),
+            in_order: InOrder::new(parts.iter().map(|part| &part.reader)),
             parts,
-            ahead: VecDeque::new(),
-            here: VecDeque::new(),
         }
     }
 
@@ -103,52 +85,20 @@ impl PendingRows {
 
     /// Whether the table has this segment.
     pub(crate) fn has(&self, missing: &Missing, part: usize, segment: &LoadedSegment) -> bool {
-        !missing.is_missing(self.number(part, segment.index()))
+        !missing.is_missing(self.parts[part].number(segment.index()))
     }
 
-    /// The next segment in their order that is missing, if it is here; or whenever it is, to who waits for it. Those behind it are fetched
-    /// meanwhile.
-    pub(crate) fn next(&mut self, missing: &Missing, waits: bool) -> Result<Next, SnapshotError> {
-        loop {
-            self.fetch_ahead(missing);
-            while let Some((part, segment)) = self.here.pop_front() {
-                if missing.is_missing(self.number(part, segment.index())) {
-                    return Ok(Next::Segment(part, segment));
-                }
-            }
-            match self.ahead.front() {
-                None => return Ok(Next::Nothing),
-                Some((_, loading)) if !waits && !loading.is_ready() => return Ok(Next::Waits),
-                Some(_) => {}
-            }
-            if let Some((part, loading)) = self.ahead.pop_front() {
-                let loaded = loading.wait()?;
-                self.here.extend(loaded.into_iter().map(|segment| (part, segment)));
-            }
-        }
-    }
-
-    fn fetch_ahead(&mut self, missing: &Missing) {
-        while self.ahead.len() < PIECES_AHEAD
-            && let Some((part, piece)) = self.pieces.pop_front()
-        {
-            let segments: Vec<usize> = piece
-                .filter(|index| missing.is_missing(self.number(part, *index)))
-                .collect();
-            if !segments.is_empty() {
-                self.ahead.push_back((part, self.parts[part].reader.load(segments)));
-            }
-        }
+    /// The next segment in their order that is missing, with the part that it is of, if it is here; or whenever it is, to who waits for it.
+    pub(crate) fn next(&mut self, missing: &Missing, waits: bool) -> Result<NextSegment, SnapshotError> {
+        let (parts, in_order) = (&self.parts, &mut self.in_order);
+        let is_missing = |part: usize, index| missing.is_missing(parts[part].number(index));
+        in_order.next(|part| &parts[part].reader, is_missing, waits)
     }
 
     /// The table has this segment, with so many rows. Returns its number.
     pub(crate) fn taken(&mut self, part: usize, segment: &LoadedSegment, rows: u64) -> u32 {
         self.parts[part].rows += rows;
-        self.number(part, segment.index())
-    }
-
-    fn number(&self, part: usize, index: usize) -> u32 {
-        self.parts[part].first + u32::try_from(index).expect("segments are counted in 32 bits")
+        self.parts[part].number(segment.index())
     }
 
     /// The table has everything: errors if that is not what there must be. Returns the number of rows.
@@ -163,6 +113,11 @@ impl PendingRows {
 }
 
 impl PendingPart {
+    /// The number of a segment among those of all parts.
+    fn number(&self, index: usize) -> u32 {
+        self.first + u32::try_from(index).expect("segments are counted in 32 bits")
+    }
+
     /// The hashes that the keys of a segment must have.
     pub(crate) fn hashes(&self, segment: &LoadedSegment) -> Option<HashRange> {
         self.reader.segments()[segment.index()].hashes

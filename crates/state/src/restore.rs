@@ -6,7 +6,9 @@ use streamd_core::error::{ErrorCode, chain};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use streamd_core::state::Key;
-use streamd_snapshot::{LocalCopies, NativeReader, ObjectSource, RowVisitor, SnapshotError, read_keyed_state};
+use streamd_snapshot::{
+    LocalCopies, NativeReader, ObjectSource, RowVisitor, SnapshotError, check_coverage, read_keyed_state,
+};
 use tokio::runtime::Handle;
 
 use crate::backend::{KeyedStateBackend, StoredAt};
@@ -101,7 +103,11 @@ pub fn restore_with<K: Key>(
     let key_groups = backend.key_groups();
     let states = by_state(backend, handles)?;
     for (state, parts) in &states {
-        check_coverage(state, &parts.handles, key_groups)?;
+        let held = parts.handles.iter().map(|handle| handle.key_groups);
+        check_coverage(held, key_groups).map_err(|wrong| StateError::Coverage {
+            state: (*state).to_owned(),
+            wrong,
+        })?;
         let rows = parts
             .handles
             .iter()
@@ -167,37 +173,6 @@ fn by_state<'a, K: Key>(
         parts.plans.push(plan);
     }
     Ok(states)
-}
-
-/// Whether the parts of a state hold each of these key groups exactly once.
-fn check_coverage(state: &str, parts: &[&KeyedStateHandle], key_groups: KeyGroupRange) -> Result<(), StateError> {
-    let mut ranges: Vec<_> = parts
-        .iter()
-        .map(|handle| handle.key_groups.intersection(key_groups))
-        .collect();
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_unstable();
-    let wrong = |start, end, parts| {
-        Err(StateError::Coverage {
-            state: state.to_owned(),
-            key_groups: KeyGroupRange { start, end },
-            parts,
-        })
-    };
-    let mut covered = key_groups.start;
-    for range in ranges {
-        if range.start > covered {
-            return wrong(covered, range.start, 0);
-        }
-        if range.start < covered {
-            return wrong(range.start, covered.min(range.end), 2);
-        }
-        covered = range.end;
-    }
-    if covered < key_groups.end {
-        return wrong(covered, key_groups.end, 0);
-    }
-    Ok(())
 }
 
 /// About how many rows of a part are in these key groups: keys are spread evenly over their groups.

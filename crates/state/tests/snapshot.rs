@@ -271,11 +271,11 @@ fn a_missing_or_doubled_part_is_noticed_before_a_row_is_read() {
     let part = fixture.handles.remove(0);
     assert_eq!(
         fixture.refused::<Delay>().to_string(),
-        "the snapshot holds the key groups [0, 64) of state `delays` nowhere"
+        "state `delays` of the snapshot has key groups [0, 64) in no part"
     );
     fixture.handles.extend([part.clone(), part]);
     assert_eq!(
         fixture.refused::<Delay>().to_string(),
-        "the snapshot holds the key groups [0, 64) of state `delays` 2 times"
+        "state `delays` of the snapshot has key groups [0, 64) in 2 parts"
     );
 }

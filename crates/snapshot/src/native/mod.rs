@@ -14,12 +14,13 @@
 //! has changed is written. A restore fetches only the segments whose key groups it wants, by range, and believes nothing before
 //! the checksum holds. Specified in `docs/reference/checkpoint-format.md`.
 //!
-//! Reading order: `format`, `codec`, `block`, [`segment`], `target`, `writer`, `check`, `stored`, `reader`.
+//! Reading order: `format`, `codec`, `block`, [`segment`], `target`, `writer`, `check`, `stored`, `reader`, `in_order`.
 
 mod block;
 mod check;
 mod codec;
 mod format;
+mod in_order;
 mod reader;
 pub mod segment;
 mod stored;
@@ -32,7 +33,8 @@ mod tests;
 pub(crate) use block::read_forged;
 pub(crate) use check::check_segments;
 pub use format::NATIVE_VERSION;
-pub(crate) use reader::read_native;
-pub use reader::{LoadedSegment, LoadingSegments, NativeReader, PIECES_AHEAD};
+pub(crate) use in_order::read_native;
+pub use in_order::{InOrder, NextSegment};
+pub use reader::{LoadedSegment, LoadingSegments, NativeReader};
 pub use segment::{SegmentKeys, SegmentSink, WrittenObject, WrittenSegment};
 pub(crate) use writer::NativeWriter;

@@ -1,11 +1,11 @@
-//! Reading native state: only the segments whose key groups are wanted, in large pieces, some megabytes ahead.
+//! Reading native state: only the segments whose key groups are wanted, in large pieces.
 //!
 //! ```text
 //!   segments ──▶ piece of 8 MiB ──▶ ranges of objects ──▶ fetch ──▶ check, unpack ──▶ deliver, the latest layer first
 //!                 └ the next two pieces are fetched, checked and unpacked meanwhile ┘      (the caller's thread)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,9 +27,6 @@ use crate::restore::{ObjectSource, RowVisitor, missing};
 /// Stored bytes of the segments that are fetched together: large enough for a disk or an object store to be at its best.
 const PIECE_BYTES: u64 = 8 << 20;
 
-/// Pieces that are fetched, checked and unpacked ahead of the one that is delivered: one travels while another is unpacked.
-pub const PIECES_AHEAD: usize = 3;
-
 /// Bytes that are fetched for nothing rather than making two requests.
 const GAP_BYTES: u64 = 128 << 10;
 
@@ -38,32 +35,6 @@ const REQUESTS_IN_FLIGHT: usize = 8;
 
 /// Bytes that the blocks of a piece may take unpacked; what would take more is unpacked when it is delivered, block by block.
 const UNPACKED_BYTES: usize = 32 << 20;
-
-/// Calls `visit` for every row of the wanted key groups.
-pub(crate) fn read_native(
-    handle: &KeyedStateHandle,
-    from: ObjectSource<'_>,
-    (range, runtime): (KeyGroupRange, &Handle),
-    visit: &mut RowVisitor<'_>,
-) -> Result<u64, SnapshotError> {
-    let reader = NativeReader::open(handle, from, range, runtime)?;
-    let mut pieces = reader.pieces().into_iter();
-    let mut ahead = VecDeque::new();
-    let mut delivered = 0;
-    loop {
-        while ahead.len() < PIECES_AHEAD
-            && let Some(piece) = pieces.next()
-        {
-            ahead.push_back(reader.load(piece.collect()));
-        }
-        let Some(next) = ahead.pop_front() else { break };
-        for segment in &next.wait()? {
-            delivered += reader.deliver(segment, visit)?;
-        }
-    }
-    reader.check_rows(delivered)?;
-    Ok(delivered)
-}
 
 /// A state in the native form, opened to be read segment by segment, in any order. Blocks: use it on a thread that is not tokio's.
 pub struct NativeReader {
@@ -132,7 +103,7 @@ impl NativeReader {
     }
 
     /// The segments in runs that are best loaded together.
-    pub fn pieces(&self) -> Vec<Range<usize>> {
+    pub(super) fn pieces(&self) -> Vec<Range<usize>> {
         pieces(self.segments())
     }
 

@@ -1,12 +1,12 @@
 //! Restoring what can wait: rows come into the tables while records are worked on already.
 
 use streamd_core::state::Key;
-use streamd_snapshot::{LoadedSegment, NativeReader};
+use streamd_snapshot::{LoadedSegment, NativeReader, NextSegment};
 
 use super::{KeyedStateBackend, StoredAt};
 use crate::error::StateError;
 use crate::missing::Missing;
-use crate::pending::{Next, PendingRows};
+use crate::pending::PendingRows;
 use crate::restore::{RestoreError, read_rows};
 use crate::schema::RowPlan;
 
@@ -155,8 +155,8 @@ impl<K: Key> KeyedStateBackend<K> {
             return Ok(None);
         };
         match pending.next(missing, waits)? {
-            Next::Segment(part, segment) => self.take(index, part, &segment).map(Some),
-            Next::Waits | Next::Nothing => Ok(None),
+            NextSegment::Here(part, segment) => self.take(index, part, &segment).map(Some),
+            NextSegment::Waits | NextSegment::Nothing => Ok(None),
         }
     }
 
