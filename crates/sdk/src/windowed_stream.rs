@@ -176,7 +176,7 @@ where
         let sliding = move |contents: &C| {
             SlidingWindowOperator::<K, T, O, C, S>::new(assigner, contents.clone(), lateness, panes_of.clone())
         };
-        let output = if options.trigger.fires_at_end() && sliding(&contents).is_some() {
+        let output = if options.trigger.fires_at_end() == Some(assigner.domain()) && sliding(&contents).is_some() {
             let states = SlidingWindowOperator::<K, T, O, C, S>::states();
             stream.stream().transform(name, states, move || {
                 sliding(&contents).expect("windows that overlap once do so always")

@@ -1,4 +1,4 @@
-//! Sliding windows of event time that share their panes: what a record costs does not grow with size / slide.
+//! Sliding windows that share their panes: what a record costs does not grow with size / slide.
 //!
 //! ```text
 //!   slide 2, size 6     ┌──────── window ends 8 ────────┐
@@ -18,11 +18,12 @@ mod sums;
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
 use streamd_core::state::Key;
-use streamd_core::time::EventTime;
+use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
 
 use self::grid::Grid;
 use self::panes::Panes;
+use super::assigner::TimeDomain;
 use super::keyed_windows::KeyedWindows;
 use super::operator::{no_timestamp, user_error};
 use super::{Lateness, TimeWindow, WindowAssigner, WindowContents, WindowContext};
@@ -34,12 +35,17 @@ use crate::side_output::SideOutputs;
 use crate::snapshot::state_failed;
 use crate::timer::TimerQueue;
 
-/// Cuts a keyed stream into sliding windows that fire when the watermark passes their end.
+/// Cuts a keyed stream into sliding windows that fire when the watermark, or the clock, passes their end.
 pub struct SlidingWindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, S> {
+    domain: TimeDomain,
     grid: Grid,
     contents: C,
     keyed: KeyedWindows<K, T, Panes<C::Accumulator>, S>,
     queue: TimerQueue<K>,
+    /// By the clock: the last moment of the latest windows that have fired.
+    fired: i64,
+    /// By the clock: the time of the records at hand.
+    now: i64,
     output: std::marker::PhantomData<fn() -> Out>,
 }
 
@@ -49,14 +55,21 @@ where
     T: Record,
     C: WindowContents<K, T, Out>,
 {
-    /// The operator over records whose key `key_of` takes; `None` if the windows do not overlap, or are not of event time.
-    pub fn new(assigner: WindowAssigner, contents: C, lateness: Lateness<T>, key_of: S) -> Option<Self> {
-        let grid = Grid::new(assigner.overlapping().filter(|_| assigner.needs_timestamps())?);
+    /// The operator over records whose key `key_of` takes; `None` if the windows do not overlap.
+    pub fn new(assigner: WindowAssigner, contents: C, mut lateness: Lateness<T>, key_of: S) -> Option<Self> {
+        let grid = Grid::new(assigner.overlapping()?);
+        if assigner.domain == TimeDomain::Processing {
+            // By the clock nothing is late.
+            lateness.allowed_ms = 0;
+        }
         Some(Self {
+            domain: assigner.domain,
             grid,
             contents,
             keyed: KeyedWindows::new(lateness, key_of),
             queue: TimerQueue::new(),
+            fired: i64::MIN,
+            now: i64::MIN,
             output: std::marker::PhantomData,
         })
     }
@@ -73,30 +86,86 @@ where
         timestamp: EventTime,
         output: &mut Batch<Out>,
     ) -> Result<(), TaskError> {
-        if timestamp == EventTime::MIN {
-            return Err(no_timestamp(&self.keyed.label));
-        }
-        let (grid, watermark) = (self.grid, self.keyed.scope.watermark());
-        let start = grid.pane_of(timestamp.0);
-        if self.keyed.lateness.is_over(grid.last_end(start), watermark) {
+        let grid = self.grid;
+        // The time of the record, and until when all windows have fired.
+        let (time, passed) = match self.domain {
+            TimeDomain::Event if timestamp == EventTime::MIN => return Err(no_timestamp(&self.keyed.label)),
+            TimeDomain::Event => (timestamp.0, self.keyed.scope.watermark().0.saturating_add(1)),
+            TimeDomain::Processing => (self.now, self.now),
+        };
+        let start = grid.pane_of(time);
+        if self.domain == TimeDomain::Event
+            && self
+                .keyed
+                .lateness
+                .is_over(grid.last_end(start), self.keyed.scope.watermark())
+        {
             return self.keyed.on_late(record, timestamp);
         }
         let table = self.keyed.scope.backend.table_mut(self.keyed.state);
         let panes = table.get_or_insert_with(*hash, key, Panes::new);
         let (contents, is_new) = panes.pane_at(start);
         self.contents.add(contents, record, timestamp);
+        let next = grid.end_after(start, passed);
+        let next = next.filter(|end| panes.next_end.is_none_or(|known| *end < known));
+        if let Some(end) = next {
+            panes.next_end = Some(end);
+            self.call_at(end.saturating_sub(1), (*hash, key));
+        }
         if is_new && self.keyed.lateness.allowed_ms > 0 {
             let forgotten = self.keyed.lateness.last_moment(grid.last_end(start));
-            self.queue.push(forgotten, *hash, key.clone());
-        }
-        let next = grid.end_after(start, watermark.0.saturating_add(1));
-        if let Some(end) = next
-            && panes.next_end.is_none_or(|known| end < known)
-        {
-            panes.next_end = Some(end);
-            self.queue.push(end.saturating_sub(1), *hash, key.clone());
+            self.call_at(forgotten, (*hash, key));
         }
         self.fire_late((*hash, key), start, output)
+    }
+
+    /// What the clock says, but never that it is a time whose windows have fired. Where it has been put back by a slide or more,
+    /// all windows fire, and time begins anew.
+    fn read_clock(&mut self, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        if self.domain == TimeDomain::Event {
+            return Ok(());
+        }
+        let now = self.keyed.scope.time().now().0;
+        let slide = self.grid.slide();
+        // What waits the longest waits for a slide at most.
+        let waits = self.queue.last().map_or(i64::MIN, |last| last.saturating_sub(slide));
+        if now <= self.fired.max(waits).saturating_sub(slide) {
+            while self.fire_next(i64::MAX, output)? {}
+            self.fired = now.saturating_sub(1);
+        }
+        self.now = now.max(self.fired.saturating_add(1));
+        Ok(())
+    }
+
+    /// Has [`fire`](Self::fire) called for a key at this time.
+    fn call_at(&mut self, time: i64, (hash, key): (u64, &K)) {
+        self.queue.push(time, hash, key.clone());
+        if self.domain == TimeDomain::Processing {
+            self.keyed.scope.time().alarm.set(WallTime(time));
+        }
+    }
+
+    /// Calls the keys whose time is up to `until`, the earliest first, until a batch of output is full. Answers whether all were called.
+    fn fire_until(&mut self, until: i64, output: &mut Batch<Out>) -> Result<bool, TaskError> {
+        while output.len() < BATCH_RECORDS {
+            if !self.fire_next(until, output)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Calls some of the keys of the earliest time up to `until`. Answers whether there were any.
+    fn fire_next(&mut self, until: i64, output: &mut Batch<Out>) -> Result<bool, TaskError> {
+        let Some((at, keys)) = self.queue.take_due(until) else {
+            return Ok(false);
+        };
+        self.keyed.touch(&keys)?;
+        for (hash, key) in &keys {
+            self.fire(at, (*hash, key), output)?;
+        }
+        self.fired = self.fired.max(at);
+        Ok(true)
     }
 
     /// A record has come to a pane some of whose windows have fired, but still take records: those fire again.
@@ -175,7 +244,15 @@ where
                 forgotten.for_each(|time| queue.push(time, hash, key.clone()));
             }
         });
-        visited.map_err(|error| state_failed(&self.keyed.label, &error))
+        visited.map_err(|error| state_failed(&self.keyed.label, &error))?;
+        self.set_alarm();
+        Ok(())
+    }
+
+    fn set_alarm(&self) {
+        if let (TimeDomain::Processing, Some(next)) = (self.domain, self.queue.next()) {
+            self.keyed.scope.time().alarm.set(WallTime(next));
+        }
     }
 }
 
@@ -197,6 +274,7 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        self.read_clock(output)?;
         let keys = self.keyed.keys_of(input.records());
         let mut records = input.drain(input.len());
         for keys in keys.groups() {
@@ -212,16 +290,24 @@ where
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
         self.keyed.scope.advance(time);
-        while output.len() < BATCH_RECORDS {
-            let Some((at, keys)) = self.queue.take_due(time.0) else {
-                return Ok(true);
-            };
-            self.keyed.touch(&keys)?;
-            for (hash, key) in &keys {
-                self.fire(at, (*hash, key), output)?;
-            }
+        match self.domain {
+            TimeDomain::Event => self.fire_until(time.0, output),
+            TimeDomain::Processing => Ok(true),
         }
-        Ok(false)
+    }
+
+    fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        if self.domain == TimeDomain::Processing {
+            self.fire_until(now.0, output)?;
+            self.set_alarm();
+        }
+        Ok(())
+    }
+
+    /// Windows of the clock that wait for their time will get no more records: they give their results now, rather than never.
+    fn end_of_data(&mut self, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        while self.domain == TimeDomain::Processing && self.fire_next(i64::MAX, output)? {}
+        Ok(())
     }
 
     fn side_outputs(&mut self) -> Option<&mut SideOutputs> {

@@ -26,6 +26,11 @@ impl Grid {
         }
     }
 
+    /// From the start of a window to that of the next.
+    pub(super) fn slide(&self) -> i64 {
+        self.slide
+    }
+
     /// The start of the pane of a moment.
     pub(super) fn pane_of(&self, time: i64) -> i64 {
         floor_to(time, self.pane, self.offset)

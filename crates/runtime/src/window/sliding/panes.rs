@@ -66,7 +66,7 @@ impl<A: State> Panes<A> {
         (&mut self.panes[position].contents, known.is_none())
     }
 
-    /// What is in a window that nobody has asked for before, later than all that were asked for.
+    /// What is in a window. Takes the less work, the more windows were asked for in their order.
     pub(super) fn next_window(
         &mut self,
         grid: &Grid,

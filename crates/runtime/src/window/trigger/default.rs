@@ -3,7 +3,7 @@
 use streamd_core::time::{EventTime, WallTime};
 
 use super::{EventTimeTrigger, ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult};
-use crate::window::TimeWindow;
+use crate::window::{TimeDomain, TimeWindow};
 
 /// Never fires: global windows without a trigger of their own.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,8 +67,12 @@ impl<T> Trigger<T> for DefaultTrigger {
         TriggerResult::Fire
     }
 
-    fn fires_at_end(&self) -> bool {
-        matches!(self, Self::EventTime)
+    fn fires_at_end(&self) -> Option<TimeDomain> {
+        match self {
+            Self::EventTime => Some(TimeDomain::Event),
+            Self::ProcessingTime => Some(TimeDomain::Processing),
+            Self::Never => None,
+        }
     }
 
     fn on_merge(&mut self, other: (), window: TimeWindow, context: &mut TriggerContext<'_, ()>) {

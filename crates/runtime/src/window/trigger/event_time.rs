@@ -3,7 +3,7 @@
 use streamd_core::time::EventTime;
 
 use super::{Trigger, TriggerContext, TriggerResult};
-use crate::window::TimeWindow;
+use crate::window::{TimeDomain, TimeWindow};
 
 /// Fires when the watermark passes the end of the window, and again at every late record. The default in event time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,8 +34,8 @@ impl<T> Trigger<T> for EventTimeTrigger {
         }
     }
 
-    fn fires_at_end(&self) -> bool {
-        true
+    fn fires_at_end(&self) -> Option<TimeDomain> {
+        Some(TimeDomain::Event)
     }
 
     fn on_merge(&mut self, _other: (), window: TimeWindow, context: &mut TriggerContext<'_, ()>) {

@@ -11,7 +11,7 @@ use streamd_core::state::State;
 use streamd_core::time::{EventTime, WallTime};
 
 use crate::timer::{TimeService, Timer};
-use crate::window::TimeWindow;
+use crate::window::{TimeDomain, TimeWindow};
 
 pub use continuous::{ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger};
 pub use count::CountTrigger;
@@ -82,11 +82,11 @@ pub trait Trigger<T>: Clone + Send + 'static {
         Ok(())
     }
 
-    /// Whether it does nothing but fire where the watermark passes the end of the window, and at late records: overlapping windows
-    /// may then share what they keep.
+    /// The time by which it fires where that is all it does: at the end of the window, and at late records. Overlapping windows of
+    /// that time may then share what they keep.
     #[doc(hidden)]
-    fn fires_at_end(&self) -> bool {
-        false
+    fn fires_at_end(&self) -> Option<TimeDomain> {
+        None
     }
 
     /// A window has become one with another, whose state this is: `window` is what both are now. Timers of both are gone, and are

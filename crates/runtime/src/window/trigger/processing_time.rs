@@ -3,7 +3,7 @@
 use streamd_core::time::{EventTime, WallTime};
 
 use super::{Trigger, TriggerContext, TriggerResult};
-use crate::window::TimeWindow;
+use crate::window::{TimeDomain, TimeWindow};
 
 /// Fires when the clock passes the end of the window. The default in processing time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +25,10 @@ impl<T> Trigger<T> for ProcessingTimeTrigger {
 
     fn on_processing_time(&mut self, _: WallTime, _: TimeWindow, _: &mut TriggerContext<'_, ()>) -> TriggerResult {
         TriggerResult::Fire
+    }
+
+    fn fires_at_end(&self) -> Option<TimeDomain> {
+        Some(TimeDomain::Processing)
     }
 
     fn on_merge(&mut self, _other: (), window: TimeWindow, context: &mut TriggerContext<'_, ()>) {
