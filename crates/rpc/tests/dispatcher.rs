@@ -82,7 +82,10 @@ impl Dispatcher for FakeDispatcher {
         _: Request<DescribeApplicationRequest>,
     ) -> Result<Response<DescribeApplicationResponse>, Status> {
         let plan = Bytes::from(vec![b' '; limits::PLAN_BYTES]);
-        Ok(Response::new(DescribeApplicationResponse { plan }))
+        Ok(Response::new(DescribeApplicationResponse {
+            plan,
+            warnings: Vec::new(),
+        }))
     }
     async fn check_snapshot(
         &self,
@@ -93,12 +96,12 @@ impl Dispatcher for FakeDispatcher {
     async fn get_job(&self, _: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         Err(to_status(&no_such_job()))
     }
-    async fn get_logs(&self, _: Request<GetLogsRequest>) -> Result<Response<Self::GetLogsStream>, Status> {
-        let part = GetLogsResponse {
-            worker: "worker-1".to_owned(),
     async fn profile_job(&self, _: Request<ProfileJobRequest>) -> Result<Response<Self::ProfileJobStream>, Status> {
         unused()
     }
+    async fn get_logs(&self, _: Request<GetLogsRequest>) -> Result<Response<Self::GetLogsStream>, Status> {
+        let part = GetLogsResponse {
+            worker: "worker-1".to_owned(),
             chunk: Bytes::from_static(b"line\n"),
         };
         Ok(Response::new(

@@ -81,12 +81,12 @@ pub(crate) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Has a task manager describe an application, checks its plan, and returns it as JSON.
-    pub(crate) async fn describe(&self, application: Application) -> Result<Bytes, CodedError> {
+    /// Has a task manager describe an application, checks its plan, and returns it as JSON, with what the user should know.
+    pub(crate) async fn describe(&self, application: Application) -> Result<(Bytes, Vec<String>), CodedError> {
         let program = self.program(application).await?;
         let plan = self.resource_manager.describe(program.clone()).await?;
-        validate(&parse_plan(&program, &plan)?.graph)?;
-        Ok(plan)
+        let warnings = validate(&parse_plan(&program, &plan)?.graph)?;
+        Ok((plan, warnings))
     }
 
     /// Submits an application, and returns once its job has left INITIALIZING and CREATED. The submission goes on if the caller

@@ -111,11 +111,9 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         request: Request<proto::DescribeApplicationRequest>,
     ) -> Answer<proto::DescribeApplicationResponse> {
         let described = async {
-            let plan = self
-                .dispatcher
-                .describe(named(request.into_inner().application)?)
-                .await?;
-            Ok(proto::DescribeApplicationResponse { plan })
+            let application = named(request.into_inner().application)?;
+            let (plan, warnings) = self.dispatcher.describe(application).await?;
+            Ok(proto::DescribeApplicationResponse { plan, warnings })
         };
         answer(described.await)
     }
@@ -187,6 +185,8 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
             .tasks
             .spawn(stream_logs(job, resource_manager, request.follow, queue));
         Ok(Response::new(self.stream(answers)))
+    }
+
     async fn profile_job(&self, request: Request<proto::ProfileJobRequest>) -> Answer<Self::ProfileJobStream> {
         let request = request.into_inner();
         let orders = async { profile_orders(&self.job(&request.job_id).await?.details().await?, &request) };
@@ -197,8 +197,6 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
             .tasks
             .spawn(stream_profiles(orders, resource_manager, queue));
         Ok(Response::new(self.stream(answers)))
-    }
-
     }
 
     async fn cancel_job(&self, request: Request<proto::CancelJobRequest>) -> Answer<proto::CancelJobResponse> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamd_core::error::ErrorCode;
+use streamd_core::graph::OperatorKind;
 use streamd_core::time::{SystemClock, WallTime};
 use streamd_jobmanager::{JobManager, JobOptionsInputs};
 use streamd_rpc::proto;
@@ -248,15 +249,24 @@ async fn an_impossible_plan_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn describing_starts_nothing() {
-    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(graph(1, None))).await;
+    let mut loose = graph(1, None);
+    let last = loose.vertices.last_mut().and_then(|vertex| vertex.operators.last_mut());
+    let last = last.expect("the graph has operators");
+    last.kind = OperatorKind::Transformation;
+    let warning = format!(
+        "the output of operator `{}` goes nowhere: add a sink, or a step that takes it",
+        last.label()
+    );
+    let (cluster, _task_manager) = Cluster::with_task_manager(1, Script::running(loose.clone())).await;
     let request = proto::DescribeApplicationRequest {
         application: Some(cluster.application.clone()),
     };
-    let plan = cluster.client.describe_application(request).await.unwrap().plan;
+    let answer = cluster.client.describe_application(request).await.unwrap();
     assert_eq!(
-        serde_json::from_slice::<streamd_core::graph::JobGraph>(&plan).unwrap(),
-        graph(1, None)
+        serde_json::from_slice::<streamd_core::graph::JobGraph>(&answer.plan).unwrap(),
+        loose
     );
+    assert_eq!(answer.warnings, [warning]);
     assert!(
         cluster
             .client

@@ -51,23 +51,23 @@ impl InfoCommand {
         let settings = program.settings().clone();
         let restart_strategy = program.restart_strategy(session.configuration())?;
         let client = session.connect().await?;
-        let plan = session
+        let answer = session
             .within("the application is not described", async {
                 let application = Some(program.upload(&client).await?);
                 Ok(client
                     .describe_application(DescribeApplicationRequest { application })
-                    .await?
-                    .plan)
+                    .await?)
             })
             .await?;
-        let mut plan: Value = serde_json::from_slice(&plan).map_err(unreadable)?;
+        let mut plan: Value = serde_json::from_slice(&answer.plan).map_err(unreadable)?;
         let mut described: PlanDescriptor = serde_json::from_value(plan.clone()).map_err(unreadable)?;
         if restart_strategy.is_some() {
             described.graph.restart_strategy = restart_strategy;
         }
         settle(&mut described.graph, &settings);
         show_settled(&mut plan, &described.graph);
-        print(&described, &plan, &settings, output)
+        let settings = settings.settings().map(|(key, value, _origin)| (key, value)).collect();
+        print(&described, &plan, settings, &answer.warnings, output)
     }
 }
 
@@ -103,11 +103,11 @@ fn unreadable(error: serde_json::Error) -> Failure {
 fn print(
     described: &PlanDescriptor,
     plan: &Value,
-    settings: &Configuration,
+    settings: BTreeMap<&str, &str>,
+    warnings: &[String],
     output: &mut Output,
 ) -> Result<(), Failure> {
     let graph = &described.graph;
-    let warnings = warnings(graph);
     output.line("----------------------- Execution Plan -----------------------")?;
     for line in serde_json::to_string_pretty(plan)
         .expect("a value that was parsed prints")
@@ -129,18 +129,18 @@ fn print(
         output.line(&format!("State backends: {}", built.state_backends.join(", ")))?;
         output.line(&format!("Storage: {}", built.storage_schemes.join(", ")))?;
     }
-    for (key, value, _origin) in settings.settings() {
+    for (key, value) in &settings {
         output.line(&format!("Setting: {key}={value}"))?;
     }
-    for warning in &warnings {
+    for warning in warnings {
         output.line(&format!("Warning: {warning}"))?;
     }
     output.object(&Described {
         job_name: &graph.name,
         guarantee: promised,
         connectors,
-        settings: settings.settings().map(|(key, value, _origin)| (key, value)).collect(),
-        warnings: &warnings,
+        settings,
+        warnings,
         plan,
     })
 }
@@ -183,18 +183,4 @@ fn because(connectors: &[Connector<'_>], promised: Guarantee) -> String {
         [] => ", because of the mode of its checkpoints".to_owned(),
         named => format!(", because of {}", named.join(", ")),
     }
-}
-
-/// What the user should know before relying on savepoints.
-fn warnings(graph: &JobGraph) -> Vec<String> {
-    graph
-        .operators()
-        .filter(|(_, operator)| operator.uid.is_none() && (!operator.states.is_empty() || operator.initial_splits.is_some()))
-        .map(|(_, operator)| {
-            format!(
-                "operator `{}` has state but no uid: add `.uid(\"…\")`, or its state is lost when the job graph changes",
-                operator.name
-            )
-        })
-        .collect()
 }

@@ -226,6 +226,7 @@ impl Dispatcher for Service {
         self.heard(request.into_inner());
         Ok(Response::new(DescribeApplicationResponse {
             plan: self.script.plan.clone().into(),
+            warnings: self.script.warnings.clone(),
         }))
     }
 
@@ -295,7 +296,6 @@ impl Dispatcher for Service {
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
-    async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
     async fn profile_job(
         &self,
         request: Request<ProfileJobRequest>,
@@ -305,6 +305,7 @@ impl Dispatcher for Service {
         Ok(Response::new(Box::pin(tokio_stream::iter(profiles))))
     }
 
+    async fn cancel_job(&self, request: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
         self.heard(request.into_inner());
         if self.script.cancels {
             Ok(Response::new(CancelJobResponse {}))

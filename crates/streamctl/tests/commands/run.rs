@@ -222,6 +222,7 @@ fn the_plan_is_shown_in_flinks_frame() {
     let graph = graph();
     let fake = Fake::start(Script {
         plan: serde_json::to_vec(&graph).unwrap(),
+        warnings: vec!["operator `count` keeps state but has no uid".to_owned()],
         ..Script::default()
     });
     let ran = fake.run(&["info", APPLICATION]);
@@ -241,7 +242,7 @@ fn the_plan_is_shown_in_flinks_frame() {
             "",
             "Job: flights",
             "Guarantee: at least once, because of sink `count`",
-            "Warning: operator `count` has state but no uid: add `.uid(\"…\")`, or its state is lost when the job graph changes",
+            "Warning: operator `count` keeps state but has no uid",
         ]
     );
     let json: serde_json::Value =
