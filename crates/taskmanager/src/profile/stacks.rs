@@ -19,10 +19,18 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 /// What parts the frames of a folded stack.
 const SEPARATOR: char = ';';
 
+/// Bytes of different stacks that are kept while they are counted: a task manager has other things to keep. Those that are seen often
+/// come early.
+const KEPT_BYTES: usize = 4 * STACKS_BYTES;
+
 /// How often each stack was seen.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
     counts: BTreeMap<String, u64>,
+    /// Bytes of those stacks.
+    bytes: usize,
+    /// How often one was seen that is not kept.
+    left_out: u64,
 }
 
 /// A stack that is being read.
@@ -79,14 +87,25 @@ impl Stacks {
             stack.push(SEPARATOR);
             stack.push_str(frame);
         }
-        *self.counts.entry(stack).or_default() += 1;
+        self.count(stack, KEPT_BYTES);
+    }
+
+    fn count(&mut self, stack: String, most_bytes: usize) {
+        if let Some(count) = self.counts.get_mut(&stack) {
+            *count += 1;
+        } else if self.bytes + stack.len() <= most_bytes {
+            self.bytes += stack.len();
+            self.counts.insert(stack, 1);
+        } else {
+            self.left_out += 1;
+        }
     }
 
     fn within(self, limit: usize) -> proto::Profile {
-        let samples = self.counts.values().sum();
+        let samples = self.counts.values().sum::<u64>() + self.left_out;
         let mut counted: Vec<(String, u64)> = self.counts.into_iter().collect();
         counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let (mut stacks, mut left_out) = (String::new(), 0);
+        let (mut stacks, mut left_out) = (String::new(), self.left_out);
         for (stack, count) in counted {
             let line = format!("{stack} {count}\n");
             match stacks.len() + line.len() <= limit {
@@ -147,6 +166,17 @@ tokio rt
         let profile = read(PRINTED).await.within(60);
         assert_eq!(profile.stacks, "slot-0;clone3;turn;<[T, 4] as Operator>::process 2\n");
         assert_eq!((profile.samples, profile.left_out), (3, 1));
+    }
+
+    #[test]
+    fn more_different_stacks_than_there_is_room_for_are_counted_and_not_kept() {
+        let mut stacks = Stacks::default();
+        for stack in ["one", "two", "three", "one", "three"] {
+            stacks.count(stack.to_owned(), 6);
+        }
+        let profile = stacks.profile();
+        assert_eq!(profile.stacks, "one 2\ntwo 1\n");
+        assert_eq!((profile.samples, profile.left_out), (5, 2));
     }
 
     #[tokio::test]
