@@ -17,9 +17,10 @@ use streamd_runtime::error::TaskError;
 use streamd_runtime::late::LateCounter;
 use streamd_runtime::pipeline::{Pipeline, Wiring};
 use streamd_runtime::slot::{Slot, SlotCommand};
+use streamd_runtime::subtask::Subtask;
 use streamd_runtime::watermark::AlignmentGroups;
 use streamd_snapshot::LocalCopies;
-use streamd_state::BackendChoice;
+use streamd_state::{BackendChoice, SlotBackend};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -71,103 +72,52 @@ impl RunningAttempt {
         deployment: Deployment,
         around: &Surroundings<'_>,
     ) -> Result<Self, TaskError> {
-        let attempt = deployment.attempt;
+        let (job_id, attempt) = (deployment.job_id, deployment.attempt);
         let network = around.peers.map(|plane| {
             let peers: Vec<_> = deployment
                 .placement
                 .iter()
                 .map(|peer| (peer.worker, peer.data_address.clone()))
                 .collect();
-            plane.for_attempt(deployment.job_id, attempt, around.identity.worker, &peers)
+            plane.for_attempt(job_id, attempt, around.identity.worker, &peers)
         });
-        let writers = TaskTracker::new();
-        let inlining = deployment.state_backend.inlining();
-        let chosen = backend(&deployment, around.identity)?;
+        let backend = backend(&deployment, around.identity)?;
         let reporter = Reporter {
-            job_id: deployment.job_id,
+            job_id,
             attempt,
             events: around.events.clone(),
             host: Arc::clone(around.host),
             io: around.host.io(),
-            inlining,
-            copies: chosen.copies().cloned(),
-            writers: writers.clone(),
+            inlining: deployment.state_backend.inlining(),
+            copies: backend.copies().cloned(),
+            writers: TaskTracker::new(),
         };
-        let mut channels = Channels::connect(
-            pipeline.graph(),
-            &deployment,
-            around.identity.worker,
-            network.as_deref(),
-        )?;
-        let mut running = Self {
-            attempt,
-            slots: Vec::new(),
-            counters: Vec::new(),
+        let (copies, writers) = (reporter.copies.clone(), reporter.writers.clone());
+        let me = around.identity.worker;
+        let mut building = Building {
+            channels: Channels::connect(pipeline.graph(), &deployment, me, network.as_deref())?,
+            pipeline,
+            around,
+            backend,
+            reporter,
+            max_parallelism: deployment.max_parallelism,
             alignment: AlignmentGroups::default(),
+            counters: Vec::new(),
+        };
+        let mut slots = Vec::new();
+        for (position, slot) in deployment.slots.into_iter().enumerate() {
+            slots.push(building.start_slot(position, slot)?);
+        }
+        Ok(Self {
+            attempt,
+            slots,
+            counters: building.counters,
+            alignment: building.alignment,
             network,
             writers,
-            copies: chosen.copies().cloned(),
+            copies,
             host: Arc::clone(around.host),
-        };
-        let max_parallelism = deployment.max_parallelism;
-        let alignment = running.alignment.clone();
-        for (position, SlotDeployment { slot, subtasks }) in deployment.slots.into_iter().enumerate() {
-            let mut built = Vec::new();
-            let backend = chosen.slot();
-            let (waker, parker) = channels.slot_wake(position);
-            for SubtaskDeployment {
-                subtask,
-                key_groups,
-                state,
-            } in subtasks
-            {
-                let vertex = &pipeline.graph().vertices[subtask.vertex as usize];
-                let context = OpenContext {
-                    job_id: deployment.job_id,
-                    attempt,
-                    subtask,
-                    parallelism: vertex.parallelism,
-                    key_groups,
-                    max_parallelism: max_parallelism
-                        .get(subtask.vertex as usize)
-                        .copied()
-                        .unwrap_or_else(|| vertex.effective_max_parallelism()),
-                    nonce: streamd_snapshot::random_nonce(),
-                    state,
-                    backend: backend.clone(),
-                    io: around.host.io(),
-                    clock: Arc::clone(around.clock),
-                    at_hand: AtHand::default(),
-                    alarm: Alarm::default(),
-                    completions: Completions::waking(waker.clone()),
-                    late_dropped: LateCounter::default(),
-                    source: None,
-                    alignment: alignment.clone(),
-                };
-                let (gate, outputs) = channels.take(subtask);
-                let wiring = Wiring {
-                    id: subtask,
-                    gate,
-                    outputs,
-                    reporter: Box::new(reporter.clone()),
-                };
-                let subtask = pipeline.build(wiring, &max_parallelism)?;
-                running.counters.push((subtask.id(), subtask.counters()));
-                built.push((subtask, context));
-            }
-            let (commands, receiver) = sync_channel(SLOT_COMMANDS);
-            let slot_loop = Slot::new(
-                built,
-                receiver,
-                parker,
-                Box::new(reporter.clone()),
-                Arc::clone(around.clock),
-            );
-            let end = around.host.run_slot(slot, slot_loop);
-            let end = end.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
-            running.slots.push(RunningSlot { commands, waker, end });
-        }
-        Ok(running)
+        })
     }
 
     /// Which attempt it is.
@@ -234,6 +184,78 @@ impl RunningAttempt {
         }
         self.writers.close();
         drop(self.network);
+    }
+}
+
+/// What the slots of an attempt are built from.
+struct Building<'a> {
+    pipeline: &'a mut Pipeline,
+    around: &'a Surroundings<'a>,
+    channels: Channels,
+    backend: BackendChoice,
+    reporter: Reporter,
+    /// The number of key groups of each vertex.
+    max_parallelism: Vec<u32>,
+    alignment: AlignmentGroups,
+    counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
+}
+
+impl Building<'_> {
+    fn start_slot(&mut self, position: usize, deployment: SlotDeployment) -> Result<RunningSlot, TaskError> {
+        let backend = self.backend.slot();
+        let (waker, parker) = self.channels.slot_wake(position);
+        let mut subtasks = Vec::new();
+        for deployment in deployment.subtasks {
+            let subtask = self.subtask(deployment.subtask)?;
+            subtasks.push((subtask, self.context(deployment, backend.clone(), &waker)));
+        }
+        let (commands, receiver) = sync_channel(SLOT_COMMANDS);
+        let (reporter, clock) = (Box::new(self.reporter.clone()), Arc::clone(self.around.clock));
+        let slot = Slot::new(subtasks, receiver, parker, reporter, clock);
+        let end = self.around.host.run_slot(deployment.slot, slot);
+        let end = end.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
+        Ok(RunningSlot { commands, waker, end })
+    }
+
+    fn subtask(&mut self, id: SubtaskId) -> Result<Subtask, TaskError> {
+        let (gate, outputs) = self.channels.take(id);
+        let wiring = Wiring {
+            id,
+            gate,
+            outputs,
+            reporter: Box::new(self.reporter.clone()),
+        };
+        let subtask = self.pipeline.build(wiring, &self.max_parallelism)?;
+        self.counters.push((id, subtask.counters()));
+        Ok(subtask)
+    }
+
+    fn context(&self, deployment: SubtaskDeployment, backend: SlotBackend, waker: &Waker) -> OpenContext {
+        let vertex = deployment.subtask.vertex as usize;
+        let known = &self.pipeline.graph().vertices[vertex];
+        OpenContext {
+            job_id: self.reporter.job_id,
+            attempt: self.reporter.attempt,
+            subtask: deployment.subtask,
+            parallelism: known.parallelism,
+            key_groups: deployment.key_groups,
+            max_parallelism: self
+                .max_parallelism
+                .get(vertex)
+                .copied()
+                .unwrap_or_else(|| known.effective_max_parallelism()),
+            nonce: streamd_snapshot::random_nonce(),
+            state: deployment.state,
+            backend,
+            io: self.around.host.io(),
+            clock: Arc::clone(self.around.clock),
+            at_hand: AtHand::default(),
+            alarm: Alarm::default(),
+            completions: Completions::waking(waker.clone()),
+            late_dropped: LateCounter::default(),
+            source: None,
+            alignment: self.alignment.clone(),
+        }
     }
 }
 
