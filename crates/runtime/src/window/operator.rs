@@ -5,6 +5,7 @@ use streamd_core::graph::StateDescriptor;
 use streamd_core::state::Key;
 use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
+use streamd_state::Restoring;
 
 use super::assigner::TimeDomain;
 use super::keyed_windows::KeyedWindows;
@@ -400,6 +401,10 @@ where
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.keyed.open(identity, context)?;
         self.restore_queues()
+    }
+
+    fn restore_more(&mut self) -> Result<Restoring, TaskError> {
+        self.keyed.scope.restore_more(&self.keyed.label)
     }
 
     fn holds_back(&self) -> bool {
