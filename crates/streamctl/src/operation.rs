@@ -31,11 +31,53 @@ const GRACE: Duration = Duration::from_secs(15);
 /// never had one.
 const TOLD_AFTER: Duration = Duration::from_millis(200);
 
-/// How often a lost job manager is called again, and with what pauses: one that is restarted is back by then.
-const RECONNECTS: u32 = 20;
+/// How often a lost job manager is called again, and with what pauses: one that is restarted is back by then, or another one leads.
+const RECONNECTS: u32 = 40;
 
 /// See [`RECONNECTS`].
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// The calls to a job manager that may be lost while somebody waits.
+pub struct Calls<'a> {
+    session: &'a Session,
+    client: DispatcherClient,
+    reconnects: u32,
+}
+
+impl<'a> Calls<'a> {
+    /// Calls that begin with this connection.
+    pub fn new(session: &'a Session, client: &DispatcherClient) -> Self {
+        Self {
+            session,
+            client: client.clone(),
+            reconnects: 0,
+        }
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &DispatcherClient {
+        &self.client
+    }
+
+    /// The job manager has answered.
+    pub fn heard(&mut self) {
+        self.reconnects = 0;
+    }
+
+    /// Looks for whoever is the job manager now, where an error says that the one before is lost. Hands the error back where it says
+    /// something else, or nobody was found for too long.
+    pub async fn again(&mut self, error: CodedError) -> Result<(), CodedError> {
+        if !is_lost(&error) || self.reconnects == RECONNECTS {
+            return Err(error);
+        }
+        self.reconnects += 1;
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+        if let Ok(client) = self.session.connect().await {
+            self.client = client;
+        }
+        Ok(())
+    }
+}
 
 /// A savepoint that the user wants.
 pub struct Operation {
@@ -79,7 +121,8 @@ impl Operation {
             timeout_ms: timeout.map_or(0, millis),
         };
         let mut interrupt = Interrupt::listen()?;
-        let mut starting = pin!(start(client, request));
+        let mut calls = Calls::new(session, client);
+        let mut starting = pin!(start(&mut calls, request));
         // Who does not wait is told by what the command prints, and by what it says if that fails.
         let mut is_told = self.arguments.detached;
         let started = loop {
@@ -100,7 +143,8 @@ impl Operation {
             return Ok((id, Ran::Detached));
         }
         let patience = timeout.map(|timeout| timeout.saturating_add(GRACE));
-        let completed = follow(client, &id, patience, (&mut interrupt, output)).await?;
+        let calls = Calls::new(session, client);
+        let completed = follow(calls, &id, patience, (&mut interrupt, output)).await?;
         Ok((id, Ran::Completed(completed)))
     }
 }
@@ -113,14 +157,14 @@ fn tell(id: &str, output: &mut Output) {
 
 /// Waits for the end of an operation, whoever began it, and tells how far it is. Ctrl-C leaves it.
 pub async fn follow(
-    client: &DispatcherClient,
+    mut calls: Calls<'_>,
     id: &str,
     patience: Option<Duration>,
     (interrupt, output): (&mut Interrupt, &mut Output),
 ) -> Result<OperationCompleted, Failure> {
     let mut progress = Progress::new(output.format());
     let ended = {
-        let waiting = wait(client, id, &mut progress);
+        let waiting = wait(&mut calls, id, &mut progress);
         tokio::select! {
             ended = waiting => Some(ended),
             () = interrupt.pressed() => None,
@@ -148,21 +192,16 @@ async fn elapsed(patience: Option<Duration>) {
 }
 
 /// Begins the operation. The request may be repeated: its id makes it one.
-async fn start(client: &DispatcherClient, request: StartOperationRequest) -> Result<(), CodedError> {
-    let mut reconnects = 0;
+async fn start(calls: &mut Calls<'_>, request: StartOperationRequest) -> Result<(), CodedError> {
     loop {
-        match client.start_operation(request.clone()).await {
-            Err(error) if is_lost(&error) && reconnects < RECONNECTS => {
-                reconnects += 1;
-                tokio::time::sleep(RECONNECT_PAUSE).await;
-            }
-            other => return other.map(drop),
+        match calls.client().start_operation(request.clone()).await {
+            Ok(_begun) => return Ok(()),
+            Err(error) => calls.again(error).await?,
         }
     }
 }
 
-async fn wait(client: &DispatcherClient, id: &str, progress: &mut Progress) -> Result<OperationCompleted, CodedError> {
-    let mut reconnects = 0;
+async fn wait(calls: &mut Calls<'_>, id: &str, progress: &mut Progress) -> Result<OperationCompleted, CodedError> {
     loop {
         let timeout = if progress.is_shown() { REFRESH } else { WAIT };
         let request = WaitOperationRequest {
@@ -170,16 +209,14 @@ async fn wait(client: &DispatcherClient, id: &str, progress: &mut Progress) -> R
             operation_id: id.to_owned(),
             timeout_ms: millis(timeout),
         };
-        let outcome = match client.wait_operation(request).await {
+        let outcome = match calls.client().wait_operation(request).await {
             Ok(answer) => answer.outcome,
-            Err(error) if is_lost(&error) && reconnects < RECONNECTS => {
-                reconnects += 1;
-                tokio::time::sleep(RECONNECT_PAUSE).await;
+            Err(error) => {
+                calls.again(error).await?;
                 continue;
             }
-            Err(error) => return Err(error),
         };
-        reconnects = 0;
+        calls.heard();
         match outcome {
             Some(Outcome::Completed(completed)) => return Ok(completed),
             Some(Outcome::Failed(error)) => return Err(from_proto(&error)),

@@ -16,6 +16,7 @@ use crate::arguments::{OutputFormat, job_id};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::location::absolute;
+use crate::operation::Calls;
 use crate::output::Output;
 use crate::progress::{Progress, REFRESH};
 use crate::session::Session;
@@ -281,7 +282,8 @@ async fn attach(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let ended = {
-        let watching = session.within("the job does not end", watch(client, job_id, output));
+        let calls = Calls::new(session, client);
+        let watching = session.within("the job does not end", watch(calls, job_id, output));
         tokio::select! {
             ended = watching => Some(ended?),
             () = interrupt.pressed() => None,
@@ -293,38 +295,52 @@ async fn attach(
     }
 }
 
-/// Follows the job to its end, and tells each change of its state on the way.
-async fn watch(client: &DispatcherClient, job_id: &str, output: &mut Output) -> Result<JobSummary, Failure> {
-    let mut changes = client
-        .watch_job(WatchJobRequest {
-            job_id: job_id.to_owned(),
-        })
-        .await?;
+/// Follows the job to its end, whoever is its job manager, and tells each change of its state on the way.
+async fn watch(mut calls: Calls<'_>, job_id: &str, output: &mut Output) -> Result<JobSummary, Failure> {
     let mut last = JobState::Unspecified;
+    loop {
+        let mut tell = |job: &JobSummary| {
+            if job.state() != last && output.format() == OutputFormat::Text {
+                output.note(&progress(job));
+            }
+            last = job.state();
+        };
+        match watch_at(&mut calls, job_id, &mut tell).await {
+            Ok(job) => return Ok(job),
+            Err(error) => calls.again(error).await?,
+        }
+    }
+}
+
+/// Follows the job for as long as one job manager tells of it.
+async fn watch_at(
+    calls: &mut Calls<'_>,
+    job_id: &str,
+    tell: &mut impl FnMut(&JobSummary),
+) -> Result<JobSummary, CodedError> {
+    let request = WatchJobRequest {
+        job_id: job_id.to_owned(),
+    };
+    let mut changes = calls.client().watch_job(request).await?;
     while let Some(change) = changes.next().await? {
+        calls.heard();
         let Some(job) = change.job.and_then(|job| job.summary) else {
             continue;
         };
-        if job.state() != last && output.format() == OutputFormat::Text {
-            output.note(&progress(&job));
-        }
-        last = job.state();
-        if is_terminal(last) {
+        tell(&job);
+        if is_terminal(job.state()) {
             return Ok(job);
         }
     }
-    let job = client
-        .get_job(GetJobRequest {
-            job_id: job_id.to_owned(),
-        })
-        .await?;
+    let request = GetJobRequest {
+        job_id: job_id.to_owned(),
+    };
+    let job = calls.client().get_job(request).await?;
     match job.job.and_then(|job| job.summary) {
         Some(job) if is_terminal(job.state()) => Ok(job),
         Some(_) | None => {
             let message = format!("the job manager no longer tells what becomes of job `{job_id}`");
-            Err(CodedError::new(ErrorCode::JobManagerUnreachable, message)
-                .with_hint("look with `streamctl list -a`")
-                .into())
+            Err(CodedError::new(ErrorCode::JobManagerUnreachable, message).with_hint("look with `streamctl list -a`"))
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::arguments::operation_id;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::offline::{Effect, run};
-use crate::operation::follow;
+use crate::operation::{Calls, follow};
 use crate::output::Output;
 use crate::progress::size_text;
 use crate::session::Session;
@@ -97,18 +97,21 @@ impl SavepointQuery {
 
 impl StatusQuery {
     async fn execute(self, session: &Session, output: &mut Output) -> Result<(), Failure> {
-        let client = session.connect().await?;
+        let mut client = session.connect().await?;
         let id = self.id.to_string();
         if self.wait {
             let mut interrupt = Interrupt::listen()?;
             // Its failure is told below, with everything else.
-            let _told = match follow(&client, &id, session.timeout(), (&mut interrupt, output)).await {
+            let calls = Calls::new(session, &client);
+            let _told = match follow(calls, &id, session.timeout(), (&mut interrupt, output)).await {
                 Err(left @ (Failure::Interrupted | Failure::ReaderGone)) => return Err(left),
                 Err(Failure::Error(error)) if error.code == ErrorCode::DeadlineExceeded => {
                     return Err(Failure::Error(error));
                 }
                 ended => ended,
             };
+            // It may be another one by now.
+            client = session.connect().await?;
         }
         let request = GetOperationRequest { operation_id: id };
         let answer = session

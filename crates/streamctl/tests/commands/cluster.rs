@@ -1,8 +1,11 @@
 //! `cluster wait` and `cluster status`, and how the job manager is found.
 
-use streamd_rpc::proto::{GetClusterResponse, TaskManager};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
-use crate::fake::{Fake, Ran, Script, done, run_with};
+use streamd_rpc::proto::{GetClusterResponse, JobState, TaskManager};
+
+use crate::fake::{Fake, Ran, Script, command, done, job, run_with};
 
 fn cluster() -> GetClusterResponse {
     GetClusterResponse {
@@ -155,16 +158,21 @@ fn the_job_manager_is_found_through_the_configuration() {
     );
 }
 
+/// Records in the storage of a cluster that this is its leader, in this epoch.
+fn elect(directory: &std::path::Path, epoch: u64, leader: &str) {
+    let storage = directory.join("ha/leaders");
+    std::fs::create_dir_all(&storage).unwrap();
+    let record = format!(
+        "{{\"version\":1,\"epoch\":{epoch},\"address\":\"{leader}\",\"elected_at\":0,\"nonce\":\"0123456789abcdef\"}}"
+    );
+    std::fs::write(storage.join(format!("{epoch:020}.json")), record).unwrap();
+}
+
 /// The configuration of a cluster whose leader is at this address, by what is in its storage, and not at this port of the machine.
 pub fn elected(leader: &str, port: u16) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
-    let storage = path.join("ha/leaders");
-    std::fs::create_dir_all(&storage).unwrap();
-    let record = format!(
-        "{{\"version\":1,\"epoch\":1,\"address\":\"{leader}\",\"elected_at\":0,\"nonce\":\"0123456789abcdef\"}}"
-    );
-    std::fs::write(storage.join("00000000000000000001.json"), record).unwrap();
+    elect(path, 1, leader);
     let configuration = format!(
         "jobmanager.rpc.address: 127.0.0.1\njobmanager.rpc.port: {port}\nenv.pid.dir: {0}\nprocess.working-dir: {0}\n\
          high-availability.type: object-store\nhigh-availability.storageDir: {0}/ha\n",
@@ -189,4 +197,32 @@ fn the_elected_job_manager_is_found_in_the_storage_and_shown_wherever_another_on
         let shown = format!("Job manager {address}, version 0.1.0: ");
         assert!(ran.code == 0 && ran.stdout.starts_with(&shown), "{ran:?}");
     }
+}
+
+#[test]
+fn an_attached_run_goes_on_with_whoever_leads_next() {
+    let leads = |state| {
+        Fake::start(Script {
+            changes: vec![job("flights", state)],
+            ..Script::default()
+        })
+    };
+    let (first, second) = (leads(JobState::Running), leads(JobState::Finished));
+    let directory = elected(&first.address(), 0);
+    let environment = [("STREAMD_CONF_DIR", directory.path().to_str().unwrap())];
+    let mut run = command(&environment, &["run", env!("CARGO_BIN_EXE_streamctl")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(run.stderr.take().unwrap()).lines();
+    assert_eq!(
+        told.next().unwrap().unwrap(),
+        "Job execution switched to status RUNNING."
+    );
+    elect(directory.path(), 2, &second.address());
+    drop(first);
+    let told: Vec<String> = told.map(Result::unwrap).collect();
+    assert_eq!(told, ["Job execution switched to status FINISHED."]);
+    assert_eq!(run.wait().unwrap().code(), Some(0));
 }
