@@ -125,6 +125,8 @@ pub struct OpenContext {
     pub state: std::collections::BTreeMap<OperatorId, OperatorSubtaskState>,
     /// Where keyed state lives.
     pub backend: SlotBackend,
+    /// Stored bytes of each keyed state that are restored before the first record.
+    pub restored_at_once: u64,
     /// Where blocking reads of snapshots run their I/O.
     pub io: tokio::runtime::Handle,
     /// The time of day.

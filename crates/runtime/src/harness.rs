@@ -362,6 +362,7 @@ where
             nonce: streamd_snapshot::random_nonce(),
             state: BTreeMap::from([(self.identity.id, std::mem::take(&mut self.state))]),
             backend: self.backend.clone(),
+            restored_at_once: streamd_state::AT_ONCE_BYTES,
             io: self.io.handle().clone(),
             clock: Arc::<ManualClock>::clone(&self.clock),
             at_hand: AtHand::default(),

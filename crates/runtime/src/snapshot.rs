@@ -11,7 +11,7 @@ use streamd_core::id::{Attempt, JobId, SubtaskId};
 use streamd_core::snapshot::{KeyedStateHandle, ListState, SubtaskSnapshot};
 use streamd_core::state::Key;
 use streamd_snapshot::{CheckpointCopies, SnapshotError, SubtaskContext, SubtaskSnapshotWriter};
-use streamd_state::{KeyedStateBackend, StateError, StatePlace, restore, write_states};
+use streamd_state::{KeyedStateBackend, StateError, StatePlace, restore_with, write_states};
 use tokio::runtime::Handle;
 
 use crate::chain::{OpenContext, OperatorIdentity, OperatorSnapshot};
@@ -134,7 +134,7 @@ pub(crate) fn restore_keyed<K: Key>(
     context: &OpenContext,
 ) -> Result<(), TaskError> {
     backend.set_time(context.clock.wall());
-    let rows = restore(backend, restored, &context.io).map_err(|error| {
+    let rows = restore_with(backend, restored, &context.io, context.restored_at_once).map_err(|error| {
         let what = format!("the state of operator `{}` cannot be restored", identity.label);
         failed(what, error.is_damage(), &error)
     })?;

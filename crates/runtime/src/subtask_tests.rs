@@ -107,6 +107,7 @@ fn world() -> World {
         nonce: String::new(),
         state: BTreeMap::new(),
         backend: streamd_state::SlotBackend::default(),
+        restored_at_once: streamd_state::AT_ONCE_BYTES,
         io: io.handle().clone(),
         clock: Arc::<ManualClock>::clone(&clock),
         at_hand: AtHand::default(),

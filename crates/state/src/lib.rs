@@ -52,7 +52,7 @@ pub use frozen_state::{FrozenRows, FrozenState};
 pub use heap::{EveryRowVisitor, FrozenIncrement, FrozenTable, HeapTable, RowVisitor};
 pub use lifetime::TimeToLive;
 pub use operator_state::{Entry, OperatorContents, OperatorStateBackend, OperatorStateId, Redistribution, check_name};
-pub use restore::{RestoreError, restore, restore_with};
+pub use restore::{AT_ONCE_BYTES, RestoreError, restore, restore_with};
 pub use schema::RowPlan;
 pub use table::Table;
 pub use write::write_states;

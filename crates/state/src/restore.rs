@@ -67,7 +67,7 @@ struct Parts<'a> {
 
 /// Stored bytes of a state that are restored at once; more come later. Builds with assertions restore everything later, so that small
 /// states are restored as large ones are.
-const AT_ONCE_BYTES: u64 = if cfg!(debug_assertions) { 0 } else { 8 << 20 };
+pub const AT_ONCE_BYTES: u64 = if cfg!(debug_assertions) { 0 } else { 8 << 20 };
 
 /// Fills an empty backend, whose states are registered, with the rows of its key groups, and returns how many are there.
 ///
@@ -93,7 +93,6 @@ pub fn restore<K: Key>(
 }
 
 /// As [`restore`], with so many stored bytes of each state at once.
-#[doc(hidden)]
 pub fn restore_with<K: Key>(
     backend: &mut KeyedStateBackend<K>,
     handles: &[KeyedStateHandle],

@@ -247,6 +247,7 @@ impl Building<'_> {
             nonce: streamd_snapshot::random_nonce(),
             state: deployment.state,
             backend,
+            restored_at_once: self.around.host.restored_at_once(),
             io: self.around.host.io(),
             clock: Arc::clone(self.around.clock),
             at_hand: AtHand::default(),

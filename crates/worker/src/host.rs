@@ -26,6 +26,11 @@ pub trait Host: Send + Sync {
 
     /// Where the I/O of slots and writers runs.
     fn io(&self) -> Handle;
+
+    /// Stored bytes of each keyed state that are restored before the first record. What comes later comes when a thread has it.
+    fn restored_at_once(&self) -> u64 {
+        streamd_state::AT_ONCE_BYTES
+    }
 }
 
 /// A thread for each slot, and the blocking threads of the I/O runtime for writers.

@@ -190,6 +190,7 @@ impl<T: Record> Chain<T> {
             nonce: "counted".to_owned(),
             state: BTreeMap::new(),
             backend: SlotBackend::default(),
+            restored_at_once: streamd_state::AT_ONCE_BYTES,
             io: io.handle().clone(),
             clock: Arc::new(SystemClock::new()),
             at_hand: AtHand::default(),

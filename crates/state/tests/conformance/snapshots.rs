@@ -146,7 +146,7 @@ fn a_damaged_object_is_refused_by_name() {
                 for parallelism in [1, 2] {
                     let opened: Vec<Result<(), StateError>> = ranges(parallelism)
                         .into_iter()
-                        .map(|range| Ok(Task::open(&options, &world, range, &handles)?.read_all()?))
+                        .map(|range| Task::open(&options, &world, range, &handles)?.read_all())
                         .collect();
                     let refused = opened.into_iter().find_map(Result::err);
                     let refused =
