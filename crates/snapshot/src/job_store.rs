@@ -5,11 +5,12 @@
 //!                        /attempts/<n, 10 digits>.json           attempt n is about to begin
 //!                        /epochs/<epoch, 20 digits>.json         the leader of this epoch took the job over
 //!                        /epochs/<epoch, 20 digits>.suspended.json   and let go of it in order
+//!                        /epochs/<epoch, 20 digits>.ended.json       the job ended under it, before anything of the job is deleted
 //!                        /committed/<id, 20 digits>.json         a savepoint that sinks commit: nothing older may be restored
-//!                        /result.json                            the end, before anything of the job is deleted
 //! ```
 //!
-//! All are created, never changed. A result without a submission is what is left of a job that is being forgotten.
+//! All are created, never changed. An end without a submission is what is left of a job that is being forgotten; one that a leader wrote late,
+//! after another had taken the job over, is none: the job has gone on.
 
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
@@ -261,7 +262,6 @@ impl JobStore {
         if record.job_id != job {
             return Err(self.misplaced(job, layout::JOB, &format!("job `{}`", record.job_id)));
         }
-        let result = self.read(job, layout::JOB_RESULT).await?;
         let folder = self.base.child(&layout::job_records(job))?;
         let names: Vec<String> = folder.list().await?.into_iter().map(|entry| entry.name).collect();
         let attempt = names.iter().filter_map(|name| layout::attempt_of(name)).max();
@@ -292,13 +292,23 @@ impl JobStore {
         };
         Ok(Some(StoredJob {
             record,
-            result,
+            result: self.result(job, last_epoch, &names).await?,
             attempt: attempt.unwrap_or(Attempt::NONE),
             failures: begun.map(|begun| begun.failures).unwrap_or_default(),
             takeovers,
             is_suspended: names.contains(&layout::suspension(last_epoch)),
             committed,
         }))
+    }
+
+    /// How a job ended under its last leader, who leads in this epoch, if it did.
+    async fn result(&self, job: JobId, epoch: u64, names: &[String]) -> Result<Option<JobResultRecord>, SnapshotError> {
+        let name = layout::end(epoch);
+        if names.contains(&name) {
+            return self.read(job, &name).await;
+        }
+        let of_earlier_builds: Option<JobResultRecord> = self.read(job, layout::JOB_RESULT).await?;
+        Ok(of_earlier_builds.filter(|result| result.leader_epoch >= epoch))
     }
 
     /// Records that an attempt is about to begin after these failures, and forgets the one before the last. `Taken`: another leader has
@@ -345,12 +355,13 @@ impl JobStore {
         .await
     }
 
-    /// Records how a job ended. The first result stays; returns it.
+    /// Records how a job ended under a leader. Its first result stays; returns it.
     pub async fn end(&self, result: &JobResultRecord) -> Result<JobResultRecord, SnapshotError> {
-        match record::create(&self.child(result.job_id, layout::JOB_RESULT)?, result).await? {
+        let name = layout::end(result.leader_epoch);
+        match record::create(&self.child(result.job_id, &name)?, result).await? {
             Creation::Created => Ok(result.clone()),
             Creation::Taken => {
-                let first = self.read(result.job_id, layout::JOB_RESULT).await?;
+                let first = self.read(result.job_id, &name).await?;
                 Ok(first.unwrap_or_else(|| result.clone()))
             }
         }

@@ -126,7 +126,7 @@ pub const JOBS: &str = "jobs";
 /// The record of a submission, among the records of its job.
 pub const JOB: &str = "job.json";
 
-/// The record of how a job ended, among the records of the job.
+/// The record of how a job ended, as earlier builds named it.
 pub const JOB_RESULT: &str = "result.json";
 
 /// The folder of the records of one job.
@@ -158,6 +158,11 @@ pub(crate) fn takeover_of(name: &str) -> Option<u64> {
 /// The record that the leader of an epoch has let go of a job in order.
 pub(crate) fn suspension(epoch: u64) -> String {
     format!("epochs/{epoch:020}.suspended.json")
+}
+
+/// The record that a job has ended under the leader of an epoch.
+pub(crate) fn end(epoch: u64) -> String {
+    format!("epochs/{epoch:020}.ended.json")
 }
 
 /// The record of a savepoint that is committed.

@@ -20,13 +20,14 @@ pub fn leaders(bytes: &[u8]) -> bool {
     })
 }
 
-/// A job: submission, result, attempt, takeover, committed savepoint.
+/// A job: submission, result, attempt, takeover, end, committed savepoint.
 pub fn jobs(bytes: &[u8]) -> bool {
     let names = [
         "job.json",
         "result.json",
         "attempts/0000000002.json",
         "epochs/00000000000000000002.json",
+        "epochs/00000000000000000002.ended.json",
         "committed/00000000000000000009.json",
     ];
     let names = names.map(|name| format!("jobs/{ID}/{name}"));
