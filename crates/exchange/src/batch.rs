@@ -118,11 +118,19 @@ impl<T> Batch<T> {
     #[inline]
     pub fn push(&mut self, record: T, timestamp: EventTime) {
         if timestamp != EventTime::MIN || !self.timestamps.is_empty() {
-            // Records before the first one with a timestamp get none.
-            self.timestamps.resize(self.records.len(), EventTime::MIN);
+            if self.timestamps.len() < self.records.len() {
+                self.give_no_timestamps();
+            }
             self.timestamps.push(timestamp);
         }
         self.records.push(record);
+    }
+
+    /// The records before the first one with a timestamp get none.
+    #[cold]
+    #[inline(never)]
+    fn give_no_timestamps(&mut self) {
+        self.timestamps.resize(self.records.len(), EventTime::MIN);
     }
 
     /// Takes all records out of `other` and adds them.
