@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::{Attempt, CheckpointId, JobId};
-use streamd_snapshot::{CommittedSavepoint, Creation, JobResultRecord, JobStore, RecordedFailure};
+use streamd_snapshot::{Cancellation, CommittedSavepoint, Creation, JobResultRecord, JobStore, RecordedFailure};
 use tracing::warn;
 
 use crate::fence::Fence;
@@ -20,6 +20,7 @@ const PAUSES: [Duration; 3] = [
 enum Entry {
     Attempt(Attempt, Vec<RecordedFailure>),
     End(JobResultRecord),
+    Cancellation(Cancellation),
     Suspension,
     Commit(CommittedSavepoint),
 }
@@ -56,6 +57,11 @@ impl Journal {
     /// Records the end of the job before anything of it is deleted.
     pub(crate) async fn end(&self, result: JobResultRecord) -> Result<(), CodedError> {
         self.persist(&Entry::End(result)).await
+    }
+
+    /// Records that the job is being cancelled, perhaps after this savepoint, before the user is told.
+    pub(crate) async fn cancel(&self, savepoint: Option<String>) -> Result<(), CodedError> {
+        self.persist(&Entry::Cancellation(Cancellation { savepoint })).await
     }
 
     /// Records that nothing of the job runs any more, although it has not ended.
@@ -109,6 +115,12 @@ impl Journal {
                 let (job, first, second) = (self.job, ended.state, &result.state);
                 let message = format!("job `{job}` is recorded as {first}, and was to end as {second}");
                 Err(CodedError::new(ErrorCode::Internal, message))
+            }
+            Entry::Cancellation(cancellation) => {
+                let cancelled = self.store.cancel(self.job, cancellation, self.epoch).await;
+                cancelled.map_err(|error| error.to_coded())?;
+                // Whoever has taken the job over meanwhile does not know of it.
+                self.fence.check().await
             }
             Entry::Suspension => {
                 let suspended = self.store.suspend(self.job, self.epoch).await;

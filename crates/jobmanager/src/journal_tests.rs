@@ -90,9 +90,11 @@ async fn the_next_leader_finds_what_was_recorded() {
     assert_eq!(led.stored().await.failures, [failure]);
     led.journal.commit(CheckpointId(9), "file:///sp").await.unwrap();
     assert!(!led.stored().await.is_suspended);
+    led.journal.cancel(Some("file:///sp".to_owned())).await.unwrap();
     led.journal.suspend().await.unwrap();
     let stored = led.stored().await;
     assert_eq!((stored.attempt, stored.is_suspended), (Attempt(3), true));
+    assert_eq!(stored.cancellation.unwrap().savepoint.as_deref(), Some("file:///sp"));
     let committed = stored.committed.unwrap();
     assert_eq!(
         (committed.checkpoint_id, committed.uri.as_str(), committed.leader_epoch),
@@ -111,6 +113,7 @@ async fn whoever_leads_no_more_records_nothing() {
     let refused = [
         led.journal.begin_attempt(Attempt(1), Vec::new()).await,
         led.journal.commit(CheckpointId(9), "file:///sp").await,
+        led.journal.cancel(None).await,
         led.journal.suspend().await,
         led.journal.end(ended("FINISHED")).await,
     ];
@@ -119,7 +122,10 @@ async fn whoever_leads_no_more_records_nothing() {
     }
     let stored = led.stored().await;
     assert_eq!((stored.attempt, stored.is_suspended), (Attempt::NONE, false));
-    assert_eq!((stored.committed, stored.result), (None, None));
+    assert_eq!(
+        (stored.committed, stored.cancellation, stored.result),
+        (None, None, None)
+    );
 }
 
 #[tokio::test]
@@ -143,6 +149,17 @@ impl Clock for SteppingClock {
     fn wall(&self) -> WallTime {
         WallTime(0)
     }
+}
+
+/// I6: the next leader looks before it records that it takes the job over, and may not have seen the cancellation.
+#[tokio::test]
+async fn a_cancellation_during_whose_writing_the_leadership_was_lost_is_not_acknowledged() {
+    let led = Led::in_memory().await;
+    let fence = Fence::new(led.leaders.clone(), 1, Arc::new(SteppingClock::default()));
+    fence.hold_until(MonotonicTime(500));
+    let journal = Journal::new(led.store.clone(), JOB, 1, fence);
+    let refused = journal.cancel(None).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::LeadershipLost);
 }
 
 /// I6.

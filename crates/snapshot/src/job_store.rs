@@ -4,7 +4,8 @@
 //! <storage>/jobs/<job id>/job.json                               the submission, as it was accepted: claims the id
 //!                        /attempts/<n, 10 digits>.json           attempt n is about to begin
 //!                        /epochs/<epoch, 20 digits>.json         the leader of this epoch took the job over
-//!                        /epochs/<epoch, 20 digits>.suspended.json   and let go of it in order
+//!                        /epochs/<epoch, 20 digits>.cancelled.json   cancels it, and so does whoever comes next
+//!                        /epochs/<epoch, 20 digits>.suspended.json   let go of it in order
 //!                        /epochs/<epoch, 20 digits>.ended.json       the job ended under it, before anything of the job is deleted
 //!                        /committed/<id, 20 digits>.json         a savepoint that sinks commit: nothing older may be restored
 //! ```
@@ -117,6 +118,13 @@ impl JobResultRecord {
     pub const VERSION: u32 = RECORD_VERSION;
 }
 
+/// That the user wants a job gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// The URI of the savepoint that he wanted before that; `None`: none.
+    pub savepoint: Option<String>,
+}
+
 /// How far a job had come when a leader took it over. Whatever the leader before it completes after that does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakeoverRecord {
@@ -126,17 +134,21 @@ pub struct TakeoverRecord {
     pub leader_epoch: u64,
     /// The latest checkpoint that was complete.
     pub latest: Option<CheckpointId>,
+    /// The cancellation that the leader before it had begun. Records of earlier builds have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
     /// Unique to this writing.
     pub nonce: String,
 }
 
 impl TakeoverRecord {
-    /// A takeover that finds this checkpoint to be the latest.
-    pub fn new(leader_epoch: u64, latest: Option<CheckpointId>) -> Self {
+    /// A takeover that finds this checkpoint to be the latest, and the job cancelled or not.
+    pub fn new(leader_epoch: u64, latest: Option<CheckpointId>, cancellation: Option<Cancellation>) -> Self {
         Self {
             version: RECORD_VERSION,
             leader_epoch,
             latest,
+            cancellation,
             nonce: random_nonce(),
         }
     }
@@ -200,6 +212,15 @@ struct AttemptRecord {
     failures: Vec<RecordedFailure>,
 }
 
+/// A cancellation that is about to begin.
+#[derive(Serialize, Deserialize)]
+struct CancellationRecord {
+    #[serde(flatten)]
+    mark: Mark,
+    #[serde(flatten)]
+    cancellation: Cancellation,
+}
+
 /// Everything that is recorded of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredJob {
@@ -213,6 +234,8 @@ pub struct StoredJob {
     pub failures: Vec<RecordedFailure>,
     /// Every takeover, by epoch.
     pub takeovers: Vec<TakeoverRecord>,
+    /// Whether it is being cancelled, be it by its last leader or by one before.
+    pub cancellation: Option<Cancellation>,
     /// Whether its last leader let go of it in order: none of its workers is left.
     pub is_suspended: bool,
     /// The latest savepoint that was committed.
@@ -290,9 +313,14 @@ impl JobStore {
             Some(latest) => self.read(job, latest).await?,
             None => None,
         };
+        let begun_before = takeovers.last().and_then(|takeover| takeover.cancellation.clone());
         Ok(Some(StoredJob {
             record,
             result: self.result(job, last_epoch, &names).await?,
+            cancellation: match begun_before {
+                None => self.cancellation(job, last_epoch, &names).await?,
+                begun => begun,
+            },
             attempt: attempt.unwrap_or(Attempt::NONE),
             failures: begun.map(|begun| begun.failures).unwrap_or_default(),
             takeovers,
@@ -309,6 +337,21 @@ impl JobStore {
         }
         let of_earlier_builds: Option<JobResultRecord> = self.read(job, layout::JOB_RESULT).await?;
         Ok(of_earlier_builds.filter(|result| result.leader_epoch >= epoch))
+    }
+
+    /// The cancellation that the leader of this epoch has begun, if it has.
+    async fn cancellation(
+        &self,
+        job: JobId,
+        epoch: u64,
+        names: &[String],
+    ) -> Result<Option<Cancellation>, SnapshotError> {
+        let name = layout::cancellation(epoch);
+        if !names.contains(&name) {
+            return Ok(None);
+        }
+        let record: Option<CancellationRecord> = self.read(job, &name).await?;
+        Ok(record.map(|record| record.cancellation))
     }
 
     /// Records that an attempt is about to begin after these failures, and forgets the one before the last. `Taken`: another leader has
@@ -334,6 +377,20 @@ impl JobStore {
     /// Records that a leader takes the job over.
     pub async fn take_over(&self, job: JobId, takeover: &TakeoverRecord) -> Result<Creation, SnapshotError> {
         record::create(&self.child(job, &layout::takeover(takeover.leader_epoch))?, takeover).await
+    }
+
+    /// Records that the leader cancels a job.
+    pub async fn cancel(
+        &self,
+        job: JobId,
+        cancellation: &Cancellation,
+        leader_epoch: u64,
+    ) -> Result<Creation, SnapshotError> {
+        let record = CancellationRecord {
+            mark: Mark::new(leader_epoch),
+            cancellation: cancellation.clone(),
+        };
+        record::create(&self.child(job, &layout::cancellation(leader_epoch))?, &record).await
     }
 
     /// Records that the leader lets go of a job none of whose workers is left.

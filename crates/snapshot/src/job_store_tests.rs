@@ -53,7 +53,7 @@ async fn a_record_that_speaks_of_another_job_or_epoch_is_refused() {
     place(layout::JOB).delete().await.unwrap();
     store.create(&record(1)).await.unwrap();
     assert!(store.find(job(1)).await.unwrap().is_some());
-    let other = crate::record::encoded(&TakeoverRecord::new(7, None));
+    let other = crate::record::encoded(&TakeoverRecord::new(7, None, None));
     place(&layout::takeover(2)).put_create(other).await.unwrap();
     let refused = store.find(job(1)).await;
     assert!(matches!(refused, Err(SnapshotError::Malformed { .. })), "{refused:?}");
@@ -90,7 +90,7 @@ async fn the_next_leader_finds_how_far_a_job_has_come() {
     );
     store.suspend(job(1), 1).await.unwrap();
     assert!(store.find(job(1)).await.unwrap().unwrap().is_suspended);
-    let takeover = TakeoverRecord::new(2, Some(CheckpointId(7)));
+    let takeover = TakeoverRecord::new(2, Some(CheckpointId(7)), None);
     store.take_over(job(1), &takeover).await.unwrap();
     store
         .commit(
@@ -108,12 +108,39 @@ async fn the_next_leader_finds_how_far_a_job_has_come() {
     assert_eq!(found.committed.unwrap().checkpoint_id, CheckpointId(9));
 }
 
+#[tokio::test]
+async fn a_cancellation_goes_from_leader_to_leader_until_the_job_has_ended() {
+    let store = store();
+    let wanted = Cancellation {
+        savepoint: Some("file:///sp".to_owned()),
+    };
+    let found = async || store.find(job(1)).await.unwrap().unwrap().cancellation;
+    store.create(&record(1)).await.unwrap();
+    assert_eq!(found().await, None);
+    assert_eq!(store.cancel(job(1), &wanted, 1).await.unwrap(), Creation::Created);
+    assert_eq!(found().await, Some(wanted.clone()));
+    let takeover = TakeoverRecord::new(2, None, found().await);
+    store.take_over(job(1), &takeover).await.unwrap();
+    assert_eq!(found().await, Some(wanted));
+    // I6: the next leader looked before this one wrote, and the user was not told that it is heard.
+    let next = TakeoverRecord::new(3, None, None);
+    store.take_over(job(1), &next).await.unwrap();
+    store
+        .cancel(job(1), &Cancellation { savepoint: None }, 2)
+        .await
+        .unwrap();
+    assert_eq!(found().await, None);
+}
+
 /// I6: a leader that was stopped while it recorded the end, and goes on when another has taken the job over.
 #[tokio::test]
 async fn an_end_that_comes_after_a_takeover_is_none_and_keeps_the_next_leader_from_nothing() {
     let store = store();
     store.create(&record(1)).await.unwrap();
-    store.take_over(job(1), &TakeoverRecord::new(2, None)).await.unwrap();
+    store
+        .take_over(job(1), &TakeoverRecord::new(2, None, None))
+        .await
+        .unwrap();
     store.end(&result(1, "CANCELED")).await.unwrap();
     assert_eq!(store.find(job(1)).await.unwrap().unwrap().result, None);
     let of_the_next = JobResultRecord {
@@ -166,11 +193,11 @@ fn what_a_stale_leader_completes_after_a_takeover_does_not_count() {
         );
         serde_json::from_str::<CompletionRecord>(&json).unwrap()
     };
-    let takeover = TakeoverRecord::new(2, Some(CheckpointId(7)));
+    let takeover = TakeoverRecord::new(2, Some(CheckpointId(7)), None);
     assert!(takeover.accepts(&completed(7, 1)));
     assert!(!takeover.accepts(&completed(8, 1)));
     assert!(takeover.accepts(&completed(8, 2)) && takeover.accepts(&completed(9, 3)));
-    assert!(!TakeoverRecord::new(2, None).accepts(&completed(1, 1)));
+    assert!(!TakeoverRecord::new(2, None, None).accepts(&completed(1, 1)));
 }
 
 #[tokio::test]
@@ -187,10 +214,17 @@ async fn records_of_version_1_are_read_for_ever() {
         "file:///savepoints/savepoint-1"
     );
     assert_eq!(running.takeovers[0].latest, Some(CheckpointId(7)));
+    assert_eq!(running.takeovers[0].cancellation, None);
+    let cancellation = running.cancellation.as_ref().unwrap();
+    assert_eq!(
+        cancellation.savepoint.as_deref(),
+        Some("file:///savepoints/savepoint-2")
+    );
     // The end of the first is named as earlier builds did.
     let results = ended.iter().map(|job| job.result.as_ref().unwrap());
     let results: Vec<_> = results
         .map(|result| (result.state.as_str(), result.failures.len(), result.leader_epoch))
         .collect();
-    assert_eq!(results, [("FAILED", 1, 1), ("FAILED", 1, 2)]);
+    assert_eq!(results, [("FAILED", 1, 1), ("FAILED", 1, 2), ("CANCELED", 1, 2)]);
+    assert_eq!(ended[2].cancellation, Some(Cancellation { savepoint: None }));
 }

@@ -13,7 +13,7 @@
 //! <storage>/operations/<operation id>.{begun,ended}.json
 //! <storage>/jobs/<job id>/{job,result}.json
 //!                        /attempts/<n, 10 digits>.json
-//!                        /epochs/<epoch, 20 digits>{,.suspended}.json
+//!                        /epochs/<epoch, 20 digits>{,.cancelled,.suspended,.ended}.json
 //!                        /committed/<id, 20 digits>.json
 //! <storage>/leaders/<epoch, 20 digits>{,-<n, 20 digits>.alive}.json
 //! <storage>/cluster.json
@@ -153,6 +153,11 @@ pub(crate) fn takeover(epoch: u64) -> String {
 /// The epoch whose record of a takeover has this name.
 pub(crate) fn takeover_of(name: &str) -> Option<u64> {
     name.strip_prefix("epochs/")?.strip_suffix(".json")?.parse().ok()
+}
+
+/// The record that the leader of an epoch cancels a job.
+pub(crate) fn cancellation(epoch: u64) -> String {
+    format!("epochs/{epoch:020}.cancelled.json")
 }
 
 /// The record that the leader of an epoch has let go of a job in order.

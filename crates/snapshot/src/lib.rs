@@ -81,7 +81,8 @@ pub use error::{SnapshotError, StoreError};
 pub use folder_claim::{ClusterIdentity, FolderClaim, claim_folder, claim_of, cluster_identity, release_folder};
 pub use fsck::{FsckOptions, FsckReport, fsck, sweep};
 pub use job_store::{
-    CommittedSavepoint, JobRecord, JobResultRecord, JobStore, RecordedFailure, StartSnapshot, StoredJob, TakeoverRecord,
+    Cancellation, CommittedSavepoint, JobRecord, JobResultRecord, JobStore, RecordedFailure, StartSnapshot, StoredJob,
+    TakeoverRecord,
 };
 pub use layout::checkpoint_of_object;
 pub use leader::{LeaderRecord, LeaderRecords, Sighting};

@@ -54,7 +54,9 @@ impl JobMachine {
         let deadline = match &self.phase {
             Phase::Dropping { deadline, .. } => *deadline,
             Phase::BackingOff { .. } | Phase::Settling => at.now,
-            Phase::Reconciling { .. }
+            Phase::Reconciling {
+                is_cancelled: false, ..
+            }
             | Phase::WaitingForSlots { .. }
             | Phase::WaitingForWorkers { .. }
             | Phase::Starting
@@ -62,7 +64,11 @@ impl JobMachine {
                 self.leave_running(at, &failure.message, "see why the job failed");
                 self.drop_subtasks(at)
             }
-            Phase::Created | Phase::Failing { .. } | Phase::Cancelling { .. } | Phase::Ended(_) => return,
+            Phase::Reconciling { is_cancelled: true, .. }
+            | Phase::Created
+            | Phase::Failing { .. }
+            | Phase::Cancelling { .. }
+            | Phase::Ended(_) => return,
         };
         self.remember(at, failure.clone(), None);
         let phase = Phase::Failing {
@@ -90,11 +96,19 @@ impl JobMachine {
                 self.execution.cancel();
                 at.now
             }
-            Phase::Reconciling { .. }
-            | Phase::WaitingForSlots { .. }
-            | Phase::WaitingForWorkers { .. }
-            | Phase::Starting
-            | Phase::Running(_) => {
+            Phase::Reconciling {
+                deadline,
+                reunion,
+                is_cancelled: _,
+            } => {
+                let phase = Phase::Reconciling {
+                    deadline: *deadline,
+                    reunion: std::mem::take(reunion),
+                    is_cancelled: true,
+                };
+                return self.enter(phase, None);
+            }
+            Phase::WaitingForSlots { .. } | Phase::WaitingForWorkers { .. } | Phase::Starting | Phase::Running(_) => {
                 self.leave_running(
                     at,
                     "the job was cancelled",

@@ -29,6 +29,8 @@ pub(super) enum Phase {
         deadline: MonotonicTime,
         /// What those say that are back.
         reunion: Reunion,
+        /// Whether the user wants the job gone. Its workers are waited for all the same: what they write would outlive it.
+        is_cancelled: bool,
     },
     /// The attempt waits for slots; nothing of it exists.
     WaitingForSlots {
@@ -115,13 +117,15 @@ impl Phase {
     pub(super) fn job_state(&self) -> JobState {
         match self {
             Self::Created => JobState::Created,
-            Self::Reconciling { .. } => JobState::Reconciling,
+            Self::Reconciling {
+                is_cancelled: false, ..
+            } => JobState::Reconciling,
             Self::WaitingForSlots { .. } | Self::WaitingForWorkers { .. } | Self::Starting | Self::Running(_) => {
                 JobState::Running
             }
             Self::Dropping { .. } | Self::BackingOff { .. } | Self::Settling => JobState::Restarting,
             Self::Failing { .. } => JobState::Failing,
-            Self::Cancelling { .. } => JobState::Cancelling,
+            Self::Cancelling { .. } | Self::Reconciling { is_cancelled: true, .. } => JobState::Cancelling,
             Self::Ended(state) => *state,
         }
     }

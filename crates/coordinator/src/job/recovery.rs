@@ -3,7 +3,8 @@
 //! ```text
 //!   Reconciling ── all workers of the attempt are back ──▶ Starting ─▶ Running      (the same attempt)
 //!        ├──────── one of its subtasks finished ─────────▶ Running(Finishing)
-//!        └──────── one has failed, is lost, or is late ──▶ Dropping ─▶ …            (the next attempt, from the last checkpoint)
+//!        ├──────── one has failed, is lost, or is late ──▶ Dropping ─▶ …            (the next attempt, from the last checkpoint)
+//!        └──────── whatever of these, and the job is cancelled ──▶ Cancelling ─▶ …
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,8 +102,12 @@ impl JobMachine {
             return;
         }
         let deadline = at.now.plus(timeout_ms);
-        let reunion = Reunion::default();
-        self.enter(Phase::Reconciling { deadline, reunion }, None);
+        let phase = Phase::Reconciling {
+            deadline,
+            reunion: Reunion::default(),
+            is_cancelled: false,
+        };
+        self.enter(phase, None);
     }
 
     /// A worker is back. One of another attempt, or that comes when the others are given up, is sent home.
@@ -133,17 +138,25 @@ impl JobMachine {
 
     /// Goes on once everybody is back, or without those who are not.
     pub(super) fn step_reconciling(&mut self, at: Moment) -> bool {
-        let Phase::Reconciling { deadline, reunion } = &self.phase else {
+        let Phase::Reconciling {
+            deadline,
+            reunion,
+            is_cancelled,
+        } = &self.phase
+        else {
             return false;
         };
+        let is_cancelled = *is_cancelled;
         if let Some(cause) = self.obstacle(reunion, *deadline, at.now) {
             self.part(at, cause);
             return true;
         }
         let is_whole =
             !reunion.placement.is_empty() && reunion.placement.keys().all(|worker| self.workers.is_live(*worker));
-        if is_whole {
-            self.reunite();
+        match is_cancelled {
+            _any if !is_whole => {}
+            true => self.cancel_reunion(at),
+            false => self.reunite(),
         }
         is_whole
     }
@@ -210,6 +223,9 @@ impl JobMachine {
     /// The attempt is over; the next goes on from the last checkpoint at once. That is no failure of the job: no restart
     /// strategy is asked.
     pub(super) fn part(&mut self, at: Moment, cause: Failure) {
+        if matches!(self.phase, Phase::Reconciling { is_cancelled: true, .. }) {
+            return self.cancel_reunion(at);
+        }
         if self.end_reunion().is_none() {
             return;
         }
@@ -217,6 +233,21 @@ impl JobMachine {
         self.remember(at, cause.clone(), Some(0));
         let deadline = self.drop_subtasks(at);
         self.enter(Phase::Dropping { deadline, delay_ms: 0 }, Some(cause));
+    }
+
+    /// Nobody is waited for any more: those that are back let go of the job that is cancelled.
+    fn cancel_reunion(&mut self, at: Moment) {
+        if self.end_reunion().is_none() {
+            return;
+        }
+        let deadline = self.drop_subtasks(at);
+        let savepoint = None;
+        self.enter(Phase::Cancelling { deadline, savepoint }, None);
+    }
+
+    /// Whether the workers of another job manager's attempt are still waited for.
+    pub fn awaits_workers(&self) -> bool {
+        matches!(self.phase, Phase::Reconciling { .. })
     }
 
     /// The first number that no snapshot can have, given the greatest that is known: the job manager may have given out as many

@@ -7,6 +7,7 @@ use crate::checkpoint::{FailedCheckpoint, PendingSnapshot};
 use crate::event::JobSpec;
 use crate::failure::FailureRecord;
 use crate::job::machine::JobMachine;
+use crate::job::phase::Phase;
 use crate::job::views::{
     CheckpointStatistics, CompletedSnapshot, OperationProgress, OperationStage, OperationStatus, RestoredFrom,
     WorkerView,
@@ -95,6 +96,14 @@ impl JobMachine {
             uri: point.uri.clone(),
             kind: point.metadata.kind,
         })
+    }
+
+    /// The savepoint after which the job is being cancelled, if its user wanted one.
+    pub fn cancelled_with(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Cancelling { savepoint, .. } => savepoint.as_ref().map(|it| it.result.savepoint_path.as_str()),
+            _elsewhere => None,
+        }
     }
 
     /// Whether the job may still read the snapshot that it was started from: until it has one of its own, or has ended.

@@ -272,21 +272,64 @@ fn a_drain_that_lost_its_job_manager_goes_back_to_the_last_checkpoint() {
     assert_eq!(bench.machine.state(), JobState::Restarting);
 }
 
+/// The subtasks of a worker let go.
+fn let_go(bench: &mut Bench, worker: WorkerId, index: u32) {
+    for vertex in [0, 1] {
+        let event = WorkerEvent::SubtaskState {
+            attempt: Attempt(3),
+            subtask: SubtaskId { vertex, index },
+            state: ExecutionState::Canceled,
+            failure: None,
+        };
+        bench.event(Event::Worker(worker, event));
+    }
+}
+
+/// I10: what a worker writes that is not back yet would come after the end of its job.
 #[test]
-fn a_job_can_be_cancelled_while_its_workers_come_back() {
+fn a_job_that_is_cancelled_while_its_workers_come_back_waits_for_them_before_it_ends() {
+    let mut bench = bench(recovery());
+    let (first, second) = (returned(&bench, FIRST), returned(&bench, SECOND));
+    come_back(&mut bench, first);
+    let actions = bench.event(Event::Cancel);
+    assert_eq!(states(&actions), [(JobState::Reconciling, JobState::Cancelling)]);
+    assert!(bench.machine.awaits_workers());
+    // A second time it is what the user wants already.
+    assert!(bench.event(Event::Cancel).is_empty());
+    let actions = come_back(&mut bench, second);
+    assert!(!bench.machine.awaits_workers());
+    let cancel = WorkerCommand::Cancel { attempt: Attempt(3) };
+    assert_eq!([sent(&actions, FIRST), sent(&actions, SECOND)], [[&cancel], [&cancel]]);
+    let_go(&mut bench, FIRST, 0);
+    assert_eq!(bench.machine.state(), JobState::Cancelling);
+    let_go(&mut bench, SECOND, 1);
+    assert_eq!(
+        (bench.machine.state(), bench.machine.attempt()),
+        (JobState::Canceled, Attempt(3))
+    );
+}
+
+#[test]
+fn a_cancelled_job_waits_for_its_workers_no_longer_than_any_other() {
     let mut bench = bench(recovery());
     let first = returned(&bench, FIRST);
     come_back(&mut bench, first);
     bench.event(Event::Cancel);
-    for vertex in [0, 1] {
-        let event = WorkerEvent::SubtaskState {
-            attempt: Attempt(3),
-            subtask: SubtaskId { vertex, index: 0 },
-            state: ExecutionState::Canceled,
-            failure: None,
-        };
-        bench.event(Event::Worker(FIRST, event));
-    }
+    bench.now += TIMEOUT_MS;
+    let actions = bench.event(Event::Tick);
+    assert_eq!(sent(&actions, FIRST), [&WorkerCommand::Cancel { attempt: Attempt(3) }]);
+    let_go(&mut bench, FIRST, 0);
+    assert_eq!(bench.machine.state(), JobState::Canceled);
+}
+
+#[test]
+fn a_cancelled_job_whose_worker_is_lost_while_others_come_back_does_not_begin_again() {
+    let mut bench = bench(recovery());
+    let first = returned(&bench, FIRST);
+    come_back(&mut bench, first);
+    bench.event(Event::Cancel);
+    let lost = Failure::new(FaultDomain::External, "killed");
+    bench.event(Event::WorkerLost(FIRST, lost));
     assert_eq!(bench.machine.state(), JobState::Canceled);
 }
 

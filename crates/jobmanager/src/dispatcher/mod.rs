@@ -10,6 +10,7 @@ mod artifact;
 mod built;
 mod checkpoint_folder;
 mod compatibility;
+mod left_behind;
 mod logs;
 mod operation;
 mod profile;

@@ -17,7 +17,7 @@ use streamd_core::time::WallTime;
 use streamd_rpc::proto;
 use streamd_snapshot::{
     Location, OperationBegun, OperationCatalogue, OperationEnded, OperationOutcome, OperationVerb, RecordedOperation,
-    SnapshotError, layout, read_snapshot,
+    SnapshotError, layout,
 };
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -139,14 +139,28 @@ impl Dispatcher {
             "" => self.recorded(id).await?.map(|known| known.begun.job_id),
             job => Some(parse(job)?),
         };
+        let limit = Duration::from_millis(request.timeout_ms).min(LONGEST_WAIT);
         if let Some(mut status) = self.live(job_id, id).await? {
-            let limit = Duration::from_millis(request.timeout_ms).min(LONGEST_WAIT);
             let ended = status.wait_for(|status| matches!(status, OperationStatus::Ended(_)));
             // Late or no longer told: either way the answer is how far it is.
             let _late = tokio::time::timeout(limit, ended).await.map(|ended| ended.map(drop));
             return Ok(status.borrow().clone());
         }
-        Ok(self.operation(id).await?.status)
+        let KnownOperation { begun, status, .. } = self.operation(id).await?;
+        match (&status, self.registry.find(begun.job_id).await) {
+            (
+                OperationStatus::InProgress(OperationProgress {
+                    stage: OperationStage::Ending,
+                    ..
+                }),
+                Ok(job),
+            ) => {
+                // Late: then the answer is that it still ends.
+                let _late = tokio::time::timeout(limit, job.over()).await;
+                Ok(self.operation(id).await?.status)
+            }
+            _settled => Ok(status),
+        }
     }
 
     /// An operation, whichever job manager began it.
@@ -221,53 +235,6 @@ impl Dispatcher {
         let ended_at = matches!(status, OperationStatus::Ended(_)).then(|| self.clock.wall());
         Ok(known(begun, status, ended_at))
     }
-
-    /// What became of an operation whose job manager ended before it did: nobody works on it any more, so what is at its
-    /// place now is what became of it, for ever.
-    async fn left_behind(&self, begun: OperationBegun) -> Result<KnownOperation, CodedError> {
-        let outcome = match read_snapshot(&begun.location).await {
-            Ok(snapshot) => completed_without_end(&begun, snapshot.bytes),
-            Err(SnapshotError::NotFound { .. } | SnapshotError::NoMetadata { .. }) => {
-                let message = format!(
-                    "savepoint of job {} failed: the job manager ended before it was complete",
-                    begun.job_id
-                );
-                let error = CodedError::new(ErrorCode::SavepointFailed, message)
-                    .with_hint("take the savepoint again, once the job runs");
-                OperationOutcome::Failed { error }
-            }
-            Err(error) => return Err(error.to_coded()),
-        };
-        let ended = OperationEnded::new(begun.operation_id, self.clock.wall(), outcome);
-        record_end(&self.catalogue, ended.clone()).await;
-        Ok(KnownOperation {
-            begun,
-            ended_at: Some(ended.ended_at),
-            status: status_of(ended.outcome),
-            missing: false,
-        })
-    }
-}
-
-/// The outcome of an operation whose savepoint is complete, and of whose end nothing is recorded.
-fn completed_without_end(begun: &OperationBegun, bytes: u64) -> OperationOutcome {
-    match begun.kind {
-        OperationVerb::Savepoint => OperationOutcome::Completed {
-            savepoint_path: begun.location.clone(),
-            bytes,
-            duration_ms: 0,
-            promoted: None,
-        },
-        OperationVerb::Cancel | OperationVerb::Stop | OperationVerb::Drain => {
-            let message = format!(
-                "the savepoint `{}` is complete, but the job manager ended before job {} did",
-                begun.location, begun.job_id
-            );
-            let error = CodedError::new(ErrorCode::StopFailed, message)
-                .with_hint("the savepoint is valid; look with `streamctl list -a` whether the job runs");
-            OperationOutcome::Failed { error }
-        }
-    }
 }
 
 /// Waits for the end of an operation. `None` where this job manager will not see it.
@@ -291,7 +258,7 @@ async fn ended(mut status: watch::Receiver<OperationStatus>) -> Option<Operation
     }
 }
 
-async fn record_end(catalogue: &OperationCatalogue, ended: OperationEnded) {
+pub(super) async fn record_end(catalogue: &OperationCatalogue, ended: OperationEnded) {
     let id = ended.operation_id;
     for pause in RECORD_PAUSES {
         match catalogue.end(&ended).await {
@@ -308,7 +275,7 @@ async fn record_end(catalogue: &OperationCatalogue, ended: OperationEnded) {
     }
 }
 
-fn status_of(outcome: OperationOutcome) -> OperationStatus {
+pub(super) fn status_of(outcome: OperationOutcome) -> OperationStatus {
     OperationStatus::Ended(match outcome {
         OperationOutcome::Completed {
             savepoint_path,

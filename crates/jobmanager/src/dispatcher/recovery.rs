@@ -72,6 +72,7 @@ impl Dispatcher {
                 machine,
                 status,
                 reconcile_ms: None,
+                is_cancelled: false,
                 onlooker: None,
             };
             self.make_known(&stored.record, &submission, past, None).await?;
@@ -110,6 +111,7 @@ impl Dispatcher {
             machine,
             status,
             reconcile_ms: (!stored.is_suspended).then_some(self.options.reconcile_ms),
+            is_cancelled: stored.cancellation.is_some(),
             onlooker,
         };
         let job = self.make_known(record, submission, past, pin).await?;
@@ -144,13 +146,19 @@ impl Dispatcher {
             at: self.clock.wall(),
             restart_delay_ms: None,
         });
+        let is_cancelled = stored.cancellation.is_some();
         let past = Past {
             machine: JobMachine::new(spec),
             status,
             reconcile_ms: None,
+            is_cancelled,
             onlooker: None,
         };
         let waiting = self.make_known(&stored.record, &submission, past, None).await?;
+        if is_cancelled {
+            // It needs no state to end.
+            waiting.begin();
+        }
         let dispatcher = self.clone();
         let retry = async move {
             loop {
@@ -238,7 +246,11 @@ impl Dispatcher {
                 .map_err(|error| error.to_coded())?,
             None => Completed::default(),
         };
-        let takeover = TakeoverRecord::new(self.options.leader_epoch, completed.latest());
+        let takeover = TakeoverRecord::new(
+            self.options.leader_epoch,
+            completed.latest(),
+            stored.cancellation.clone(),
+        );
         let taken = self.jobs.take_over(record.job_id, &takeover).await;
         taken.map_err(|error| error.to_coded())?;
         let committed = stored.committed.as_ref();

@@ -187,6 +187,7 @@ impl Dispatcher {
             onlooker: self.options.onlookers.as_ref().map(|all| all.of(&spec)),
             machine: JobMachine::new(spec),
             reconcile_ms: None,
+            is_cancelled: false,
         };
         let job = job_master::spawn_with(past, self.environment(job_id, program), pin);
         if let Err(refusal) = self.registry.start(job.clone()).await {

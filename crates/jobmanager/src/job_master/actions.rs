@@ -107,6 +107,9 @@ impl JobMaster {
             ),
             None => info!(from = from.name(), to = to.name(), "job state changed"),
         }
+        if to == JobState::Cancelling {
+            self.record_cancellation();
+        }
         if to.is_terminal() && self.journal.is_some() {
             let ended_at = self.clock.wall();
             self.ending = Some(Ending { from, to, ended_at });

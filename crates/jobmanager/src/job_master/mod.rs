@@ -11,6 +11,7 @@
 //! A job master is drained once it is suspended or over and its effects, which are tracked tasks, have ended.
 
 mod actions;
+mod cancellation;
 mod effects;
 mod handle;
 mod launcher;

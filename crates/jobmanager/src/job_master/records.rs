@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   attempt n decided ─▶ record of n ─▶ slots ─▶ deployment
+//!   cancelled ─────────▶ record of that ─▶ the user is told; subtasks are cancelled meanwhile
 //!   end decided ───────▶ record of the end ─▶ watchers are told ─▶ snapshots are deleted
 //!   workers gone ──────▶ record of the suspension ─▶ the job manager ends
 //! ```
@@ -29,6 +30,8 @@ pub(crate) struct Past {
     pub(crate) status: JobStatus,
     /// How long its workers are waited for; `None`: it has none.
     pub(crate) reconcile_ms: Option<u64>,
+    /// Whether it is recorded that it is being cancelled.
+    pub(crate) is_cancelled: bool,
     /// Who holds the machine to its invariants, beside its own assertions.
     pub(crate) onlooker: Option<Onlooker>,
 }
@@ -39,6 +42,8 @@ pub(super) enum Request {
     Launch(LaunchRequest),
     /// Record an attempt, then ask for its slots.
     BeginAttempt { attempt: Attempt, slots: u32 },
+    /// Record that the job is being cancelled, after this savepoint if there is one, then tell the user.
+    RecordCancellation { savepoint: Option<String> },
     /// Record the end of the job, then tell of it.
     RecordEnd,
     /// Record that nothing of the job runs any more.
@@ -53,6 +58,7 @@ pub(super) enum Done {
         slots: u32,
         result: Result<(), CodedError>,
     },
+    CancellationRecorded(Result<(), CodedError>),
     EndRecorded(Result<(), CodedError>),
     SuspensionRecorded,
 }
@@ -109,6 +115,9 @@ impl JobMaster {
                     }
                 })
             }
+            (Request::RecordCancellation { savepoint }, Some(journal)) => {
+                Box::pin(async move { Done::CancellationRecorded(journal.cancel(savepoint).await) })
+            }
             (Request::RecordEnd, Some(journal)) => {
                 let result = self.result();
                 Box::pin(async move { Done::EndRecorded(journal.end(result).await) })
@@ -119,9 +128,13 @@ impl JobMaster {
                 }
                 Done::SuspensionRecorded
             }),
-            (Request::BeginAttempt { .. } | Request::RecordEnd | Request::RecordSuspension, None) => {
-                Box::pin(std::future::ready(Done::Launched))
-            }
+            (
+                Request::BeginAttempt { .. }
+                | Request::RecordCancellation { .. }
+                | Request::RecordEnd
+                | Request::RecordSuspension,
+                None,
+            ) => Box::pin(std::future::ready(Done::Launched)),
         }
     }
 
@@ -174,6 +187,7 @@ impl JobMaster {
                     Err(_told) => self.requests.push_back(Request::BeginAttempt { attempt, slots: count }),
                 }
             }
+            Done::CancellationRecorded(result) => self.on_cancellation_recorded(result),
             Done::EndRecorded(Ok(())) => {
                 if let Some(Ending { from, to, .. }) = self.ending.take() {
                     info!(from = from.name(), to = to.name(), "end of job recorded");

@@ -8,7 +8,6 @@ use streamd_coordinator::action::Action;
 use streamd_coordinator::checkpoint::FailedCheckpoint;
 use streamd_coordinator::event::{Event, JobSpec, OperationRequest};
 use streamd_coordinator::job::{JobMachine, OperationStatus};
-use streamd_coordinator::lifecycle::JobState;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::id::JobId;
 use streamd_core::protocol::WorkerCommand;
@@ -17,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::cancellation::Cancellation;
 use super::effects::Effects;
 use super::handle::{JobMasterHandle, JobMessage, MAILBOX_CAPACITY};
 use super::launcher::{LaunchRequest, WorkerLauncher};
@@ -57,6 +57,7 @@ pub(crate) fn spawn(spec: JobSpec, environment: JobEnvironment, start: Option<Pi
         machine: JobMachine::new(spec),
         status,
         reconcile_ms: None,
+        is_cancelled: false,
         onlooker: None,
     };
     spawn_with(past, environment, start)
@@ -68,6 +69,7 @@ pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<
         machine,
         status,
         reconcile_ms,
+        is_cancelled,
         onlooker,
     } = past;
     let (mailbox, inbox) = mpsc::channel(MAILBOX_CAPACITY);
@@ -101,6 +103,10 @@ pub(crate) fn spawn_with(past: Past, environment: JobEnvironment, start: Option<
         journal: environment.journal,
         fence: environment.fence,
         onlooker,
+        cancellation: match is_cancelled {
+            true => Cancellation::Recorded,
+            false => Cancellation::default(),
+        },
         ending: None,
         held: Vec::new(),
     };
@@ -138,6 +144,7 @@ pub(super) struct JobMaster {
     pub(super) reconcile_ms: Option<u64>,
     pub(super) journal: Option<Journal>,
     pub(super) fence: Fence,
+    pub(super) cancellation: Cancellation,
     /// The end of the job, until it is recorded: nobody is told before.
     pub(super) ending: Option<Ending>,
     /// Actions that wait for the same.
@@ -212,9 +219,7 @@ impl JobMaster {
             JobMessage::Evacuate(task_manager) => self.on_event(Event::Evacuate(task_manager)),
             JobMessage::Published(checkpoint, result) => self.on_event(Event::Published(checkpoint, result)),
             JobMessage::Promoted(operation, result) => self.on_event(Event::Promoted(operation, result)),
-            JobMessage::Cancel(reply) => {
-                let _gone = reply.send(self.on_cancel());
-            }
+            JobMessage::Cancel(reply) => self.on_cancel(reply),
             JobMessage::StartOperation(request, reply) => {
                 let _gone = reply.send(self.on_operation(request));
             }
@@ -232,25 +237,14 @@ impl JobMaster {
     }
 
     fn on_begin(&mut self) {
+        let is_cancelled = matches!(self.cancellation, Cancellation::Recorded);
         match self.reconcile_ms {
             Some(timeout_ms) => self.on_event(Event::Reconcile { timeout_ms }),
+            None if is_cancelled => {}
             None => self.on_event(Event::Start),
         }
-    }
-
-    fn on_cancel(&mut self) -> Result<(), CodedError> {
-        match self.machine.state() {
-            JobState::Canceled | JobState::Cancelling => Ok(()),
-            JobState::Failed | JobState::Finished => Err(self.terminated()),
-            JobState::Initializing
-            | JobState::Created
-            | JobState::Reconciling
-            | JobState::Running
-            | JobState::Restarting
-            | JobState::Failing => {
-                self.on_event(Event::Cancel);
-                Ok(())
-            }
+        if is_cancelled {
+            self.on_event(Event::Cancel);
         }
     }
 
@@ -403,7 +397,7 @@ impl JobMaster {
         self.status.borrow().suspended
     }
 
-    fn terminated(&self) -> CodedError {
+    pub(super) fn terminated(&self) -> CodedError {
         let state = self.machine.state().name();
         CodedError::new(
             ErrorCode::JobTerminated,

@@ -35,7 +35,7 @@ impl JobMaster {
         let registration = &returned.registration;
         let (worker, task_manager) = (registration.worker, registration.task_manager.clone());
         match self.machine.state() {
-            JobState::Reconciling if returned.attempt == self.machine.attempt() => {}
+            _any if self.machine.awaits_workers() && returned.attempt == self.machine.attempt() => {}
             JobState::Created | JobState::Initializing if !self.is_suspended() => return Err(self.recovering()),
             JobState::Initializing
             | JobState::Created

@@ -15,8 +15,8 @@ use streamd_rpc::proto::wait_operation_response::Outcome;
 use streamd_snapshot::{Location, OperationBegun, OperationCatalogue, OperationVerb};
 use tempfile::TempDir;
 
-use crate::fake::Script;
-use crate::fixture::{Cluster, DEADLINE, graph, options};
+use crate::fake::{Manners, Script};
+use crate::fixture::{Cluster, DEADLINE, graph, options, state_of};
 
 const JOB: &str = "00000000000000000000000000000001";
 const NEXT: &str = "00000000000000000000000000000002";
@@ -219,6 +219,30 @@ async fn the_last_checkpoint_of_a_restarting_job_becomes_a_savepoint_that_the_ne
     };
     let submitted = cluster.client.submit_job(submission).await.unwrap();
     assert_eq!(submitted.restored_from.unwrap().uri, savepoint.savepoint_path);
+}
+
+/// I18: the savepoint is complete, so the job ends, whoever leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_after_its_savepoint_is_cancelled_by_the_next_job_manager() {
+    let script = Script {
+        manners: Manners::Blocked,
+        ..Script::running(graph(2, Some(3_600_000)))
+    };
+    let (cluster, _task_manager) = running(script).await;
+    let kind = proto::OperationKind::CancelWithSavepoint;
+    cluster.start_operation(JOB, OPERATION, kind).await.unwrap();
+    cluster.job_in_state(JOB, proto::JobState::Cancelling).await;
+    let (_job_manager, client, _directory) = restarted(cluster).await;
+    let request = proto::WaitOperationRequest {
+        operation_id: OPERATION.to_owned(),
+        timeout_ms: 30_000,
+        ..proto::WaitOperationRequest::default()
+    };
+    let outcome = client.wait_operation(request).await.unwrap().outcome;
+    assert!(matches!(&outcome, Some(Outcome::Completed(_))), "{outcome:?}");
+    let job_id = JOB.to_owned();
+    let job = client.get_job(proto::GetJobRequest { job_id }).await.unwrap().job;
+    assert_eq!(state_of(&job.unwrap()), proto::JobState::Canceled);
 }
 
 #[tokio::test(flavor = "multi_thread")]
