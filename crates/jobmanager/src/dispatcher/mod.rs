@@ -20,7 +20,7 @@ mod registry;
 mod resume;
 mod submission;
 
-pub(crate) use artifact::artifact_error;
+pub(crate) use artifact::{CHANGED, artifact_error};
 pub(crate) use checkpoint_folder::CheckpointFolders;
 pub(crate) use logs::stream_logs;
 pub(crate) use operation::{KnownOperation, OPERATIONS_KEPT, parse_operation_id};

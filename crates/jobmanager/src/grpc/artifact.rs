@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use tracing::info;
 
-use crate::dispatcher::artifact_error;
+use crate::dispatcher::{CHANGED, artifact_error};
 
 /// The bytes of a stored application.
 pub(super) type Artifact = BoxStream<'static, Result<Bytes, StoreError>>;
@@ -61,7 +61,7 @@ fn pieces(
     parts: Streaming<proto::UploadArtifactRequest>,
     size: u64,
 ) -> impl Stream<Item = Result<Bytes, CodedError>> + Send {
-    let misuse = |message: &str| Err(CodedError::new(ErrorCode::InvalidArgument, message));
+    let misuse = |message: &str| CodedError::new(ErrorCode::InvalidArgument, message);
     stream::try_unfold((parts, size), move |(mut parts, left)| async move {
         let Some(request) = parts.message().await.map_err(interrupted)? else {
             return Ok(None);
@@ -69,9 +69,9 @@ fn pieces(
         match request.part {
             Some(Part::Chunk(chunk)) => match left.checked_sub(chunk.len() as u64) {
                 Some(left) => Ok(Some((chunk, (parts, left)))),
-                None => misuse("more bytes came than the header announced"),
+                None => Err(misuse("more bytes came than the header announced").with_hint(CHANGED)),
             },
-            Some(Part::Header(_)) | None => misuse("only bytes may follow the header of an upload"),
+            Some(Part::Header(_)) | None => Err(misuse("only bytes may follow the header of an upload")),
         }
     })
 }

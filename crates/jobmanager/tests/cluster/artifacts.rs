@@ -62,7 +62,15 @@ async fn an_upload_that_is_not_what_it_says_leaves_nothing_behind() {
     let wrong_bytes = send(&cluster, vec![header(b"right", 5), chunk(b"wrong")]).await;
     assert_eq!(wrong_bytes.unwrap_err().code, ErrorCode::InvalidArgument);
     let too_many = send(&cluster, vec![header(b"right", 3), chunk(b"right")]).await;
-    assert_eq!(too_many.unwrap_err().code, ErrorCode::InvalidArgument);
+    let too_many = too_many.unwrap_err();
+    assert_eq!(too_many.code, ErrorCode::InvalidArgument);
+    // Its code is told beside the message.
+    assert!(too_many.message.ends_with("than the header announced"), "{too_many}");
+    assert!(
+        too_many
+            .hint
+            .is_some_and(|hint| hint.contains("changed while it was uploaded"))
+    );
     let too_large = send(&cluster, vec![header(b"right", 101), chunk(b"right")]).await;
     assert_eq!(too_large.unwrap_err().code, ErrorCode::ApplicationTooLarge);
     let headless = send(&cluster, vec![chunk(b"right")]).await;
