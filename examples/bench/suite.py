@@ -23,7 +23,7 @@ CHECKPOINTS = "checkpoint_ms=10000"
 ONE = "parallelism=1"
 M = 1_000_000
 
-# How long an idle worker is watched, seconds.
+# How long a channel or an idle worker is watched, seconds.
 WATCHED = 20
 
 
@@ -117,6 +117,23 @@ def memory_of_state():
         return [memory(cluster.workers(job)[0]) / (keys * 108)]
 
 
+def channel():
+    """Gigabytes of texts of 100 bytes and their numbers that go from one process to another, for each processor second of whichever takes more."""
+    with Cluster(1, task_managers=2) as cluster:
+        file = cluster.place / "timeline"
+        job = cluster.submit("channel", "bytes=100", f"timeline={file}")
+        wait_for("records flow", lambda: len(timeline(file)) > 20)
+        workers = cluster.workers(job)
+
+        def now():
+            return timeline(file)[-1][1], *map(cpu_seconds, workers)
+
+        before = now()
+        time.sleep(WATCHED)
+        records, *cpu = (after - earlier for after, earlier in zip(now(), before, strict=True))
+        return [108 * records / max(cpu) / 1e9]
+
+
 def idle_worker():
     """Megabytes, and percent of a processor, of a worker that has an event a second and takes checkpoints."""
     with Cluster(1) as cluster:
@@ -188,6 +205,7 @@ def beside_throughput():
         yield Case(name, latency(parallelism), [Figure(f"{name} {share}", "ms", flink=flink, most=most) for share, flink, most in shares])
     for case, arguments in (("stateless", [f"events={events(400 * M)}"]), ("keyed-sum", [f"keys={M}", f"events={events(100 * M)}"])):
         yield one(f"{case}-two-slots", "× one slot", speed_up(case, *arguments, CHECKPOINTS), least=1.8)
+    yield one("channel", "GB/s per core", channel, least=1)
     yield one("memory", "× keys and values", memory_of_state, most=1.6)
     idle = [Figure("idle-worker memory", "MB", most=15), Figure("idle-worker CPU", "% of a core", most=0.5)]
     yield Case("idle-worker", idle_worker, idle)

@@ -6,6 +6,7 @@
 //! bench wordcount file=words.txt
 //! bench latency seconds=35                # 100,000 events/s, of which the first 10 s do not count
 //! bench bigstate keys=10000000 bytes=100   # then goes on at 20,000 events/s: for savepoints and kills
+//! bench channel bytes=100                  # without end: texts from one subtask to another in a slot of its own
 //! bench trickle rate=1 keyed=1             # without end: what a job costs that has nothing to do
 //! bench limit-keyed-sum keys=1000000       # as loops by hand; -touching, -exchange, limit-stateless, limit-wordcount
 //! bench text file=words.txt bytes=300000000
@@ -45,6 +46,7 @@ fn main() -> streamd::Result<()> {
         "wordcount" => wordcount(&env, &arguments),
         "bigstate" => bigstate(&env, &arguments),
         "latency" => latency(&env, &arguments),
+        "channel" => channel(&env, &arguments),
         "trickle" => trickle(&env, &arguments),
         limit if by_hand(limit, &arguments) => return Ok(()),
         other => usage(&format!("unknown case `{other}`")),
@@ -122,6 +124,18 @@ fn latency(env: &StreamExecutionEnvironment, arguments: &Arguments) {
         .reduce(|sum: &mut latency::Due, event| *sum = (sum.0, sum.1 + event.1, event.2))
         .uid("sums")
         .sink_to(latency::LatencySink);
+}
+
+/// Texts of `bytes` bytes (100) and their numbers, as fast as can be and without end, from a subtask to one that is in another slot.
+fn channel(env: &StreamExecutionEnvironment, arguments: &Arguments) {
+    let text = "x".repeat(arguments.number("bytes", 100) as usize);
+    let sink = StatsSink::new("channel".to_owned(), 0, |record: &(u64, String)| record.0);
+    env.from_source(GeneratorSource::new(None, move |index| (index, text.clone())), "texts")
+        .uid("texts")
+        .slot_sharing_group("senders")
+        .filter(|_| true)
+        .slot_sharing_group("receivers")
+        .sink_to(sink.timeline(arguments.text("timeline")));
 }
 
 /// *keyed-sum* at `rate` events a second and subtask (1), without end. Without `keyed=1` nothing goes from one subtask to another, and
@@ -257,7 +271,7 @@ impl Arguments {
 
 fn usage<T>(error: &str) -> T {
     eprintln!(
-        "error: {error}\nhint: bench keyed-sum|stateless|wordcount|latency|bigstate|trickle|limit-… [key=value …]"
+        "error: {error}\nhint: bench keyed-sum|stateless|wordcount|latency|bigstate|channel|trickle|limit-… [key=value …]"
     );
     std::process::exit(2)
 }
