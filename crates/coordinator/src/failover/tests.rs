@@ -183,3 +183,14 @@ fn neither_bounds_nor_jitter_overflow() {
     assert_eq!(delay(&mut failover, 0), Some(u64::MAX));
     assert_eq!(delay(&mut failover, 1), Some(u64::MAX));
 }
+
+/// As published with the algorithm: the first numbers of the generator that begins at 0.
+#[test]
+fn the_numbers_that_delays_are_drawn_from_are_those_of_split_mix_64() {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let first = [0, STEP, STEP.wrapping_mul(2)].map(mixed);
+    assert_eq!(
+        first,
+        [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]
+    );
+}
