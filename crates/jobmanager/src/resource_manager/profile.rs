@@ -113,3 +113,7 @@ fn lost(id: &TaskManagerId, worker: WorkerId) -> CodedError {
     let message = format!("task manager `{id}` of `{worker}` is gone");
     CodedError::new(ErrorCode::ProfileFailed, message).with_hint("try again once the job runs elsewhere")
 }
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;
