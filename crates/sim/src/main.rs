@@ -11,6 +11,7 @@
 
 mod application;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,6 +51,9 @@ struct Args {
     /// Break something on purpose, to see that it is found
     #[arg(long, value_enum)]
     sabotage: Option<Broken>,
+    /// Have a client cancel the job at some time: once it is told that it will be, the job must end
+    #[arg(long, conflicts_with = "crash_at_each")]
+    cancel: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -76,13 +80,14 @@ fn plan(args: &Args) -> SimulationPlan {
         profile: args.fault_profile,
         crash: args.crash_at,
         sabotage: args.sabotage.and_then(Broken::of_cluster),
+        cancels: args.cancel,
         trace: args.trace.clone(),
         ..SimulationPlan::new(args.seed..args.seed.saturating_add(args.count))
     }
 }
 
 fn tell(args: &Args, report: &SimulationReport) -> ExitCode {
-    if args.json {
+    let text = if args.json {
         let document = serde_json::json!({
             "runs": report.runs,
             "violation": report.violation,
@@ -90,17 +95,24 @@ fn tell(args: &Args, report: &SimulationReport) -> ExitCode {
             "simulated_ms": report.simulated_ms,
             "sightings": report.sightings,
         });
-        println!("{document}");
+        format!("{document}\n")
     } else {
-        println!(
-            "{} runs, {} s of simulated time, digest {:016x}",
+        let sightings = report.sightings.iter();
+        let sightings: String = sightings.map(|(what, count)| format!("{count:>8}  {what}\n")).collect();
+        format!(
+            "{} runs, {} s of simulated time, digest {:016x}\n{sightings}",
             report.runs,
             report.simulated_ms / 1_000,
             report.digest
-        );
-        for (what, count) in &report.sightings {
-            println!("{count:>8}  {what}");
+        )
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("the report cannot be written: {error}");
+            return ExitCode::from(2);
         }
+        Ok(()) | Err(_) => {}
     }
     let Some((seed, what)) = &report.violation else {
         return ExitCode::SUCCESS;
@@ -119,6 +131,7 @@ fn replay(args: &Args, seed: u64, what: &str) -> String {
         Some((point, _)) => words.push(format!("--fault-profile none --crash-at {point}")),
         None => words.push(format!("--fault-profile {}", args.fault_profile)),
     }
+    words.extend(args.cancel.then(|| "--cancel".to_owned()));
     words.extend(args.crash_at.map(|point| format!("--crash-at {point}")));
     words.extend(args.sabotage.map(|it| format!("--sabotage {}", it.name())));
     words.join(" ")

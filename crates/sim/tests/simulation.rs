@@ -108,6 +108,16 @@ fn windows_of_event_time_are_exact_whatever_goes_wrong() {
 }
 
 #[test]
+fn a_job_whose_cancellation_is_acknowledged_ends_whoever_leads() {
+    let output = simulate(&["--seed", "1", "--count", "60", "--cancel", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = report(&output);
+    for met in ["a job was cancelled", "a job manager died that cancelled a job"] {
+        assert!(report["sightings"][met].as_u64() > Some(10), "{met}: {report:#}");
+    }
+}
+
+#[test]
 fn whichever_operation_of_the_store_a_process_dies_of_what_comes_out_is_exact() {
     sweep("store");
 }
@@ -182,4 +192,13 @@ fn is_found(sabotage: &str, how: &str) {
         lines(Path::new(&trace)).last().unwrap().contains("VIOLATION"),
         "the trace ends with what was found"
     );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamd-sim"));
+    let output = command.args(["--topology", "short"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -38,6 +38,14 @@ impl Output {
         }
     }
 
+    /// A line for people about what is to be done now, and will be, whether anybody reads or not.
+    pub fn announce(&mut self, text: &str) -> Result<(), Failure> {
+        match self.line(text) {
+            Err(Failure::ReaderGone) => Ok(()),
+            told => told,
+        }
+    }
+
     /// An object for programs; nothing where the output is for people.
     pub fn object(&mut self, object: &impl Serialize) -> Result<(), Failure> {
         match self.format {

@@ -72,7 +72,7 @@ impl CancelCommand {
 async fn cancel(job_id: JobId, session: &Session, output: &mut Output) -> Result<(), Failure> {
     let job_id = job_id.to_string();
     let client = session.connect().await?;
-    output.line(&format!("Cancelling job {job_id}."))?;
+    output.announce(&format!("Cancelling job {job_id}."))?;
     let request = CancelJobRequest { job_id: job_id.clone() };
     session
         .within("the job is not cancelled", async {
@@ -97,7 +97,7 @@ async fn cancel_with_savepoint(
     let job_id = operation.job_id.to_string();
     let client = session.connect().await?;
     let place = directory.unwrap_or("default savepoint directory");
-    output.line(&format!("Cancelling job {job_id} with savepoint to {place}."))?;
+    output.announce(&format!("Cancelling job {job_id} with savepoint to {place}."))?;
     let done = match operation.run(&client, session, output).await? {
         (_id, Ran::Completed(done)) => done,
         (id, Ran::Detached) => return begun(&job_id, &id, output),

@@ -95,8 +95,8 @@ impl SavepointCommand {
 async fn trigger(operation: Operation, session: &Session, output: &mut Output) -> Result<(), Failure> {
     let job_id = operation.job_id.to_string();
     let client = session.connect().await?;
-    output.line(&format!("Triggering savepoint for job {job_id}."))?;
-    output.line("Waiting for response...")?;
+    output.announce(&format!("Triggering savepoint for job {job_id}."))?;
+    output.announce("Waiting for response...")?;
     let (operation_id, done) = match operation.run(&client, session, output).await? {
         (id, Ran::Completed(done)) => (id, done),
         (id, Ran::Detached) => return begun(&job_id, &id, output),
@@ -135,8 +135,8 @@ pub fn begun(job_id: &str, operation_id: &str, output: &mut Output) -> Result<()
 async fn dispose(path: &str, session: &Session, output: &mut Output) -> Result<(), Failure> {
     let uri = absolute(path)?;
     let client = session.connect().await?;
-    output.line(&format!("Disposing savepoint '{path}'."))?;
-    output.line("Waiting for response...")?;
+    output.announce(&format!("Disposing savepoint '{path}'."))?;
+    output.announce("Waiting for response...")?;
     let request = DisposeSavepointRequest { path: uri.clone() };
     session
         .within("the savepoint is not deleted", async {

@@ -67,9 +67,9 @@ impl StopCommand {
         let job_id = operation.job_id.to_string();
         let client = session.connect().await?;
         let verb = if self.drain { "Draining" } else { "Suspending" };
-        output.line(&format!("{verb} job \"{job_id}\" with a savepoint."))?;
-        output.line(&format!("Triggering stop-with-savepoint for job {job_id}."))?;
-        output.line("Waiting for response...")?;
+        output.announce(&format!("{verb} job \"{job_id}\" with a savepoint."))?;
+        output.announce(&format!("Triggering stop-with-savepoint for job {job_id}."))?;
+        output.announce("Waiting for response...")?;
         let done = match operation.run(&client, session, output).await? {
             (_id, Ran::Completed(done)) => done,
             (id, Ran::Detached) => return begun(&job_id, &id, output),

@@ -5,7 +5,7 @@ use streamd_rpc::proto::{
     JobSummary, SnapshotReference, SubtaskDetails, VertexDetails, Worker,
 };
 
-use crate::fake::{Fake, JOB, Ran, Script, done, job};
+use crate::fake::{Fake, JOB, Ran, Script, command, done, job};
 
 fn failure(message: &str) -> FailureRecord {
     FailureRecord {
@@ -123,6 +123,22 @@ fn cancelling_says_so() {
             "{{\"job_id\":\"{JOB}\",\"canceled\":true,\"savepoint_path\":null}}\n"
         ))
     );
+}
+
+#[test]
+fn what_is_announced_is_done_though_nobody_reads() {
+    let fake = Fake::start(Script {
+        cancels: true,
+        ..Script::default()
+    });
+    for arguments in [&["cancel", JOB][..], &["list"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = command(&[("STREAMD_JOBMANAGER", &fake.address())], arguments);
+        let ran = command.stdout(writer).output().unwrap();
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+    }
+    assert_eq!(fake.requests()[0], format!("CancelJobRequest {{ job_id: \"{JOB}\" }}"));
 }
 
 #[test]

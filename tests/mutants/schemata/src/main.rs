@@ -18,6 +18,7 @@ mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -127,7 +128,7 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
         }
         let outcome = try_one(mutant, &programs)?;
         if outcome == Outcome::Lives {
-            println!("lives: {name}");
+            say(&format!("lives: {name}"));
         }
         results.insert(name, outcome);
         write(wanted, &results)?;
@@ -184,6 +185,11 @@ fn write(wanted: &Wanted, results: &BTreeMap<String, Outcome>) -> Result<(), Str
     fs::write(&wanted.results, text).map_err(|error| format!("{}: {error}", wanted.results.display()))
 }
 
+/// A line for whoever still reads.
+fn say(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
 fn report(results: &BTreeMap<String, Outcome>) -> bool {
     let mut files: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (name, outcome) in results {
@@ -194,10 +200,10 @@ fn report(results: &BTreeMap<String, Outcome>) -> bool {
     }
     let (mut killed, mut all) = (0, 0);
     for (file, (of_file, all_of_file)) in &files {
-        println!("{of_file:>5} of {all_of_file:>5} killed  {file}");
+        say(&format!("{of_file:>5} of {all_of_file:>5} killed  {file}"));
         killed += of_file;
         all += all_of_file;
     }
-    println!("{killed:>5} of {all:>5} killed");
+    say(&format!("{killed:>5} of {all:>5} killed"));
     killed == all
 }
