@@ -28,6 +28,9 @@ pub struct SimulationPlan {
     pub crash: Option<CrashPoint>,
     /// What is broken on purpose, to see that it is found.
     pub sabotage: Option<Sabotage>,
+    /// Whether a client has the job cancelled at some time: a part comes out then, and the job must end once the client is told that it
+    /// will.
+    pub cancels: bool,
     /// A file that gets a line for everything that happens, in the run of the last seed.
     pub trace: Option<PathBuf>,
 }
@@ -40,6 +43,7 @@ impl SimulationPlan {
             profile: FaultProfile::All,
             crash: None,
             sabotage: None,
+            cancels: false,
             trace: None,
         }
     }
@@ -98,6 +102,7 @@ pub fn simulate_with(
         let mut simulation = Simulation::new(seed)
             .profile(plan.profile)
             .sabotaged(plan.sabotage)
+            .cancelled(plan.cancels)
             .expecting(report.outputs.clone());
         if let Some(point) = plan.crash {
             simulation = simulation.crashing_at(point);

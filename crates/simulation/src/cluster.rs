@@ -1,5 +1,6 @@
 //! The loop: lets everything run that can, gives slots and writers their turns, delivers what has arrived, and lets time pass.
 
+mod cancel;
 mod crashes;
 mod machines;
 mod managers;
@@ -44,6 +45,9 @@ use self::settings::Settings;
 /// How long trouble lasts, in milliseconds.
 const TROUBLE_MS: (u64, u64) = (1_500, 6_000);
 
+/// No client wants a job cancelled before so many milliseconds.
+const EARLIEST_CANCEL_MS: u64 = 300;
+
 /// After the last trouble a job must end within this many milliseconds.
 const PATIENCE_MS: u64 = 120_000;
 
@@ -59,6 +63,7 @@ enum Happening {
     Mischief,
     Heal,
     Submit,
+    Cancel,
     ManagerStarts(u32),
     ManagerGoesOn(u32),
     TaskManagerJoins,
@@ -100,6 +105,10 @@ pub(crate) struct Cluster<'a> {
     /// What the client submits, until it is accepted.
     request: SubmitJobRequest,
     accepted: bool,
+    /// Whether a client wants the job cancelled, some time.
+    cancels: bool,
+    /// Whether he was told that it is heard.
+    cancelled: bool,
     /// What task managers are told by the application.
     plan: Bytes,
     machines: Runtime,
@@ -140,6 +149,10 @@ impl Cluster<'_> {
         self.later(trouble, Happening::Heal);
         self.later(100, Happening::Mischief);
         self.later(50, Happening::Submit);
+        if self.cancels {
+            let pause = self.dice.between(EARLIEST_CANCEL_MS, trouble);
+            self.later(pause, Happening::Cancel);
+        }
         while self.ended.is_none() && self.holds() {
             self.step();
             if self.now() > trouble + PATIENCE_MS {
@@ -161,8 +174,11 @@ impl Cluster<'_> {
     }
 
     fn check_end(&self, expected: Option<&BTreeMap<String, Vec<String>>>) {
-        if self.ended != Some(JobState::Finished) {
-            return self.violated(format_args!("I15: the job is {}", self.state.name()));
+        match self.ended {
+            // He may not have been told.
+            Some(JobState::Canceled) if self.cancels => return,
+            Some(JobState::Finished) if !self.cancelled => {}
+            _otherwise => return self.violated(format_args!("I15: the job is {}", self.state.name())),
         }
         if let Some(expected) = expected
             && *expected != self.outside.outputs()
@@ -313,6 +329,7 @@ impl Cluster<'_> {
             Happening::Mischief => self.mischief(),
             Happening::Heal => self.heal(),
             Happening::Submit => self.submit(),
+            Happening::Cancel => self.cancel(),
             Happening::ManagerStarts(place) => self.manager_starts(place),
             Happening::ManagerGoesOn(number) => self.manager_goes_on(number),
             Happening::TaskManagerJoins => self.task_manager_joins(),

@@ -41,13 +41,17 @@ pub(crate) fn advance(runtime: &Runtime, millis: u64) {
     runtime.block_on(tokio::time::advance(std::time::Duration::from_millis(millis)));
 }
 
+/// The answer to a client.
+pub(crate) type Reply = Result<(), CodedError>;
+
 /// One process.
 pub(crate) struct JobManager {
     /// Where it listens: there is one at a time in each place.
     pub(crate) place: u32,
     stage: Stage,
     job: Option<JobMasterHandle>,
-    submission: Option<JoinHandle<Result<(), CodedError>>>,
+    submission: Option<JoinHandle<Reply>>,
+    cancellation: Option<JoinHandle<Reply>>,
     /// `Some`: it is stopped, since so many milliseconds.
     stopped_ms: Option<u64>,
     runtime: Runtime,
@@ -83,6 +87,7 @@ impl JobManager {
             stage: Stage::Starting(starting),
             job: None,
             submission: None,
+            cancellation: None,
             stopped_ms: None,
             runtime,
         })
@@ -168,11 +173,29 @@ impl JobManager {
     }
 
     /// The answer to the client, once.
-    pub(crate) fn submitted(&mut self) -> Option<Result<(), CodedError>> {
+    pub(crate) fn submitted(&mut self) -> Option<Reply> {
         if self.is_stopped() {
             return None;
         }
         let answered = self.submission.take_if(|submission| submission.is_finished())?;
+        self.runtime.block_on(answered).ok()
+    }
+
+    /// A client wants the job cancelled, unless one waits for the answer already.
+    pub(crate) fn cancel(&mut self, job: JobId) {
+        if let (Stage::Leading(leader), None) = (&self.stage, &self.cancellation) {
+            let leader = Arc::clone(leader);
+            let cancellation = self.runtime.spawn(async move { leader.job(job).await?.cancel().await });
+            self.cancellation = Some(cancellation);
+        }
+    }
+
+    /// The answer to that, once.
+    pub(crate) fn cancelled(&mut self) -> Option<Reply> {
+        if self.is_stopped() {
+            return None;
+        }
+        let answered = self.cancellation.take_if(|cancellation| cancellation.is_finished())?;
         self.runtime.block_on(answered).ok()
     }
 

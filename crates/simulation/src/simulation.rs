@@ -46,6 +46,7 @@ pub(crate) struct Arrangement {
     pub(crate) profile: FaultProfile,
     pub(crate) crash: Option<CrashPoint>,
     pub(crate) sabotage: Option<Sabotage>,
+    pub(crate) cancels: bool,
 }
 
 impl Simulation {
@@ -56,6 +57,7 @@ impl Simulation {
             profile: FaultProfile::All,
             crash: None,
             sabotage: None,
+            cancels: false,
         };
         Self {
             arrangement,
@@ -82,6 +84,13 @@ impl Simulation {
     #[must_use]
     pub fn sabotaged(mut self, sabotage: Option<Sabotage>) -> Self {
         self.arrangement.sabotage = sabotage;
+        self
+    }
+
+    /// A client has the job cancelled at some time. What comes out is a part then.
+    #[must_use]
+    pub fn cancelled(mut self, cancels: bool) -> Self {
+        self.arrangement.cancels = cancels;
         self
     }
 

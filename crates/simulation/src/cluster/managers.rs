@@ -53,7 +53,9 @@ impl Cluster<'_> {
         for number in numbers {
             self.store.acts(Actor::Manager(number));
             let manager = self.managers.get_mut(&number);
-            let (news, answer) = manager.map_or((None, None), |manager| (manager.drive(), manager.submitted()));
+            let (news, answer, cancelled) = manager.map_or((None, None, None), |manager| {
+                (manager.drive(), manager.submitted(), manager.cancelled())
+            });
             self.store.acts(Actor::Nobody);
             self.bury_whoever_crashed();
             match answer {
@@ -63,6 +65,9 @@ impl Cluster<'_> {
                 }
                 Some(Err(error)) => self.line(format_args!("the job is not accepted: {}", error.code)),
                 None => {}
+            }
+            if let Some(cancelled) = cancelled {
+                self.hear_of_cancellation(number, cancelled);
             }
             match news {
                 Some(News::Leads(epoch)) => self.manager_leads(number, epoch),

@@ -46,6 +46,7 @@ impl<'a> Cluster<'a> {
             profile,
             crash,
             sabotage,
+            cancels,
         } = arrangement;
         let mut dice = Dice::new(seed);
         let trace = Arc::new(Trace::new(trace));
@@ -88,6 +89,8 @@ impl<'a> Cluster<'a> {
             job_id,
             request: request(job_id),
             accepted: false,
+            cancels,
+            cancelled: false,
             plan: plan.expect("a plan is plain data").into(),
             machines: job_manager::still_runtime()?,
             io,
