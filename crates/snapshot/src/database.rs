@@ -33,6 +33,8 @@ pub struct LocalFile {
     pub path: PathBuf,
     /// The object that holds the same bytes, by its absolute URI, if the base of this checkpoint has one.
     pub known: Option<ObjectHandle>,
+    /// The same of the checkpoint that the database was restored from, which was compared with its digest.
+    pub restored: Option<ObjectHandle>,
 }
 
 /// The files of one state.
@@ -131,7 +133,16 @@ impl DatabaseWriter {
             return Ok(ObjectHandle { path, ..known.clone() });
         }
         let path = layout::database_file(self.context.writer(), table.operator, &file.name);
-        let mut upload = self.folder.child(&path)?.upload();
+        let place = self.folder.child(&path)?;
+        if let Some(restored) = &file.restored
+            && self.copy(restored, &place).await
+        {
+            return Ok(ObjectHandle {
+                path,
+                ..restored.clone()
+            });
+        }
+        let mut upload = place.upload();
         let copies = self.copies.as_ref().filter(|_| is_manifest(&file.name));
         let mut copy = copies.map(CheckpointCopies::begin);
         let opened = tokio::fs::File::open(&file.path).await;
@@ -154,6 +165,14 @@ impl DatabaseWriter {
             copy.finish(&handle);
         }
         Ok(handle)
+    }
+
+    /// Whether the store has made a copy of an object of another job: this one must have its own. What is asked to be written in full is.
+    async fn copy(&self, object: &ObjectHandle, to: &Location) -> bool {
+        match (self.increment, Location::open(&object.path)) {
+            (Increment::First | Increment::Since(_), Ok(from)) => to.copy_of(&from, object.length).await,
+            (Increment::Off, _) | (_, Err(_)) => false,
+        }
     }
 
     /// How this snapshot names an object of another checkpoint of the same job; `None` for any other.

@@ -207,6 +207,35 @@ impl Location {
         Upload::new(self.clone())
     }
 
+    /// Has the store make this an object of the same content as another, of so many bytes: a hard link in the local file system, a copy
+    /// within a bucket. Visible as a whole and durable when this returns true. False where it cannot, or the other has another length: then
+    /// the bytes are to be written.
+    pub async fn copy_of(&self, other: &Self, length: u64) -> bool {
+        // HDFS has no copies: its client would read the object and write it.
+        if self.root != other.root || self.root.scheme == Scheme::Hdfs || other.is_symbolic_link() {
+            return false;
+        }
+        let copy = self.store.copy(&other.path, &self.path);
+        let copied = self.within("copy", length, copy).await;
+        let copied = copied.and_then(|copied| copied.map_err(|source| self.not_written("copy", source)));
+        if let Err(error) = copied {
+            tracing::debug!(object = %other, %error, "an object cannot be copied where it is");
+            return false;
+        }
+        if self.head().await.is_ok_and(|there| there == Some(length)) {
+            return true;
+        }
+        // It would be taken for another writer's.
+        let _not_there = self.delete().await;
+        false
+    }
+
+    /// Of which a link would be another name, and not of what it leads to.
+    fn is_symbolic_link(&self) -> bool {
+        let path = self.local_path();
+        path.is_some_and(|path| path.is_symlink())
+    }
+
     /// Waits for an operation that moves this many bytes, as long as that may take. The local file system may take as long as it
     /// likes: its calls cannot be given up, and whoever stopped waiting for one would not know what it does later.
     pub(super) async fn within<T>(

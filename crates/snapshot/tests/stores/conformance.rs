@@ -21,6 +21,7 @@ pub async fn conformance(folder: Location) {
     of_many_writers_one_wins(&folder).await;
     ranges_are_exact(&folder).await;
     large_objects_appear_as_a_whole(&folder).await;
+    a_copy_is_an_object_of_its_own(&folder).await;
     names_survive(&folder).await;
     folders_are_listed_and_deleted_exactly(&folder).await;
 }
@@ -137,6 +138,33 @@ async fn large_objects_appear_as_a_whole(folder: &Location) {
     upload.write(b"small").await.unwrap();
     upload.finish().await.unwrap();
     assert_eq!(small.get(100).await.unwrap(), "small");
+}
+
+async fn a_copy_is_an_object_of_its_own(folder: &Location) {
+    let [original, copy, wrong] =
+        ["copies/original", "copies/of/it", "copies/wrong"].map(|name| folder.child(name).unwrap());
+    let absent = folder.child("copies/absent").unwrap();
+    let content = bytes(LARGE);
+    let mut upload = original.upload();
+    upload.write(&content).await.unwrap();
+    upload.finish().await.unwrap();
+    let copied = copy.copy_of(&original, LARGE as u64).await;
+    let uri = folder.uri();
+    let copies = ["file:", "memory:", "s3:"];
+    assert!(copied || !copies.iter().any(|scheme| uri.starts_with(scheme)), "{uri}");
+    if copied {
+        original.delete().await.unwrap();
+        assert!(
+            copy.get(LARGE as u64).await.unwrap() == content,
+            "other bytes came back"
+        );
+    }
+    for refused in [&absent, &folder.child("copies").unwrap()] {
+        assert!(!wrong.copy_of(refused, LARGE as u64).await);
+        assert!(!wrong.exists().await.unwrap());
+    }
+    assert!(!wrong.copy_of(&copy, LARGE as u64 - 1).await);
+    assert!(!wrong.exists().await.unwrap());
 }
 
 async fn names_survive(folder: &Location) {

@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 
 use super::cut::{Cut, FrozenColumn};
 use super::database::{Database, DatabaseError};
-use super::open::{Instance, OpenError, is_one_database};
+use super::open::{Instance, OpenError, key_groups_of_database};
+use super::slice::{RowCount, Slice};
 use super::table::CachedTable;
 use super::working_set::UnwrittenRows;
 use crate::error::StateError;
@@ -39,7 +40,7 @@ pub trait Column {
     fn frozen(&self, cut: Arc<Cut>) -> FrozenColumn;
 
     /// The database that holds the rows, and how many these are.
-    fn attach(&mut self, database: Arc<Database>, rows: u64);
+    fn attach(&mut self, database: Arc<Database>, rows: RowCount);
 
     /// Whether it has a database.
     fn is_attached(&self) -> bool;
@@ -55,7 +56,7 @@ impl<K: Key, V: State> Column for CachedTable<K, V> {
         Self::frozen(self, cut)
     }
 
-    fn attach(&mut self, database: Arc<Database>, rows: u64) {
+    fn attach(&mut self, database: Arc<Database>, rows: RowCount) {
         Self::attach(self, database, rows);
     }
 
@@ -81,7 +82,7 @@ impl Columns<'_> {
         let database = self.instance.database(&names)?;
         for (_, table) in &mut self.tables {
             if !table.is_attached() {
-                table.attach(Arc::clone(&database), 0);
+                table.attach(Arc::clone(&database), RowCount::default());
             }
         }
         Ok(database)
@@ -101,8 +102,8 @@ impl Columns<'_> {
             .collect())
     }
 
-    /// Opens the files of a checkpoint as they are, if they are one database of these very key groups, and all of its rows stay
-    /// as they are. Returns how many these are.
+    /// Opens the files of a checkpoint as they are, if they are one database that has all of these key groups, and all of its rows stay
+    /// as they are. Returns how many these are, or about so many if it has other key groups too.
     pub(crate) fn take_over(
         &mut self,
         parts: &[(&KeyedStateHandle, bool)],
@@ -110,17 +111,22 @@ impl Columns<'_> {
         io: &Handle,
     ) -> Result<Option<u64>, RestoreError> {
         let handles: Vec<&KeyedStateHandle> = parts.iter().map(|(handle, _)| *handle).collect();
-        if !parts.iter().all(|(_, unchanged)| *unchanged) || !is_one_database(&handles, key_groups) {
+        let held = key_groups_of_database(&handles).filter(|held| held.intersection(key_groups) == key_groups);
+        let Some(held) = held.filter(|_| parts.iter().all(|(_, unchanged)| *unchanged)) else {
             return Ok(None);
-        }
+        };
+        let slice = Slice::new(held, key_groups);
+        let rows_of = |state: &str| {
+            let of_state = handles.iter().filter(|handle| handle.state == state);
+            RowCount::opened_with(slice.share(of_state.map(|handle| handle.rows).sum()))
+        };
+        let counts: Vec<RowCount> = self.tables.iter().map(|(state, _)| rows_of(state)).collect();
         let names = self.names();
-        let database = self.instance.open_files(&handles, &names, io)?;
-        let mut total = 0;
-        for (state, table) in &mut self.tables {
-            let of_state = handles.iter().filter(|handle| handle.state == *state);
-            let rows = of_state.map(|handle| handle.rows).sum();
+        let slice = (held != key_groups).then(|| slice.counting(names.iter().cloned().zip(counts.iter().cloned())));
+        let database = self.instance.open_files(&handles, &names, slice, io)?;
+        let total = counts.iter().map(RowCount::now).sum();
+        for ((_, table), rows) in self.tables.iter_mut().zip(counts) {
             table.attach(Arc::clone(&database), rows);
-            total += rows;
         }
         Ok(Some(total))
     }
@@ -131,7 +137,7 @@ impl Columns<'_> {
         let database = self.instance.database(&names)?;
         for (state, table) in &mut self.tables {
             let rows = self.instance.finish_load(&column_name(state))?;
-            table.attach(Arc::clone(&database), rows);
+            table.attach(Arc::clone(&database), RowCount::opened_with(rows));
         }
         Ok(())
     }

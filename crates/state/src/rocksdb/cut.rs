@@ -13,6 +13,7 @@ use streamd_snapshot::{DatabaseTable, LocalFile, WrittenFiles};
 
 use super::database::{Database, DatabaseError, descriptors, disk, rocks, visit_column};
 use super::memory::{READING_MEMORY, SharedMemory};
+use super::slice::RowCount;
 
 /// The files of a database at a barrier. They go with the value.
 #[derive(Debug)]
@@ -91,17 +92,17 @@ impl Drop for Cut {
 pub struct FrozenColumn {
     cut: Arc<Cut>,
     column: String,
-    rows: u64,
+    rows: RowCount,
 }
 
 impl FrozenColumn {
-    pub(super) fn new(cut: Arc<Cut>, column: String, rows: u64) -> Self {
+    pub(super) fn new(cut: Arc<Cut>, column: String, rows: RowCount) -> Self {
         Self { cut, column, rows }
     }
 
-    /// How many rows there are.
+    /// How many rows there are, or about so many before [`table`](Self::table) was waited for.
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.rows.now()
     }
 
     /// Waits until the rows of the barrier are in files. What fails is told by those who want them.
@@ -112,18 +113,20 @@ impl FrozenColumn {
     /// The files of the state. Those that `base` holds already say so.
     pub fn table(&self, base: Option<CheckpointId>) -> Result<DatabaseTable, DatabaseError> {
         let CutFiles { manifest, tables } = self.cut.files()?;
-        let known = self.cut.database.known_files().of_base(base).unwrap_or_default();
+        let files_known = self.cut.database.known_files();
+        let known = files_known.of_base(base).unwrap_or_default();
         let local = |name: &String, known: Option<&ObjectHandle>| LocalFile {
             name: name.clone(),
             path: self.cut.directory.join(name),
             known: known.cloned(),
+            restored: files_known.restored(name).cloned(),
         };
         let files = tables.get(&self.column).into_iter().flatten();
         Ok(DatabaseTable {
             // Rewritten under the same name with every checkpoint.
             manifest: local(&manifest, None),
             files: files.map(|name| local(name, known.get(name))).collect(),
-            rows: self.rows,
+            rows: self.rows.now(),
         })
     }
 

@@ -1,5 +1,7 @@
 //! One database: the states of one operator in one subtask.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,14 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, LiveFile, Options, ReadOptions, WriteBatch, WriteOptions};
 use streamd_core::error::ErrorCode;
 
 use super::cut::Cut;
 use super::known_files::KnownFiles;
 use super::log::RowLog;
 use super::memory::SharedMemory;
-use super::verification::{UnreadFile, Verification};
+use super::slice::{Slice, is_within};
+use super::verification::{Unread, Verification};
 use super::working_set::UnwrittenRows;
 
 /// Why a database failed.
@@ -152,9 +155,42 @@ impl Database {
         })
     }
 
-    /// Has the files read that it was opened with, while it is used. It is given to no snapshot before.
-    pub(super) fn verify(&mut self, files: Vec<UnreadFile>) -> Result<(), DatabaseError> {
-        self.verification = Verification::start(files, Arc::clone(&self.known_files))?;
+    /// Deletes what is of other key groups, and returns the names of the files that went with it: their content is of no account.
+    pub(super) fn narrow(&self, slice: &Slice) -> Result<BTreeSet<OsString>, DatabaseError> {
+        let failed = |error| rocks("delete key groups of", self.directory(), error);
+        let files = self.db.live_files().map_err(failed)?;
+        let columns: BTreeSet<&str> = files.iter().map(|file| file.column_family_name.as_str()).collect();
+        let mut unwanted = Vec::new();
+        for name in columns {
+            let column = self.column(name)?;
+            for keys in slice.outside() {
+                let delete = |from, to| self.db.delete_range_cf_opt(column, from, to, &self.writes);
+                delete(&keys.start, &keys.end).map_err(failed)?;
+                let of_column = files.iter().filter(|file| file.column_family_name == name);
+                let within: Vec<&LiveFile> = of_column.filter(|file| is_within(file, &keys)).collect();
+                let first = within.iter().filter_map(|file| file.start_key.as_ref()).min();
+                let last = within.iter().filter_map(|file| file.end_key.as_ref()).max();
+                if let Some((first, last)) = first.zip(last) {
+                    // With the last. Those of level 0 stay, and those that are being compacted.
+                    let done = self.db.delete_file_in_range_cf(column, first, last);
+                    done.map_err(failed)?;
+                }
+                unwanted.extend(within);
+            }
+        }
+        let left = self.db.live_files().map_err(failed)?;
+        let name = |file: &LiveFile| OsString::from(file.name.trim_start_matches('/'));
+        let left: BTreeSet<OsString> = left.iter().map(name).collect();
+        Ok(unwanted
+            .into_iter()
+            .map(name)
+            .filter(|name| !left.contains(name))
+            .collect())
+    }
+
+    /// Has the files read that it was opened with, and the rows of a slice counted, while it is used. It is given to no snapshot before.
+    pub(super) fn verify(&mut self, unread: Unread) -> Result<(), DatabaseError> {
+        self.verification = Verification::start(unread, Arc::clone(&self.known_files))?;
         Ok(())
     }
 

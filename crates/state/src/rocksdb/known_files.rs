@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use streamd_core::id::CheckpointId;
 use streamd_core::snapshot::ObjectHandle;
@@ -19,6 +19,8 @@ pub type FileObjects = BTreeMap<String, ObjectHandle>;
 #[derive(Debug, Default)]
 pub struct KnownFiles {
     by_checkpoint: Mutex<BTreeMap<CheckpointId, Arc<FileObjects>>>,
+    /// Of the checkpoint that it was restored from.
+    restored: OnceLock<FileObjects>,
     local: Option<LocalCopies>,
 }
 
@@ -27,6 +29,7 @@ impl KnownFiles {
     pub fn new(local: Option<LocalCopies>) -> Self {
         Self {
             by_checkpoint: Mutex::default(),
+            restored: OnceLock::new(),
             local,
         }
     }
@@ -42,6 +45,19 @@ impl KnownFiles {
         while known.len() > REMEMBERED_CHECKPOINTS {
             known.pop_first();
         }
+    }
+
+    /// Remembers which objects it was restored from: table files that are about to be opened in `directory`.
+    pub fn remember_restored(&self, checkpoint: Option<CheckpointId>, directory: &Path, files: FileObjects) {
+        if let Some(checkpoint) = checkpoint {
+            self.remember(checkpoint, directory, files.clone());
+        }
+        let _restored_once = self.restored.set(files);
+    }
+
+    /// The object that a file was restored from. It may be gone once a checkpoint is complete.
+    pub fn restored(&self, name: &str) -> Option<&ObjectHandle> {
+        self.restored.get()?.get(name)
     }
 
     /// The files of the newest complete checkpoint. Those before it are forgotten.

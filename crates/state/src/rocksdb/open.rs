@@ -18,7 +18,8 @@ use super::database::{Database, DatabaseError, OwnedDirectory, database_path, di
 use super::known_files::{FileObjects, KnownFiles, is_table};
 use super::loading::{Loading, Place};
 use super::memory::{READING_MEMORY, SharedMemory};
-use super::verification::{UnreadFile, blame};
+use super::slice::{Slice, link_files};
+use super::verification::{Unread, UnreadFile, blame};
 
 /// The database of one operator in one subtask, and where it is.
 #[derive(Debug)]
@@ -57,12 +58,12 @@ impl Instance {
     pub fn database(&mut self, columns: &[String]) -> Result<Arc<Database>, DatabaseError> {
         match &self.database {
             Some(database) => Ok(Arc::clone(database)),
-            None => self.open(columns, Vec::new()),
+            None => self.open(columns, Unread::default()),
         }
     }
 
     /// Opens what is in the directory. These files of it are read while it is used.
-    fn open(&mut self, columns: &[String], unread: Vec<UnreadFile>) -> Result<Arc<Database>, DatabaseError> {
+    fn open(&mut self, columns: &[String], mut unread: Unread) -> Result<Arc<Database>, DatabaseError> {
         let (directory, known_files) = (Arc::clone(&self.directory), self.known_files());
         let opened = Database::open(
             directory,
@@ -70,7 +71,12 @@ impl Instance {
             self.memory.clone(),
             Arc::clone(&known_files),
         );
-        let mut database = opened.map_err(|error| blame(&unread, &known_files, error))?;
+        let mut database = opened.map_err(|error| blame(&unread.files, &known_files, error))?;
+        if let Some((slice, _)) = &unread.slice {
+            let gone = database.narrow(slice)?;
+            let files = std::mem::take(&mut unread.files).into_iter();
+            (unread.unwanted, unread.files) = files.partition(|file| gone.contains(file.name()));
+        }
         database.verify(unread)?;
         Ok(Arc::clone(self.database.insert(Arc::new(database))))
     }
@@ -82,20 +88,29 @@ impl Instance {
             .map_or(Ok(true), |database| database.is_verified())
     }
 
-    /// Opens the very files of a checkpoint, which must all be of one database whose key groups are this one's. Those that could be linked
-    /// are read later.
-    pub fn open_files(
+    /// Opens the very files of a checkpoint, which must all be of one database. Those that could be linked are read later. If it has more
+    /// key groups than are wanted, a slice of it.
+    pub(super) fn open_files(
         &mut self,
         handles: &[&KeyedStateHandle],
         columns: &[String],
+        slice: Option<Slice>,
         io: &Handle,
     ) -> Result<Arc<Database>, OpenError> {
-        let place = database_path(self.directory.path());
+        let (place, links) = (database_path(self.directory.path()), unread_path(self.directory.path()));
         let Fetched { objects, unread } = fetch_database(handles, self.directory.path(), &self.known_files, io)?;
-        // Before it is opened: then it may begin to replace its files.
-        if let Some(checkpoint) = handles.first().and_then(|handle| checkpoint_of(handle)) {
-            self.known_files.remember(checkpoint, &place, objects);
+        if slice.is_some() {
+            link_files(&place, objects.keys(), &links)?;
         }
+        // Before it is opened: then it may begin to replace its files.
+        let checkpoint = handles.first().and_then(|handle| checkpoint_of(handle));
+        self.known_files.remember_restored(checkpoint, &place, objects);
+        let slice = slice.map(|slice| (slice, links));
+        let unread = Unread {
+            files: unread,
+            unwanted: Vec::new(),
+            slice,
+        };
         Ok(self.open(columns, unread)?)
     }
 
@@ -217,23 +232,23 @@ impl<'a> Databases<'a> {
     }
 }
 
+/// Where files of a database have another name while they are to be read.
+fn unread_path(directory: &Path) -> PathBuf {
+    directory.join("unread")
+}
+
 /// The checkpoint that a handle is of, by where it put the manifest: each checkpoint writes its own.
 fn checkpoint_of(handle: &KeyedStateHandle) -> Option<CheckpointId> {
     streamd_snapshot::checkpoint_of_object(&handle.objects.first()?.path)
 }
 
-/// Whether these handles are the whole of one database.
-pub(crate) fn is_one_database(handles: &[&KeyedStateHandle], key_groups: KeyGroupRange) -> bool {
-    let manifest = |handle: &KeyedStateHandle| handle.objects.first().cloned();
+/// The key groups of the database that these handles are the whole of. `None` if they are not of one.
+pub(crate) fn key_groups_of_database(handles: &[&KeyedStateHandle]) -> Option<KeyGroupRange> {
+    let (first, others) = handles.split_first()?;
     let is_native = |handle: &&KeyedStateHandle| matches!(handle.format, KeyedStateFormat::RocksDb { .. });
-    match handles.split_first() {
-        None => false,
-        Some((first, others)) => {
-            handles.iter().all(is_native)
-                && handles.iter().all(|handle| handle.key_groups == key_groups)
-                && others.iter().all(|other| manifest(other) == manifest(first))
-        }
-    }
+    let database = |handle: &KeyedStateHandle| (handle.key_groups, handle.objects.first().cloned());
+    let is_one = handles.iter().all(is_native) && others.iter().all(|other| database(other) == database(first));
+    is_one.then_some(first.key_groups)
 }
 
 /// The files of a database.
@@ -251,7 +266,7 @@ fn fetch_database(
     known_files: &KnownFiles,
     io: &Handle,
 ) -> Result<Fetched, OpenError> {
-    let (place, links) = (database_path(directory), directory.join("unread"));
+    let (place, links) = (database_path(directory), unread_path(directory));
     for path in [&place, &links] {
         fs::create_dir_all(path).map_err(|error| disk("create", path, &error))?;
     }

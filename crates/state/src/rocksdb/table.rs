@@ -11,6 +11,7 @@ use super::cut::{Cut, FrozenColumn};
 use super::database::{Database, DatabaseError};
 use super::log::RowLog;
 use super::memory::SlotMemory;
+use super::slice::RowCount;
 use super::working_set::{DirtySlots, Slot, UnwrittenRows, WorkingSet, group_of};
 
 /// A table of a slot that is over its budget keeps this part of the budget whatever the others hold: enough for some batches.
@@ -53,7 +54,7 @@ pub struct CachedTable<K, V> {
     memory: SlotMemory,
     database: Option<Arc<Database>>,
     /// Keys with a value, wherever it is.
-    rows: u64,
+    rows: RowCount,
     /// Whether the database may have rows: in a fresh state no key need be looked for.
     is_below: bool,
     keys: KeyBuffer,
@@ -73,7 +74,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
             told_before: 0,
             memory,
             database: None,
-            rows: 0,
+            rows: RowCount::default(),
             is_below: false,
             keys: KeyBuffer::default(),
             missing: Vec::new(),
@@ -82,10 +83,10 @@ impl<K: Key, V: State> CachedTable<K, V> {
     }
 
     /// The database that holds the rows, and how many these are.
-    pub fn attach(&mut self, database: Arc<Database>, rows: u64) {
+    pub fn attach(&mut self, database: Arc<Database>, rows: RowCount) {
         self.database = Some(database);
+        self.is_below = rows.now() > 0;
         self.rows = rows;
-        self.is_below = rows > 0;
     }
 
     /// Whether it has a database.
@@ -93,14 +94,14 @@ impl<K: Key, V: State> CachedTable<K, V> {
         self.database.is_some()
     }
 
-    /// The number of keys with a value.
+    /// The number of keys with a value. An estimate until the rows were counted of a database that was written for more key groups.
     pub fn len(&self) -> u64 {
-        self.rows
+        self.rows.now()
     }
 
     /// Whether no key has a value.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.len() == 0
     }
 
     /// The number of keys that are held in memory, for tests and measurements.
@@ -156,7 +157,9 @@ impl<K: Key, V: State> CachedTable<K, V> {
     pub fn get_or_insert_with(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
         let generation = self.set.generation();
         let value = touched(&mut self.set, hash, key).change(generation);
-        self.rows += u64::from(value.is_none());
+        if value.is_none() {
+            self.rows.add();
+        }
         value.get_or_insert_with(default)
     }
 
@@ -164,7 +167,9 @@ impl<K: Key, V: State> CachedTable<K, V> {
     #[inline]
     pub fn insert(&mut self, hash: u64, key: &K, value: V) -> Option<V> {
         let before = self.change(hash, key).replace(value);
-        self.rows += u64::from(before.is_none());
+        if before.is_none() {
+            self.rows.add();
+        }
         before
     }
 
@@ -172,7 +177,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
     #[inline]
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
         let before = self.change(hash, key).take();
-        self.rows -= u64::from(before.is_some());
+        self.rows.remove(u64::from(before.is_some()));
         before
     }
 
@@ -211,7 +216,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     /// The state in a cut that was just taken.
     pub(super) fn frozen(&self, cut: Arc<Cut>) -> FrozenColumn {
-        FrozenColumn::new(cut, self.column.clone(), self.rows)
+        FrozenColumn::new(cut, self.column.clone(), self.rows.clone())
     }
 
     /// Writes everything that the database does not have.
@@ -242,7 +247,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     /// So many rows were removed from the database.
     pub(super) fn forget_rows(&mut self, count: u64) {
-        self.rows -= count;
+        self.rows.remove(count);
     }
 
     fn load(&mut self, keys: &[(u64, K)], missing: &[usize], buffer: &KeyBuffer) -> Result<(), TableError> {

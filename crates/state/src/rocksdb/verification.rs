@@ -22,6 +22,7 @@ use streamd_snapshot::{SnapshotError, check_file, link_object, lower_priority};
 
 use super::database::{DatabaseError, disk};
 use super::known_files::KnownFiles;
+use super::slice::Slice;
 
 /// A file of a database whose content nobody has read.
 #[derive(Debug)]
@@ -31,6 +32,17 @@ pub(super) struct UnreadFile {
     path: PathBuf,
     /// Whether it is a copy that was kept on the local disk, and not the object itself.
     is_copy: bool,
+}
+
+/// What is to be read of a database while it is used.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    /// To be compared with their digests.
+    pub files: Vec<UnreadFile>,
+    /// Of what is used they have nothing. Still, damage is to be named if reading fails.
+    pub unwanted: Vec<UnreadFile>,
+    /// Rows that are to be counted, in the directory with all files as they were.
+    pub slice: Option<(Slice, PathBuf)>,
 }
 
 /// The reading of files in the background.
@@ -152,19 +164,19 @@ impl Verification {
         }
     }
 
-    /// Has these files read. Errors if nobody can.
-    pub(super) fn start(files: Vec<UnreadFile>, known_files: Arc<KnownFiles>) -> Result<Self, DatabaseError> {
-        if files.is_empty() {
+    /// Has this read. Errors if nobody can.
+    pub(super) fn start(unread: Unread, known_files: Arc<KnownFiles>) -> Result<Self, DatabaseError> {
+        let of_slice = unread.slice.as_ref().map(|(_, directory)| directory.clone());
+        let Some(path) = of_slice.or_else(|| Some(unread.files.first()?.path.clone())) else {
             return Ok(Self::none());
-        }
+        };
         let shared = Arc::new(Shared::default());
         let reading = Arc::clone(&shared);
-        let directory = files[0].path.clone();
         let thread = thread::Builder::new().name("state-verifier".to_owned());
-        let thread = thread.spawn(move || reading.read(&files, &known_files));
+        let thread = thread.spawn(move || reading.read(&unread, &known_files));
         Ok(Self {
             shared,
-            thread: Some(thread.map_err(|error| disk("start a thread for", &directory, &error))?),
+            thread: Some(thread.map_err(|error| disk("start a thread for", &path, &error))?),
         })
     }
 
@@ -203,12 +215,30 @@ impl Drop for Verification {
     }
 }
 
+impl Unread {
+    /// Reads everything, for as long as `goes_on` says so.
+    fn read(&self, known_files: &KnownFiles, goes_on: &dyn Fn() -> bool) -> Result<(), DatabaseError> {
+        let Some((slice, directory)) = &self.slice else {
+            return check_all(&self.files, known_files, goes_on);
+        };
+        // First: each file goes when it has been compared.
+        let counted = slice.count(directory, goes_on);
+        let counted = counted.map_err(|error| blame(&self.unwanted, known_files, error));
+        let checked = check_all(&self.files, known_files, goes_on);
+        if let Err(error) = fs::remove_dir_all(directory) {
+            tracing::debug!(directory = %directory.display(), %error, "links of local state cannot be removed");
+        }
+        checked.and(counted)
+    }
+}
+
 impl Shared {
-    fn read(&self, files: &[UnreadFile], known_files: &KnownFiles) {
+    fn read(&self, unread: &Unread, known_files: &KnownFiles) {
         lower_priority();
+        let files = &unread.files;
         let bytes: u64 = files.iter().map(|file| file.object.length).sum();
         let goes_on = || !self.is_given_up.load(Ordering::Relaxed);
-        let outcome = check_all(files, known_files, &goes_on);
+        let outcome = unread.read(known_files, &goes_on);
         // What was given up has its outcome, and what is set twice keeps the first.
         if goes_on() {
             if outcome.is_ok() {

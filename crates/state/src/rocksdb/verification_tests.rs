@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use super::super::cut::FrozenColumn;
 use super::super::database::{Database, OwnedDirectory};
 use super::super::memory::{READING_MEMORY, SharedMemory};
+use super::super::slice::RowCount;
 use super::*;
 
 const COLUMN: &str = "state-counts";
@@ -46,7 +47,12 @@ impl Slow {
         )
         .unwrap();
         let is_copy = false;
-        database.verify(vec![UnreadFile { object, path, is_copy }]).unwrap();
+        let files = vec![UnreadFile { object, path, is_copy }];
+        let unread = Unread {
+            files,
+            ..Unread::default()
+        };
+        database.verify(unread).unwrap();
         Self {
             database: Arc::new(database),
             folder,
@@ -61,7 +67,7 @@ impl Slow {
 
     /// A cut whose files are there, and the state in it.
     fn cut(&self) -> FrozenColumn {
-        let column = FrozenColumn::new(self.database.cut(Vec::new()), COLUMN.to_owned(), 0);
+        let column = FrozenColumn::new(self.database.cut(Vec::new()), COLUMN.to_owned(), RowCount::default());
         self.database.settle().unwrap();
         column
     }
@@ -131,5 +137,29 @@ fn what_rocksdb_says_of_a_damaged_file_is_told_as_the_damage_that_it_is() {
             DatabaseError::NotRestored { is_damage, .. } => assert!(is_damage && !is_right),
             other => assert!(is_right && other == said, "{other}"),
         }
+    }
+}
+
+#[test]
+fn a_file_that_can_have_only_one_of_its_names_here_is_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = folder.path().join("stored");
+    fs::write(&stored, b"rows").unwrap();
+    let object = ObjectHandle {
+        path: Location::open(stored.to_str().unwrap()).unwrap().uri(),
+        length: 4,
+        digest: String::new(),
+        inline: None,
+    };
+    let unread = folder.path().join("unread");
+    fs::create_dir(&unread).unwrap();
+    let link = |file: &Path| UnreadFile::link(&object, file, &unread, &KnownFiles::default()).unwrap();
+    assert!(link(&folder.path().join(NAME)).is_some());
+    assert!(unread.join(NAME).exists());
+    fs::remove_file(unread.join(NAME)).unwrap();
+    // The second name is refused: it is there already, or there is no such folder.
+    for file in [folder.path().join(NAME), folder.path().join("absent").join(NAME)] {
+        assert!(link(&file).is_none(), "{}", file.display());
+        assert!(!unread.join(NAME).exists(), "the first name stays behind");
     }
 }
