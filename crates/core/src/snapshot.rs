@@ -147,6 +147,10 @@ pub struct NativeSegment {
     /// The hashes of the keys; where nothing is said, those of the key groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hashes: Option<HashRange>,
+    /// Of a state whose values are looked for by time: the earliest moment of each kind, `i64::MAX` where there is none. Where nothing is
+    /// said, any moment may be there. Which kinds there are is between the state and its operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earliest: Vec<i64>,
     /// The oldest first. What a later layer says of a key replaces what earlier ones say; within a layer no key comes twice.
     pub blocks: Vec<NativeBlock>,
 }

@@ -85,7 +85,7 @@ impl<K: Key> KeyedScope<K> {
             ..Self::restored(identity, context, restored, backend)?
         };
         if let (Some(mut timers), Some(time)) = (timers, &scope.time) {
-            let filled = timers.restore(&mut scope.backend, time);
+            let filled = timers.open(&mut scope.backend, time);
             filled.map_err(|error| state_failed(&identity.label, &error))?;
             scope.timers = Some(timers);
         }
@@ -124,7 +124,12 @@ impl<K: Key> KeyedScope<K> {
 
     /// Restores a little of what is still in the snapshot.
     pub(crate) fn restore_more(&mut self, label: &str) -> Result<Restoring, TaskError> {
-        self.backend.restore_more().map_err(|error| state_failed(label, &error))
+        let restoring = self.backend.restore_more();
+        let restoring = restoring.map_err(|error| state_failed(label, &error))?;
+        if let Some(timers) = &mut self.timers {
+            timers.collect(&mut self.backend);
+        }
+        Ok(restoring)
     }
 
     /// Prepares the next accesses to these keys.
@@ -198,6 +203,10 @@ impl<K: Key> KeyedScope<K> {
         output: &mut Batch<Out>,
         mut on_timer: impl FnMut(Timer, &mut KeyedContext<'_, K>, &mut Collector<'_, Out>) -> Result<(), BoxError>,
     ) -> Result<bool, TaskError> {
+        if let Some(timers) = &mut self.timers {
+            let restored = timers.restore(&mut self.backend, until);
+            restored.map_err(|error| state_failed(label, &error))?;
+        }
         while output.len() < BATCH_RECORDS {
             let due = self.timers.as_mut().and_then(|timers| timers.take_due(until));
             let Some((timer, keys)) = due else {

@@ -5,6 +5,8 @@
 //!   queue (what is next)      10 ──▶ keys, 20 ──▶ keys …      made anew from the state
 //! ```
 //!
+//! What is still in the snapshot that the state is restored from comes into the queue before its time does.
+//!
 //! A timer that was deleted stays in the queue and is found to be no more when its time comes. So a key's timers are each
 //! in the state once, and fire once, whatever was registered how often (I5).
 
@@ -16,7 +18,7 @@ use streamd_core::row::RowError;
 use streamd_core::snapshot::ListState;
 use streamd_core::state::{Key, State, from_row, to_row};
 use streamd_core::time::{Clock, EventTime, WallTime};
-use streamd_state::{KeyedStateBackend, StateError, StateId};
+use streamd_state::{KeyedStateBackend, Moment, StateError, StateId};
 
 use crate::alarm::Alarm;
 use crate::chain::OpenContext;
@@ -44,20 +46,42 @@ pub enum Timer {
 #[derive(Debug)]
 pub(crate) struct TimerQueue<K> {
     due: BTreeMap<i64, Vec<(u64, K)>>,
+    /// Nothing is due before this time that is still in a snapshot.
+    stored: i64,
 }
 
 impl<K> TimerQueue<K> {
     pub(crate) fn new() -> Self {
-        Self { due: BTreeMap::new() }
+        Self {
+            due: BTreeMap::new(),
+            stored: i64::MAX,
+        }
+    }
+
+    /// Whether something that is due up to `until` may still be in a snapshot.
+    #[inline]
+    pub(crate) fn lacks(&self, until: i64) -> bool {
+        self.stored <= until
+    }
+
+    /// A time before which nothing is due that is still in a snapshot, if anything is.
+    pub(crate) fn stored(&self) -> Option<i64> {
+        Some(self.stored).filter(|stored| *stored < i64::MAX)
+    }
+
+    /// Everything has come out of the snapshot that is due before this time.
+    pub(crate) fn set_stored(&mut self, stored: i64) {
+        self.stored = stored;
     }
 
     pub(crate) fn push(&mut self, time: i64, hash: u64, key: K) {
         self.due.entry(time).or_default().push((hash, key));
     }
 
-    /// The next time that something is due.
+    /// The next time that something is due, or may be.
     pub(crate) fn next(&self) -> Option<i64> {
-        self.due.first_key_value().map(|(time, _)| *time)
+        let first = self.due.first_key_value().map(|(time, _)| *time);
+        first.into_iter().chain(self.stored()).min()
     }
 
     /// The last time that something is due.
@@ -86,7 +110,7 @@ pub(crate) struct KeyTimers<K> {
 impl<K: Key> KeyTimers<K> {
     fn register(backend: &mut KeyedStateBackend<K>, name: &str) -> Result<Self, StateError> {
         Ok(Self {
-            state: backend.register(name)?,
+            state: backend.register_timed(name)?,
             queue: TimerQueue::new(),
         })
     }
@@ -118,13 +142,19 @@ impl<K: Key> KeyTimers<K> {
         true
     }
 
-    /// Fills the queue from the state.
-    fn restore(&mut self, backend: &mut KeyedStateBackend<K>) -> Result<(), StateError> {
-        let queue = &mut self.queue;
-        backend.for_each(self.state, &mut |key, times| {
-            let hash = key.stable_hash();
-            times.iter().for_each(|time| queue.push(*time, hash, key.clone()));
-        })
+    /// Has what is due up to `until` come out of the snapshot into the queue.
+    fn restore(&mut self, backend: &mut KeyedStateBackend<K>, until: i64) -> Result<(), StateError> {
+        let left = backend.restore_due(self.state, until, &|_, time| time)?;
+        self.queue.set_stored(left);
+        self.collect(backend);
+        Ok(())
+    }
+
+    /// Puts what has come out of the snapshot into the queue.
+    fn collect(&mut self, backend: &mut KeyedStateBackend<K>) {
+        for Moment { time, hash, key, .. } in backend.take_arrived(self.state) {
+            self.queue.push(time, hash, key);
+        }
     }
 }
 
@@ -142,12 +172,31 @@ impl<K: Key> Timers<K> {
         })
     }
 
-    /// Fills the queues from restored state.
-    pub(crate) fn restore(&mut self, backend: &mut KeyedStateBackend<K>, time: &TimeService) -> Result<(), StateError> {
-        self.event.restore(backend)?;
-        self.processing.restore(backend)?;
+    /// Fills the queues with what has been restored at once.
+    pub(crate) fn open(&mut self, backend: &mut KeyedStateBackend<K>, time: &TimeService) -> Result<(), StateError> {
+        self.event.restore(backend, i64::MIN)?;
+        self.processing.restore(backend, i64::MIN)?;
         self.set_alarm(time);
         Ok(())
+    }
+
+    /// Has everything in the queue that is due at `until`, by its clock.
+    #[inline]
+    pub(crate) fn restore(&mut self, backend: &mut KeyedStateBackend<K>, until: Timer) -> Result<(), StateError> {
+        let (timers, until) = match until {
+            Timer::EventTime(until) => (&mut self.event, until.0),
+            Timer::ProcessingTime(until) => (&mut self.processing, until.0),
+        };
+        match timers.queue.lacks(until) {
+            true => timers.restore(backend, until),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts what has come out of the snapshot into the queues.
+    pub(crate) fn collect(&mut self, backend: &mut KeyedStateBackend<K>) {
+        self.event.collect(backend);
+        self.processing.collect(backend);
     }
 
     pub(crate) fn add(&mut self, backend: &mut KeyedStateBackend<K>, key: (u64, &K), timer: Timer, time: &TimeService) {

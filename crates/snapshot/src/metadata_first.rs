@@ -140,6 +140,7 @@ impl From<FirstBlock> for NativeSegment {
         Self {
             key_groups: first.key_groups,
             hashes: None,
+            earliest: Vec::new(),
             blocks: vec![NativeBlock {
                 object: 0,
                 layer: 0,

@@ -317,6 +317,7 @@ fn native(block: [u64; 4]) -> KeyedStateFormat {
         segments: vec![NativeSegment {
             key_groups: KeyGroupRange::all(128),
             hashes: None,
+            earliest: vec![i64::MIN, i64::MAX],
             blocks: vec![block.try_into().unwrap()],
         }],
     }

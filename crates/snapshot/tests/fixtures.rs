@@ -11,14 +11,16 @@ use streamd_core::backend::Inlining;
 use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
-use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
+use streamd_core::key_group::{HashRange, KEY_HASH_VERSION, KeyGroupRange, key_group_of};
 use streamd_core::row::{DataType, Field, Variant};
-use streamd_core::snapshot::{ListState, METADATA_VERSION, OperatorState, SnapshotMetadata};
+use streamd_core::snapshot::{
+    KeyedStateFormat, KeyedStateHandle, ListState, METADATA_VERSION, OperatorState, SnapshotMetadata,
+};
 use streamd_core::state::{State, to_row};
 use streamd_core::time::WallTime;
 use streamd_snapshot::{
-    KeyedStateSink, KeyedTable, Location, SubtaskContext, SubtaskSnapshotWriter, check_objects, discard, publish,
-    read_keyed_state, read_snapshot, verify_objects,
+    KeyedStateSink, KeyedTable, Location, SegmentKeys, SegmentSink, SubtaskContext, SubtaskSnapshotWriter,
+    check_objects, discard, publish, read_keyed_state, read_snapshot, verify_objects,
 };
 use tokio::runtime::Runtime;
 
@@ -140,6 +142,33 @@ fn metadata(kind: SnapshotKind) -> SnapshotMetadata {
     }
 }
 
+fn rows_of(key_groups: KeyGroupRange) -> Vec<Row> {
+    rows().into_iter().filter(|row| key_groups.contains(row.0)).collect()
+}
+
+/// A checkpoint whose segments say which hashes their keys have, and when their earliest moments are.
+const SEGMENTED: &str = "segments/chk-42";
+
+fn keys_of(key_groups: KeyGroupRange) -> SegmentKeys {
+    SegmentKeys {
+        key_groups,
+        hashes: Some(HashRange::of_groups(key_groups, GROUPS)),
+    }
+}
+
+fn earliest_of(key_groups: KeyGroupRange) -> Vec<i64> {
+    vec![1_767_225_600_000 - i64::from(key_groups.start), -1, i64::MAX]
+}
+
+fn write_segment(sink: &mut dyn SegmentSink, key_groups: KeyGroupRange) {
+    sink.begin_segment(keys_of(key_groups), None).unwrap();
+    let rows = rows_of(key_groups);
+    for (group, key, value) in &rows {
+        sink.put(*group, key, value).unwrap();
+    }
+    sink.end_segment(rows.len() as u64, earliest_of(key_groups)).unwrap();
+}
+
 fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
     let location = Location::open(path.to_str().unwrap()).unwrap();
     match kind {
@@ -179,8 +208,11 @@ fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
             key_groups,
         };
         writer.begin(&table).unwrap();
-        for (group, key, value) in rows().iter().filter(|row| key_groups.contains(row.0)) {
-            writer.row(*group, key, value).unwrap();
+        match path.ends_with(SEGMENTED) {
+            true => write_segment(writer.segments().unwrap(), key_groups),
+            false => rows_of(key_groups)
+                .iter()
+                .for_each(|(group, key, value)| writer.row(*group, key, value).unwrap()),
         }
         writer.end().unwrap();
         metadata.operators[0]
@@ -190,7 +222,8 @@ fn write(kind: SnapshotKind, path: &Path, runtime: &Runtime) {
     runtime.block_on(publish(&location, &metadata)).unwrap();
 }
 
-fn check(kind: SnapshotKind, name: &str) {
+/// Returns the states that it has.
+fn check(kind: SnapshotKind, name: &str) -> Vec<KeyedStateHandle> {
     let (path, runtime) = (folder(name), Runtime::new().unwrap());
     let is_present = name.starts_with(&format!("v{METADATA_VERSION}/"));
     if is_present && std::env::var_os("STREAMD_WRITE_FIXTURES").is_some() {
@@ -225,6 +258,7 @@ fn check(kind: SnapshotKind, name: &str) {
     }
     restored.sort();
     assert_eq!(restored, rows());
+    keyed
 }
 
 #[test]
@@ -240,6 +274,21 @@ fn a_checkpoint_of_version_2_is_read() {
 #[test]
 fn a_checkpoint_of_version_3_is_read() {
     check(SnapshotKind::Checkpoint, "v3/chk-42");
+}
+
+#[test]
+fn what_a_checkpoint_says_of_its_segments_is_read() {
+    for handle in check(SnapshotKind::Checkpoint, &format!("v3/{SEGMENTED}")) {
+        let KeyedStateFormat::Native { segments } = &handle.format else {
+            panic!("a checkpoint is in native form");
+        };
+        let keys = keys_of(handle.key_groups);
+        let said: Vec<_> = segments
+            .iter()
+            .map(|segment| (segment.key_groups, segment.hashes, segment.earliest.clone()))
+            .collect();
+        assert_eq!(said, [(keys.key_groups, keys.hashes, earliest_of(keys.key_groups))]);
+    }
 }
 
 #[test]

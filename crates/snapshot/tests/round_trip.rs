@@ -394,6 +394,7 @@ fn forged_blocks_are_refused_before_anything_is_fetched() {
         let segment = streamd_core::snapshot::NativeSegment {
             key_groups: first.key_groups,
             hashes: None,
+            earliest: Vec::new(),
             blocks: vec![block],
         };
         forged.format = KeyedStateFormat::Native {

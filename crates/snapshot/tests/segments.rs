@@ -132,7 +132,7 @@ impl Job {
                     continue;
                 }
             }
-            latest.push(sink.end_segment(count).unwrap());
+            latest.push(sink.end_segment(count, vec![id as i64]).unwrap());
         }
         self.latest = latest;
         writer.end().unwrap();

@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 
 use streamd_core::barrier::{Barrier, Increment, SnapshotKind};
 use streamd_core::evolution::Evolution;
-use streamd_core::key_group::{HashRange, KeyGroupRange, key_group_of};
+use streamd_core::key_group::KeyGroupRange;
 use streamd_core::row::{DataType, MAX_TYPE_DEPTH};
-use streamd_core::state::{Key, State, from_row};
+use streamd_core::state::{Key, State};
 use streamd_core::time::WallTime;
 use streamd_snapshot::LocalCopies;
 
@@ -17,15 +17,17 @@ use crate::error::StateError;
 use crate::expiring::Expire;
 use crate::frozen_state::{FrozenRows, FrozenState, NoRows};
 use crate::lifetime::{Lifetime, TimeToLive};
-use crate::pending::PendingRows;
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
-use crate::state_table::{Inserted, StateTable};
 use crate::table::Table;
 
 mod later;
+mod registered;
+mod timed;
 
 pub use later::Restoring;
+use registered::Registered;
+pub(crate) use registered::StoredAt;
 
 /// Names a state of a backend, with the type of its values. Valid only with the backend that gave it out.
 pub struct StateId<V> {
@@ -73,72 +75,6 @@ pub struct KeyedStateBackend<K: Key> {
     expires: bool,
     /// Whether something of a restore is left: rows that are still to come, or files that nobody has read.
     is_restoring: bool,
-}
-
-struct Registered<K> {
-    descriptor: StateDescriptor,
-    table: Box<dyn StateTable<K>>,
-    /// How long its values live, if not for ever.
-    lifetime: Option<Lifetime>,
-    /// What is left of its restore.
-    pending: Option<PendingRows>,
-}
-
-impl<K: Key> Registered<K> {
-    /// Adds a row of a snapshot: see [`KeyedStateBackend::restore_row_at`].
-    fn restore_row(
-        &mut self,
-        (key_groups, max_parallelism): (KeyGroupRange, u32),
-        stored: Option<StoredAt>,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), StateError> {
-        let state = || self.descriptor.name.clone();
-        let malformed = |part| {
-            move |source| StateError::MalformedRow {
-                state: state(),
-                part,
-                source,
-            }
-        };
-        let key: K = from_row(key).map_err(malformed("key"))?;
-        let hash = key.stable_hash();
-        let key_group = key_group_of(hash, max_parallelism);
-        if !key_groups.contains(key_group) {
-            return Err(StateError::ForeignKeyGroup {
-                state: state(),
-                key_group,
-                key_groups,
-            });
-        }
-        if let Some(stored) = stored {
-            if stored.key_group != key_group {
-                return Err(StateError::MisplacedRow {
-                    state: state(),
-                    stored: stored.key_group,
-                    key_group,
-                });
-            }
-            if let Some(hashes) = stored.hashes.filter(|hashes| !hashes.contains(hash)) {
-                return Err(StateError::MisplacedKey { state: state(), hashes });
-            }
-        }
-        match self.table.insert_row(hash, key, value).map_err(malformed("value"))? {
-            Inserted::New => Ok(()),
-            Inserted::Replaced => Err(StateError::DuplicateKey {
-                state: state(),
-                key_group,
-            }),
-        }
-    }
-}
-
-/// Where a row of a snapshot was stored.
-#[derive(Clone, Copy)]
-pub(crate) struct StoredAt {
-    pub(crate) key_group: u32,
-    /// Those of the keys that are stored with it.
-    pub(crate) hashes: Option<HashRange>,
 }
 
 impl<K: Key> KeyedStateBackend<K> {
@@ -240,6 +176,9 @@ impl<K: Key> KeyedStateBackend<K> {
             table: Box::new(table),
             lifetime: None,
             pending: None,
+            arrived: Vec::new(),
+            #[cfg(feature = "rocksdb")]
+            search: None,
         });
         Ok(StateId {
             index,

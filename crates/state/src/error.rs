@@ -105,6 +105,14 @@ pub enum StateError {
         /// The upper halves of hashes that the keys there must have.
         hashes: HashRange,
     },
+    /// A row is due before the snapshot says that anything stored with it is.
+    #[error("a row of state `{state}` is due at {time}, earlier than anything that is said to be stored with it")]
+    EarlyMoment {
+        /// The name of the state.
+        state: String,
+        /// When it is due.
+        time: i64,
+    },
     /// What was left of a restore could not be read, or is not what the snapshot has.
     #[error("the rest of the state cannot be restored: {reason}")]
     NotRestored {
@@ -167,6 +175,7 @@ impl StateError {
             | Self::DuplicateKey { .. }
             | Self::MisplacedRow { .. }
             | Self::MisplacedKey { .. }
+            | Self::EarlyMoment { .. }
             | Self::Coverage { .. } => ErrorCode::SnapshotCorrupt,
         }
     }

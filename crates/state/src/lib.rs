@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), `rocksdb` (the feature of that name),
-//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`expiring`] and [`lifetime`] (time to live), [`write`], [`restore`], [`operator_state`], [`error`].
+//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`expiring`] and [`lifetime`] (time to live), [`timed`], [`write`], [`restore`], [`operator_state`], [`error`].
 //!
 //! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
 //! hashing (Fagin et al., 1979).
@@ -34,6 +34,7 @@ mod state_table;
 
 pub mod expiring;
 pub mod lifetime;
+pub mod timed;
 
 mod missing;
 mod pending;
@@ -55,4 +56,5 @@ pub use operator_state::{Entry, OperatorContents, OperatorStateBackend, Operator
 pub use restore::{AT_ONCE_BYTES, RestoreError, restore, restore_with};
 pub use schema::RowPlan;
 pub use table::Table;
+pub use timed::{Moment, Timed};
 pub use write::write_states;

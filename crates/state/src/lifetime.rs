@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use streamd_core::state::Key;
 use streamd_core::time::WallTime;
-use streamd_snapshot::{SegmentSink, SnapshotError};
+use streamd_snapshot::{SegmentKeys, SegmentSink, SnapshotError, WrittenSegment};
 
 use crate::error::StateError;
 use crate::expiring::{Expire, Left, RowFilter, filter_row};
@@ -131,12 +131,20 @@ impl LivingRows {
         visit: &'a mut RowVisitor<'_>,
     ) -> impl FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a {
         let mut kept = Vec::new();
-        move |key_group, key, value| match filter(value, deadline, &mut kept) {
-            Ok(Left::Nothing) => ControlFlow::Continue(()),
-            Ok(Left::Some) => visit(key_group, key, &kept),
-            // A row that cannot be read is not this one's to refuse: whoever reads the snapshot says so.
-            Ok(Left::All) | Err(_) => visit(key_group, key, value),
+        move |key_group, key, value| match living((filter, deadline), value, &mut kept) {
+            Some(value) => visit(key_group, key, value),
+            None => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// What is left of a value at a deadline. Where that is less than all, it is put into `kept`.
+fn living<'a>((filter, deadline): (RowFilter, WallTime), value: &'a [u8], kept: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    match filter(value, deadline, kept) {
+        Ok(Left::Nothing) => None,
+        Ok(Left::Some) => Some(kept),
+        // A row that cannot be read is not this one's to refuse: whoever reads the snapshot says so.
+        Ok(Left::All) | Err(_) => Some(value),
     }
 }
 
@@ -161,8 +169,17 @@ impl FrozenRows for LivingRows {
     }
 
     fn write_segments(&mut self, sink: &mut dyn SegmentSink) -> Option<Result<(), SnapshotError>> {
-        // What an increment leaves out is in an earlier checkpoint, over or not.
-        self.is_increment().then(|| self.rows.write_segments(sink)).flatten()
+        if self.is_increment() {
+            // What an increment leaves out is in an earlier checkpoint, over or not.
+            return self.rows.write_segments(sink);
+        }
+        self.rows.write_segments(&mut LivingSegments {
+            sink,
+            filter: self.filter,
+            deadline: self.deadline,
+            kept: Vec::new(),
+            over: 0,
+        })
     }
 
     fn failure(&self) -> Option<StateError> {
@@ -172,5 +189,48 @@ impl FrozenRows for LivingRows {
     #[cfg(feature = "rocksdb")]
     fn column(&self) -> Option<&crate::rocksdb::FrozenColumn> {
         self.rows.column()
+    }
+}
+
+/// Takes segments, and hands on what lives of them.
+struct LivingSegments<'a> {
+    sink: &'a mut dyn SegmentSink,
+    filter: RowFilter,
+    deadline: WallTime,
+    kept: Vec<u8>,
+    /// Rows of the segment at hand that are over.
+    over: u64,
+}
+
+impl SegmentSink for LivingSegments<'_> {
+    fn reaches(&self, segment: &WrittenSegment) -> bool {
+        self.sink.reaches(segment)
+    }
+
+    fn refer(&mut self, segment: &WrittenSegment) -> Result<(), SnapshotError> {
+        self.sink.refer(segment)
+    }
+
+    fn begin_segment(&mut self, keys: SegmentKeys, upon: Option<&WrittenSegment>) -> Result<(), SnapshotError> {
+        self.over = 0;
+        self.sink.begin_segment(keys, upon)
+    }
+
+    fn put(&mut self, key_group: u32, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        match living((self.filter, self.deadline), value, &mut self.kept) {
+            Some(value) => self.sink.put(key_group, key, value),
+            None => {
+                self.over += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn remove(&mut self, key_group: u32, key: &[u8]) -> Result<(), SnapshotError> {
+        self.sink.remove(key_group, key)
+    }
+
+    fn end_segment(&mut self, rows: u64, earliest: Vec<i64>) -> Result<WrittenSegment, SnapshotError> {
+        self.sink.end_segment(rows - self.over, earliest)
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use streamd_core::key_group::HashRange;
+use streamd_core::snapshot::NativeSegment;
 use streamd_snapshot::{InOrder, LoadedSegment, LoadingSegments, NativeReader, NextSegment, SnapshotError};
 
 use crate::missing::Missing;
@@ -49,20 +50,24 @@ impl PendingRows {
         };
         let parts: Vec<PendingPart> = parts.into_iter().map(number).collect();
         Self {
-            in_order: InOrder::new(parts.iter().map(|part| &part.reader)),
+            in_order: InOrder::new(parts.iter().map(|part| &part.reader), |_, _| true),
             parts,
         }
     }
 
     /// Which keys each of the segments has, by its number.
     pub(crate) fn hashes(&self, max_parallelism: u32) -> Vec<HashRange> {
-        let segments = self.parts.iter().flat_map(|part| part.reader.segments());
-        segments
+        self.segments()
             .map(|segment| {
                 let of_groups = || HashRange::of_groups(segment.key_groups, max_parallelism);
                 segment.hashes.unwrap_or_else(of_groups)
             })
             .collect()
+    }
+
+    /// The segments of all parts, by number.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &NativeSegment> {
+        self.parts.iter().flat_map(|part| part.reader.segments())
     }
 
     pub(crate) fn part(&self, part: usize) -> &PendingPart {
@@ -95,6 +100,18 @@ impl PendingRows {
         in_order.next(|part| &parts[part].reader, is_missing, waits)
     }
 
+    /// Some of the segments, to be taken in their order.
+    pub(crate) fn those(&self, is_wanted: impl Fn(u32) -> bool) -> InOrder {
+        let readers = self.parts.iter().map(|part| &part.reader);
+        InOrder::new(readers, |part, index| is_wanted(self.parts[part].number(index)))
+    }
+
+    /// The next of those that is missing, whenever it is here.
+    pub(crate) fn next_of(&self, those: &mut InOrder, missing: &Missing) -> Result<NextSegment, SnapshotError> {
+        let is_missing = |part: usize, index| missing.is_missing(self.parts[part].number(index));
+        those.next(|part| &self.parts[part].reader, is_missing, true)
+    }
+
     /// The table has this segment, with so many rows. Returns its number.
     pub(crate) fn taken(&mut self, part: usize, segment: &LoadedSegment, rows: u64) -> u32 {
         self.parts[part].rows += rows;
@@ -118,8 +135,8 @@ impl PendingPart {
         self.first + u32::try_from(index).expect("segments are counted in 32 bits")
     }
 
-    /// The hashes that the keys of a segment must have.
-    pub(crate) fn hashes(&self, segment: &LoadedSegment) -> Option<HashRange> {
-        self.reader.segments()[segment.index()].hashes
+    /// What is said of a segment.
+    pub(crate) fn described(&self, segment: &LoadedSegment) -> &NativeSegment {
+        &self.reader.segments()[segment.index()]
     }
 }

@@ -122,6 +122,7 @@ pub fn restore_with<K: Key>(
     };
     #[cfg(feature = "rocksdb")]
     if let Some(rows) = restore_database(backend, &states, &mut reader)? {
+        backend.search()?;
         backend.check_files()?;
         return Ok(rows);
     }

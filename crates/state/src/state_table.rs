@@ -10,6 +10,7 @@ use crate::error::StateError;
 use crate::frozen_state::FrozenRows;
 use crate::missing::Missing;
 use crate::table::Table;
+use crate::timed::Moment;
 
 /// What became of an inserted row.
 pub(crate) enum Inserted {
@@ -21,7 +22,14 @@ pub(crate) enum Inserted {
 pub(crate) trait StateTable<K>: Any + Send {
     fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError>;
     fn reserve(&mut self, rows: u64);
-    fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError>;
+    /// Puts in a row of a snapshot; where the operator looks for it by time, its moments are added to those that have `arrived`.
+    fn insert_row(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: &[u8],
+        arrived: &mut Vec<Moment<K>>,
+    ) -> Result<Inserted, RowError>;
     /// What of its rows is still in a snapshot.
     fn missing(&self) -> Option<&Missing>;
     /// The same from now on; returns what it was. Only of a table on the heap.
@@ -54,13 +62,29 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
         }
     }
 
-    fn insert_row(&mut self, hash: u64, key: K, value: &[u8]) -> Result<Inserted, RowError> {
+    fn insert_row(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: &[u8],
+        arrived: &mut Vec<Moment<K>>,
+    ) -> Result<Inserted, RowError> {
         let value: V = from_row(value)?;
         match self {
-            Self::Heap(table, _) => Ok(match table.insert(hash, &key, value) {
-                None => Inserted::New,
-                Some(_) => Inserted::Replaced,
-            }),
+            Self::Heap(table, _) => {
+                table.moments_of(&value, &mut |kind, time| {
+                    arrived.push(Moment {
+                        kind,
+                        time,
+                        hash,
+                        key: key.clone(),
+                    });
+                });
+                Ok(match table.insert(hash, &key, value) {
+                    None => Inserted::New,
+                    Some(_) => Inserted::Replaced,
+                })
+            }
             // Its rows are loaded by files; that they are values of the state was the question.
             #[cfg(feature = "rocksdb")]
             Self::RocksDb(_) => Ok(Inserted::New),

@@ -168,6 +168,7 @@ impl From<NativeSegment> for proto::NativeSegment {
             hashes: segment
                 .hashes
                 .map(|HashRange { start, end }| proto::HashRange { start, end }),
+            earliest: segment.earliest,
             blocks: segment.blocks.into_iter().map(Into::into).collect(),
         }
     }
@@ -183,6 +184,7 @@ impl TryFrom<proto::NativeSegment> for NativeSegment {
                 start: range.start,
                 end: range.end,
             }),
+            earliest: segment.earliest,
             blocks: all(segment.blocks)?,
         })
     }

@@ -112,6 +112,7 @@ fn operator_state() -> OperatorSubtaskState {
                 segments: vec![NativeSegment {
                     key_groups: key_groups(),
                     hashes: Some(HashRange { start: 5, end: 1 << 32 }),
+                    earliest: vec![-3, i64::MAX],
                     blocks: vec![NativeBlock {
                         object: 0,
                         layer: 3,

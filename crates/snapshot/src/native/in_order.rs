@@ -1,7 +1,6 @@
 //! Segments one after the other, some pieces fetched ahead of the one that is taken.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::KeyedStateHandle;
@@ -17,7 +16,7 @@ const PIECES_AHEAD: usize = 3;
 /// What some readers have, in their order: the segments of the first, of the second, and so on.
 pub struct InOrder {
     /// What is to be fetched, by reader.
-    pieces: VecDeque<(usize, Range<usize>)>,
+    pieces: VecDeque<(usize, Vec<usize>)>,
     /// What is on its way.
     ahead: VecDeque<(usize, LoadingSegments)>,
     /// What is here.
@@ -35,18 +34,21 @@ pub enum NextSegment {
 }
 
 impl InOrder {
-    /// Nothing is fetched yet.
-    pub fn new<'r>(readers: impl Iterator<Item = &'r NativeReader>) -> Self {
-        let pieces = readers.enumerate();
-        let pieces = pieces.flat_map(|(reader, of)| of.pieces().into_iter().map(move |piece| (reader, piece)));
+    /// Those that are wanted, by the positions of their reader and within that. Nothing is fetched yet.
+    pub fn new<'r>(readers: impl Iterator<Item = &'r NativeReader>, is_wanted: impl Fn(usize, usize) -> bool) -> Self {
+        let mut pieces = VecDeque::new();
+        for (reader, of) in readers.enumerate() {
+            let wanted = of.pieces(|index| is_wanted(reader, index));
+            pieces.extend(wanted.into_iter().map(|piece| (reader, piece)));
+        }
         Self {
-            pieces: pieces.collect(),
+            pieces,
             ahead: VecDeque::new(),
             here: VecDeque::new(),
         }
     }
 
-    /// The next segment that is wanted, by the positions of its reader and within that, if it is here; or whenever it is, to who waits for it.
+    /// The next segment that is still wanted, if it is here; or whenever it is, to who waits for it.
     /// Those behind it are fetched meanwhile.
     pub fn next<'r>(
         &mut self,
@@ -58,7 +60,7 @@ impl InOrder {
             while self.ahead.len() < PIECES_AHEAD
                 && let Some((of, piece)) = self.pieces.pop_front()
             {
-                let segments: Vec<usize> = piece.filter(|index| is_wanted(of, *index)).collect();
+                let segments: Vec<usize> = piece.into_iter().filter(|index| is_wanted(of, *index)).collect();
                 if !segments.is_empty() {
                     self.ahead.push_back((of, reader(of).load(segments)));
                 }
@@ -91,7 +93,7 @@ pub(crate) fn read_native(
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
     let reader = NativeReader::open(handle, from, range, runtime)?;
-    let mut segments = InOrder::new(std::iter::once(&reader));
+    let mut segments = InOrder::new(std::iter::once(&reader), |_, _| true);
     let mut delivered = 0;
     while let NextSegment::Here(_, segment) = segments.next(|_| &reader, |_, _| true, true)? {
         delivered += reader.deliver(&segment, visit)?;

@@ -102,9 +102,29 @@ impl NativeReader {
         &self.source.segments
     }
 
-    /// The segments in runs that are best loaded together.
-    pub(super) fn pieces(&self) -> Vec<Range<usize>> {
-        pieces(self.segments())
+    /// Those of the segments that are wanted, given by their positions, in runs that are best loaded together.
+    pub(super) fn pieces(&self, is_wanted: impl Fn(usize) -> bool) -> Vec<Vec<usize>> {
+        let mut pieces: Vec<Vec<usize>> = Vec::new();
+        let mut bytes = u64::MAX;
+        for (index, segment) in self
+            .segments()
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| is_wanted(*index))
+        {
+            let length: u64 = segment.blocks.iter().map(|block| block.length).sum();
+            match pieces.last_mut() {
+                Some(piece) if bytes.saturating_add(length) <= PIECE_BYTES => {
+                    piece.push(index);
+                    bytes += length;
+                }
+                _none_or_full => {
+                    pieces.push(vec![index]);
+                    bytes = length;
+                }
+            }
+        }
+        pieces
     }
 
     /// Fetches, checks and unpacks these segments, given by their positions, on the threads of the runtime.
@@ -174,26 +194,6 @@ fn interrupted(state: &str, error: &tokio::task::JoinError) -> SnapshotError {
         state: state.to_owned(),
         reason: format!("its reading was interrupted: {error}"),
     }
-}
-
-/// Runs of segments of about [`PIECE_BYTES`].
-fn pieces(needed: &[NativeSegment]) -> Vec<Range<usize>> {
-    let mut pieces: Vec<Range<usize>> = Vec::new();
-    let mut bytes = u64::MAX;
-    for (index, segment) in needed.iter().enumerate() {
-        let length: u64 = segment.blocks.iter().map(|block| block.length).sum();
-        match pieces.last_mut() {
-            Some(piece) if bytes.saturating_add(length) <= PIECE_BYTES => {
-                piece.end = index + 1;
-                bytes += length;
-            }
-            _none_or_full => {
-                pieces.push(index..index + 1);
-                bytes = length;
-            }
-        }
-    }
-    pieces
 }
 
 /// Where the blocks of a state are.

@@ -27,8 +27,8 @@ pub trait SegmentSink {
     /// Adds a key that is no longer there. Only upon an earlier segment.
     fn remove(&mut self, key_group: u32, key: &[u8]) -> Result<(), SnapshotError>;
 
-    /// Ends the segment, which has this many rows altogether now.
-    fn end_segment(&mut self, rows: u64) -> Result<WrittenSegment, SnapshotError>;
+    /// Ends the segment, which has this many rows altogether now, and this as their [earliest](streamd_core::snapshot::NativeSegment::earliest) moments.
+    fn end_segment(&mut self, rows: u64, earliest: Vec<i64>) -> Result<WrittenSegment, SnapshotError>;
 }
 
 /// Which keys are in a segment.
@@ -45,6 +45,7 @@ pub struct SegmentKeys {
 pub struct WrittenSegment {
     pub(super) keys: SegmentKeys,
     pub(super) rows: u64,
+    pub(super) earliest: Vec<i64>,
     pub(super) blocks: Arc<[WrittenBlock]>,
 }
 

@@ -270,6 +270,7 @@ impl NativeWriter {
             OpenSegment::PerBlock(_) => open.segments.push(WrittenSegment {
                 keys,
                 rows: open.block_rows.into(),
+                earliest: Vec::new(),
                 blocks: Arc::new([block]),
             }),
             OpenSegment::Begun { blocks, .. } => blocks.push(block),
@@ -380,7 +381,7 @@ impl SegmentSink for NativeWriter {
         self.append(key_group, key, None)
     }
 
-    fn end_segment(&mut self, rows: u64) -> Result<WrittenSegment, SnapshotError> {
+    fn end_segment(&mut self, rows: u64, earliest: Vec<i64>) -> Result<WrittenSegment, SnapshotError> {
         if self.open.is_none() {
             return Err(misuse("", "a segment ends that never began"));
         }
@@ -393,6 +394,7 @@ impl SegmentSink for NativeWriter {
         let segment = WrittenSegment {
             keys,
             rows,
+            earliest,
             blocks: blocks.into(),
         };
         open.floor = keys.key_groups.start;
@@ -438,6 +440,7 @@ fn handle(
         described.push(NativeSegment {
             key_groups: segment.keys.key_groups,
             hashes: segment.keys.hashes,
+            earliest: segment.earliest.clone(),
             blocks,
         });
     }

@@ -160,23 +160,28 @@ impl<K: Key> KeyedStateBackend<K> {
         }
     }
 
-    fn take(&mut self, index: usize, part: usize, segment: &LoadedSegment) -> Result<Taken, RestoreError> {
+    pub(super) fn take(&mut self, index: usize, part: usize, segment: &LoadedSegment) -> Result<Taken, RestoreError> {
         let place = (self.key_groups, self.max_parallelism);
         let state = &mut self.states[index];
         let mut pending = state.pending.take().expect("a segment is taken of what is pending");
         // Its rows are put where the table takes care that none is used.
         let mut missing = state.table.set_missing(None);
         let of = pending.part(part);
-        let hashes = of.hashes(segment);
+        let described = of.described(segment);
+        let from = state.arrived.len();
         let taken = read_rows(
             &state.descriptor.name.clone(),
             &of.plan,
             |visit| of.reader.deliver(segment, visit),
             |key_group, key, value| {
-                let stored = StoredAt { key_group, hashes };
+                let stored = StoredAt {
+                    key_group,
+                    hashes: described.hashes,
+                };
                 state.restore_row(place, Some(stored), key, value)
             },
         );
+        let taken = taken.and_then(|rows| Ok(state.check_moments(from, &described.earliest).map(|()| rows)?));
         if let (Ok(rows), Some(missing)) = (&taken, &mut missing) {
             missing.arrive(pending.taken(part, segment, *rows));
         }
@@ -190,7 +195,7 @@ impl<K: Key> KeyedStateBackend<K> {
     }
 
     /// Forgets what a state was restored from, if everything of it is there.
-    fn settle(&mut self, index: usize) -> Result<(), RestoreError> {
+    pub(super) fn settle(&mut self, index: usize) -> Result<(), RestoreError> {
         let state = &mut self.states[index];
         if state.table.missing().is_some_and(|missing| missing.left() == 0)
             && let Some(pending) = state.pending.take()
@@ -204,7 +209,7 @@ impl<K: Key> KeyedStateBackend<K> {
 }
 
 /// What was taken into a table at a time.
-struct Taken {
+pub(super) struct Taken {
     rows: u64,
     /// As they are stored.
     bytes: u64,

@@ -7,6 +7,7 @@ use streamd_core::state::{Key, State};
 use streamd_snapshot::{RowBatch, SegmentKeys, SegmentSink, SnapshotError, WrittenSegment};
 
 use super::layers::FrozenEntries;
+use crate::timed::Moments;
 
 /// What takes rows, until it breaks off: key group, encoded key, encoded value.
 pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -28,14 +29,20 @@ pub type EveryRowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) + 'a;
 #[derive(Debug)]
 pub struct FrozenTable<K, V> {
     max_parallelism: u32,
+    moments: Option<Moments<V>>,
     /// In order of position, each with the keys that its entries may have.
     shards: Vec<(SegmentKeys, FrozenEntries<K, V>)>,
 }
 
 impl<K: Key, V: State> FrozenTable<K, V> {
-    pub(super) fn new(max_parallelism: u32, shards: Vec<(SegmentKeys, FrozenEntries<K, V>)>) -> Self {
+    pub(super) fn new(
+        max_parallelism: u32,
+        moments: Option<Moments<V>>,
+        shards: Vec<(SegmentKeys, FrozenEntries<K, V>)>,
+    ) -> Self {
         Self {
             max_parallelism,
+            moments,
             shards,
         }
     }
@@ -105,7 +112,7 @@ impl<K: Key, V: State> FrozenTable<K, V> {
                 rows += entries.len();
                 together.push(entries);
             }
-            write_whole((keys, self.max_parallelism), &together, &mut row, sink)?;
+            write_whole((keys, self.max_parallelism), (&together, self.moments), &mut row, sink)?;
         }
         Ok(())
     }
@@ -129,7 +136,7 @@ fn joined(first: SegmentKeys, last: SegmentKeys) -> SegmentKeys {
 /// Writes neighbouring shards as one segment.
 pub(super) fn write_whole<K: Key, V: State>(
     (keys, max_parallelism): (SegmentKeys, u32),
-    shards: &[FrozenEntries<K, V>],
+    (shards, moments): (&[FrozenEntries<K, V>], Option<Moments<V>>),
     row: &mut RowBuffers,
     sink: &mut dyn SegmentSink,
 ) -> Result<WrittenSegment, SnapshotError> {
@@ -152,7 +159,13 @@ pub(super) fn write_whole<K: Key, V: State>(
             return Err(error);
         }
     }
-    sink.end_segment(rows)
+    sink.end_segment(rows, earliest(moments, shards))
+}
+
+/// The earliest moments of the entries of some shards, where there is anything to be said of that.
+pub(super) fn earliest<K: Key, V: State>(moments: Option<Moments<V>>, shards: &[FrozenEntries<K, V>]) -> Vec<i64> {
+    let values = shards.iter().flat_map(FrozenEntries::iter).map(|(_, value)| value);
+    moments.map(|moments| moments.earliest(values)).unwrap_or_default()
 }
 
 /// Hands on what is in a batch.

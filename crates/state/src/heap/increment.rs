@@ -1,6 +1,7 @@
 //! A table as it was at a barrier, together with what an earlier checkpoint has of it already.
 
 use std::ops::ControlFlow;
+use std::slice;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -10,9 +11,10 @@ use streamd_core::state::{Key, State, to_row};
 use streamd_snapshot::{SegmentKeys, SegmentSink, SnapshotError, WrittenSegment};
 
 use super::changes::{Basis, ShardChanges};
-use super::frozen::{RowBuffers, RowVisitor, visit_shard, write_whole};
+use super::frozen::{RowBuffers, RowVisitor, earliest, visit_shard, write_whole};
 use super::layers::FrozenEntries;
 use super::ledger::{Ledger, Written};
+use crate::timed::Moments;
 
 /// A shard of which more than one in this many rows have changed is written whole.
 const CHANGED_SHARE: usize = 4;
@@ -33,6 +35,7 @@ pub struct FrozenIncrement<K, V> {
     pub(super) checkpoint: CheckpointId,
     pub(super) place: String,
     pub(super) max_parallelism: u32,
+    pub(super) moments: Option<Moments<V>>,
     /// In order of position.
     pub(super) shards: Vec<FrozenShard<K, V>>,
     pub(super) basis: Basis<K>,
@@ -114,8 +117,11 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
                 match upon
                     .and_then(|upon| Some((upon, self.changed(shard.number, shard.keys.key_groups, &entries, upon)?)))
                 {
-                    Some((upon, changed)) => write_changes((upon, entries.len()), &changed, row, sink),
-                    None => write_whole((shard.keys, self.max_parallelism), &[entries], row, sink),
+                    Some((upon, changed)) => write_changes((upon, &entries, self.moments), &changed, row, sink),
+                    None => {
+                        let place = (shard.keys, self.max_parallelism);
+                        write_whole(place, (&[entries], self.moments), row, sink)
+                    }
                 }
             }
         }
@@ -222,7 +228,7 @@ impl<K: Key, V: State> FrozenIncrement<K, V> {
 }
 
 fn write_changes<K: Key, V: State>(
-    (upon, rows): (&WrittenSegment, usize),
+    (upon, entries, moments): (&WrittenSegment, &FrozenEntries<K, V>, Option<Moments<V>>),
     changed: &Changed<'_, K, V>,
     row: &mut RowBuffers,
     sink: &mut dyn SegmentSink,
@@ -239,5 +245,5 @@ fn write_changes<K: Key, V: State>(
     for (group, key) in &changed.removed {
         sink.remove(*group, key)?;
     }
-    sink.end_segment(rows as u64)
+    sink.end_segment(entries.len() as u64, earliest(moments, slice::from_ref(entries)))
 }

@@ -14,6 +14,7 @@ use super::directory::Directory;
 use super::frozen::FrozenTable;
 use super::increment::{FrozenIncrement, FrozenShard};
 use super::shard::{Entries, Shard, rehash, shard_hash};
+use crate::timed::Moments;
 
 /// The largest number of buckets of a shard. With entries of 16 bytes, cutting a shard in two takes some 40 µs
 /// (measured): what a write may have to wait for while the table grows.
@@ -45,6 +46,8 @@ pub struct HeapTable<K, V> {
     first_room: usize,
     /// What changes, while checkpoints are incremental.
     tracking: Option<Box<Tracking<K>>>,
+    /// Where values are looked for by time.
+    moments: Option<Moments<V>>,
 }
 
 impl<K: Key, V: State> HeapTable<K, V> {
@@ -75,6 +78,19 @@ impl<K: Key, V: State> HeapTable<K, V> {
             shards: vec![Shard::new()],
             first_room: 1,
             tracking: None,
+            moments: None,
+        }
+    }
+
+    /// Its values are looked for by time: snapshots say when the earliest moments of their segments are.
+    pub(crate) fn set_moments(&mut self, moments: Moments<V>) {
+        self.moments = Some(moments);
+    }
+
+    /// Calls `visit` with the moments of a value, if the table is one of such.
+    pub(crate) fn moments_of(&self, value: &V, visit: &mut dyn FnMut(usize, i64)) {
+        if let Some(moments) = self.moments {
+            moments.of(value, visit);
         }
     }
 
@@ -232,7 +248,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
                 shards.push((keys, shard.freeze()));
             }
         }
-        FrozenTable::new(self.directory.max_parallelism(), shards)
+        FrozenTable::new(self.directory.max_parallelism(), self.moments, shards)
     }
 
     /// A copy of the table for a checkpoint, without what its base has already. `place` is the folder of the checkpoints of the job.
@@ -282,6 +298,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
             checkpoint,
             place: place.to_owned(),
             max_parallelism: self.directory.max_parallelism(),
+            moments: self.moments,
             shards,
             basis,
             ledger,

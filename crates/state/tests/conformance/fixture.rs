@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use streamd_core::backend::{Inlining, MAX_INLINE_BYTES, StateBackendKind, StateBackendOptions};
-use streamd_core::barrier::{AfterBarrier, Compression, Increment, SnapshotKind, SnapshotOptions};
+use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
@@ -389,4 +390,20 @@ pub fn restored(options: &StateBackendOptions, world: &World, parallelism: u32, 
         all.extend(part);
     }
     all
+}
+
+/// The barrier of a checkpoint.
+pub fn barrier(world: &World, id: u64, increment: Increment) -> Barrier {
+    let options = SnapshotOptions {
+        kind: SnapshotKind::Checkpoint,
+        location: format!("file://{}", world.checkpoint(id).display()),
+        sources: AfterBarrier::Continue,
+        aligned: true,
+        increment,
+        compression: Compression::None,
+    };
+    Barrier {
+        checkpoint: CheckpointId(id),
+        options: Arc::new(options),
+    }
 }

@@ -14,3 +14,4 @@ mod local_copies;
 mod memory;
 mod snapshots;
 mod time_to_live;
+mod timed;
