@@ -2,7 +2,7 @@
 """How long a job is away when a process of it is killed, by the size of its state.
 
     cargo build --release -p streamctl -p streamd-daemon -p bench
-    examples/bench/recovery.py [keys=1000,1000000,10000000] [bytes=100] [times=5] [backend=hashmap] [table=FILE]
+    examples/bench/recovery.py [keys=1000,1000000,10000000] [bytes=100] [times=5] [backend=hashmap] [with=timers|windows] [table=FILE]
 
 For each size: the state is loaded and checkpointed; then processes are killed with signal 9, so many times each: the worker, the
 task manager above it (another one stands by), the job manager (which is started again at once). Measured from outside, from the kill to
@@ -30,7 +30,8 @@ class Measured:
     def __init__(self, cluster, keys):
         self.cluster, self.keys = cluster, keys
         self.timeline = cluster.place / "timeline"
-        self.job = cluster.submit("bigstate", f"keys={keys}", f"bytes={BYTES}", f"timeline={self.timeline}")
+        more = [f"{OPTIONS['with']}=1"] if "with" in OPTIONS else []
+        self.job = cluster.submit("bigstate", f"keys={keys}", f"bytes={BYTES}", f"timeline={self.timeline}", *more)
         wait_for("all keys are there", lambda: any(records >= keys for _, records in self.samples()))
         self.next_checkpoint()
 

@@ -24,6 +24,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use streamd::prelude::*;
+use streamd::window::CountTrigger;
 use streamd::{ConnectorError, SmolStr};
 
 use crate::stats::StatsSink;
@@ -178,28 +179,36 @@ fn by_hand(case: &str, arguments: &Arguments) -> bool {
 }
 
 /// Loads `keys` keys of `bytes` bytes each, then goes on touching 1 % of them at `rate` (20,000) events a second, without end:
-/// with `random=1` keys at random out of all, with `rate=0` as fast as can be. `timeline=FILE` says how it goes meanwhile.
+/// with `random=1` keys at random out of all, with `rate=0` as fast as can be. `timeline=FILE` says how it goes meanwhile. With `timers=1`
+/// each key has a timer that is due in an hour or two; with `windows=1` the bytes are those of a window of a day.
 fn bigstate(env: &StreamExecutionEnvironment, arguments: &Arguments) {
     let (keys, bytes) = (
         arguments.number("keys", 1_000_000),
         arguments.number("bytes", 100) as usize,
     );
-    env.from_source(
+    let events = env.from_source(
         events::LoadThenTrickle {
             keys,
             rate: arguments.number("rate", 20_000),
             at_random: arguments.number("random", 0) != 0,
         },
         "events",
-    )
-    .uid("events")
-    .key_by(|key| *key)
-    .process(Touch {
-        bytes,
-        value: ValueState::new("value"),
-    })
-    .uid("values")
-    .sink_to(
+    );
+    let events = events.uid("events");
+    let touched = match arguments.number("windows", 0) {
+        0 => events.key_by(|key| *key).process(Touch {
+            bytes,
+            timers: arguments.number("timers", 0) != 0,
+            value: ValueState::new("value"),
+        }),
+        _some => {
+            let all_of_a_day = WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|_, _| 0);
+            let windows = events.assign_timestamps_and_watermarks(all_of_a_day).key_by(|key| *key);
+            let windows = windows.window(TumblingEventTimeWindows::of(Duration::from_hours(24)));
+            windows.trigger(CountTrigger::of(1)).aggregate(Held { bytes })
+        }
+    };
+    touched.uid("values").sink_to(
         StatsSink::new(format!("bigstate-k{keys}"), 0, |touched: &u64| *touched).timeline(arguments.text("timeline")),
     );
 }
@@ -208,11 +217,15 @@ fn bigstate(env: &StreamExecutionEnvironment, arguments: &Arguments) {
 #[derive(Clone)]
 struct Touch {
     bytes: usize,
+    timers: bool,
     value: ValueState<Vec<u8>>,
 }
 
 impl KeyedProcessFunction<u64, u64, u64> for Touch {
     fn open(&mut self, state: &mut KeyedStateStore<'_, u64>) -> Result<(), BoxError> {
+        if self.timers {
+            state.use_timers()?;
+        }
         state.register(&mut self.value)
     }
 
@@ -222,6 +235,12 @@ impl KeyedProcessFunction<u64, u64, u64> for Touch {
         context: &mut KeyedContext<'_, u64>,
         out: &mut streamd::Collector<'_, u64>,
     ) -> Result<(), BoxError> {
+        if self.timers && self.value.get(context).is_none() {
+            let mut timers = context.timer_service();
+            let hour = 3_600_000;
+            let due = timers.current_processing_time().0 + hour + (key % hour as u64) as i64;
+            timers.register_processing_time_timer(WallTime(due));
+        }
         let value = self
             .value
             .get_or_insert_with(context, || events::payload(key, self.bytes));
@@ -230,6 +249,38 @@ impl KeyedProcessFunction<u64, u64, u64> for Touch {
         }
         out.collect(key);
         Ok(())
+    }
+}
+
+/// The same for a window.
+#[derive(Clone)]
+struct Held {
+    bytes: usize,
+}
+
+impl AggregateFunction<u64> for Held {
+    type Accumulator = Vec<u8>;
+    type Output = u64;
+
+    fn create_accumulator(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn add(&self, key: u64, value: &mut Vec<u8>) {
+        if value.is_empty() {
+            *value = events::payload(key, self.bytes);
+        }
+        if let Some(first) = value.first_mut() {
+            *first = first.wrapping_add(1);
+        }
+    }
+
+    fn get_result(&self, value: &Vec<u8>) -> u64 {
+        value.len() as u64
+    }
+
+    fn merge(&self, value: &mut Vec<u8>, other: Vec<u8>) {
+        *value = other;
     }
 }
 
