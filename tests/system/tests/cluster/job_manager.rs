@@ -161,3 +161,23 @@ fn a_savepoint_whose_job_manager_was_killed_is_followed_by_its_id() {
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(RECORDS);
 }
+
+/// E25: whoever leads next goes on with it.
+#[test]
+fn a_cancellation_that_is_accepted_outlives_the_job_manager() {
+    let mut cluster = Cluster::start(2, 1);
+    let torture = Torture::new().rate(100);
+    let id = cluster.submit_and_wait(&["-p", "2", "-D", CHECKPOINTS], &torture.command());
+    let workers = cluster.workers_of(&id);
+    // It cannot end while its workers stand still.
+    workers.iter().for_each(Worker::pause);
+    cluster.streamctl(&["cancel", &id]).succeeded();
+    assert_eq!(cluster.job(&id).state, "CANCELLING");
+    cluster.daemon("jobmanager").kill();
+    workers.iter().for_each(Worker::resume);
+    restart(&mut cluster, 2);
+    cluster.wait_for(&id, "CANCELED");
+    assert_eq!(cluster.job(&id).restarts, 0);
+    cluster.wait_for_no_workers();
+    cluster.wait_for_free_slots(2);
+}
