@@ -10,12 +10,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::time::{Clock, MonotonicTime};
 use streamd_snapshot::LeaderRecords;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+/// How often a leader that does nothing looks whether it leads: as long as a silent task manager is waited for. One small object is read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Says whether this job manager leads. Cheap to clone.
 #[derive(Clone, Default)]
@@ -80,6 +84,26 @@ impl Fence {
         guard.revoked.is_cancelled()
     }
 
+    /// Looks now and then whether another job manager leads, until one does or nobody asks this one any more. Who has no job has no other
+    /// occasion to find out, and would keep the task managers that the leader needs (invariant I20).
+    pub(crate) fn watch(&self) {
+        let Some(guard) = &self.guard else { return };
+        let guard = Arc::downgrade(guard);
+        // Nothing waits for the end of it: it holds nothing, and changes nothing but the guard.
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                let Some(guard) = guard.upgrade() else { return };
+                let fence = Self { guard: Some(guard) };
+                if fence.is_revoked() {
+                    return;
+                }
+                // A store that does not answer says nothing.
+                let _unknown = fence.check().await;
+            }
+        });
+    }
+
     /// Ends the leadership.
     pub(crate) fn revoke(&self, reason: &str) {
         if let Some(guard) = &self.guard {
@@ -140,6 +164,17 @@ mod tests {
         records.claim(2, "b:1", WallTime(0)).await.unwrap();
         assert_eq!(fence.check().await.unwrap_err().code, ErrorCode::LeadershipLost);
         fence.revoked().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_of_the_past_that_has_nothing_to_do_finds_out_too() {
+        let (records, fence, _clock) = led().await;
+        fence.watch();
+        tokio::time::sleep(2 * LOOK_INTERVAL).await;
+        assert!(!fence.is_revoked());
+        records.claim(2, "b:1", WallTime(0)).await.unwrap();
+        tokio::time::sleep(2 * LOOK_INTERVAL).await;
+        assert!(fence.is_revoked());
     }
 
     #[tokio::test]

@@ -324,6 +324,7 @@ pub(crate) async fn begin(
         claim(&dispatcher.folders, checkpoints).await?;
     }
     dispatcher.recover().await?;
+    dispatcher.fence.watch();
     Ok(dispatcher)
 }
 
