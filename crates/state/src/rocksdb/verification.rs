@@ -58,6 +58,12 @@ struct Shared {
     is_given_up: AtomicBool,
 }
 
+/// What the thread holds. One that panics leaves nobody waiting: that it ended is the outcome where there is no other.
+struct Reading {
+    shared: Arc<Shared>,
+    path: PathBuf,
+}
+
 impl UnreadFile {
     /// Makes links to an object: `file`, and one in the directory `unread`. `None` if that cannot be: then it is to be fetched. Errors if the
     /// object has another length than is recorded.
@@ -171,9 +177,12 @@ impl Verification {
             return Ok(Self::none());
         };
         let shared = Arc::new(Shared::default());
-        let reading = Arc::clone(&shared);
+        let reading = Reading {
+            shared: Arc::clone(&shared),
+            path: path.clone(),
+        };
         let thread = thread::Builder::new().name("state-verifier".to_owned());
-        let thread = thread.spawn(move || reading.read(&unread, &known_files));
+        let thread = thread.spawn(move || reading.shared.read(&unread, &known_files));
         Ok(Self {
             shared,
             thread: Some(thread.map_err(|error| disk("start a thread for", &path, &error))?),
@@ -229,6 +238,15 @@ impl Unread {
             tracing::debug!(directory = %directory.display(), %error, "links of local state cannot be removed");
         }
         checked.and(counted)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let _the_first = self.shared.outcome.set(Err(DatabaseError::Lost {
+            directory: self.path.clone(),
+            reason: "the thread that reads its files ended early".to_owned(),
+        }));
     }
 }
 

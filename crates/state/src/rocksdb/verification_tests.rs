@@ -163,3 +163,23 @@ fn a_file_that_can_have_only_one_of_its_names_here_is_fetched() {
         assert!(!unread.join(NAME).exists(), "the first name stays behind");
     }
 }
+
+#[test]
+fn whoever_waits_for_a_thread_that_panics_is_told() {
+    let shared = Arc::new(Shared::default());
+    let reading = Reading {
+        shared: Arc::clone(&shared),
+        path: PathBuf::from("db/unread"),
+    };
+    let thread = thread::spawn(move || match reading.shared.outcome.get() {
+        None => panic!("in this test"),
+        Some(_outcome) => {}
+    });
+    let verification = Verification {
+        shared,
+        thread: Some(thread),
+    };
+    let told = verification.wait().unwrap_err();
+    assert!(told.to_string().contains("ended early"), "{told}");
+    assert_eq!(verification.is_done(), Err(told));
+}
