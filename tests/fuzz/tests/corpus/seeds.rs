@@ -96,6 +96,7 @@ fn state() -> BTreeMap<OperatorId, OperatorSubtaskState> {
     let segment = NativeSegment {
         key_groups: KeyGroupRange { start: 3, end: 9 },
         hashes: None,
+        earliest: Vec::new(),
         blocks: vec![block],
     };
     let files = vec!["MANIFEST-000004".to_owned()];
