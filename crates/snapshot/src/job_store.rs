@@ -335,6 +335,9 @@ impl JobStore {
         if names.contains(&name) {
             return self.read(job, &name).await;
         }
+        if !names.iter().any(|name| name == layout::JOB_RESULT) {
+            return Ok(None);
+        }
         let of_earlier_builds: Option<JobResultRecord> = self.read(job, layout::JOB_RESULT).await?;
         Ok(of_earlier_builds.filter(|result| result.leader_epoch >= epoch))
     }

@@ -199,23 +199,16 @@ impl<'a> Session<'a> {
     fn on_profile_worker(&mut self, command: proto::ProfileWorker) {
         let worker = WorkerId(command.worker_id);
         let process = self.crew.process_of(worker);
-        let (shared, events, ended) = (Arc::clone(&self.shared), self.events.clone(), self.ended.clone());
-        self.crew.spawn(async move {
-            let outcome = tokio::select! {
-                outcome = shared.profiler.profile(process, &command) => outcome,
-                () = ended.cancelled() => return Finished::Errand,
-            };
-            let outcome = match outcome {
+        let shared = Arc::clone(&self.shared);
+        self.answer(async move {
+            let outcome = match shared.profiler.profile(process, &command).await {
                 Ok(profile) => proto::worker_profiled::Outcome::Profile(profile),
                 Err(error) => proto::worker_profiled::Outcome::Error(to_proto(&error)),
             };
-            events
-                .send(Event::Profiled(proto::WorkerProfiled {
-                    request_id: command.request_id,
-                    outcome: Some(outcome),
-                }))
-                .await;
-            Finished::Errand
+            Event::Profiled(proto::WorkerProfiled {
+                request_id: command.request_id,
+                outcome: Some(outcome),
+            })
         });
     }
 
@@ -230,23 +223,29 @@ impl<'a> Session<'a> {
     }
 
     fn on_describe(&mut self, command: proto::DescribeCommand) {
-        let (shared, events, dispatcher) = (Arc::clone(&self.shared), self.events.clone(), self.dispatcher.clone());
-        let (permits, ended) = (Arc::clone(&self.descriptions), self.ended.clone());
-        self.crew.spawn(async move {
-            let outcome = tokio::select! {
-                outcome = describe(&shared, &dispatcher, &command, &permits) => outcome,
-                () = ended.cancelled() => return Finished::Errand,
-            };
-            let outcome = match outcome {
+        let (shared, dispatcher) = (Arc::clone(&self.shared), self.dispatcher.clone());
+        let permits = Arc::clone(&self.descriptions);
+        self.answer(async move {
+            let outcome = match describe(&shared, &dispatcher, &command, &permits).await {
                 Ok(plan) => proto::application_described::Outcome::Plan(plan),
                 Err(error) => proto::application_described::Outcome::Error(to_proto(&error)),
             };
-            events
-                .send(Event::Described(proto::ApplicationDescribed {
-                    request_id: command.request_id,
-                    outcome: Some(outcome),
-                }))
-                .await;
+            Event::Described(proto::ApplicationDescribed {
+                request_id: command.request_id,
+                outcome: Some(outcome),
+            })
+        });
+    }
+
+    /// Works on what the job manager asks, and tells it what came of it, unless the session ends before.
+    fn answer(&mut self, work: impl Future<Output = Event> + Send + 'static) {
+        let (events, ended) = (self.events.clone(), self.ended.clone());
+        self.crew.spawn(async move {
+            let answer = tokio::select! {
+                answer = work => answer,
+                () = ended.cancelled() => return Finished::Errand,
+            };
+            events.send(answer).await;
             Finished::Errand
         });
     }

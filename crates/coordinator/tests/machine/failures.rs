@@ -269,38 +269,34 @@ fn a_restarting_job_can_be_cancelled_at_any_moment() {
 #[test]
 fn output_that_is_lost_ends_the_job_whatever_its_strategy_and_nothing_is_deleted() {
     let lost = "sink `results` failed: output is lost: the ledger has given up `tx-1`";
-    let told = format!("Recovery is suppressed, no attempt could commit what is lost: {lost}");
-    play_with(
-        |spec| spec.options.checkpointing.retention = ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
-        &format!(
-            "
-            >> up; wait 1000; done 1
-            > lost 0/1 FAILED {lost}
-            to 1 2: cancel attempt 1
-            RUNNING -> FAILING: {told}
-            > canceled
-            to 1: shutdown
-            stop 1
-            to 2: shutdown
-            stop 2
-            release slots
-            FAILING -> FAILED: {told}
-            "
-        ),
+    ends_for_good(
+        "up; wait 1000; done 1",
+        &format!("lost 0/1 FAILED {lost}"),
+        1,
+        &format!("Recovery is suppressed, no attempt could commit what is lost: {lost}"),
     );
 }
 
 #[test]
 fn a_damaged_snapshot_is_not_read_again_and_nothing_is_deleted() {
     let damaged = "the state of operator `sum` cannot be restored [SD-0502]: `s3://c/chk-1/x` is corrupt";
-    let told = format!("Recovery is suppressed, it would read the same snapshot: {damaged}");
+    ends_for_good(
+        "up; wait 1000; done 1; state 0/1 FAILED boom; canceled; wait 500; slots a:0 b:0",
+        &format!("damaged 0/1 FAILED {damaged}"),
+        2,
+        &format!("Recovery is suppressed, it would read the same snapshot: {damaged}"),
+    );
+}
+
+/// After `before`, this failure in this attempt ends the job at once, with `told`, and its checkpoints stay though none is to be kept.
+fn ends_for_good(before: &str, failure: &str, attempt: u32, told: &str) {
     play_with(
         |spec| spec.options.checkpointing.retention = ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
         &format!(
             "
-            >> up; wait 1000; done 1; state 0/1 FAILED boom; canceled; wait 500; slots a:0 b:0
-            > damaged 0/1 FAILED {damaged}
-            to 1 2: cancel attempt 2
+            >> {before}
+            > {failure}
+            to 1 2: cancel attempt {attempt}
             RUNNING -> FAILING: {told}
             > canceled
             to 1: shutdown
