@@ -182,6 +182,23 @@ impl<T> Batch<T> {
         }
     }
 
+    /// Takes records out, the first ones first, each with its timestamp, until the function answers that it has `enough`. The others stay.
+    #[inline]
+    pub fn take_until<E>(&mut self, mut enough: impl FnMut(T, EventTime) -> Result<bool, E>) -> Result<(), E> {
+        let mut taken = 0;
+        let mut done = Ok(false);
+        for record in self.records.extract_if(.., |_| true) {
+            let timestamp = self.timestamps.get(taken).copied();
+            taken += 1;
+            done = enough(record, timestamp.unwrap_or(EventTime::MIN));
+            if !matches!(done, Ok(false)) {
+                break;
+            }
+        }
+        self.timestamps.drain(..taken.min(self.timestamps.len()));
+        done.map(drop)
+    }
+
     /// Turns every record into another, which keeps its timestamp, and adds it to `output`.
     #[inline]
     pub fn map_into<O>(&mut self, output: &mut Batch<O>, function: impl FnMut(T) -> O) {
@@ -278,6 +295,25 @@ mod tests {
         let first: Vec<_> = all.drain(2).collect();
         assert_eq!(first, [('z', EventTime(0)), ('X', EventTime(9))]);
         assert_eq!(content(&all), content(&timed(&[('A', 1), ('C', 3), ('D', 4)])));
+    }
+
+    #[test]
+    fn records_are_taken_until_there_are_enough_and_the_others_stay() {
+        for batch in [timed(&[('a', 1), ('b', 2), ('c', 3)]), Batch::from(vec!['a', 'b', 'c'])] {
+            let mut rest = batch.clone();
+            let mut taken = Batch::new();
+            let take = |record, timestamp| {
+                taken.push(record, timestamp);
+                Ok::<_, ()>(record == 'b')
+            };
+            assert_eq!(rest.take_until(take), Ok(()));
+            assert_eq!(taken.records(), ['a', 'b']);
+            taken.append(&mut rest.clone());
+            assert_eq!(taken, batch);
+            assert_eq!(rest.take_until(|_, _| Err::<bool, _>("refused")), Err("refused"));
+            assert!(rest.is_empty() && rest.timestamps().is_empty());
+            assert_eq!(rest.take_until(|_, _| Err("never asked")), Ok(()));
+        }
     }
 
     #[test]

@@ -18,32 +18,6 @@ impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Record for T {}
 /// How many records a source reads in one turn, and so the usual size of a batch.
 pub const BATCH_RECORDS: usize = 1024;
 
-/// How many records of a batch are taken before the size of the output is looked at. What is left of the input is moved up each time:
-/// where records become fewer, twice as many are taken the next time.
-pub(crate) struct Steps {
-    step: usize,
-}
-
-impl Steps {
-    const FIRST: usize = 64;
-
-    pub(crate) fn new() -> Self {
-        Self { step: Self::FIRST }
-    }
-
-    /// How many of so many records are to be taken now.
-    pub(crate) fn next(&self, records: usize) -> usize {
-        records.min(self.step)
-    }
-
-    /// So many records became so many.
-    pub(crate) fn taken(&mut self, records: usize, became: usize) {
-        if became <= records {
-            self.step *= 2;
-        }
-    }
-}
-
 /// Takes the records that a function emits. Each gets the timestamp of the record, window or timer that it was made from.
 #[derive(Debug)]
 pub struct Collector<'a, T> {

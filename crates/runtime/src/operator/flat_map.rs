@@ -1,9 +1,8 @@
-use streamd_core::time::EventTime;
 use streamd_exchange::Batch;
 
 use crate::chain::Operator;
 use crate::error::TaskError;
-use crate::record::{BATCH_RECORDS, Collector, Steps};
+use crate::record::{BATCH_RECORDS, Collector};
 
 /// Any number of records out for each record in.
 pub struct FlatMap<F>(pub F);
@@ -13,20 +12,9 @@ where
     F: FnMut(In, &mut Collector<'_, Out>) + Send + 'static,
 {
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let mut steps = Steps::new();
-        while output.len() < BATCH_RECORDS && !input.is_empty() {
-            let (some, before) = (steps.next(input.len()), output.len());
-            if input.timestamps().is_empty() {
-                let mut collector = Collector::new(output, EventTime::MIN);
-                let records = input.untimed().drain(..some);
-                records.for_each(|record| (self.0)(record, &mut collector));
-            } else {
-                for (record, timestamp) in input.drain(some) {
-                    (self.0)(record, &mut Collector::new(output, timestamp));
-                }
-            }
-            steps.taken(some, output.len() - before);
-        }
-        Ok(())
+        input.take_until(|record, timestamp| {
+            (self.0)(record, &mut Collector::new(output, timestamp));
+            Ok(output.len() >= BATCH_RECORDS)
+        })
     }
 }

@@ -8,7 +8,7 @@ use crate::chain::{OpenContext, Operator, OperatorIdentity, OperatorSnapshot};
 use crate::error::TaskError;
 use crate::operator_state::OperatorStateStore;
 use crate::process_function::{ProcessContext, ProcessFunction, ProcessScope};
-use crate::record::{BATCH_RECORDS, Collector, Steps};
+use crate::record::{BATCH_RECORDS, Collector};
 use crate::side_output::SideOutputs;
 
 /// A [`ProcessFunction`] with its state.
@@ -59,18 +59,13 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let mut steps = Steps::new();
-        while output.len() < BATCH_RECORDS && !input.is_empty() {
-            let (some, before) = (steps.next(input.len()), output.len());
-            for (record, timestamp) in input.drain(some) {
-                let mut context = ProcessContext::new(&mut self.scope, timestamp);
-                let mut out = Collector::new(output, timestamp);
-                let done = self.function.process_element(record, &mut context, &mut out);
-                done.map_err(|error| failed("", &self.label, &*error))?;
-            }
-            steps.taken(some, output.len() - before);
-        }
-        Ok(())
+        input.take_until(|record, timestamp| {
+            let mut context = ProcessContext::new(&mut self.scope, timestamp);
+            let mut out = Collector::new(output, timestamp);
+            let done = self.function.process_element(record, &mut context, &mut out);
+            done.map_err(|error| failed("", &self.label, &*error))?;
+            Ok(output.len() >= BATCH_RECORDS)
+        })
     }
 
     fn event_time(&mut self, time: EventTime, _output: &mut Batch<Out>) -> Result<bool, TaskError> {
