@@ -12,7 +12,7 @@ use streamd_exchange::Batch;
 use crate::alarm::Alarm;
 use crate::chain::{OpenContext, Operator, OperatorIdentity};
 use crate::error::TaskError;
-use crate::record::Record;
+use crate::record::{BATCH_RECORDS, Record};
 use crate::source_progress::SourceProgress;
 use crate::valve::WatermarkValve;
 use crate::watermark::alignment::{AlignmentGroups, WatermarkAlignment};
@@ -21,6 +21,10 @@ use crate::watermark::generator::WatermarkGenerator;
 /// While records come without a pause, how often watermarks are sent, in milliseconds. When there is nothing to read for a moment
 /// one is sent at once. Flink's default.
 const AUTO_WATERMARK_INTERVAL_MS: i64 = 200;
+
+/// After how many batches one is sent at the latest: what waits for it, such as windows, should find place in the cache. Where there are more
+/// subtasks than that, after as many batches as there are: each consumer is to get a whole one between two watermarks.
+const BATCHES_PER_WATERMARK: usize = 16;
 
 /// How much of the time between two looks at a silent stream counts as silence, in milliseconds: twice what lies between them
 /// while the stream runs.
@@ -49,6 +53,10 @@ pub struct TimestampsAndWatermarks<A, G> {
     told: EventTime,
     /// Whether it is time to tell them more.
     due: bool,
+    /// How many records have passed since they were told.
+    untold: usize,
+    /// How many may.
+    told_after: usize,
     /// Whether the records of the batch at hand have their timestamps: the first of them were handed on already.
     is_assigned: bool,
     surroundings: Option<Surroundings>,
@@ -95,6 +103,8 @@ impl<A, G: Clone> TimestampsAndWatermarks<A, G> {
             tell: VecDeque::new(),
             told: EventTime::MIN,
             due: false,
+            untold: 0,
+            told_after: BATCHES_PER_WATERMARK * BATCH_RECORDS,
             is_assigned: false,
             surroundings: None,
             armed: false,
@@ -191,6 +201,7 @@ impl<A, G: Clone> TimestampsAndWatermarks<A, G> {
     where
         G: WatermarkGenerator<T>,
     {
+        self.untold = 0;
         self.look_at_splits();
         for number in 0..self.splits.len() {
             let split = &mut self.splits[number];
@@ -236,6 +247,7 @@ where
                 reason.as_ref(),
             ));
         }
+        self.told_after = BATCHES_PER_WATERMARK.max(context.parallelism as usize) * BATCH_RECORDS;
         self.looked = context.clock.monotonic();
         self.look_at_splits();
         self.align();
@@ -273,7 +285,8 @@ where
             self.on_watermark(number, Watermark::Active);
         }
         self.arm();
-        self.due |= answered.is_some();
+        self.untold += answered.map_or(input.len(), |last| last + 1);
+        self.due |= answered.is_some() || self.untold >= self.told_after;
         match answered.map(|last| last + 1) {
             // What a record says of the time holds for the next one already: those behind it are for the next call.
             Some(count) if count < input.len() => {

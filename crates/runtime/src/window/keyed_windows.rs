@@ -3,9 +3,9 @@
 use streamd_core::barrier::Barrier;
 use streamd_core::graph::StateDescriptor;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::state::{Key, State};
+use streamd_core::state::Key;
 use streamd_core::time::EventTime;
-use streamd_state::{KeyedStateBackend, StateId};
+use streamd_state::{KeyedStateBackend, StateId, Timed};
 
 use super::Lateness;
 use crate::chain::{OpenContext, OperatorIdentity, OperatorSnapshot};
@@ -31,7 +31,7 @@ pub(super) struct KeyedWindows<K: Key, T, V, S> {
     late: LateCounter,
 }
 
-impl<K: Key, T: Record, V: State, S> KeyedWindows<K, T, V, S> {
+impl<K: Key, T: Record, V: Timed, S> KeyedWindows<K, T, V, S> {
     pub(super) fn new(lateness: Lateness<T>, key_of: S) -> Self {
         let (backend, state) = registered_in(KeyedStateBackend::new(KeyGroupRange::all(1), 1));
         Self {
@@ -102,9 +102,9 @@ impl<K: Key, T: Record, V: State, S> KeyedWindows<K, T, V, S> {
     }
 }
 
-fn registered_in<K: Key, V: State>(mut backend: KeyedStateBackend<K>) -> (KeyedStateBackend<K>, StateId<V>) {
+fn registered_in<K: Key, V: Timed>(mut backend: KeyedStateBackend<K>) -> (KeyedStateBackend<K>, StateId<V>) {
     let state = backend
-        .register(WINDOWS)
+        .register_timed(WINDOWS)
         .expect("the backend is new and holds no state of that name");
     (backend, state)
 }

@@ -9,8 +9,8 @@ use streamd_state::Restoring;
 
 use super::assigner::TimeDomain;
 use super::keyed_windows::KeyedWindows;
-use super::trigger::{WindowTimers, remove};
-use super::window_state::WindowState;
+use super::trigger::WindowTimers;
+use super::window_state::{END, EVENT_TIMER, PROCESSING_TIMER, WindowState, Windows};
 use super::{
     Lateness, TimeWindow, Trigger, TriggerContext, TriggerResult, WindowAssigner, WindowContents, WindowContext,
 };
@@ -21,9 +21,6 @@ use crate::record::{BATCH_RECORDS, Collector, Record};
 use crate::side_output::SideOutputs;
 use crate::snapshot::state_failed;
 use crate::timer::{Timer, TimerQueue};
-
-/// The windows of one key, in no particular order: there are few.
-type Windows<A, S> = Vec<WindowState<A, S>>;
 
 /// Cuts a keyed stream into windows and emits their results.
 pub struct WindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, G: Trigger<T>, S> {
@@ -145,18 +142,8 @@ where
         let time = time.as_ref().expect("an operator is opened before it is called");
         let windows = backend
             .table_mut(self.keyed.state)
-            .get_or_insert_with(hash, key, Vec::new);
-        let known = windows.iter().position(|entry| entry.window == window);
-        let position = known.unwrap_or_else(|| {
-            windows.push(WindowState {
-                window,
-                contents: None,
-                trigger: G::State::default(),
-                timers: WindowTimers::default(),
-            });
-            windows.len() - 1
-        });
-        let entry = &mut windows[position];
+            .get_or_insert_with(hash, key, Windows::new);
+        let (entry, is_new) = windows.of(window);
         let mut context = TriggerContext {
             state: &mut entry.trigger,
             timers: &mut entry.timers,
@@ -164,7 +151,7 @@ where
             time,
         };
         let result = self.trigger.on_element(&record, timestamp, window, &mut context);
-        if known.is_none()
+        if is_new
             && let Some(cleanup) = cleanup
             && !self.registered.contains(&cleanup)
         {
@@ -203,18 +190,14 @@ where
         let Some(windows) = backend.table_mut(self.keyed.state).get_mut(hash, key) else {
             return window;
         };
-        let touched = windows.iter().filter(|entry| entry.window.intersects(&window));
-        let cover = touched.fold(window, |cover, entry| cover.cover(&entry.window));
+        let known = windows.iter().map(|entry| entry.window);
+        let touched = known.filter(|known| known.intersects(&window));
         // What touches the cover touched the window itself: sessions of one key lie apart.
-        let mut merging: Vec<_> = windows
-            .extract_if(.., |entry| entry.window.intersects(&window))
-            .collect();
-        if let [alone] = merging.as_slice()
-            && alone.window == cover
-        {
-            windows.append(&mut merging);
+        let cover = touched.clone().fold(window, |cover, known| cover.cover(&known));
+        if touched.eq([cover]) {
             return cover;
         }
+        let mut merging = windows.take_if(|entry| entry.window.intersects(&window));
         merging.sort_by_key(|entry| entry.window);
         let mut merging = merging.into_iter();
         let Some(mut whole) = merging.next() else {
@@ -271,8 +254,8 @@ where
                 timers,
             } = entry;
             let set = match timer {
-                Timer::EventTime(at) => remove(&mut timers.event, at.0),
-                Timer::ProcessingTime(at) => remove(&mut timers.processing, at.0),
+                Timer::EventTime(at) => timers.event.remove(at.0),
+                Timer::ProcessingTime(at) => timers.processing.remove(at.0),
             };
             if !set {
                 continue;
@@ -310,31 +293,35 @@ where
         Ok(())
     }
 
-    /// Fills the queues from restored windows.
-    fn restore_queues(&mut self) -> Result<(), TaskError> {
+    /// Has what is due until then come out of the snapshot into the queues.
+    #[cold]
+    fn restore_queue(&mut self, until: Timer) -> Result<(), TaskError> {
         let (domain, lateness) = (self.assigner.domain, self.keyed.lateness);
-        let (event_queue, processing_queue) = (&mut self.event_queue, &mut self.processing_queue);
-        let visited = self
-            .keyed
-            .scope
-            .backend
-            .for_each(self.keyed.state, &mut |key, windows| {
-                let hash = key.stable_hash();
-                for entry in windows {
-                    let event = entry.timers.event.iter().copied();
-                    let processing = entry.timers.processing.iter().copied();
-                    event.for_each(|time| event_queue.push(time, hash, key.clone()));
-                    processing.for_each(|time| processing_queue.push(time, hash, key.clone()));
-                    match cleanup_of(domain, &lateness, entry.window) {
-                        Some(Timer::EventTime(last)) => event_queue.push(last.0, hash, key.clone()),
-                        Some(Timer::ProcessingTime(last)) => processing_queue.push(last.0, hash, key.clone()),
-                        None => {}
-                    }
-                }
-            });
-        visited.map_err(|error| state_failed(&self.keyed.label, &error))?;
-        self.set_alarm();
+        let due = |kind, time| match (until, timer_of((domain, &lateness), kind, time)) {
+            (Timer::EventTime(_), Some(Timer::EventTime(at))) => at.0,
+            (Timer::ProcessingTime(_), Some(Timer::ProcessingTime(at))) => at.0,
+            _of_the_other_clock => i64::MAX,
+        };
+        let (queue, until) = match until {
+            Timer::EventTime(until) => (&mut self.event_queue, until.0),
+            Timer::ProcessingTime(until) => (&mut self.processing_queue, until.0),
+        };
+        let left = self.keyed.scope.backend.restore_due(self.keyed.state, until, &due);
+        queue.set_stored(left.map_err(|error| state_failed(&self.keyed.label, &error))?);
+        self.collect();
         Ok(())
+    }
+
+    /// Puts what has come out of the snapshot into the queues.
+    fn collect(&mut self) {
+        let (domain, lateness) = (self.assigner.domain, self.keyed.lateness);
+        for moment in self.keyed.scope.backend.take_arrived(self.keyed.state) {
+            match timer_of((domain, &lateness), moment.kind, moment.time) {
+                Some(Timer::EventTime(at)) => self.event_queue.push(at.0, moment.hash, moment.key),
+                Some(Timer::ProcessingTime(at)) => self.processing_queue.push(at.0, moment.hash, moment.key),
+                None => {}
+            }
+        }
     }
 
     fn set_alarm(&self) {
@@ -346,10 +333,24 @@ where
 
 /// When a window is forgotten, on the clock that it goes by; `None` for the global window.
 fn cleanup_of<T>(domain: TimeDomain, lateness: &Lateness<T>, window: TimeWindow) -> Option<Timer> {
+    (window != TimeWindow::GLOBAL).then(|| cleanup_at(domain, lateness, window.end))
+}
+
+/// When a window that ends there is forgotten.
+fn cleanup_at<T>(domain: TimeDomain, lateness: &Lateness<T>, end: i64) -> Timer {
     match domain {
-        _ if window == TimeWindow::GLOBAL => None,
-        TimeDomain::Event => Some(Timer::EventTime(EventTime(lateness.last_moment(window.end)))),
-        TimeDomain::Processing => Some(Timer::ProcessingTime(WallTime(window.max_timestamp().0))),
+        TimeDomain::Event => Timer::EventTime(EventTime(lateness.last_moment(end))),
+        TimeDomain::Processing => Timer::ProcessingTime(WallTime(end.saturating_sub(1))),
+    }
+}
+
+/// When a key is called for one of the [moments](streamd_state::Timed) of its windows.
+fn timer_of<T>((domain, lateness): (TimeDomain, &Lateness<T>), kind: usize, time: i64) -> Option<Timer> {
+    match kind {
+        EVENT_TIMER => Some(Timer::EventTime(EventTime(time))),
+        PROCESSING_TIMER => Some(Timer::ProcessingTime(WallTime(time))),
+        END => Some(cleanup_at(domain, lateness, time)),
+        _unknown => None,
     }
 }
 
@@ -400,11 +401,16 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.keyed.open(identity, context)?;
-        self.restore_queues()
+        self.restore_queue(Timer::EventTime(EventTime::MIN))?;
+        self.restore_queue(Timer::ProcessingTime(WallTime(i64::MIN)))?;
+        self.set_alarm();
+        Ok(())
     }
 
     fn restore_more(&mut self) -> Result<Restoring, TaskError> {
-        self.keyed.scope.restore_more(&self.keyed.label)
+        let restoring = self.keyed.scope.restore_more(&self.keyed.label)?;
+        self.collect();
+        Ok(restoring)
     }
 
     fn holds_back(&self) -> bool {
@@ -427,6 +433,9 @@ where
 
     fn event_time(&mut self, time: EventTime, output: &mut Batch<Out>) -> Result<bool, TaskError> {
         self.keyed.scope.advance(time);
+        if self.event_queue.lacks(time.0) {
+            self.restore_queue(Timer::EventTime(time))?;
+        }
         while output.len() < BATCH_RECORDS {
             let Some((at, keys)) = self.event_queue.take_due(time.0) else {
                 return Ok(true);
@@ -437,6 +446,9 @@ where
     }
 
     fn processing_time(&mut self, now: WallTime, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        if self.processing_queue.lacks(now.0) {
+            self.restore_queue(Timer::ProcessingTime(now))?;
+        }
         while output.len() < BATCH_RECORDS {
             let Some((at, keys)) = self.processing_queue.take_due(now.0) else {
                 break;
@@ -449,6 +461,7 @@ where
 
     /// Windows of the clock that wait for their time will get no more records: they give their results now, rather than never.
     fn end_of_data(&mut self, output: &mut Batch<Out>) -> Result<(), TaskError> {
+        self.restore_queue(Timer::ProcessingTime(WallTime(i64::MAX)))?;
         // A trigger may ask to be called again and again: not beyond what is asked for now.
         let last = self.processing_queue.last().unwrap_or(i64::MIN);
         while let Some((at, keys)) = self.processing_queue.take_due(last) {

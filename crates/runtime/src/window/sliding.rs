@@ -23,7 +23,7 @@ use streamd_exchange::Batch;
 use streamd_state::Restoring;
 
 use self::grid::Grid;
-use self::panes::Panes;
+use self::panes::{NEXT_END, PANE, Panes};
 use super::assigner::TimeDomain;
 use super::keyed_windows::KeyedWindows;
 use super::operator::{no_timestamp, user_error};
@@ -129,6 +129,13 @@ where
         let now = self.keyed.scope.time().now().0;
         let slide = self.grid.slide();
         // What waits the longest waits for a slide at most.
+        if self
+            .queue
+            .stored()
+            .is_some_and(|first| now < first.saturating_sub(slide))
+        {
+            self.restore_queue(i64::MAX)?;
+        }
         let waits = self.queue.last().map_or(i64::MIN, |last| last.saturating_sub(slide));
         if now <= self.fired.max(waits).saturating_sub(slide) {
             while self.fire_next(i64::MAX, output)? {}
@@ -158,6 +165,9 @@ where
 
     /// Calls some of the keys of the earliest time up to `until`. Answers whether there were any.
     fn fire_next(&mut self, until: i64, output: &mut Batch<Out>) -> Result<bool, TaskError> {
+        if self.queue.lacks(until) {
+            self.restore_queue(until)?;
+        }
         let Some((at, keys)) = self.queue.take_due(until) else {
             return Ok(false);
         };
@@ -233,27 +243,41 @@ where
         done.map_err(|error| user_error(&self.keyed.label, &*error))
     }
 
-    fn restore_queue(&mut self) -> Result<(), TaskError> {
-        let (grid, lateness, queue) = (self.grid, self.keyed.lateness, &mut self.queue);
-        let visited = self.keyed.scope.backend.for_each(self.keyed.state, &mut |key, panes| {
-            let hash = key.stable_hash();
-            if let Some(end) = panes.next_end {
-                queue.push(end.saturating_sub(1), hash, key.clone());
-            }
-            if lateness.allowed_ms > 0 {
-                let forgotten = panes.starts().map(|start| lateness.last_moment(grid.last_end(start)));
-                forgotten.for_each(|time| queue.push(time, hash, key.clone()));
-            }
-        });
-        visited.map_err(|error| state_failed(&self.keyed.label, &error))?;
-        self.set_alarm();
+    /// Has what is due up to `until` come out of the snapshot into the queue.
+    #[cold]
+    fn restore_queue(&mut self, until: i64) -> Result<(), TaskError> {
+        let (grid, lateness) = (self.grid, self.keyed.lateness);
+        let due = |kind, time| call_of((&grid, &lateness), kind, time).unwrap_or(i64::MAX);
+        let backend = &mut self.keyed.scope.backend;
+        let left = backend.restore_due(self.keyed.state, until, &due);
+        self.queue
+            .set_stored(left.map_err(|error| state_failed(&self.keyed.label, &error))?);
+        self.collect();
         Ok(())
+    }
+
+    /// Puts what has come out of the snapshot into the queue.
+    fn collect(&mut self) {
+        for moment in self.keyed.scope.backend.take_arrived(self.keyed.state) {
+            if let Some(time) = call_of((&self.grid, &self.keyed.lateness), moment.kind, moment.time) {
+                self.queue.push(time, moment.hash, moment.key);
+            }
+        }
     }
 
     fn set_alarm(&self) {
         if let (TimeDomain::Processing, Some(next)) = (self.domain, self.queue.next()) {
             self.keyed.scope.time().alarm.set(WallTime(next));
         }
+    }
+}
+
+/// When a key is called for one of the [moments](streamd_state::Timed) of its panes, if it is.
+fn call_of<T>((grid, lateness): (&Grid, &Lateness<T>), kind: usize, time: i64) -> Option<i64> {
+    match kind {
+        NEXT_END => Some(time.saturating_sub(1)),
+        PANE if lateness.allowed_ms > 0 => Some(lateness.last_moment(grid.last_end(time))),
+        _of_no_use => None,
     }
 }
 
@@ -267,11 +291,15 @@ where
 {
     fn open(&mut self, identity: &OperatorIdentity, context: &mut OpenContext) -> Result<(), TaskError> {
         self.keyed.open(identity, context)?;
-        self.restore_queue()
+        self.restore_queue(i64::MIN)?;
+        self.set_alarm();
+        Ok(())
     }
 
     fn restore_more(&mut self) -> Result<Restoring, TaskError> {
-        self.keyed.scope.restore_more(&self.keyed.label)
+        let restoring = self.keyed.scope.restore_more(&self.keyed.label)?;
+        self.collect();
+        Ok(restoring)
     }
 
     fn holds_back(&self) -> bool {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::State;
+use streamd_state::Timed;
 
 use super::grid::Grid;
 use super::sums::Sums;
@@ -42,11 +43,6 @@ impl<A: State> Panes<A> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.panes.is_empty()
-    }
-
-    /// Where the panes start.
-    pub(super) fn starts(&self) -> impl Iterator<Item = i64> {
-        self.panes.iter().map(|pane| pane.start)
     }
 
     /// The contents of the pane that starts there, to be added to, and whether the pane is new.
@@ -140,6 +136,20 @@ impl<A: State> State for Pane<A> {
 
     fn describe_evolution(evolution: &mut streamd_core::evolution::Evolution) {
         A::describe_evolution(evolution);
+    }
+}
+
+/// The end of the next window that fires.
+pub(super) const NEXT_END: usize = 0;
+/// The start of a pane.
+pub(super) const PANE: usize = 1;
+
+impl<A: State> Timed for Panes<A> {
+    const KINDS: usize = 2;
+
+    fn moments(&self, visit: &mut dyn FnMut(usize, i64)) {
+        self.next_end.iter().for_each(|end| visit(NEXT_END, *end));
+        self.panes.iter().for_each(|pane| visit(PANE, pane.start));
     }
 }
 

@@ -6,6 +6,7 @@ mod default;
 mod event_time;
 mod processing_time;
 mod purging;
+mod times;
 
 use streamd_core::state::State;
 use streamd_core::time::{EventTime, WallTime};
@@ -19,6 +20,7 @@ pub use default::{DefaultTrigger, NeverTrigger};
 pub use event_time::EventTimeTrigger;
 pub use processing_time::ProcessingTimeTrigger;
 pub use purging::PurgingTrigger;
+pub(in crate::window) use times::Times;
 
 /// What a trigger decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +97,10 @@ pub trait Trigger<T>: Clone + Send + 'static {
 }
 
 /// The timers of one window.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::window) struct WindowTimers {
-    /// Sorted.
-    pub(in crate::window) event: Vec<i64>,
-    /// Sorted.
-    pub(in crate::window) processing: Vec<i64>,
+    pub(in crate::window) event: Times,
+    pub(in crate::window) processing: Times,
 }
 
 /// What a trigger may know and do.
@@ -126,43 +126,25 @@ impl<S> TriggerContext<'_, S> {
 
     /// Asks for [`Trigger::on_event_time`] at this time.
     pub fn register_event_time_timer(&mut self, time: EventTime) {
-        if insert(&mut self.timers.event, time.0) {
+        if self.timers.event.insert(time.0) {
             self.registered.push(Timer::EventTime(time));
         }
     }
 
     /// Asks for [`Trigger::on_processing_time`] at this time.
     pub fn register_processing_time_timer(&mut self, time: WallTime) {
-        if insert(&mut self.timers.processing, time.0) {
+        if self.timers.processing.insert(time.0) {
             self.registered.push(Timer::ProcessingTime(time));
         }
     }
 
     /// Forgets an event-time timer of the window.
     pub fn delete_event_time_timer(&mut self, time: EventTime) {
-        remove(&mut self.timers.event, time.0);
+        self.timers.event.remove(time.0);
     }
 
     /// Forgets a processing-time timer of the window.
     pub fn delete_processing_time_timer(&mut self, time: WallTime) {
-        remove(&mut self.timers.processing, time.0);
+        self.timers.processing.remove(time.0);
     }
-}
-
-fn insert(times: &mut Vec<i64>, time: i64) -> bool {
-    match times.binary_search(&time) {
-        Ok(_) => false,
-        Err(position) => {
-            times.insert(position, time);
-            true
-        }
-    }
-}
-
-/// Takes a time out; `false` if it was not in.
-pub(in crate::window) fn remove(times: &mut Vec<i64>, time: i64) -> bool {
-    times.binary_search(&time).is_ok_and(|position| {
-        times.remove(position);
-        true
-    })
 }
