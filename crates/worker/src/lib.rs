@@ -10,7 +10,8 @@
 //!                              └── snapshots written in the background
 //! ```
 //!
-//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, [`course`] (what it says when it comes back), [`link`] (gRPC), [`options`].
+//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, [`course`] (what it says when it comes back), [`link`] (gRPC),
+//! [`options`], [`huge_pages`] (its memory).
 
 pub mod worker;
 
@@ -25,3 +26,6 @@ mod wiring;
 pub mod link;
 
 pub mod options;
+
+#[cfg(target_os = "linux")]
+pub mod huge_pages;
