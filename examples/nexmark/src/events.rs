@@ -1,5 +1,7 @@
 //! The events, bit for bit those of every other implementation of the definition: event `n` is a function of `n`.
 
+use std::hint::select_unpredictable;
+
 use streamd::prelude::*;
 
 /// The constant of the definition's generator.
@@ -71,15 +73,21 @@ fn random(n: u64, j: u64) -> u64 {
 }
 
 /// The first of the last hundred, three times in four, else one of the last so many.
+#[inline]
 fn person_for(n: u64, persons: u64, (chance, choice): (u64, u64), hot: u64) -> u64 {
-    if !random(n, chance).is_multiple_of(4) {
-        1000 + (persons - 1) / 100 * 100 + hot
-    } else {
-        1000 + persons - 1 - random(n, choice) % persons.min(1000)
-    }
+    let first = 1000 + (persons - 1) / 100 * 100 + hot;
+    let other = 1000 + persons - 1 - below::<1000>(random(n, choice), persons);
+    select_unpredictable(!random(n, chance).is_multiple_of(4), first, other)
+}
+
+/// A random number below `count`, and below `MOST`: dividing by a constant takes a fraction of the time.
+#[inline]
+fn below<const MOST: u64>(random: u64, count: u64) -> u64 {
+    if count < MOST { random % count } else { random % MOST }
 }
 
 /// Event number `n`.
+#[inline]
 pub fn event(n: u64) -> Event {
     let (epoch, offset) = (n / 50, n % 50);
     let persons = epoch + 1;
@@ -100,11 +108,9 @@ pub fn event(n: u64) -> Event {
         }),
         _bid => {
             let auctions = 3 * epoch + 3;
-            let auction = if !random(n, 0).is_multiple_of(2) {
-                1000 + (auctions - 1) / 100 * 100
-            } else {
-                1000 + auctions - 1 - random(n, 1) % auctions.min(100)
-            };
+            let first = 1000 + (auctions - 1) / 100 * 100;
+            let other = 1000 + auctions - 1 - below::<100>(random(n, 1), auctions);
+            let auction = select_unpredictable(!random(n, 0).is_multiple_of(2), first, other);
             Event::Bid(Bid {
                 auction,
                 bidder: person_for(n, persons, (2, 3), 1),

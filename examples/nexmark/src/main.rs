@@ -34,6 +34,10 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     rate: u64,
 
+    /// How many subtasks each step has; without it, as many as there are processors
+    #[arg(long)]
+    parallelism: Option<u32>,
+
     /// The folder for the results, one line each; without it they are counted or thrown away, for measuring
     #[arg(long)]
     output: Option<PathBuf>,
@@ -45,6 +49,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> streamd::Result<()> {
     let args = Args::parse();
     let env = StreamExecutionEnvironment::new();
+    if let Some(parallelism) = args.parallelism {
+        env.set_parallelism(parallelism);
+    }
     let source = GeneratorSource::new(Some(args.events), event).rate(args.rate);
     let events = env
         .from_source(source, "events")
