@@ -19,7 +19,10 @@ use streamd_runtime::late::LateCounter;
 use streamd_runtime::operator::{Filter, FlatMap, Map, Reduce};
 use streamd_runtime::record::{BATCH_RECORDS, Collector, Record};
 use streamd_runtime::watermark::AlignmentGroups;
-use streamd_runtime::window::{Lateness, ReduceContents, SlidingEventTimeWindows, SlidingWindowOperator};
+use streamd_runtime::window::{
+    Lateness, ReduceContents, SlidingEventTimeWindows, SlidingWindowOperator, TumblingEventTimeWindows, WindowOperator,
+    WindowOptions,
+};
 use streamd_state::SlotBackend;
 
 use crate::counted::{counted, event, mix};
@@ -113,7 +116,25 @@ fn sliding(size: Duration, keys: u64, milliseconds: i64) -> u64 {
         Lateness::default(),
         |event: &(u64, i64)| event.0,
     );
-    let mut chain = Chain::open(before(operator.expect("the windows overlap"), end()));
+    windowed(operator.expect("the windows overlap"), keys, milliseconds)
+}
+
+/// Sums of ten seconds each, for a thousand keys: 500 records a second, and a watermark after every batch.
+pub fn tumbling_window() -> u64 {
+    let assigner = TumblingEventTimeWindows::of(Duration::from_secs(10));
+    let options = WindowOptions {
+        assigner,
+        trigger: assigner.default_trigger(),
+        lateness: Lateness::default(),
+    };
+    let add = ReduceContents(|sum: &mut (u64, i64), event: (u64, i64)| sum.1 += event.1);
+    let operator =
+        WindowOperator::<u64, (u64, i64), (u64, i64), _, _, _>::new(options, add, |event: &(u64, i64)| event.0);
+    windowed(operator, 1000, 2)
+}
+
+fn windowed(operator: impl Operator<(u64, i64), (u64, i64)>, keys: u64, milliseconds: i64) -> u64 {
+    let mut chain = Chain::open(before(operator, end()));
     let mut time = 0;
     let timed = events(0..EVENTS, keys).into_iter().map(|mut batch| {
         batch.assign_timestamps(|_, _| {

@@ -34,6 +34,7 @@ const PATHS: &[(&str, Path)] = &[
     ("keyed-sum-hot", chains::keyed_sum_hot),
     ("keyed-sum-many", chains::keyed_sum_many),
     ("keyed-sum-new", chains::keyed_sum_new),
+    ("tumbling-window", chains::tumbling_window),
     ("sliding-window", chains::sliding_window),
     ("long-sliding-window", chains::long_sliding_window),
     ("exchange-partition", channels::partition),
