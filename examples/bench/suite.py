@@ -58,7 +58,7 @@ def nexmark(query, number, expected=None):
     """CPU nanoseconds for each event over the whole life of the process, its start included."""
 
     def run():
-        output, cpu = cpu_of([BIN / "nexmark", "--query", query, "--events", events(number)])
+        output, cpu = cpu_of([BIN / "nexmark", "--query", query, "--events", events(number), "--parallelism", 1])
         if expected and SCALE == 1:
             found = last_json(output)
             assert expected.items() <= found.items(), f"{query}: {found} instead of {expected}"
