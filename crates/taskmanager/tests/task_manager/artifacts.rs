@@ -48,9 +48,17 @@ async fn a_damaged_file_is_noticed_before_it_runs_and_fetched_again() {
 #[tokio::test]
 async fn a_working_directory_that_somebody_has_cleaned_is_filled_again() {
     let mut stage = Stage::set().await;
-    let program = stage.manager.script("sleep 1000 & wait");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let begun = elsewhere.path().join("begun");
+    let program = stage
+        .manager
+        .script(&format!("touch {}; sleep 1000 & wait", begun.display()));
     stage.link.start_worker(1, program.clone()).await;
     stage.link.started().await;
+    // The process is there before the shell has opened its script.
+    while !begun.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     let folder = stage.work_dir();
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
