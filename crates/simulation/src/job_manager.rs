@@ -44,6 +44,12 @@ pub(crate) fn advance(runtime: &Runtime, millis: u64) {
 /// The answer to a client.
 pub(crate) type Reply = Result<(), CodedError>;
 
+/// The answer, once, if it is there.
+fn answer_of(waiting: &mut Option<JoinHandle<Reply>>, runtime: &Runtime) -> Option<Reply> {
+    let answered = waiting.take_if(|request| request.is_finished())?;
+    runtime.block_on(answered).ok()
+}
+
 /// One process.
 pub(crate) struct JobManager {
     /// Where it listens: there is one at a time in each place.
@@ -174,11 +180,10 @@ impl JobManager {
 
     /// The answer to the client, once.
     pub(crate) fn submitted(&mut self) -> Option<Reply> {
-        if self.is_stopped() {
-            return None;
+        match self.is_stopped() {
+            true => None,
+            false => answer_of(&mut self.submission, &self.runtime),
         }
-        let answered = self.submission.take_if(|submission| submission.is_finished())?;
-        self.runtime.block_on(answered).ok()
     }
 
     /// A client wants the job cancelled, unless one waits for the answer already.
@@ -192,11 +197,10 @@ impl JobManager {
 
     /// The answer to that, once.
     pub(crate) fn cancelled(&mut self) -> Option<Reply> {
-        if self.is_stopped() {
-            return None;
+        match self.is_stopped() {
+            true => None,
+            false => answer_of(&mut self.cancellation, &self.runtime),
         }
-        let answered = self.cancellation.take_if(|cancellation| cancellation.is_finished())?;
-        self.runtime.block_on(answered).ok()
     }
 
     /// Whether a client waits for an answer.
