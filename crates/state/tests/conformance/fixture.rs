@@ -10,7 +10,9 @@ use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, Snaps
 use streamd_core::graph::JobGraph;
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperatorId};
 use streamd_core::key_group::{KEY_HASH_VERSION, KeyGroupRange, key_group_of};
-use streamd_core::snapshot::{KeyedStateHandle, METADATA_VERSION, ObjectHandle, OperatorState, SnapshotMetadata};
+use streamd_core::snapshot::{
+    KeyedStateFormat, KeyedStateHandle, METADATA_VERSION, NativeSegment, ObjectHandle, OperatorState, SnapshotMetadata,
+};
 use streamd_core::state::State;
 use streamd_core::time::WallTime;
 use streamd_snapshot::{
@@ -265,6 +267,16 @@ pub fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
+}
+
+/// The parts of a snapshot with every segment changed so.
+pub fn with_segments(mut handles: Vec<KeyedStateHandle>, change: impl Fn(&mut NativeSegment)) -> Vec<KeyedStateHandle> {
+    for handle in &mut handles {
+        if let KeyedStateFormat::Native { segments } = &mut handle.format {
+            segments.iter_mut().for_each(&change);
+        }
+    }
+    handles
 }
 
 /// Writes what subtasks have frozen, and returns the handles with absolute URIs.

@@ -27,13 +27,8 @@ fn chain(options: &StateBackendOptions, world: &World, parallelism: u32) -> (Vec
 }
 
 /// The same without a word on hashes, as older versions wrote it.
-fn as_of_old(mut handles: Vec<KeyedStateHandle>) -> Vec<KeyedStateHandle> {
-    for handle in &mut handles {
-        if let KeyedStateFormat::Native { segments } = &mut handle.format {
-            segments.iter_mut().for_each(|segment| segment.hashes = None);
-        }
-    }
-    handles
+fn as_of_old(handles: Vec<KeyedStateHandle>) -> Vec<KeyedStateHandle> {
+    with_segments(handles, |segment| segment.hashes = None)
 }
 
 /// What a subtask does while its state comes.
@@ -123,13 +118,7 @@ fn only_what_is_needed_is_read_before_work_begins() {
     let there = task.backend.table(counts).len();
     assert!(there < model.counts.len() / 2, "{there} of {}", model.counts.len());
     // Whoever has time brings the rest.
-    loop {
-        match task.backend.restore_more().unwrap() {
-            Restoring::GoesOn => {}
-            Restoring::Waits => std::thread::yield_now(),
-            Restoring::Done => break,
-        }
-    }
+    task.read_all().unwrap();
     assert_eq!(task.backend.table(counts).len(), model.counts.len());
     assert_eq!(task.all(), model);
 }

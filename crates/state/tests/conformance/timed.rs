@@ -8,7 +8,7 @@ use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{Increment, SnapshotKind};
 use streamd_core::error::ErrorCode;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, NativeSegment};
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use streamd_core::state::State;
 use streamd_snapshot::random_nonce;
 use streamd_state::{BackendChoice, KeyedStateBackend, Restoring, StateId, StatePlace, restore_with};
@@ -161,16 +161,6 @@ fn snapshot(world: &World, (id, base): (u64, Option<u64>), clocks: &mut [Clock])
     let parts = parts.collect();
     let kind = SnapshotKind::Checkpoint;
     write(world, &world.checkpoint(id), kind, increment, parts)
-}
-
-/// The same with every segment changed so.
-fn with_segments(mut handles: Vec<KeyedStateHandle>, change: impl Fn(&mut NativeSegment)) -> Vec<KeyedStateHandle> {
-    for handle in &mut handles {
-        if let KeyedStateFormat::Native { segments } = &mut handle.format {
-            segments.iter_mut().for_each(&change);
-        }
-    }
-    handles
 }
 
 /// What a subtask does while its state comes.
