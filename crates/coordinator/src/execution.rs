@@ -244,4 +244,25 @@ mod tests {
             assert_eq!(from.is_terminal(), targets.is_empty());
         }
     }
+
+    #[test]
+    fn a_subtask_that_may_not_change_so_stays_as_it_is() {
+        let mut graph = JobGraph::new("job");
+        assert!(ExecutionGraph::new(&graph).is_empty());
+        graph.vertices = vec![streamd_core::graph::JobVertex {
+            id: streamd_core::id::OperatorId::from_uid("source"),
+            name: String::new(),
+            parallelism: 1,
+            max_parallelism: None,
+            slot_sharing_group: String::new(),
+            operators: Vec::new(),
+        }];
+        let mut execution = ExecutionGraph::new(&graph);
+        assert!(!execution.is_empty());
+        let subtask = SubtaskId { vertex: 0, index: 0 };
+        assert!(!execution.transition(subtask, ExecutionState::Finished));
+        assert_eq!(execution.state(subtask), ExecutionState::Created);
+        assert!(execution.transition(subtask, ExecutionState::Scheduled));
+        assert_eq!(execution.state(subtask), ExecutionState::Scheduled);
+    }
 }

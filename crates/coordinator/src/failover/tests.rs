@@ -171,6 +171,36 @@ fn jitter_stays_within_its_part_and_within_the_bounds_and_can_be_replayed() {
 }
 
 #[test]
+fn jobs_whose_ids_differ_anywhere_come_back_apart() {
+    let drawn = |id: [u8; 16]| {
+        let failover = Failover::new(exponential(1, 1, 0), JobId::from_bytes(id));
+        failover.jittered(1 << 60, 50)
+    };
+    let mut seen = std::collections::BTreeSet::from([drawn([0xab; 16])]);
+    for byte in 0..16 {
+        for other in [0x00, 0xaa, 0xff] {
+            let mut id = [0xab; 16];
+            id[byte] = other;
+            assert!(seen.insert(drawn(id)), "{id:?}");
+        }
+    }
+}
+
+#[test]
+fn each_failure_of_a_job_is_drawn_for_anew_as_far_up_as_down() {
+    let mut failover = failover(exponential(1, 1, 0));
+    let mut drawn = |delay_ms, percent| {
+        let draw = |n| {
+            failover.failures = n;
+            failover.jittered(delay_ms, percent)
+        };
+        (0..100).map(draw).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(drawn(1 << 60, 50).len(), 100);
+    assert_eq!(Vec::from_iter(drawn(10, 10)), [9, 10, 11]);
+}
+
+#[test]
 fn neither_bounds_nor_jitter_overflow() {
     let mut failover = failover(RestartStrategy::ExponentialDelay {
         initial_backoff_ms: u64::MAX,

@@ -6,12 +6,13 @@ use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, Snaps
 use streamd_core::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
 use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
 use streamd_core::protocol::WorkerCommand;
-use streamd_core::time::MonotonicTime;
+use streamd_core::time::{MonotonicTime, WallTime};
 
 use super::*;
 use crate::action::{Action, CompletedOperation};
 use crate::event::{
     CheckpointOptions, Event, JobOptions, JobSpec, OperationKind, OperationRequest, PublishError, PublishedSnapshot,
+    RestorePoint,
 };
 use crate::job::JobMachine;
 use crate::lifecycle::JobState;
@@ -124,8 +125,8 @@ fn location(id: u64) -> String {
     format!("s3://c/{id}")
 }
 
-fn publish(id: u64) -> Action {
-    let metadata = streamd_core::snapshot::SnapshotMetadata {
+fn metadata(id: u64) -> streamd_core::snapshot::SnapshotMetadata {
+    streamd_core::snapshot::SnapshotMetadata {
         version: 1,
         key_hash_version: 1,
         kind: SnapshotKind::Checkpoint,
@@ -137,10 +138,20 @@ fn publish(id: u64) -> Action {
         nonce: String::new(),
         graph: (*spec().graph).clone(),
         operators: Vec::new(),
-    };
+    }
+}
+
+fn restore_point(id: u64) -> RestorePoint {
+    RestorePoint {
+        metadata: Arc::new(metadata(id)),
+        uri: location(id),
+    }
+}
+
+fn publish(id: u64) -> Action {
     Action::Publish {
         checkpoint: CheckpointId(id),
-        metadata: Box::new(metadata),
+        metadata: Box::new(metadata(id)),
         location: location(id),
     }
 }
@@ -274,6 +285,51 @@ fn the_deletion_of_a_savepoint_is_seen() {
 }
 
 #[test]
+fn the_deletion_of_a_savepoint_that_may_have_been_made_after_all_is_seen() {
+    let promote = Action::Promote {
+        operation: OPERATION,
+        source: restore_point(1),
+        location: location(2),
+        timeout_ms: 1,
+    };
+    let error = PublishError {
+        message: "timed out".to_owned(),
+        outcome_unknown: true,
+    };
+    Story::new()
+        .then(asked(OperationKind::Savepoint), vec![])
+        .complete(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![promote])
+        .then(Event::Promoted(OPERATION, Err(error)), vec![discard(2)])
+        .breaks("I16");
+}
+
+#[test]
+fn the_publication_of_what_is_deleted_is_seen() {
+    Story::new()
+        .triggered(1, SnapshotKind::Checkpoint)
+        .then(Event::Tick, vec![discard(1), publish(1)])
+        .breaks("I11");
+}
+
+#[test]
+fn the_deletion_of_what_was_not_given_to_the_job_is_seen() {
+    let discard_claimed = |id| Action::DiscardClaimed {
+        checkpoint: CheckpointId(id),
+        location: location(id),
+    };
+    for (claim_mode, deleted) in [(ClaimMode::NoClaim, 1), (ClaimMode::Claim, 2)] {
+        let mut spec = spec();
+        spec.restore = Some(restore_point(1));
+        spec.options.claim_mode = claim_mode;
+        Story(Audit::new(&spec), Ok(()))
+            .complete(3, SnapshotKind::Checkpoint)
+            .then(Event::Tick, vec![discard_claimed(deleted)])
+            .breaks("I16");
+    }
+}
+
+#[test]
 fn a_commit_before_publication_is_seen() {
     Story::new()
         .publishing(1, SnapshotKind::Checkpoint)
@@ -336,6 +392,23 @@ fn a_leap_from_state_to_state_is_seen() {
         failure: None,
     };
     Story::new().then(Event::Tick, vec![leap]).breaks("I15");
+    // A step that would be one of another job.
+    let step = Action::StateChanged {
+        from: JobState::Running,
+        to: JobState::Restarting,
+        failure: None,
+    };
+    Story::new().then(Event::Tick, vec![step]).breaks("I15");
+}
+
+#[test]
+fn a_job_that_lets_its_deadline_pass_is_seen() {
+    let mut machine = JobMachine::new(spec());
+    let actions = machine.on_event(MonotonicTime(0), WallTime(0), Event::Start);
+    let deadline = machine.next_deadline().expect("slots are waited for within a time");
+    let seen = |now| Audit::new(&spec()).observe(&machine, now, &Event::Start, &actions);
+    assert_eq!(seen(MonotonicTime(deadline.0 - 1)), Ok(()));
+    assert_eq!(seen(deadline).expect_err("the onlooker sees nothing").invariant, "I20");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use streamd_core::id::{SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::id::{Attempt, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{SubtaskMetrics, WorkerCommand, WorkerEvent};
 use streamd_core::time::EventTime;
 
@@ -27,15 +27,16 @@ fn deployed() -> Bench {
     bench
 }
 
-/// Who is told what when a worker says how far the sources of its subtasks are.
-fn heartbeat(bench: &mut Bench, worker: WorkerId, source_at: i64) -> Vec<(WorkerId, i64)> {
+/// Who is told what when a worker says how far the sources of its subtasks are, if they are in the group.
+fn heartbeat(bench: &mut Bench, worker: WorkerId, source_at: impl Into<Option<i64>>) -> Vec<(WorkerId, i64)> {
+    let source_at = source_at.into().map(|at| ("clocks".to_owned(), EventTime(at)));
     let subtasks = bench.deployed();
     let subtasks = subtasks.iter().filter(|(runs_on, _)| *runs_on == worker);
     let metrics = subtasks.map(|(_, SubtaskId { vertex, index })| SubtaskMetrics {
         vertex: *vertex,
         index: *index,
         alignment: match vertex {
-            0 => [("clocks".to_owned(), EventTime(source_at))].into(),
+            0 => source_at.clone().into_iter().collect(),
             _ => BTreeMap::new(),
         },
         ..SubtaskMetrics::default()
@@ -63,4 +64,26 @@ fn a_worker_is_told_the_least_of_its_group_once_every_subtask_has_said_where_it_
         let told = heartbeat(&mut bench, WorkerId(worker), source_at);
         assert_eq!(told, [(WorkerId(worker), least)]);
     }
+}
+
+#[test]
+fn a_worker_without_a_source_in_a_group_is_told_nothing() {
+    let mut bench = deployed();
+    assert_eq!(heartbeat(&mut bench, WorkerId(2), None), []);
+    assert_eq!(heartbeat(&mut bench, WorkerId(1), 500), [(WorkerId(1), 500)]);
+    assert_eq!(heartbeat(&mut bench, WorkerId(2), None), []);
+}
+
+#[test]
+fn what_is_said_of_an_earlier_attempt_is_not_how_far_this_one_is() {
+    let mut bench = deployed();
+    heartbeat(&mut bench, WorkerId(1), 500);
+    let attempt = std::mem::replace(&mut bench.attempt, Attempt::NONE);
+    assert_eq!(heartbeat(&mut bench, WorkerId(2), 300), []);
+    bench.attempt = attempt;
+    assert_eq!(
+        heartbeat(&mut bench, WorkerId(1), 500),
+        [],
+        "the second has not said anything yet"
+    );
 }

@@ -3,7 +3,7 @@
 use streamd_core::graph::{ExternalizedCheckpointRetention, RestartStrategy};
 
 use crate::bench::restore_point;
-use crate::script::{play, play_with};
+use crate::script::{play, play_with, reach};
 
 #[test]
 fn a_failed_subtask_restarts_the_whole_job_on_the_same_workers() {
@@ -31,6 +31,22 @@ fn a_failed_subtask_restarts_the_whole_job_on_the_same_workers() {
         to 1 2: checkpoint 3 at s3://c/chk-3
         ",
     );
+}
+
+#[test]
+fn the_last_sixteen_failures_are_remembered() {
+    let lives = (0..20).map(|n| format!("state 0/0 FAILED {n}; canceled; slots a:0 b:0; running"));
+    let bench = reach(
+        |spec| {
+            spec.options.restart_strategy = RestartStrategy::FixedDelay {
+                attempts: 100,
+                delay_ms: 0,
+            }
+        },
+        &format!("up; {}", lives.collect::<Vec<_>>().join("; ")),
+    );
+    let failures = bench.machine.failures().map(|it| it.failure.message.parse().unwrap());
+    assert_eq!(failures.collect::<Vec<u32>>(), Vec::from_iter(4..20));
 }
 
 #[test]

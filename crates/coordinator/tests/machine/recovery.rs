@@ -8,7 +8,8 @@ use streamd_coordinator::event::{Event, RestorePoint};
 use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::Recovery;
 use streamd_coordinator::lifecycle::JobState;
-use streamd_core::id::{Attempt, CheckpointId, SubtaskId, TaskManagerId, WorkerId};
+use streamd_coordinator::operation::MAX_UNDER_WAY;
+use streamd_core::id::{Attempt, CheckpointId, JobId, SubtaskId, TaskManagerId, WorkerId};
 use streamd_core::protocol::{
     ExecutionState, Failure, FaultDomain, SubtaskReport, WorkerCommand, WorkerEvent, WorkerPlacement, WorkerReturn,
 };
@@ -195,6 +196,8 @@ fn without_any_worker_the_next_attempt_begins_at_the_last_checkpoint() {
             .iter()
             .any(|action| matches!(action, Action::RequestSlots { count: 2 }))
     );
+    let failure = &bench.machine.failures().last().unwrap().failure;
+    assert!(failure.message.starts_with("no worker came back"), "{failure:?}");
     assert_eq!(bench.machine.attempt(), Attempt(4));
     assert_eq!(bench.machine.restored_from().unwrap().id, CheckpointId(7));
 }
@@ -227,16 +230,25 @@ fn a_worker_lost_while_others_come_back_ends_the_attempt_at_once() {
 
 /// I7.
 #[test]
-fn a_worker_of_an_older_attempt_is_sent_home() {
-    let mut bench = bench(recovery());
-    let mut stale = returned(&bench, FIRST);
-    stale.attempt = Attempt(2);
-    let actions = come_back(&mut bench, stale);
-    assert!(
-        matches!(actions[..], [Action::StopWorker { worker: FIRST }]),
-        "{actions:#?}"
-    );
-    assert_eq!(bench.machine.state(), JobState::Reconciling);
+fn a_worker_of_another_attempt_job_or_application_is_sent_home() {
+    let changes: [fn(&mut WorkerReturn); 4] = [
+        |it| it.attempt = Attempt(2),
+        |it| it.registration.job_id = JobId::from_bytes([9; 16]),
+        |it| it.registration.fingerprint = "other".to_owned(),
+        |it| it.registration.worker = SECOND,
+    ];
+    for change in changes {
+        let mut bench = bench(recovery());
+        let mut strange = returned(&bench, FIRST);
+        change(&mut strange);
+        let actions = bench.event(Event::Worker(FIRST, WorkerEvent::Returned(Box::new(strange))));
+        assert!(
+            matches!(actions[..], [Action::StopWorker { worker: FIRST }]),
+            "{actions:#?}"
+        );
+        assert_eq!(bench.machine.state(), JobState::Reconciling);
+        assert!(bench.machine.workers().is_empty());
+    }
 }
 
 #[test]
@@ -264,12 +276,66 @@ fn a_job_that_was_finishing_finishes() {
 
 #[test]
 fn a_drain_that_lost_its_job_manager_goes_back_to_the_last_checkpoint() {
-    let mut bench = bench(recovery());
-    let (mut first, second) = (returned(&bench, FIRST), returned(&bench, SECOND));
-    first.is_drained = true;
+    for both in [false, true] {
+        let mut bench = bench(recovery());
+        let (mut first, mut second) = (returned(&bench, FIRST), returned(&bench, SECOND));
+        (first.is_drained, second.is_drained) = (true, both);
+        come_back(&mut bench, first);
+        come_back(&mut bench, second);
+        assert_eq!(bench.machine.state(), JobState::Restarting);
+    }
+}
+
+/// I11: the job manager before may have given out as many numbers as may be under way at once, which nobody heard of.
+#[test]
+fn no_snapshot_gets_a_number_that_another_job_manager_may_have_given_out() {
+    let mut given = spec();
+    given.options.checkpointing.max_concurrent = 3;
+    let mut bench = Bench::recovered(given, recovery());
+    bench.event(Event::Reconcile { timeout_ms: TIMEOUT_MS });
+    let (first, second) = (returned(&bench, FIRST), returned(&bench, SECOND));
     come_back(&mut bench, first);
     come_back(&mut bench, second);
-    assert_eq!(bench.machine.state(), JobState::Restarting);
+    bench.now += 1_000;
+    let actions = bench.event(Event::Tick);
+    let triggered = sent(&actions, FIRST).into_iter().find_map(|command| match command {
+        WorkerCommand::TriggerCheckpoint { barrier, .. } => Some(barrier.checkpoint),
+        _ => None,
+    });
+    // The workers know of 8.
+    assert_eq!(triggered, Some(CheckpointId(8 + 3 + MAX_UNDER_WAY as u64 + 1)));
+}
+
+/// I9, I10: what the workers have begun to write for another job manager is deleted once they write no more, and nothing else.
+#[test]
+fn what_was_under_way_when_the_job_manager_was_lost_is_deleted_with_the_attempt() {
+    let mut bench = bench(recovery());
+    for worker in [FIRST, SECOND] {
+        let mut returned = returned(&bench, worker);
+        returned.open_snapshots = vec![CheckpointId(6), CheckpointId(7), CheckpointId(8)];
+        come_back(&mut bench, returned);
+    }
+    let failed = WorkerEvent::SubtaskState {
+        attempt: Attempt(3),
+        subtask: SubtaskId { vertex: 0, index: 0 },
+        state: ExecutionState::Failed,
+        failure: Some(Failure::new(FaultDomain::User, "boom")),
+    };
+    let mut actions = bench.event(Event::Worker(FIRST, failed));
+    for (worker, vertex, index) in [(FIRST, 1, 0), (SECOND, 0, 1), (SECOND, 1, 1)] {
+        let gone = WorkerEvent::SubtaskState {
+            attempt: Attempt(3),
+            subtask: SubtaskId { vertex, index },
+            state: ExecutionState::Canceled,
+            failure: None,
+        };
+        actions.extend(bench.event(Event::Worker(worker, gone)));
+    }
+    let discarded = actions.iter().filter_map(|action| match action {
+        Action::Discard { location, .. } => Some(location.as_str()),
+        _ => None,
+    });
+    assert_eq!(discarded.collect::<Vec<_>>(), ["s3://c/chk-8"]);
 }
 
 /// The subtasks of a worker let go.
