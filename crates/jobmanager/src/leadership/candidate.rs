@@ -331,4 +331,45 @@ mod tests {
         assert!(leader.fence.is_revoked());
         assert!(records.is_led_in(1).await.unwrap());
     }
+
+    /// An election whose signs of life take a while.
+    struct Slow(u64);
+
+    impl Election for Slow {
+        async fn may_try(&mut self, _latest: Option<&LeaderRecord>) -> Result<bool, CodedError> {
+            Ok(false)
+        }
+
+        async fn give_sign(&mut self, _epoch: u64) -> Result<Sign, CodedError> {
+            tokio::time::sleep(Duration::from_millis(self.0)).await;
+            Ok(Sign::Taken)
+        }
+
+        async fn resign(&mut self, _epoch: u64) -> Result<(), CodedError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_counts_from_when_it_was_begun_and_only_within_the_deadline() {
+        for (takes_ms, counts) in [
+            (TIMES.renew_deadline_ms - 1, true),
+            (TIMES.renew_deadline_ms + 1, false),
+        ] {
+            let (leader, _records, clock) = unheard().await;
+            let mut leader = Leader {
+                election: Slow(takes_ms),
+                epoch: 1,
+                times: TIMES,
+                fence: leader.fence,
+                clock: leader.clock,
+            };
+            clock.advance(TIMES.renew_deadline_ms);
+            leader.give_sign(true).await;
+            clock.advance(TIMES.renew_deadline_ms);
+            assert_eq!(!leader.fence.is_revoked(), counts, "after {takes_ms} ms");
+            clock.advance(1);
+            assert!(leader.fence.is_revoked());
+        }
+    }
 }

@@ -25,3 +25,6 @@ pub use candidate::leader_address;
 pub(crate) use candidate::{Candidate, Leadership, SignsOfLife};
 pub(crate) use election::Election;
 pub use options::{ElectionTimes, HighAvailability, KubernetesLease};
+
+#[cfg(test)]
+mod tests;
