@@ -135,10 +135,12 @@ impl Operation {
                 }
             }
         };
-        started.map_err(|error| outcome_of(error, &id))?;
-        if !is_told {
-            tell(&id, output);
+        let begun = started.map_err(|error| outcome_of(error, &id))?;
+        // Another one than this, where that ends the job already as this would.
+        if !is_told || begun != id {
+            tell(&begun, output);
         }
+        let id = begun;
         if self.arguments.detached {
             return Ok((id, Ran::Detached));
         }
@@ -191,11 +193,11 @@ async fn elapsed(patience: Option<Duration>) {
     }
 }
 
-/// Begins the operation. The request may be repeated: its id makes it one.
-async fn start(calls: &mut Calls<'_>, request: StartOperationRequest) -> Result<(), CodedError> {
+/// Begins the operation, and returns its id. The request may be repeated: its id makes it one.
+async fn start(calls: &mut Calls<'_>, request: StartOperationRequest) -> Result<String, CodedError> {
     loop {
         match calls.client().start_operation(request.clone()).await {
-            Ok(_begun) => return Ok(()),
+            Ok(begun) => return Ok(begun.operation_id),
             Err(error) => calls.again(error).await?,
         }
     }

@@ -52,7 +52,8 @@ pub(crate) struct KnownOperation {
 }
 
 impl Dispatcher {
-    /// Begins an operation. The same request twice begins one operation.
+    /// Begins an operation. The same request twice begins one operation: what an earlier job manager began has an outcome, and whoever
+    /// wants a job ended as it already ends, or has ended, is given the operation that does it.
     pub(crate) async fn start_operation(
         &self,
         request: &proto::StartOperationRequest,
@@ -62,7 +63,8 @@ impl Dispatcher {
         let kind = kind_of(request)?;
         if let Some(known) = self.recorded(id).await? {
             check_same(&known.begun, job_id, kind)?;
-            if known.ended.is_some() || self.registry.find(job_id).await.is_err() {
+            let is_an_earlier_ones = known.begun.requested_at < self.started_at;
+            if known.ended.is_some() || is_an_earlier_ones || self.registry.find(job_id).await.is_err() {
                 return Ok(id);
             }
         }
@@ -76,10 +78,9 @@ impl Dispatcher {
                 .map_err(|error| unrecorded(id, &error))?;
         }
         if let Err(refusal) = job.start_operation(operation).await {
-            if begun.is_some() {
-                self.withdraw(&job, id).await;
-            }
-            return Err(refusal);
+            let Some(begun) = begun else { return Err(refusal) };
+            self.withdraw(&job, id).await;
+            return self.ending_alike(&begun).await?.ok_or(refusal);
         }
         if let Some(status) = job.operation(id).await? {
             let catalogue = self.catalogue.clone();
@@ -127,6 +128,38 @@ impl Dispatcher {
             let error = streamd_core::error::chain(&error);
             warn!(operation = %id, error, "the record of a refused operation stays");
         }
+    }
+
+    /// The operation that ends the job, or has ended it, in the way and in the directory of one that is refused.
+    async fn ending_alike(&self, refused: &OperationBegun) -> Result<Option<OperationId>, CodedError> {
+        if refused.kind == OperationVerb::Savepoint {
+            return Ok(None);
+        }
+        let request = |begun: &OperationBegun| {
+            let directory = begun
+                .location
+                .rsplit_once('/')
+                .map(|(directory, _)| directory.to_owned());
+            (begun.job_id, begun.kind, directory)
+        };
+        let mut recorded = self.catalogue.list().await.map_err(|error| unreadable(&error))?;
+        recorded.retain(|it| request(&it.begun) == request(refused));
+        for recorded in recorded {
+            let OperationBegun {
+                operation_id: id,
+                job_id,
+                requested_at,
+                ..
+            } = recorded.begun;
+            // One that no job master has heard of may be refused as well.
+            let is_heard_of = recorded.ended.is_some()
+                || requested_at < self.started_at
+                || self.live(Some(job_id), id).await?.is_some();
+            if is_heard_of && !matches!(self.known(recorded).await?.status, OperationStatus::Ended(Err(_))) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     /// The operation once it has ended, or as it is after the time-out.

@@ -21,6 +21,7 @@ use crate::fixture::{Cluster, DEADLINE, graph, options, state_of};
 const JOB: &str = "00000000000000000000000000000001";
 const NEXT: &str = "00000000000000000000000000000002";
 const OPERATION: &str = "0000000000000000000000000000000a";
+const ANOTHER: &str = "0000000000000000000000000000000b";
 
 /// A cluster with a job that runs.
 async fn running(script: Script) -> (Cluster, crate::fake::FakeTaskManager) {
@@ -163,6 +164,39 @@ async fn an_operation_id_stands_for_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_a_job_cancelled_as_it_already_is_gets_the_operation_that_does_it() {
+    let kind = proto::OperationKind::CancelWithSavepoint;
+    let script = Script {
+        acknowledges: false,
+        ..Script::running(graph(2, Some(3_600_000)))
+    };
+    let (cluster, _task_manager) = running(script).await;
+    cluster.start_operation(JOB, OPERATION, kind).await.unwrap();
+    let again = cluster.start_operation(JOB, ANOTHER, kind).await.unwrap();
+    assert_eq!(again.operation_id, OPERATION);
+
+    let (cluster, _task_manager) = running(Script::running(graph(2, Some(3_600_000)))).await;
+    completed(&cluster, kind).await;
+    cluster.job_in_state(JOB, proto::JobState::Canceled).await;
+    let again = cluster.start_operation(JOB, ANOTHER, kind).await.unwrap();
+    assert_eq!(again.operation_id, OPERATION);
+    assert_eq!(listed(&cluster.client, "").await.len(), 1);
+    // Not another end, nor one with the savepoint elsewhere.
+    let stop = cluster.start_operation(JOB, ANOTHER, proto::OperationKind::Stop).await;
+    let elsewhere = proto::StartOperationRequest {
+        job_id: JOB.to_owned(),
+        operation_id: ANOTHER.to_owned(),
+        kind: kind.into(),
+        target_directory: cluster.path("elsewhere"),
+        timeout_ms: 0,
+    };
+    let elsewhere = cluster.client.start_operation(elsewhere).await;
+    for refused in [stop, elsewhere] {
+        assert_eq!(refused.unwrap_err().code, ErrorCode::JobTerminated);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_savepoint_whose_time_is_up_fails_and_the_job_goes_on() {
     let script = Script {
         acknowledges: false,
@@ -232,7 +266,19 @@ async fn a_job_that_is_cancelled_after_its_savepoint_is_cancelled_by_the_next_jo
     let kind = proto::OperationKind::CancelWithSavepoint;
     cluster.start_operation(JOB, OPERATION, kind).await.unwrap();
     cluster.job_in_state(JOB, proto::JobState::Cancelling).await;
-    let (_job_manager, client, _directory) = restarted(cluster).await;
+    let (_job_manager, client, directory) = restarted(cluster).await;
+    // A client that has lost the answer asks once more, and is not refused.
+    let request = |id: &str| proto::StartOperationRequest {
+        job_id: JOB.to_owned(),
+        operation_id: id.to_owned(),
+        kind: kind.into(),
+        target_directory: directory.path().join("savepoints").to_str().unwrap().to_owned(),
+        timeout_ms: 0,
+    };
+    for id in [OPERATION, ANOTHER] {
+        let begun = client.start_operation(request(id)).await.unwrap();
+        assert_eq!(begun.operation_id, OPERATION);
+    }
     let request = proto::WaitOperationRequest {
         operation_id: OPERATION.to_owned(),
         timeout_ms: 30_000,

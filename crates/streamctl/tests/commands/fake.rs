@@ -31,7 +31,7 @@ pub struct Script {
     pub progress: Vec<OperationProgress>,
     /// What there is to know of the job before [`details`](Self::details), one for each time that somebody asks.
     pub details_before: Vec<JobDetails>,
-    /// The operations that are recorded.
+    /// The operations that are recorded. One that ends the job is the first of them already.
     pub operations: Vec<OperationDetails>,
     /// What a submitted job starts from.
     pub restored_from: Option<SnapshotReference>,
@@ -319,7 +319,8 @@ impl Dispatcher for Service {
         request: Request<StartOperationRequest>,
     ) -> Result<Response<StartOperationResponse>, Status> {
         let request = request.into_inner();
-        let operation_id = request.operation_id.clone();
+        let recorded = self.script.operations.first().map(|it| it.operation_id.clone());
+        let operation_id = recorded.unwrap_or_else(|| request.operation_id.clone());
         self.heard(request);
         match self.script.outcome {
             Some(_) => Ok(Response::new(StartOperationResponse { operation_id })),

@@ -12,6 +12,10 @@ use crate::fake::{Fake, JOB, Ran, Script, command, done};
 const PATH: &str = "file:///data/sp/savepoint-fd7201-5103fe515a4d";
 
 fn completing() -> Fake {
+    completing_beside(Vec::new())
+}
+
+fn completing_beside(operations: Vec<OperationDetails>) -> Fake {
     let completed = OperationCompleted {
         savepoint_path: PATH.to_owned(),
         bytes: 1234,
@@ -20,6 +24,7 @@ fn completing() -> Fake {
     };
     Fake::start(Script {
         outcome: Some(Outcome::Completed(completed)),
+        operations,
         ..Script::default()
     })
 }
@@ -114,6 +119,17 @@ fn cancel_with_savepoint_goes_to_the_directory_or_to_the_default_one() {
         );
         assert!(asked(&fake, "CancelWithSavepoint", ""), "{:?}", fake.requests());
     }
+}
+
+#[test]
+fn a_user_who_cancels_with_savepoint_once_more_follows_the_first_operation() {
+    let fake = completing_beside(vec![recorded(completed())]);
+    let (id, ran) = told(fake.run(&["cancel", "-s", JOB]));
+    assert_eq!(id, OPERATION);
+    assert!(
+        ran.stdout.ends_with(&format!("Savepoint stored in {PATH}.\n")),
+        "{ran:?}"
+    );
 }
 
 #[test]
