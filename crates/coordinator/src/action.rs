@@ -61,6 +61,16 @@ pub enum Action {
         /// The URI of its folder.
         location: String,
     },
+    /// Delete the record and the metadata of a checkpoint of streamd's own that is subsumed, and some of its objects: later ones refer to
+    /// the rest. As [`Discard`](Self::Discard), which comes after it.
+    Unpublish {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// The URI of its folder.
+        location: String,
+        /// The URIs of the objects.
+        unneeded: Vec<String>,
+    },
     /// Delete a snapshot that the job was given to own when it started from it. As [`Discard`](Self::Discard), but it may
     /// be a savepoint; what its folder holds besides is the user's and stays.
     DiscardClaimed {

@@ -4,6 +4,7 @@ use streamd_core::error::{CodedError, ErrorCode, chain};
 use streamd_core::id::OperatorId;
 use streamd_core::row::RowError;
 
+use crate::layout;
 pub use crate::store::StoreError;
 
 /// What is wrong with a snapshot, or why it could not be written or read.
@@ -25,6 +26,12 @@ pub enum SnapshotError {
         uri: String,
         /// Names of things in it, at most ten.
         entries: Vec<String>,
+    },
+    /// A record says that the checkpoint is complete, and it has no metadata.
+    #[error("checkpoint `{folder}` is recorded as complete, and has no `_metadata`")]
+    MetadataGone {
+        /// Its folder.
+        folder: String,
     },
     /// The file does not begin as a metadata file does.
     #[error("file `{uri}` is no streamd snapshot metadata")]
@@ -253,7 +260,8 @@ impl SnapshotError {
     /// Whether bytes are there and are not those that were written, so that reading them again gives the same: unlike those that are
     /// not there, which a store may yet bring back.
     pub fn is_damage(&self) -> bool {
-        self.code() == ErrorCode::SnapshotCorrupt && !matches!(self, Self::MissingObject { .. })
+        self.code() == ErrorCode::SnapshotCorrupt
+            && !matches!(self, Self::MissingObject { .. } | Self::MetadataGone { .. })
     }
 
     /// The stable code of the error.
@@ -278,6 +286,7 @@ impl SnapshotError {
             | Self::DigestMismatch { .. }
             | Self::Malformed { .. }
             | Self::CorruptBlock { .. }
+            | Self::MetadataGone { .. }
             | Self::MissingObject { .. }
             | Self::Row { .. }
             | Self::Parquet { .. }
@@ -297,9 +306,15 @@ impl SnapshotError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::NotFound { uri } if is_numbered(uri) => Some(
+                "a job deletes its older checkpoints as it takes new ones: see `streamctl checkpoint list`, or take a savepoint, which stays",
+            ),
             Self::NotFound { .. } => Some("check the path; a snapshot is a folder that holds a file `_metadata`"),
             Self::NoMetadata { .. } => {
                 Some("give the folder that holds `_metadata`; a snapshot without it was never completed")
+            }
+            Self::MetadataGone { .. } => {
+                Some("bring its folder back from where there is a copy, or use another snapshot")
             }
             Self::NotMetadata { .. } => Some("give the `_metadata` file of a snapshot, or its folder"),
             Self::NewerVersion { .. } => Some("use the version of streamd that wrote it, or a newer one"),
@@ -350,6 +365,12 @@ fn snapshot(folder: &str) -> String {
         true => "the snapshot".to_owned(),
         false => format!("snapshot `{folder}`"),
     }
+}
+
+/// Whether a path ends in the name of a checkpoint's folder.
+fn is_numbered(uri: &str) -> bool {
+    let name = uri.trim_end_matches('/').rsplit('/').next();
+    name.is_some_and(|name| layout::checkpoint_number(name).is_some())
 }
 
 fn listed(entries: &[String]) -> String {

@@ -74,7 +74,7 @@ pub use completed::{CompletedCheckpoint, CompletedCheckpointStore, CompletionRec
 pub use coverage::{Uncovered, check_coverage};
 pub use database::{DatabaseTable, DatabaseWriter, LocalFile, WrittenFiles, database_objects};
 pub use database_reader::{DatabaseReader, install_database_reader};
-pub use discard::{discard, discard_claimed, dispose};
+pub use discard::{delete_objects, discard, discard_claimed, dispose, unpublish};
 pub use disposal::{Sharing, dispose_unused};
 pub use edit::{Changes, Edited, edit_snapshot};
 pub use error::{SnapshotError, StoreError};

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::completed::list_completed;
-use crate::discard::{discard, dispose};
+use crate::discard::{discard, dispose, unpublish};
 use crate::read::{check_objects, read_snapshot, verify_objects};
 use crate::restore::read_keyed_state;
 use crate::subtask::{KeyedStateSink, KeyedTable, SubtaskContext, SubtaskSnapshotWriter};
@@ -157,6 +157,12 @@ fn a_published_checkpoint_is_read_back_recorded_and_discarded_without_a_trace() 
         [(CheckpointId(17), &metadata.nonce)]
     );
 
+    fixture.run(unpublish(&folder)).unwrap();
+    fixture.run(unpublish(&folder)).unwrap();
+    assert_eq!(fixture.run(list_completed(&job_folder)).unwrap(), []);
+    assert!(!names(&folder).is_empty());
+    assert!(!names(&folder).contains(&"_metadata".to_owned()));
+
     fixture.run(discard(&folder)).unwrap();
     fixture.run(discard(&folder)).unwrap();
     assert_eq!(names(&fixture.base), Vec::<String>::new());
@@ -194,6 +200,17 @@ fn a_complete_savepoint_is_deleted_by_its_owner_alone_and_what_is_not_its_own_st
     std::fs::write(folder.local_path().unwrap().join("notes.txt"), "mine").unwrap();
     fixture.run(dispose(&folder.uri())).unwrap();
     assert_eq!(names(&folder), ["notes.txt"]);
+}
+
+#[test]
+fn a_checkpoint_that_was_given_to_a_job_is_deleted_without_a_trace_and_once_more() {
+    let fixture = Fixture::new();
+    let folder = fixture.base.child("job").unwrap().child("chk-17").unwrap();
+    let metadata = fixture.written(SnapshotKind::Checkpoint, &folder);
+    fixture.run(publish(&folder, &metadata)).unwrap();
+    fixture.run(crate::discard::discard_claimed(&folder.uri())).unwrap();
+    assert_eq!(names(&fixture.base), Vec::<String>::new());
+    fixture.run(crate::discard::discard_claimed(&folder.uri())).unwrap();
 }
 
 #[test]

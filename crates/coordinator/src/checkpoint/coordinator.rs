@@ -15,7 +15,7 @@ use crate::event::CheckpointOptions;
 use super::metadata::Origin;
 use super::pending::{PendingSnapshot, Purpose, Stage};
 use super::schedule::Schedule;
-use super::store::{CompletedCheckpoint, CompletedStore, Discarded, folders_referred_to};
+use super::store::{CompletedCheckpoint, CompletedStore, Discarded, Objects, Swept};
 use super::tolerance::Tolerance;
 
 /// How many given-up snapshots are remembered, so that the files of a subtask that acknowledges late are deleted as well.
@@ -122,10 +122,14 @@ impl CheckpointCoordinator {
         &mut self,
         next: CheckpointId,
         completed: impl IntoIterator<Item = (CheckpointId, CompletedCheckpoint)>,
+        partly_needed: impl IntoIterator<Item = (CheckpointId, String, BTreeSet<String>)>,
     ) {
         self.skip_to(next);
         for (id, checkpoint) in completed {
             self.store.add(id, checkpoint);
+        }
+        for (id, location, objects) in partly_needed {
+            self.store.add_partly_needed(id, location, objects);
         }
     }
 
@@ -330,16 +334,16 @@ impl CheckpointCoordinator {
                 location: pending.location.clone(),
                 bytes,
                 duration_ms: now.since(pending.triggered),
-                refers_to: pending
+                objects: pending
                     .metadata()
-                    .map(|metadata| folders_referred_to(metadata, &pending.location))
+                    .map(|metadata| Objects::of(metadata, &pending.location))
                     .unwrap_or_default(),
             },
         );
     }
 
     /// Takes out the subsumed checkpoints that nothing needs any more.
-    pub fn sweep(&mut self) -> Vec<Discarded> {
+    pub fn sweep(&mut self) -> Swept {
         let bases = self.pending.values().filter_map(|pending| pending.base);
         let needed: BTreeSet<CheckpointId> = bases.chain(self.promoting.iter().copied()).collect();
         self.store.sweep(&needed)
@@ -369,7 +373,7 @@ impl CheckpointCoordinator {
         self.store.add(
             id,
             CompletedCheckpoint {
-                refers_to: folders_referred_to(metadata, &location),
+                objects: Objects::of(metadata, &location),
                 location,
                 bytes: bytes.map(|handle| handle.bytes).sum(),
                 duration_ms: 0,

@@ -12,6 +12,26 @@ use crate::restore::absolute;
 /// A snapshot folder that is to be deleted.
 pub type Discarded = (CheckpointId, String);
 
+/// What can go of the checkpoints that were subsumed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Nothing refers into their folders any more: all of them.
+    pub unneeded: Vec<Discarded>,
+    /// Others refer to some of their objects: all but those. What they refer to themselves may be gone.
+    pub partly_needed: Vec<PartlyNeeded>,
+}
+
+/// A subsumed checkpoint that is one no more, and holds objects that others refer to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PartlyNeeded {
+    /// Which.
+    pub checkpoint: CheckpointId,
+    /// The URI of its folder.
+    pub location: String,
+    /// The URIs of its objects that nothing refers to any more. Each is told of once.
+    pub unneeded: Vec<String>,
+}
+
 /// A checkpoint that this job completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompletedCheckpoint {
@@ -21,8 +41,52 @@ pub struct CompletedCheckpoint {
     pub bytes: u64,
     /// Milliseconds from trigger to completion.
     pub duration_ms: u64,
-    /// The folders of other snapshots that it refers into.
-    pub refers_to: BTreeSet<String>,
+    /// What it consists of.
+    pub objects: Objects,
+}
+
+/// The objects of a checkpoint that are files, as URIs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// Those in its own folder.
+    pub own: BTreeSet<String>,
+    /// Those of earlier checkpoints that it refers to.
+    pub elsewhere: BTreeSet<String>,
+}
+
+impl Objects {
+    /// The objects of a snapshot whose folder is `folder`.
+    pub fn of(metadata: &SnapshotMetadata, folder: &str) -> Self {
+        let handles = metadata.operators.iter().flat_map(|operator| &operator.keyed);
+        let files = handles
+            .flat_map(|handle| &handle.objects)
+            .filter(|object| object.inline.is_none());
+        let mut objects = Self::default();
+        for file in files {
+            let uri = absolute(folder, &file.path);
+            match file.is_elsewhere() {
+                true => objects.elsewhere.insert(uri),
+                false => objects.own.insert(uri),
+            };
+        }
+        objects
+    }
+
+    /// Takes out its own objects that none of the others refers to.
+    fn keep_only(&mut self, others: &[&Self]) -> Vec<String> {
+        let is_needed = |object: &String| others.iter().any(|other| other.elsewhere.contains(object));
+        let (needed, unneeded): (BTreeSet<String>, BTreeSet<String>) =
+            std::mem::take(&mut self.own).into_iter().partition(is_needed);
+        self.own = needed;
+        unneeded.into_iter().collect()
+    }
+
+    /// Whether it refers to an object in or below a folder.
+    pub fn refers_into(&self, folder: &str) -> bool {
+        let below = format!("{folder}/");
+        let first = self.elsewhere.range(below.clone()..).next();
+        first.is_some_and(|object| object.starts_with(&below))
+    }
 }
 
 /// The folders outside its own, `folder`, that a snapshot refers into, as URIs.
@@ -43,6 +107,8 @@ pub struct CompletedStore {
     num_retained: usize,
     retained: BTreeMap<CheckpointId, CompletedCheckpoint>,
     lingering: BTreeMap<CheckpointId, CompletedCheckpoint>,
+    /// Those that linger for some objects, and are checkpoints no more.
+    partly: BTreeSet<CheckpointId>,
 }
 
 impl CompletedStore {
@@ -52,6 +118,7 @@ impl CompletedStore {
             num_retained: usize::try_from(num_retained.max(1)).unwrap_or(usize::MAX),
             retained: BTreeMap::new(),
             lingering: BTreeMap::new(),
+            partly: BTreeSet::new(),
         }
     }
 
@@ -70,54 +137,58 @@ impl CompletedStore {
         }
     }
 
-    /// Takes out the subsumed checkpoints that nothing refers to: neither a retained one nor `bases`, the checkpoints
-    /// that snapshots under way may build upon.
-    pub fn sweep(&mut self, bases: &BTreeSet<CheckpointId>) -> Vec<Discarded> {
-        let unneeded: Vec<CheckpointId> = self
-            .lingering
-            .keys()
-            .copied()
-            .filter(|id| !self.is_needed(*id, bases))
-            .collect();
-        unneeded
-            .into_iter()
-            .filter_map(|id| Some((id, self.lingering.remove(&id)?.location)))
-            .collect()
+    /// Adds the folder of one that is no checkpoint any more, with the objects that are there.
+    pub fn add_partly_needed(&mut self, id: CheckpointId, location: String, own: BTreeSet<String>) {
+        let objects = Objects {
+            own,
+            elsewhere: BTreeSet::new(),
+        };
+        let left = CompletedCheckpoint {
+            location,
+            bytes: 0,
+            duration_ms: 0,
+            objects,
+        };
+        self.lingering.insert(id, left);
     }
 
-    fn is_needed(&self, id: CheckpointId, bases: &BTreeSet<CheckpointId>) -> bool {
-        let Some(checkpoint) = self.lingering.get(&id) else {
-            return false;
-        };
-        let lingering_bases = self
-            .lingering
-            .iter()
-            .filter(|(base, _)| bases.contains(base))
-            .map(|(_, base)| base);
-        bases.contains(&id)
-            || self
-                .retained
-                .values()
-                .chain(lingering_bases)
-                .any(|root| refers_into(root, &checkpoint.location))
+    /// Takes out what can go of the subsumed checkpoints: that to which neither a retained one refers nor `bases`, the checkpoints
+    /// that snapshots under way may build upon.
+    pub fn sweep(&mut self, bases: &BTreeSet<CheckpointId>) -> Swept {
+        let (building, subsumed): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.lingering)
+            .into_iter()
+            .partition(|(id, _)| bases.contains(id));
+        let roots = self.retained.values().chain(building.values());
+        let roots: Vec<&Objects> = roots.map(|root| &root.objects).collect();
+        let (mut swept, mut kept) = (Swept::default(), BTreeMap::new());
+        for (id, mut checkpoint) in subsumed {
+            if !roots.iter().any(|root| root.refers_into(&checkpoint.location)) {
+                self.partly.remove(&id);
+                swept.unneeded.push((id, checkpoint.location));
+                continue;
+            }
+            let unneeded = checkpoint.objects.keep_only(&roots);
+            if self.partly.insert(id) || !unneeded.is_empty() {
+                swept.partly_needed.push(PartlyNeeded {
+                    checkpoint: id,
+                    location: checkpoint.location.clone(),
+                    unneeded,
+                });
+            }
+            kept.insert(id, checkpoint);
+        }
+        kept.extend(building);
+        self.lingering = kept;
+        swept
     }
 
     /// The job has ended: takes out everything that is not to be kept.
-    pub fn end(&mut self, end: End) -> Vec<Discarded> {
+    pub fn end(&mut self, end: End) -> Swept {
         if end == End::Discard {
             self.lingering.append(&mut self.retained);
         }
         self.sweep(&BTreeSet::new())
     }
-}
-
-/// Whether a checkpoint refers to an object in or below a folder.
-fn refers_into(checkpoint: &CompletedCheckpoint, folder: &str) -> bool {
-    checkpoint.refers_to.iter().any(|other| {
-        other
-            .strip_prefix(folder)
-            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    })
 }
 
 /// What becomes of the retained checkpoints of a job that has ended.
@@ -173,14 +244,33 @@ mod tests {
             location: format!("s3://b/chk-{id}"),
             bytes: 0,
             duration_ms: 0,
-            refers_to: refers_to.iter().map(|id| format!("s3://b/chk-{id}")).collect(),
+            objects: Objects {
+                own: [object(id)].into(),
+                elsewhere: refers_to.iter().copied().map(object).collect(),
+            },
         }
     }
 
+    /// The only object of a checkpoint.
+    fn object(id: u64) -> String {
+        format!("s3://b/chk-{id}/a.state")
+    }
+
     fn add(store: &mut CompletedStore, id: u64, refers_to: &[u64], bases: &[u64]) -> Vec<u64> {
+        numbers(&swept(store, id, refers_to, bases).unneeded)
+    }
+
+    fn swept(store: &mut CompletedStore, id: u64, refers_to: &[u64], bases: &[u64]) -> Swept {
         store.add(CheckpointId(id), checkpoint(id, refers_to));
-        let bases = bases.iter().copied().map(CheckpointId).collect();
-        store.sweep(&bases).into_iter().map(|(id, _)| id.0).collect()
+        store.sweep(&bases.iter().copied().map(CheckpointId).collect())
+    }
+
+    fn partly(swept: &Swept) -> Vec<u64> {
+        swept.partly_needed.iter().map(|it| it.checkpoint.0).collect()
+    }
+
+    fn numbers(discarded: &[Discarded]) -> Vec<u64> {
+        discarded.iter().map(|(id, _)| id.0).collect()
     }
 
     #[test]
@@ -205,6 +295,37 @@ mod tests {
         add(&mut store, 1, &[], &[]);
         assert_eq!(add(&mut store, 2, &[1], &[]), NONE);
         assert_eq!(add(&mut store, 3, &[], &[]), [1, 2]);
+    }
+
+    #[test]
+    fn what_stays_for_an_object_alone_is_no_checkpoint_any_more_unless_one_may_build_upon_it() {
+        let mut store = CompletedStore::new(1);
+        assert_eq!(swept(&mut store, 1, &[], &[]), Swept::default());
+        assert_eq!(partly(&swept(&mut store, 2, &[1], &[])), [1]);
+        // 4 was triggered when 2 was the latest.
+        assert_eq!(swept(&mut store, 3, &[2, 1], &[2]), Swept::default());
+        let at_last = swept(&mut store, 4, &[2], &[]);
+        assert_eq!((numbers(&at_last.unneeded), partly(&at_last)), (vec![1, 3], vec![2]));
+        assert_eq!(add(&mut store, 5, &[], &[]), [2, 4]);
+    }
+
+    #[test]
+    fn an_object_goes_with_the_last_that_refers_to_it_and_the_folder_with_its_last_object() {
+        let mut store = CompletedStore::new(1);
+        let left = ["a", "b", "c"].map(|name| format!("s3://b/chk-1/{name}.state"));
+        // Another job manager may have deleted only half of what made it a checkpoint.
+        store.add_partly_needed(CheckpointId(1), "s3://b/chk-1".to_owned(), left.clone().into());
+        let mut unneeded_with = |id: u64, needed: &[String]| {
+            let mut new = checkpoint(id, &[]);
+            new.objects.elsewhere = needed.iter().cloned().collect();
+            store.add(CheckpointId(id), new);
+            let partly = store.sweep(&BTreeSet::new()).partly_needed;
+            partly.into_iter().map(|it| it.unneeded).collect::<Vec<_>>()
+        };
+        assert_eq!(unneeded_with(2, &left[..2]), [&left[2..]]);
+        assert_eq!(unneeded_with(3, &left[..2]), Vec::<Vec<String>>::new());
+        assert_eq!(unneeded_with(4, &left[..1]), [&left[1..2]]);
+        assert_eq!(add(&mut store, 5, &[], &[]), [1, 4]);
     }
 
     #[test]
@@ -275,6 +396,10 @@ mod tests {
         ]);
         let folders: Vec<String> = folders_referred_to(&metadata, "s3://b/j/chk-9").into_iter().collect();
         assert_eq!(folders, ["s3://b/j/chk-7", "s3://b/j/chk-8"]);
+        let objects = Objects::of(&metadata, "s3://b/j/chk-9");
+        assert_eq!(objects.own, BTreeSet::from(["s3://b/j/chk-9/a.state".to_owned()]));
+        assert_eq!(objects.elsewhere.len(), 3);
+        assert!(objects.refers_into("s3://b/j/chk-7") && !objects.refers_into("s3://b/j/chk-9"));
     }
 
     proptest! {
@@ -287,7 +412,7 @@ mod tests {
             let mut store = CompletedStore::new(retained);
             let mut refers: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
             let mut pending: Vec<(u64, Option<u64>, BTreeSet<u64>)> = Vec::new();
-            let (mut completed, mut swept) = (BTreeSet::new(), BTreeSet::new());
+            let (mut completed, mut gone, mut shrunk) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
             let mut next = 1u64;
             for (begins, which, choice) in steps {
                 if begins || pending.is_empty() {
@@ -313,15 +438,21 @@ mod tests {
                 }
                 let bases: BTreeSet<CheckpointId> =
                     pending.iter().filter_map(|(_, base, _)| base.map(CheckpointId)).collect();
-                swept.extend(store.sweep(&bases).into_iter().map(|(id, _)| id.0));
+                let swept = store.sweep(&bases);
+                gone.extend(numbers(&swept.unneeded));
+                shrunk.extend(partly(&swept));
+                let lost = swept.partly_needed.into_iter().flat_map(|it| it.unneeded);
+                prop_assert_eq!(lost.collect::<Vec<_>>(), Vec::<String>::new());
 
                 let latest = completed.iter().rev().take(retained as usize).copied();
                 let roots: BTreeSet<u64> = latest.chain(bases.iter().map(|id| id.0)).collect();
                 let needed: BTreeSet<u64> =
                     roots.iter().flat_map(|root| refers[root].iter().copied()).chain(roots.iter().copied()).collect();
-                prop_assert!(needed.is_disjoint(&swept), "{:?} are needed, {:?} are gone", needed, swept);
-                let left: BTreeSet<u64> = completed.difference(&swept).copied().collect();
-                prop_assert_eq!(left, needed);
+                prop_assert!(needed.is_disjoint(&gone), "{:?} are needed, {:?} are gone", needed, gone);
+                let left: BTreeSet<u64> = completed.difference(&gone).copied().collect();
+                prop_assert_eq!(&left, &needed);
+                let whole: BTreeSet<u64> = left.difference(&shrunk).copied().collect();
+                prop_assert_eq!(whole, roots);
             }
         }
     }
@@ -345,7 +476,7 @@ mod tests {
         let mut store = CompletedStore::new(1);
         add(&mut store, 1, &[], &[]);
         add(&mut store, 2, &[1], &[]);
-        assert!(store.end(End::Keep).is_empty());
-        assert_eq!(store.end(End::Discard).len(), 2);
+        assert_eq!(numbers(&store.end(End::Keep).unneeded), NONE);
+        assert_eq!(numbers(&store.end(End::Discard).unneeded), [1, 2]);
     }
 }

@@ -11,7 +11,7 @@ use streamd_core::row::DataType;
 use streamd_core::snapshot::{ListState, OperatorSubtaskState, SubtaskSnapshot};
 use streamd_core::time::{MonotonicTime, WallTime};
 
-use super::store::CompletedCheckpoint;
+use super::store::{CompletedCheckpoint, Objects};
 use super::{Acknowledgement, CheckpointCoordinator, NewSnapshot, Origin, Purpose};
 use crate::event::CheckpointOptions;
 
@@ -55,12 +55,15 @@ fn completed(id: u64, refers_to: &[u64]) -> CompletedCheckpoint {
         location: format!("s3://b/chk-{id}"),
         bytes: 0,
         duration_ms: 0,
-        refers_to: refers_to.iter().map(|id| format!("s3://b/chk-{id}")).collect(),
+        objects: Objects {
+            own: [].into(),
+            elsewhere: refers_to.iter().map(|id| format!("s3://b/chk-{id}/a")).collect(),
+        },
     }
 }
 
 fn swept(coordinator: &mut CheckpointCoordinator) -> Vec<u64> {
-    coordinator.sweep().into_iter().map(|(id, _)| id.0).collect()
+    coordinator.sweep().unneeded.into_iter().map(|(id, _)| id.0).collect()
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn savepoints_hold_everything_and_checkpoints_too_unless_it_is_asked_for() {
 #[test]
 fn what_another_job_manager_completed_is_built_upon_and_its_numbers_are_not_given_out_again() {
     let mut coordinator = coordinator(true);
-    coordinator.recover(CheckpointId(8), [(CheckpointId(3), completed(3, &[]))]);
+    coordinator.recover(CheckpointId(8), [(CheckpointId(3), completed(3, &[]))], []);
     let barrier = trigger(&mut coordinator, Purpose::Periodic);
     assert_eq!(barrier.checkpoint, CheckpointId(8));
     assert_eq!(barrier.options.increment, Increment::Since(CheckpointId(3)));

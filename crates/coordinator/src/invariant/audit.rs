@@ -226,7 +226,10 @@ impl Audit {
                 self.check_command(command)
             }
             Action::Publish { checkpoint, .. } => self.check_publish(*checkpoint),
-            Action::Discard { checkpoint, location } => self.check_discard(*checkpoint, location),
+            Action::Discard { checkpoint, location }
+            | Action::Unpublish {
+                checkpoint, location, ..
+            } => self.check_discard(*checkpoint, location),
             Action::DiscardClaimed { checkpoint, location } => self.check_discard_claimed(*checkpoint, location),
             Action::Promote {
                 operation,

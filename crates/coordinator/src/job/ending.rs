@@ -268,9 +268,8 @@ impl JobMachine {
             );
         }
         self.discard_deferred();
-        for discarded in self.checkpoints.store().end(end) {
-            self.discard(discarded);
-        }
+        let swept = self.checkpoints.store().end(end);
+        self.clean_up(swept);
     }
 
     /// Deletes what was left to the end of the attempt, and once more what was deleted while a subtask wrote into it that then died:

@@ -37,6 +37,8 @@ pub struct Recovery {
     pub restore: Option<RestorePoint>,
     /// Whether that is the savepoint of a stop whose output may be committed already.
     pub is_stopping: bool,
+    /// Folders that are no checkpoints and hold objects that complete ones refer to, with all objects that are there.
+    pub partly_needed: Vec<(CheckpointId, String, BTreeSet<String>)>,
     /// Folders of checkpoints that were never completed.
     pub abandoned: Vec<Discarded>,
 }
@@ -63,7 +65,9 @@ impl JobMachine {
         machine.failures = recovery.failures.into();
         let known = recovery.last_snapshot;
         let next = known.map_or(machine.checkpoints.next_id(), |known| machine.after(known));
-        machine.checkpoints.recover(next, recovery.completed);
+        machine
+            .checkpoints
+            .recover(next, recovery.completed, recovery.partly_needed);
         machine.restore = recovery.restore.or(machine.restore);
         machine.restored = machine.restore.clone();
         machine.is_stopping = recovery.is_stopping;

@@ -9,7 +9,9 @@ use streamd_core::protocol::{Failure, FaultDomain, WorkerCommand};
 use streamd_core::snapshot::SubtaskSnapshot;
 
 use crate::action::{Action, CompletedOperation};
-use crate::checkpoint::{Acknowledgement, Discarded, FailedCheckpoint, NewSnapshot, PendingSnapshot, Purpose, Verdict};
+use crate::checkpoint::{
+    Acknowledgement, Discarded, FailedCheckpoint, NewSnapshot, PartlyNeeded, PendingSnapshot, Purpose, Swept, Verdict,
+};
 use crate::event::{OperationKind, PublishError, PublishedSnapshot, RestorePoint};
 use crate::job::ending::stop_failed;
 use crate::job::machine::{JobMachine, Moment};
@@ -388,7 +390,24 @@ impl JobMachine {
     }
 
     pub(super) fn sweep(&mut self) {
-        for discarded in self.checkpoints.sweep() {
+        let swept = self.checkpoints.sweep();
+        self.clean_up(swept);
+    }
+
+    pub(super) fn clean_up(&mut self, swept: Swept) {
+        for PartlyNeeded {
+            checkpoint,
+            location,
+            unneeded,
+        } in swept.partly_needed
+        {
+            self.out.push(Action::Unpublish {
+                checkpoint,
+                location,
+                unneeded,
+            });
+        }
+        for discarded in swept.unneeded {
             self.discard(discarded);
         }
     }

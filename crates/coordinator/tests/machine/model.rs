@@ -162,7 +162,7 @@ impl Model {
             Action::Publish {
                 checkpoint, location, ..
             } => self.publishing.push((checkpoint, location)),
-            Action::Discard { .. } => {}
+            Action::Discard { .. } | Action::Unpublish { .. } => {}
             Action::DiscardClaimed { .. } => self.count("a claimed snapshot was deleted"),
             Action::Promote {
                 operation, location, ..

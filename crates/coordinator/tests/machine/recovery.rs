@@ -1,9 +1,7 @@
 //! Jobs that another job manager ran: the same attempt goes on where it can.
 
-use std::collections::BTreeSet;
-
 use streamd_coordinator::action::Action;
-use streamd_coordinator::checkpoint::CompletedCheckpoint;
+use streamd_coordinator::checkpoint::{CompletedCheckpoint, Objects};
 use streamd_coordinator::event::{Event, RestorePoint};
 use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::Recovery;
@@ -37,7 +35,7 @@ fn recovery() -> Recovery {
         location: "s3://c/chk-7".to_owned(),
         bytes: 1,
         duration_ms: 1,
-        refers_to: BTreeSet::new(),
+        objects: Objects::default(),
     };
     Recovery {
         attempt: Attempt(3),
@@ -49,6 +47,7 @@ fn recovery() -> Recovery {
             ..restore_point(7, [7, 7])
         }),
         is_stopping: false,
+        partly_needed: Vec::new(),
         abandoned: Vec::new(),
     }
 }

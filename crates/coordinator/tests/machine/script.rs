@@ -480,6 +480,7 @@ fn render_action(action: &Action) -> String {
             checkpoint, location, ..
         } => format!("publish {checkpoint} at {location}"),
         Action::Discard { location, .. } => format!("discard {location}"),
+        Action::Unpublish { location, .. } => format!("unpublish {location}"),
         Action::DiscardClaimed { location, .. } => format!("discard claimed {location}"),
         Action::Promote {
             source,

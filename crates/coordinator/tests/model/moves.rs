@@ -383,7 +383,11 @@ impl Step<'_> {
                     self.world.leaders[l].mailbox.push_back(event);
                 }
             }
-            Action::Discard { checkpoint, location } | Action::DiscardClaimed { checkpoint, location } => {
+            Action::Discard { checkpoint, location }
+            | Action::Unpublish {
+                checkpoint, location, ..
+            }
+            | Action::DiscardClaimed { checkpoint, location } => {
                 let epoch = leader.epoch;
                 self.saw("a snapshot is given up");
                 self.world.store.delete(epoch, checkpoint, &location);

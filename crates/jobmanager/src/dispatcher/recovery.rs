@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
-use streamd_coordinator::checkpoint::{CompletedCheckpoint, folders_referred_to};
+use streamd_coordinator::checkpoint::{CompletedCheckpoint, Objects};
 use streamd_coordinator::event::{JobOptions, JobSpec, RestorePoint};
 use streamd_coordinator::failure::FailureRecord;
 use streamd_coordinator::job::{JobMachine, Recovery, RestoredFrom};
@@ -282,6 +282,7 @@ impl Dispatcher {
                 completed: completed.checkpoints,
                 is_stopping: committed.is_some(),
                 restore,
+                partly_needed: completed.partly_needed,
                 abandoned: completed.abandoned,
             },
             start,
@@ -302,6 +303,8 @@ struct Completed {
     latest_uri: Option<String>,
     /// The greatest number in the folder, complete or not.
     greatest: Option<CheckpointId>,
+    /// Folders that are no checkpoints and hold objects that complete ones refer to, with all objects that are there.
+    partly_needed: Vec<(CheckpointId, String, BTreeSet<String>)>,
     abandoned: Vec<(CheckpointId, String)>,
 }
 
@@ -323,7 +326,7 @@ impl Completed {
             let uri = folder.child(&record.folder)?.uri();
             let snapshot = read_snapshot(&uri).await?;
             let checkpoint = CompletedCheckpoint {
-                refers_to: folders_referred_to(&snapshot.metadata, &uri),
+                objects: Objects::of(&snapshot.metadata, &uri),
                 location: uri.clone(),
                 bytes: snapshot.bytes,
                 duration_ms: 0,
@@ -332,8 +335,17 @@ impl Completed {
             completed.latest_uri = Some(uri);
         }
         for id in numbers {
-            if !records.iter().any(|record| record.checkpoint_id == id) {
-                let uri = folder.child(&layout::checkpoint_name(id))?.uri();
+            if records.iter().any(|record| record.checkpoint_id == id) {
+                continue;
+            }
+            let left = folder.child(&layout::checkpoint_name(id))?;
+            let uri = left.uri();
+            let mut complete = completed.checkpoints.iter();
+            if complete.any(|(_, checkpoint)| checkpoint.objects.refers_into(&uri)) {
+                let entries = left.list().await?;
+                let objects = entries.iter().map(|entry| format!("{uri}/{}", entry.name)).collect();
+                completed.partly_needed.push((id, uri, objects));
+            } else {
                 completed.abandoned.push((id, uri));
             }
         }

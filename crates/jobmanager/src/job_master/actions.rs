@@ -9,7 +9,7 @@ use streamd_core::id::OperationId;
 use streamd_core::protocol::Failure;
 use tracing::{info, warn};
 
-use super::effects::{Deletion, Ownership, Promotion, Publication};
+use super::effects::{Deletion, Extent, Promotion, Publication};
 use super::launcher::LaunchRequest;
 use super::records::{Ending, Request};
 use super::service::JobMaster;
@@ -55,12 +55,21 @@ impl JobMaster {
             Action::Discard { checkpoint, location } => self.delete(Deletion {
                 checkpoint,
                 location,
-                ownership: Ownership::Taken,
+                extent: Extent::Folder,
+            }),
+            Action::Unpublish {
+                checkpoint,
+                location,
+                unneeded,
+            } => self.delete(Deletion {
+                checkpoint,
+                location,
+                extent: Extent::Partly(unneeded),
             }),
             Action::DiscardClaimed { checkpoint, location } => self.delete(Deletion {
                 checkpoint,
                 location,
-                ownership: Ownership::Claimed,
+                extent: Extent::Claimed,
             }),
             Action::Promote {
                 operation,

@@ -120,15 +120,17 @@ pub(super) struct Deletion {
     pub(super) checkpoint: CheckpointId,
     /// The URI of its folder.
     pub(super) location: String,
-    pub(super) ownership: Ownership,
+    pub(super) extent: Extent,
 }
 
-/// How a snapshot came to be the job's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ownership {
-    /// The job took it.
-    Taken,
-    /// The user gave it to the job that started from it.
+/// What goes with a snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The job took it: its whole folder.
+    Folder,
+    /// The job took it, and later checkpoints refer to objects of it: what makes a checkpoint of it, and the objects with these URIs.
+    Partly(Vec<String>),
+    /// The user gave it to the job that started from it: what belongs to it, and nothing else in its folder.
     Claimed,
 }
 
@@ -144,9 +146,13 @@ impl Deletion {
     }
 
     async fn try_once(&self) -> Result<(), SnapshotError> {
-        match self.ownership {
-            Ownership::Taken => streamd_snapshot::discard(&Location::open(&self.location)?).await,
-            Ownership::Claimed => streamd_snapshot::discard_claimed(&self.location).await,
+        match &self.extent {
+            Extent::Folder => streamd_snapshot::discard(&Location::open(&self.location)?).await,
+            Extent::Partly(unneeded) => {
+                streamd_snapshot::unpublish(&Location::open(&self.location)?).await?;
+                streamd_snapshot::delete_objects(unneeded).await
+            }
+            Extent::Claimed => streamd_snapshot::discard_claimed(&self.location).await,
         }
     }
 }

@@ -54,7 +54,7 @@ mod tests {
     use streamd_core::id::CheckpointId;
 
     use super::*;
-    use crate::job_master::effects::Ownership;
+    use crate::job_master::effects::Extent;
 
     #[test]
     fn nothing_is_deleted_before_the_last_process_has_ended_or_is_lost() {
@@ -65,7 +65,7 @@ mod tests {
         remains.delete(Deletion {
             checkpoint: CheckpointId(1),
             location: "memory://chk-1".to_owned(),
-            ownership: Ownership::Taken,
+            extent: Extent::Folder,
         });
         assert!(remains.take_deletions().is_empty());
         remains.ended(WorkerId(1));

@@ -249,10 +249,7 @@ async fn read_records(
             if !location.exists().await? {
                 return Ok(None);
             }
-            let error = SnapshotError::NoMetadata {
-                uri: folder.clone(),
-                entries: Vec::new(),
-            };
+            let error = SnapshotError::MetadataGone { folder: folder.clone() };
             unreadable.push(Unreadable { uri: folder, error });
         }
     }

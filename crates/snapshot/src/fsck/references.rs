@@ -101,7 +101,7 @@ async fn jobs_beside(job: &Location) -> Result<Vec<Location>, SnapshotError> {
 }
 
 /// The folders of checkpoints in a job's, and those that its records of completion name.
-async fn checkpoints_of(job: &Location) -> Result<Vec<Location>, SnapshotError> {
+pub(crate) async fn checkpoints_of(job: &Location) -> Result<Vec<Location>, SnapshotError> {
     let mut folders = Vec::new();
     for name in job.list_names().await? {
         if let Some(name) = name.strip_suffix('/') {

@@ -212,6 +212,32 @@ fn a_checkpoint_that_another_refers_to_is_not_disposed_of() {
 }
 
 #[test]
+fn what_only_a_disposed_checkpoint_refers_to_goes_with_it_unless_it_belongs_to_another() {
+    let sample = Sample::new();
+    let first = sample.checkpoint(Sample::job(), 1);
+    let second = sample.checkpoint_on(&first, 2);
+    let third = sample.checkpoint_on(&first, 3);
+    let job = path(&first.parent().unwrap());
+    let is_whole = |checkpoint: &Location| {
+        let verified = crate::inspect::verify_snapshot(&checkpoint.uri(), sample.runtime.handle()).unwrap();
+        assert!(verified.damages.is_empty(), "{:?}", verified.damages);
+    };
+    sample.run(dispose_unused(&third.uri(), Sharing::Keep)).unwrap();
+    is_whole(&first);
+    is_whole(&second);
+    // The first is subsumed, but for what the second refers to.
+    sample.run(crate::unpublish(&first)).unwrap();
+    let copy = job.join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(path(&second).join("_metadata"), copy.join("_metadata")).unwrap();
+    let copy = Location::open(copy.to_str().unwrap()).unwrap();
+    sample.run(dispose_unused(&copy.uri(), Sharing::Keep)).unwrap();
+    is_whole(&second);
+    sample.run(dispose_unused(&second.uri(), Sharing::Refuse)).unwrap();
+    assert!(!job.exists());
+}
+
+#[test]
 fn the_last_checkpoint_of_a_job_leaves_no_empty_folder_behind() {
     let sample = Sample::new();
     let other = sample.checkpoint(JobId::from_bytes([8; 16]), 1);

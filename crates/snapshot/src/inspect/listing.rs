@@ -3,7 +3,7 @@
 //! A checkpoint is complete if its `_metadata` can be read and the record of its completion speaks of that very file. Neither the
 //! highest number nor the latest date means anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use streamd_core::barrier::SnapshotKind;
@@ -46,6 +46,8 @@ pub enum Standing {
     Unrecorded,
     /// There is no metadata: it is being written, or was given up.
     Incomplete,
+    /// There is no metadata any more: what is left of it are objects that complete checkpoints refer to.
+    Subsumed,
     /// It is there, or should be, and cannot be read.
     Unreadable(SnapshotError),
 }
@@ -61,6 +63,8 @@ pub struct Summary {
     pub triggered_at: WallTime,
     /// Bytes of its metadata and of every object that it refers to.
     pub bytes: u64,
+    /// The names of the folders beside its own that it refers into.
+    pub beside: BTreeSet<String>,
 }
 
 /// The snapshots below a prefix, a job's folder, or at the place itself, by job and number. Reads only metadata and records.
@@ -162,6 +166,7 @@ impl Group {
             .buffered(READS_IN_FLIGHT)
             .collect()
             .await;
+        mark_subsumed(&mut listed);
         // A single snapshot was asked for: what its neighbours' records say is not asked.
         if let (Ok(records), Some(parent), false) = (&by_folder, &self.parent, self.is_single) {
             for record in records.values() {
@@ -175,13 +180,22 @@ impl Group {
     }
 }
 
+fn mark_subsumed(listed: &mut [Listed]) {
+    let complete = listed.iter().filter(|one| matches!(one.standing, Standing::Complete));
+    let summaries = complete.filter_map(|one| one.summary.as_ref());
+    let needed: BTreeSet<String> = summaries.flat_map(|summary| summary.beside.iter().cloned()).collect();
+    for one in listed {
+        let name = one.folder.rsplit('/').next().unwrap_or_default();
+        if matches!(one.standing, Standing::Incomplete) && needed.contains(name) {
+            one.standing = Standing::Subsumed;
+        }
+    }
+}
+
 /// A snapshot whose completion is recorded, and whose folder is gone.
 fn vanished(parent: &Location, record: &CompletionRecord) -> Listed {
     let folder = format!("{}/{}", parent.uri(), record.folder);
-    let error = SnapshotError::NoMetadata {
-        uri: folder.clone(),
-        entries: Vec::new(),
-    };
+    let error = SnapshotError::MetadataGone { folder: folder.clone() };
     Listed {
         folder,
         job_id: Some(record.job_id),
@@ -212,7 +226,13 @@ async fn listed(folder: &Location, records: &Result<BTreeMap<String, CompletionR
                 summary: Some(summary(&found)),
             }
         }
-        Err(SnapshotError::NotFound { .. } | SnapshotError::NoMetadata { .. }) if record.is_none() => by_name,
+        Err(SnapshotError::NotFound { .. } | SnapshotError::NoMetadata { .. }) => match record {
+            None => by_name,
+            Some(_complete) => Listed {
+                standing: Standing::Unreadable(SnapshotError::MetadataGone { folder: uri }),
+                ..by_name
+            },
+        },
         Err(error) => Listed {
             standing: Standing::Unreadable(error),
             ..by_name
@@ -248,12 +268,15 @@ fn standing(
 }
 
 fn summary(found: &Found) -> Summary {
-    let keyed: u64 = objects_of(&found.metadata).iter().map(|object| object.length).sum();
+    let objects = objects_of(&found.metadata);
+    let keyed: u64 = objects.iter().map(|object| object.length).sum();
+    let beside = objects.iter().filter_map(|object| layout::split_beside(&object.path));
     let lists: u64 = found.list_tables.iter().map(|table| table.object.length).sum();
     Summary {
         kind: found.metadata.kind,
         job_name: found.metadata.graph.name.clone(),
         triggered_at: found.metadata.triggered_at,
         bytes: found.bytes.saturating_add(keyed).saturating_add(lists),
+        beside: beside.map(|(folder, _)| folder.to_owned()).collect(),
     }
 }

@@ -7,7 +7,7 @@ use streamd_core::state::{from_row, to_row};
 use super::sample::{KEYS, Sample};
 use super::*;
 use crate::json::Renderer;
-use crate::{SnapshotError, layout};
+use crate::layout;
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -54,12 +54,17 @@ fn what_is_complete_is_told_by_records_and_not_by_numbers() {
     std::fs::create_dir_all(job_folder.local_path().unwrap().join("chk-9")).unwrap();
     std::fs::write(job_folder.local_path().unwrap().join("chk-9/x.state"), "half").unwrap();
 
+    let subsumed = sample.checkpoint(Sample::job(), 11);
+    sample.checkpoint_on(&subsumed, 12);
+    sample.run(crate::unpublish(&subsumed)).unwrap();
+
     let shown = |place: &crate::Location| -> Vec<(String, &'static str)> {
         let listed = sample.run(list_snapshots(place)).unwrap();
         let standing = |standing: &Standing| match standing {
             Standing::Complete => "complete",
             Standing::Unrecorded => "unrecorded",
             Standing::Incomplete => "incomplete",
+            Standing::Subsumed => "subsumed",
             Standing::Unreadable(_) => "unreadable",
         };
         let name = |folder: &str| folder.rsplit('/').next().unwrap_or_default().to_owned();
@@ -71,6 +76,8 @@ fn what_is_complete_is_told_by_records_and_not_by_numbers() {
         ("chk-5".to_owned(), "unreadable"),
         ("chk-7".to_owned(), "unrecorded"),
         ("chk-9".to_owned(), "incomplete"),
+        ("chk-11".to_owned(), "subsumed"),
+        ("chk-12".to_owned(), "complete"),
     ];
     assert_eq!(shown(&sample.base), expected);
     assert_eq!(shown(&job_folder), expected);
@@ -81,13 +88,25 @@ fn what_is_complete_is_told_by_records_and_not_by_numbers() {
 fn a_record_without_its_checkpoint_is_listed_as_unreadable() {
     let sample = Sample::new();
     let folder = sample.checkpoint(Sample::job(), 3);
-    std::fs::remove_dir_all(folder.local_path().unwrap()).unwrap();
-    let listed = sample.run(list_snapshots(&sample.base)).unwrap();
-    assert_eq!(listed.len(), 1);
-    assert!(matches!(
-        listed[0].standing,
-        Standing::Unreadable(SnapshotError::NoMetadata { .. })
-    ));
+    let path = folder.local_path().unwrap();
+    std::fs::remove_file(path.join("_metadata")).unwrap();
+    for whatever_else_is_there in [true, false] {
+        if !whatever_else_is_there {
+            std::fs::remove_dir_all(&path).unwrap();
+        }
+        let listed = sample.run(list_snapshots(&sample.base)).unwrap();
+        assert_eq!(listed.len(), 1);
+        let Standing::Unreadable(error) = &listed[0].standing else {
+            panic!("{:?}", listed[0]);
+        };
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "checkpoint `{}` is recorded as complete, and has no `_metadata`",
+                folder.uri()
+            )
+        );
+    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn a_checkpoint_right_after_a_restore_holds_what_was_restored() {
 /// RS1, RS4 to RS7, RS10: checkpoints that share files, several at once, through deaths; invariants I9 and I10.
 #[test]
 fn through_deaths_nothing_that_is_needed_is_deleted_and_nothing_else_stays() {
-    let cluster = patient();
+    let mut cluster = patient();
     let settings = [
         "execution.checkpointing.interval=150 ms",
         "execution.checkpointing.max-concurrent-checkpoints=3",
@@ -143,19 +143,26 @@ fn through_deaths_nothing_that_is_needed_is_deleted_and_nothing_else_stays() {
     let many_keys = Torture::new().argument("--keys", "10000").rate(2_000).command();
     let id = cluster.submit_and_wait(&options, &many_keys);
     let folder = cluster.path("data/checkpoints").join(&id);
-    let completed = || number(&cluster.status(&id)["checkpoints"], "completed");
-    for restarts in 1..=4 {
+    let several_checkpoints = |cluster: &Cluster| {
+        let completed = || number(&cluster.status(&id)["checkpoints"], "completed");
         let before = completed();
         until("several checkpoints are complete", || {
             (completed() >= before + 5).then_some(())
         });
+    };
+    for restarts in 1..=4 {
+        several_checkpoints(&cluster);
+        if restarts == 3 {
+            // The next one finds folders without a record, of which some hold what the latest checkpoint refers to.
+            cluster.daemon("jobmanager").kill();
+            cluster.start_job_manager_again();
+            cluster.wait_until_ready(2);
+            cluster.wait_for_restart(&id, 2);
+        }
         cluster.worker_of(&id).kill();
         cluster.wait_for_restart(&id, restarts);
     }
-    let before = completed();
-    until("several checkpoints are complete", || {
-        (completed() >= before + 5).then_some(())
-    });
+    several_checkpoints(&cluster);
     cluster.streamctl(&["cancel", &id]).succeeded();
     cluster.wait_for(&id, "CANCELED");
     cluster.wait_for_no_workers();
@@ -180,7 +187,7 @@ fn through_deaths_nothing_that_is_needed_is_deleted_and_nothing_else_stays() {
         "{summary:#}"
     );
     let left = complete_checkpoints(&folder);
-    let (older, retained) = left.split_at(left.len().checked_sub(3).expect("three are retained"));
+    assert_eq!(left.len(), 3, "three are retained, the rest is none any more: {left:?}");
     let mut referred_to = BTreeSet::new();
     for checkpoint in &left {
         let path = text(checkpoint);
@@ -198,9 +205,7 @@ fn through_deaths_nothing_that_is_needed_is_deleted_and_nothing_else_stays() {
         !referred_to.is_empty(),
         "no checkpoint refers to another: this test tests nothing"
     );
-    let unneeded: Vec<_> = older.iter().filter(|folder| !referred_to.contains(*folder)).collect();
-    assert!(unneeded.is_empty(), "nothing refers into {unneeded:?}");
-    for checkpoint in retained {
+    for checkpoint in &left {
         let resumed = cluster.submit_and_wait(&["-p", "1", "-s", &text(checkpoint)], &many_keys);
         cluster.streamctl(&["cancel", &resumed]).succeeded();
         cluster.wait_for(&resumed, "CANCELED");

@@ -22,8 +22,8 @@ Examples:
   streamctl checkpoint list fd72014d4c864993a2e5a9287b4a9c5d
   streamctl checkpoint list s3://bucket/checkpoints --output json
 
-A checkpoint is `complete` if a record says so and its metadata can be read. `incomplete` ones have no metadata: they are being \
-written, were given up, or hold files that later checkpoints use. Of `unrecorded` ones nobody knows whether they were completed; jobs never recover from them by themselves. \
+A checkpoint is `complete` if a record says so and its metadata can be read. Of `subsumed` ones only files are \
+left, which complete checkpoints use. `incomplete` ones have no metadata: they are being written, or were given up. Of `unrecorded` ones nobody knows whether they were completed; jobs never recover from them by themselves. \
 `unreadable` ones are damaged.")]
 pub struct ListCheckpointsCommand {
     /// A job, or a folder of checkpoints or savepoints [default: all in execution.checkpointing.dir]
@@ -85,6 +85,7 @@ fn standing(standing: &Standing) -> &'static str {
         Standing::Complete => "complete",
         Standing::Unrecorded => "unrecorded",
         Standing::Incomplete => "incomplete",
+        Standing::Subsumed => "subsumed",
         Standing::Unreadable(_) => "unreadable",
     }
 }
@@ -102,7 +103,7 @@ fn row(listed: &Listed) -> Row<'_> {
         standing: standing(&listed.standing),
         problem: match &listed.standing {
             Standing::Unreadable(error) => Some(error.to_coded()),
-            Standing::Complete | Standing::Unrecorded | Standing::Incomplete => None,
+            Standing::Complete | Standing::Unrecorded | Standing::Incomplete | Standing::Subsumed => None,
         },
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use streamd_snapshot::edit::{Changes, edit_snapshot};
 use streamd_snapshot::inspect::{InspectError, KeyedContents, StateContents, find_operator, find_state};
@@ -17,6 +17,7 @@ use crate::output::Output;
 
 /// Write a new savepoint with some keys of a state changed
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("changes").required(true).multiple(true).args(["set", "remove", "from"])))]
 #[command(after_help = "\
 Examples:
   streamctl state edit /data/savepoints/savepoint-fd7201-0123456789ab counts count --set ATL=7 --remove JFK --to /data/savepoints/repaired
@@ -36,7 +37,7 @@ pub struct EditStateCommand {
     #[arg(value_name = "STATE")]
     state: String,
     /// A key and its new value, both as JSON; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true, required_unless_present_any = ["remove", "from"])]
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     set: Vec<String>,
     /// A key to remove, as JSON; may be repeated
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
