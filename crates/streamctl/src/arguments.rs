@@ -144,5 +144,5 @@ pub fn operation_id(text: &str) -> Result<OperationId, String> {
 pub fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "expected a duration with its unit, like `10s` or `5 min`".to_owned())
+        .ok_or_else(|| "expected a duration with its unit, like `10s` or `5 min`, of at least 1ms".to_owned())
 }

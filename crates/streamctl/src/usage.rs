@@ -12,6 +12,9 @@ const USAGE: &str = "Usage: ";
 /// How the parser begins what it proposes.
 const TIP: &str = "tip: ";
 
+/// What the parser counts to a call because the environment sets it, as `bin/streamctl` does: nobody has to write it.
+const FROM_ENVIRONMENT: [&str; 2] = [" --conf <DIR>", " --jobmanager <HOST:PORT>"];
+
 /// What the parser says, as one line and a hint. Its first paragraph is what is wrong; tips and the usage follow.
 pub fn failure(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
@@ -22,7 +25,12 @@ pub fn failure(error: &clap::Error) -> Failure {
     let after = |prefix| rest.iter().find_map(|paragraph| paragraph.strip_prefix(prefix));
     let hint = match (after(TIP), after(USAGE)) {
         (Some(tip), _) => format!("{tip}; `--help` says more"),
-        (None, Some(usage)) => format!("write `{usage}`; `--help` says more"),
+        (None, Some(usage)) => {
+            let usage = FROM_ENVIRONMENT
+                .iter()
+                .fold(usage.to_owned(), |usage, set| usage.replace(set, ""));
+            format!("write `{usage}`; `--help` says more")
+        }
         (None, None) => "`--help` says more".to_owned(),
     };
     Failure::usage(message, hint)

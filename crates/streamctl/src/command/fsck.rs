@@ -7,7 +7,7 @@ use serde::Serialize;
 use streamd_core::error::{CodedError, ErrorCode};
 use streamd_core::time::{Clock, SystemClock};
 use streamd_snapshot::fsck::{Tally, fsck, sweep};
-use streamd_snapshot::{FsckOptions, FsckReport, Location};
+use streamd_snapshot::{FsckOptions, FsckReport, Location, SnapshotError};
 
 use crate::arguments::duration;
 use crate::failure::Failure;
@@ -97,6 +97,10 @@ impl FsckCommand {
     /// Looks, prints, and deletes if it is told to.
     pub fn execute(self, offline: &Offline, output: &mut Output) -> Result<(), Failure> {
         let base = Location::open(&absolute(&self.place)?)?;
+        if base.local_path().is_some_and(|path| !path.exists()) {
+            // Nothing below a mistyped path is not all being well.
+            return Err(SnapshotError::NotFound { uri: base.uri() }.into());
+        }
         let also = self.also.iter().map(|place| Ok(Location::open(&absolute(place)?)?));
         let options = FsckOptions {
             now: SystemClock::new().wall(),
@@ -229,7 +233,7 @@ fn outcome(report: &FsckReport, base: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "below `{base}` {} and {} unreadable",
+        "in or beside `{base}` {} and {} unreadable",
         counted(missing, "object is missing", "objects are missing"),
         counted(unreadable, "snapshot or record is", "snapshots or records are"),
     );

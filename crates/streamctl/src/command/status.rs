@@ -63,8 +63,9 @@ struct Snapshot<'a> {
     id: u64,
     uri: &'a str,
     savepoint: bool,
-    bytes: u64,
-    duration_ms: u64,
+    /// Null where it is not known, as of a snapshot that the job did not take in this attempt.
+    bytes: Option<u64>,
+    duration_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -290,8 +291,8 @@ fn snapshot(reference: &SnapshotReference) -> Snapshot<'_> {
         id: reference.id,
         uri: &reference.uri,
         savepoint: reference.savepoint,
-        bytes: reference.bytes,
-        duration_ms: reference.duration_ms,
+        bytes: (reference.bytes != 0).then_some(reference.bytes),
+        duration_ms: (reference.bytes != 0).then_some(reference.duration_ms),
     }
 }
 

@@ -212,6 +212,13 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
             duration_ms: 4,
             savepoint: false,
         }),
+        restored_from: Some(SnapshotReference {
+            id: 2,
+            uri: "file:///sp".to_owned(),
+            bytes: 0,
+            duration_ms: 0,
+            savepoint: true,
+        }),
         checkpoints: Some(CheckpointCounts {
             completed: 3,
             failed: 1,
@@ -242,6 +249,7 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
 {JOB} : flights (RUNNING), attempt 2, EXACTLY_ONCE
   Source: x : 2 subtasks 2 RUNNING, 10 records in
   Checkpoints: 3 completed, 1 failed, 0 in progress
+  Restored from: file:///sp
   Last checkpoint: file:///cp/chk-3 (10 bytes, 4 ms)
   Last failed checkpoint: 20.11.2026 21:02:17: checkpoint `4` expired
   worker-2 : tm-1 (process 7)
@@ -254,6 +262,10 @@ fn the_status_of_a_job_is_all_there_is_to_know() {
     assert_eq!(
         (json["attempt"].as_u64(), json["last_checkpoint"]["uri"].as_str()),
         (Some(2), Some("file:///cp/chk-3"))
+    );
+    assert_eq!(
+        json["restored_from"].to_string(),
+        r#"{"bytes":null,"duration_ms":null,"id":2,"savepoint":true,"uri":"file:///sp"}"#
     );
     assert_eq!(json["vertices"][0]["subtasks"][1]["state"].as_str(), Some("RUNNING"));
     assert_eq!(json["failures"][0].as_str(), Some("worker-1 was killed"));

@@ -115,8 +115,17 @@ fn a_call_that_the_parser_refuses_is_told_like_every_error() {
             "the following required arguments were not provided: <APP> [ARGS]...",
             "write `streamctl run <APP> [ARGS]...`; `--help` says more",
         ),
+        (
+            &["state", "edit", "a", "b", "c", "--to", "d"],
+            "the following required arguments were not provided: <--set <KEY=VALUE>|--remove <KEY>|--from <FILE>>",
+            "write `streamctl state edit --to <NEW_SAVEPOINT> <--set <KEY=VALUE>|--remove <KEY>|--from <FILE>> <PATH> \
+             <UID> <STATE>`; `--help` says more",
+        ),
     ] {
-        let ran = run_with(&[], call);
+        let ran = run_with(
+            &[("STREAMD_CONF_DIR", "/conf"), ("STREAMD_JOBMANAGER", "127.0.0.1:1")],
+            call,
+        );
         assert_eq!(
             ran.stderr,
             format!("error: {message} [SD-0101]\nhint: {hint}\n"),

@@ -467,6 +467,7 @@ fn orphans_are_deleted_only_when_they_are_old_and_it_is_meant() {
     let orphan = snapshots.path(&format!("checkpoints/{JOB}/chk-16/0-0-a1-x.state"));
     std::fs::create_dir(orphan.parent().unwrap()).unwrap();
     std::fs::write(&orphan, "12345").unwrap();
+    refused(&run(&["fsck", &snapshots.text("chekcpoints")]), 3, "SD-0501");
     let ran = run(&["fsck", &place]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
