@@ -28,6 +28,7 @@ const IO_THREADS: usize = 2;
 
 /// Runs the daemon that the arguments name until it is told to end.
 pub fn main() -> ExitCode {
+    forgo_huge_pages();
     match run(Arguments::parse().daemon) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -41,6 +42,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.code.remedy().exit_code())
         }
     }
+}
+
+/// Has the kernel give small pages to this process and to those that it starts: a worker takes huge ones once a table is large.
+fn forgo_huge_pages() {
+    // They are memory saved, and nothing else.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn run(daemon: Daemon) -> Result<(), CodedError> {

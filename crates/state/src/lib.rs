@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Reading order: [`heap`] (position of a key, shards, the table, the frozen table), `rocksdb` (the feature of that name),
-//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`expiring`] and [`lifetime`] (time to live), [`timed`], [`write`], [`restore`], [`operator_state`], [`error`].
+//! [`table`] (either), [`backend`], [`choice`], [`frozen_state`], [`schema`], [`expiring`] and [`lifetime`] (time to live), [`timed`], [`write`], [`restore`], [`operator_state`], [`huge_pages`], [`error`].
 //!
 //! The concepts are Flink's keyed state backend and its copy-on-write state table; the directory is that of extendible
 //! hashing (Fagin et al., 1979).
@@ -36,6 +36,7 @@ pub mod expiring;
 pub mod lifetime;
 pub mod timed;
 
+pub mod huge_pages;
 mod missing;
 mod pending;
 pub mod restore;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, [`course`] (what it says when it comes back), [`link`] (gRPC),
-//! [`options`], [`huge_pages`] (its memory).
+//! [`options`].
 
 pub mod worker;
 
@@ -26,6 +26,3 @@ mod wiring;
 pub mod link;
 
 pub mod options;
-
-#[cfg(target_os = "linux")]
-pub mod huge_pages;

@@ -40,15 +40,8 @@ pub(crate) fn describe(mut pipeline: Pipeline, plan_file: &Path) -> Result<JobCl
 pub(crate) fn worker(pipeline: Pipeline, options: WorkerOptions) -> Result<JobClient> {
     // The client of object stores tells of every request that it repeats; what comes of them is told by whoever asked for it.
     init_tracing("info,object_store=warn");
-    #[cfg(target_os = "linux")]
-    let forgone = streamd_worker::huge_pages::forgo();
+    streamd_state::huge_pages::leave_to_large_tables();
     let runtime = io_threads()?;
-    #[cfg(target_os = "linux")]
-    if forgone {
-        runtime.spawn(streamd_worker::huge_pages::take_from(
-            streamd_worker::huge_pages::MUCH_BYTES,
-        ));
-    }
     match runtime.block_on(streamd_worker::link::run(
         pipeline,
         options,

@@ -14,6 +14,7 @@ use super::directory::Directory;
 use super::frozen::FrozenTable;
 use super::increment::{FrozenIncrement, FrozenShard};
 use super::shard::{Entries, Shard, rehash, shard_hash};
+use crate::huge_pages;
 use crate::timed::Moments;
 
 /// The largest number of buckets of a shard. With entries of 16 bytes, cutting a shard in two takes some 40 µs
@@ -71,6 +72,13 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// The number of entries of a full shard: hashbrown fills seven eighths of its buckets.
     const SHARD_ENTRIES: usize = Self::SHARD_BUCKETS / 8 * 7;
 
+    /// There are more shards.
+    fn grown(&self) {
+        if self.room_bytes() >= huge_pages::LARGE_BYTES {
+            huge_pages::take();
+        }
+    }
+
     /// An empty table for the keys of these groups out of `max_parallelism`.
     pub fn new(key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
         Self {
@@ -108,6 +116,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         self.first_room = usize::try_from(expected)
             .unwrap_or(usize::MAX)
             .clamp(1, Self::SHARD_ENTRIES);
+        self.grown();
         if let Some(tracking) = &mut self.tracking {
             **tracking = Tracking::new(self.shards.len());
         }
@@ -318,6 +327,12 @@ impl<K: Key, V: State> HeapTable<K, V> {
         }
     }
 
+    /// What the table takes when all its shards are full, without what keys and values have elsewhere.
+    #[inline]
+    pub(crate) fn room_bytes(&self) -> usize {
+        self.shards.len() * (Self::SHARD_BUCKETS * size_of::<(K, V)>())
+    }
+
     /// The number of shards, for tests and measurements.
     pub fn shard_count(&self) -> usize {
         self.shards.len()
@@ -425,6 +440,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         let [lower, upper] = halves;
         self.shards[number] = Shard::Owned(lower);
         self.shards.push(Shard::Owned(upper));
+        self.grown();
         if let Some(tracking) = &mut self.tracking {
             tracking.rearranged(number);
             tracking.rearranged(self.shards.len() - 1);
