@@ -169,4 +169,39 @@ mod tests {
         assert_eq!(store.add(checkpoint(1)), []);
         assert_eq!(store.add(checkpoint(2)), [checkpoint(1)]);
     }
+
+    /// I13.
+    #[tokio::test]
+    async fn a_record_of_a_newer_version_or_of_another_checkpoint_is_refused_and_the_rest_with_it() {
+        let record = |id: u64| CompletionRecord {
+            version: RECORD_VERSION,
+            job_id: JobId::from_bytes([1; 16]),
+            checkpoint_id: CheckpointId(id),
+            folder: format!("chk-{id}"),
+            metadata_bytes: 1,
+            leader_epoch: 1,
+            attempt: Attempt(1),
+            nonce: String::new(),
+            triggered_at: WallTime(0),
+        };
+        let newer = CompletionRecord {
+            version: RECORD_VERSION + 1,
+            ..record(2)
+        };
+        for second in [newer, record(3)] {
+            let job = Location::open(&format!("memory://{}/job", crate::publish::random_nonce())).unwrap();
+            let put = async |id: u64, record: &CompletionRecord| {
+                let place = job.child(&layout::completion_record(CheckpointId(id))).unwrap();
+                place.put_create(record.encode()).await.unwrap();
+            };
+            put(1, &record(1)).await;
+            assert_eq!(list_completed(&job).await.unwrap(), [record(1)]);
+            put(2, &second).await;
+            let refused = list_completed(&job).await.unwrap_err();
+            match second.version > RECORD_VERSION {
+                true => assert!(matches!(refused, SnapshotError::NewerVersion { .. }), "{refused:?}"),
+                false => assert!(matches!(refused, SnapshotError::Malformed { .. }), "{refused:?}"),
+            }
+        }
+    }
 }

@@ -163,6 +163,22 @@ fn a_drain_ends_the_input_before_its_savepoint() {
 }
 
 #[test]
+fn a_checkpoint_under_way_when_a_drain_begins_expires_in_its_time() {
+    play_with(
+        |spec| spec.options.checkpointing.tolerable_failed = 1,
+        "
+        >> up; wait 1000
+        >> drain 1
+        assert deadline = +5000
+        >> wait 5000
+        assert checkpoints = 0 completed, 1 failed, 0 in progress
+        assert operation 1 = 0 of 4
+        assert state = RUNNING
+        ",
+    );
+}
+
+#[test]
 fn a_drain_whose_savepoint_fails_goes_back_to_the_last_checkpoint() {
     play(
         "
