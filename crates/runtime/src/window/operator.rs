@@ -75,10 +75,6 @@ where
         KeyedWindows::<K, T, Windows<C::Accumulator, G::State>, S>::states()
     }
 
-    fn cleanup(&self, window: TimeWindow) -> Option<Timer> {
-        cleanup_of(self.assigner.domain, &self.keyed.lateness, window)
-    }
-
     fn is_over(&self, window: TimeWindow) -> bool {
         self.assigner.domain == TimeDomain::Event
             && window != TimeWindow::GLOBAL
@@ -99,14 +95,31 @@ where
             }
             TimeDomain::Event => timestamp.0,
         };
-        let mut assigned = std::mem::take(&mut self.assigned);
-        self.assigner.assign(time, &mut assigned);
+        self.assigner.assign(time, &mut self.assigned);
+        match self.assigned[..] {
+            // The usual case, and the cheapest.
+            [window] if !self.assigner.is_merging() => match self.is_over(window) {
+                false => self.add((*hash, key), window, (record, timestamp), output),
+                true => self.keyed.on_late(record, timestamp),
+            },
+            _ => self.add_to_all((*hash, key), (record, timestamp), output),
+        }
+    }
+
+    /// Adds a record to the windows that it was assigned to, or to what they become by it.
+    fn add_to_all(
+        &mut self,
+        (hash, key): (u64, &K),
+        (record, timestamp): (T, EventTime),
+        output: &mut Batch<Out>,
+    ) -> Result<(), TaskError> {
+        let assigned = std::mem::take(&mut self.assigned);
         let mut record = Some(record);
         let mut taken = false;
         let count = assigned.len();
         for (position, window) in assigned.iter().enumerate() {
             let window = if self.assigner.is_merging() {
-                self.merged(*hash, key, *window)
+                self.merged(hash, key, *window)
             } else {
                 *window
             };
@@ -117,7 +130,7 @@ where
             let last = position + 1 == count;
             let element = if last { record.take() } else { record.clone() };
             if let Some(element) = element {
-                self.add((*hash, key), window, (element, timestamp), output)?;
+                self.add((hash, key), window, (element, timestamp), output)?;
             }
         }
         self.assigned = assigned;
@@ -135,7 +148,7 @@ where
         (record, timestamp): (T, EventTime),
         output: &mut Batch<Out>,
     ) -> Result<(), TaskError> {
-        let cleanup = self.cleanup(window);
+        let (domain, lateness) = (self.assigner.domain, &self.keyed.lateness);
         let KeyedScope {
             backend, time, sides, ..
         } = &mut self.keyed.scope;
@@ -152,7 +165,7 @@ where
         };
         let result = self.trigger.on_element(&record, timestamp, window, &mut context);
         if is_new
-            && let Some(cleanup) = cleanup
+            && let Some(cleanup) = cleanup_of(domain, lateness, window)
             && !self.registered.contains(&cleanup)
         {
             self.registered.push(cleanup);
@@ -166,7 +179,10 @@ where
         };
         let done = act(&mut self.contents, result, &mut context, &mut entry.contents, output);
         done.map_err(|error| user_error(&self.keyed.label, &*error))?;
-        self.queue_registered((hash, key));
+        // Most records find their window, with its timers.
+        if !self.registered.is_empty() {
+            self.queue_registered((hash, key));
+        }
         Ok(())
     }
 
@@ -221,7 +237,8 @@ where
             self.trigger.on_merge(state, cover, &mut context);
         }
         windows.push(whole);
-        self.registered.extend(self.cleanup(cover));
+        let cleanup = cleanup_of(self.assigner.domain, &self.keyed.lateness, cover);
+        self.registered.extend(cleanup);
         self.queue_registered((hash, key));
         cover
     }

@@ -9,8 +9,9 @@
 //! A record goes into one pane. When a window ends, its panes are put together, oldest first; a pane goes when the last of
 //! its windows has. Where a window has many panes, partial sums of them are kept.
 //!
-//! Reading order: `grid`, `panes`, `sums`, then the operator.
+//! Reading order: `grid`, `panes`, `firing`, `sums`, then the operator.
 
+mod firing;
 mod grid;
 mod panes;
 mod sums;
@@ -22,7 +23,8 @@ use streamd_core::time::{EventTime, WallTime};
 use streamd_exchange::Batch;
 use streamd_state::Restoring;
 
-use self::grid::Grid;
+use self::firing::Firing;
+use self::grid::{Grid, PaneEnds};
 use self::panes::{NEXT_END, PANE, Panes};
 use super::assigner::TimeDomain;
 use super::keyed_windows::KeyedWindows;
@@ -43,6 +45,8 @@ pub struct SlidingWindowOperator<K: Key, T, Out, C: WindowContents<K, T, Out>, S
     contents: C,
     keyed: KeyedWindows<K, T, Panes<C::Accumulator>, S>,
     queue: TimerQueue<K>,
+    /// The pane of the last record.
+    pane: Option<PaneEnds>,
     /// By the clock: the last moment of the latest windows that have fired.
     fired: i64,
     /// By the clock: the time of the records at hand.
@@ -69,6 +73,7 @@ where
             contents,
             keyed: KeyedWindows::new(lateness, key_of),
             queue: TimerQueue::new(),
+            pane: None,
             fired: i64::MIN,
             now: i64::MIN,
             output: std::marker::PhantomData,
@@ -94,30 +99,25 @@ where
             TimeDomain::Event => (timestamp.0, self.keyed.scope.watermark().0.saturating_add(1)),
             TimeDomain::Processing => (self.now, self.now),
         };
-        let start = grid.pane_of(time);
-        if self.domain == TimeDomain::Event
-            && self
-                .keyed
-                .lateness
-                .is_over(grid.last_end(start), self.keyed.scope.watermark())
-        {
+        let pane = grid.pane_ends(time, passed, self.pane);
+        self.pane = Some(pane);
+        let lateness = self.keyed.lateness;
+        if self.domain == TimeDomain::Event && lateness.is_over(pane.last, self.keyed.scope.watermark()) {
             return self.keyed.on_late(record, timestamp);
         }
         let table = self.keyed.scope.backend.table_mut(self.keyed.state);
         let panes = table.get_or_insert_with(*hash, key, Panes::new);
-        let (contents, is_new) = panes.pane_at(start);
+        let (contents, is_new) = panes.pane_at(pane.start());
         self.contents.add(contents, record, timestamp);
-        let next = grid.end_after(start, passed);
-        let next = next.filter(|end| panes.next_end.is_none_or(|known| *end < known));
+        let next = pane.next.filter(|end| panes.next_end.is_none_or(|known| *end < known));
         if let Some(end) = next {
             panes.next_end = Some(end);
             self.call_at(end.saturating_sub(1), (*hash, key));
         }
-        if is_new && self.keyed.lateness.allowed_ms > 0 {
-            let forgotten = self.keyed.lateness.last_moment(grid.last_end(start));
-            self.call_at(forgotten, (*hash, key));
+        if is_new && lateness.allowed_ms > 0 {
+            self.call_at(lateness.last_moment(pane.last), (*hash, key));
         }
-        self.fire_late((*hash, key), start, output)
+        self.fire_late((*hash, key), pane.start(), output)
     }
 
     /// What the clock says, but never that it is a time whose windows have fired. Where it has been put back by a slide or more,
@@ -172,8 +172,9 @@ where
             return Ok(false);
         };
         self.keyed.touch(&keys)?;
+        let firing = Firing::new(at, &self.grid, self.keyed.lateness.allowed_ms);
         for (hash, key) in &keys {
-            self.fire(at, (*hash, key), output)?;
+            self.fire(&firing, (*hash, key), output)?;
         }
         self.fired = self.fired.max(at);
         Ok(true)
@@ -199,19 +200,19 @@ where
     }
 
     /// The time has come for this key: a window ends, or panes are of no use any more.
-    fn fire(&mut self, time: i64, (hash, key): (u64, &K), output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let (grid, lateness) = (self.grid, self.keyed.lateness);
+    fn fire(&mut self, firing: &Firing, (hash, key): (u64, &K), output: &mut Batch<Out>) -> Result<(), TaskError> {
+        let grid = self.grid;
         let table = self.keyed.scope.backend.table_mut(self.keyed.state);
         let Some(panes) = table.get_mut(hash, key) else {
             return Ok(());
         };
-        let ended = panes.next_end.filter(|end| end.saturating_sub(1) == time);
+        let ended = panes.next_end.filter(|end| end.saturating_sub(1) == firing.time);
         let ended = ended.map(|end| grid.window(end));
         let contents =
             ended.and_then(|window| panes.next_window(&grid, window, |to, piece| self.contents.merge(to, piece)));
-        panes.forget_while(|start| lateness.last_moment(grid.last_end(start)) <= time);
-        if let Some(window) = ended {
-            panes.next_end = panes.end_after(&grid, window.end);
+        panes.forget_before(firing.useful_from);
+        if ended.is_some() {
+            panes.next_end = firing.end_after(panes, &grid);
             if let Some(next) = panes.next_end {
                 self.queue.push(next.saturating_sub(1), hash, key.clone());
             }

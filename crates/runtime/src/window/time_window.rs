@@ -25,6 +25,12 @@ impl TimeWindow {
         EventTime(self.end.saturating_sub(1))
     }
 
+    /// Whether a moment is in it.
+    #[inline]
+    pub(super) fn contains(&self, time: i64) -> bool {
+        self.start <= time && time < self.end
+    }
+
     /// Whether the two have a moment in common, or touch.
     pub fn intersects(&self, other: &Self) -> bool {
         self.start <= other.end && other.start <= self.end

@@ -1,7 +1,25 @@
 //! Where sliding windows and their panes begin and end.
 
 use crate::window::TimeWindow;
-use crate::window::assigner::floor_to;
+use crate::window::assigner::{floor_to, since_multiple};
+
+/// What is to be known of a pane for a record, until more windows have fired.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PaneEnds {
+    /// The moments in it.
+    pane: TimeWindow,
+    passed: i64,
+    /// The end of the last window that covers it.
+    pub(super) last: i64,
+    /// The end of the first window that covers it and has not fired.
+    pub(super) next: Option<i64>,
+}
+
+impl PaneEnds {
+    pub(super) fn start(&self) -> i64 {
+        self.pane.start
+    }
+}
 
 /// Where windows and panes begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +52,44 @@ impl Grid {
     /// The start of the pane of a moment.
     pub(super) fn pane_of(&self, time: i64) -> i64 {
         floor_to(time, self.pane, self.offset)
+    }
+
+    /// The pane of a moment, where all windows up to the end `passed` have fired. Mostly it is that of the record before, `known`.
+    #[inline]
+    pub(super) fn pane_ends(&self, time: i64, passed: i64, known: Option<PaneEnds>) -> PaneEnds {
+        match known {
+            Some(known) if known.pane.contains(time) && known.passed == passed => known,
+            Some(_) | None => self.pane_ends_anew(time, passed),
+        }
+    }
+
+    fn pane_ends_anew(&self, time: i64, passed: i64) -> PaneEnds {
+        let start = self.pane_of(time);
+        let end = start.saturating_add(self.pane);
+        PaneEnds {
+            pane: TimeWindow { start, end },
+            passed,
+            last: self.last_end(start),
+            next: self.end_after(start, passed),
+        }
+    }
+
+    /// The first moment whose pane is covered by a window that ends after this time; nothing if there is none before the end of time.
+    pub(super) fn first_covered_after(&self, time: i64) -> Option<i64> {
+        match time.checked_sub(self.size) {
+            // The windows that begin up to there end in time.
+            Some(start) if time < i64::MAX => {
+                start.checked_add(self.slide - since_multiple(start, self.slide, self.offset))
+            }
+            Some(_end_of_time) => None,
+            None => Some(i64::MIN),
+        }
+    }
+
+    /// The end of the window after the one that ends there, where neither is cut off by the ends of time.
+    pub(super) fn end_following(&self, end: i64) -> Option<i64> {
+        let start = end.checked_sub(self.size)?;
+        start.checked_sub(self.slide).and(end.checked_add(self.slide))
     }
 
     /// The end of the first window that covers a pane.

@@ -1,6 +1,7 @@
 //! The panes of a key, as they lie in memory and in snapshots.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 
 use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::State;
@@ -89,17 +90,20 @@ impl<A: State> Panes<A> {
         contents
     }
 
-    /// Forgets the first panes, as long as they are of no use.
-    pub(super) fn forget_while(&mut self, useless: impl Fn(i64) -> bool) {
-        while self.panes.front().is_some_and(|pane| useless(pane.start)) {
+    /// Forgets the panes that start before this; all if there is no such time.
+    pub(super) fn forget_before(&mut self, start: Option<i64>) {
+        while self
+            .panes
+            .front()
+            .is_some_and(|pane| start.is_none_or(|start| pane.start < start))
+        {
             self.panes.pop_front();
         }
     }
 
-    /// The end of the first window with anything in it that ends after this time.
-    pub(super) fn end_after(&self, grid: &Grid, time: i64) -> Option<i64> {
-        let over = self.panes.partition_point(|pane| grid.last_end(pane.start) <= time);
-        self.panes.get(over).and_then(|pane| grid.end_after(pane.start, time))
+    /// When the panes start.
+    pub(super) fn starts(&self) -> impl Iterator<Item = i64> {
+        self.panes.iter().map(|pane| pane.start)
     }
 }
 
@@ -172,6 +176,13 @@ impl<A: State> State for Panes<A> {
             panes: VecDeque::decode(row)?,
             sums: None,
         })
+    }
+
+    #[inline]
+    fn touch(&self) {
+        if let Some(latest) = self.panes.back() {
+            black_box(latest.start);
+        }
     }
 
     fn describe_evolution(evolution: &mut streamd_core::evolution::Evolution) {

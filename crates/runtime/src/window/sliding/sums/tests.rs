@@ -53,12 +53,13 @@ fn run<A: State>(
                 }
             }
             Step::Fire => {
-                let Some(end) = panes.end_after(&grid, now) else {
+                let open = panes.starts().find(|start| grid.last_end(*start) > now);
+                let Some(end) = open.and_then(|start| grid.end_after(start, now)) else {
                     continue;
                 };
                 check(&mut panes, grid.window(end));
                 now = end;
-                panes.forget_while(|start| grid.last_end(start) <= now);
+                panes.forget_before(grid.first_covered_after(now));
             }
         }
     }
@@ -97,7 +98,7 @@ fn merges_per_window<A: State>(panes_in_window: i64, piece: A, mut merge: impl F
             merges += 1;
             merge(to, piece);
         });
-        panes.forget_while(|start| grid.last_end(start) <= end);
+        panes.forget_before(grid.first_covered_after(end));
     }
     f64::from(merges) / windows as f64
 }
