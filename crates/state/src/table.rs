@@ -9,8 +9,8 @@ use crate::missing::Missing;
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
 
-/// Tables of fewer shards stay in the second-level cache by themselves: touching their keys first would cost more than it saves.
-const TOUCHED_SHARDS: usize = 16;
+/// Smaller tables stay in the second-level cache by themselves: touching their keys first would cost more than it saves.
+const TOUCHED_BYTES: usize = 512 << 10;
 
 /// Values by key.
 ///
@@ -110,7 +110,7 @@ impl<K: Key, V: State> Table<K, V> {
     pub(crate) fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
         match self {
             Self::Heap(table, _) => {
-                if table.shard_count() >= TOUCHED_SHARDS {
+                if table.room_bytes() >= TOUCHED_BYTES {
                     keys.iter().for_each(|(hash, key)| table.touch(*hash, key));
                 }
                 Ok(())
