@@ -1,39 +1,65 @@
 #!/usr/bin/env python3
-"""The figures of large state: load, checkpoint, savepoint, restore, increments, pauses, memory.
+"""The figures of large state beside their aims: load, memory, snapshots, restores, increments, pauses, and what a snapshot costs the stream.
 
-    cargo build --release -p streamctl -p streamd-daemon -p bench
-    examples/bench/bigstate.py [keys=10000000] [bytes=100] [parallelism=1] [backend=hashmap]
+    bin/bench bigstate [keys=10000000] [bytes=100] [parallelism=1] [backend=hashmap] [runs=3] [rates=20000,450000,0] [out=FOLDER]
 
-Starts a cluster of its own under a temporary directory, and prints a line for each figure. Everything is measured from outside:
-sizes are those of files, times those of commands and of the first record behind the state.
+Starts a cluster of its own under a temporary directory (`dir=`), which takes about four times the state on the disk and twice in memory.
+Everything is measured from outside: sizes are those of files, times those of commands and of the first record behind the state.
+
+* **during / before**: events a second while a snapshot is taken, of those in the five seconds before; once every key is there, with events
+  for keys at random, so many a second as `rates` says (0: as many as can be). For 20,000 a second, the same 1 % of the keys again and again.
+* **pauses**: the job tells the longest time between two batches of each 50 ms. Batches come about every millisecond, so 95 of 100 such
+  times are below what 999 of 1,000 pauses are below. While a snapshot is taken, at the first of `rates`; the limit is that of the five
+  seconds before, which have none.
+
+The first snapshot of a job is not counted: it waits for the state that comes out of the one before. With `out`, the table goes into the
+page `bigstate.md`.
 """
 
-import json, os, pathlib, shutil, time
+import json, os, pathlib, shutil, sys, time
 
-from cluster import Cluster, options, say, timeline, wait_for
+from cluster import Cluster, options, timeline, wait_for
 from process import memory
+from table import Figure, insert, markdown
 
 OPTIONS = options()
 KEYS, BYTES = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("bytes", 100))
-PARALLELISM, BACKEND = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "hashmap")
+PARALLELISM, BACKEND, RUNS = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "hashmap"), int(OPTIONS.get("runs", 3))
+RATES = [int(rate) for rate in OPTIONS.get("rates", "20000,450000,0").split(",")]
 RAW = KEYS * (8 + BYTES)
-CLUSTER = Cluster(PARALLELISM, OPTIONS.get("dir"), "keep" in OPTIONS)
-PLACE, streamctl, status = CLUSTER.place, CLUSTER.streamctl, CLUSTER.status
+CLUSTER = Cluster(PARALLELISM, OPTIONS.get("dir"))
+PLACE, streamctl = CLUSTER.place, CLUSTER.streamctl
 TIMELINE = PLACE / "timeline"
+
+# Seconds of an undisturbed stream that a snapshot is compared with, and between two checkpoints.
+CALM, INTERVAL = 5, 12
+
+FIGURES = {}
+
+
+def note(name, unit, value, limit=None, **aims):
+    """One more value of a figure."""
+    figure = FIGURES.setdefault(name, Figure(name, unit, **aims))
+    figure.values.append(value)
+    if limit:
+        figure.limits.append(limit)
+    print(f"{name}: {value:.3g} {unit}" + (f", limit {limit:.3g}" if limit else ""), file=sys.stderr, flush=True)
+
+
+def submit(*arguments, snapshot=None, interval="1 h", incremental="true", rate=20_000):
+    TIMELINE.unlink(missing_ok=True)
+    case = "bigstate", f"keys={KEYS}", f"bytes={BYTES}", f"rate={rate}", f"random={int(rate != 20_000)}", f"timeline={TIMELINE}"
+    settings = [
+        f"state.backend.type={BACKEND}",
+        f"execution.checkpointing.interval={interval}",
+        f"execution.checkpointing.incremental={incremental}",
+        "execution.checkpointing.num-retained=100",
+    ]
+    return CLUSTER.submit(*case, parallelism=PARALLELISM, settings=settings, options=["-s", snapshot] if snapshot else [])
 
 
 def samples():
     return timeline(TIMELINE)
-
-
-def submit(*options, rate=20_000, random=0):
-    TIMELINE.unlink(missing_ok=True)
-    case = "bigstate", f"keys={KEYS}", f"bytes={BYTES}", f"rate={rate}", f"random={random}", f"timeline={TIMELINE}"
-    return CLUSTER.submit(*case, parallelism=PARALLELISM, settings=[f"state.backend.type={BACKEND}"], options=options)
-
-
-def loaded():
-    return [sample for sample in samples() if sample[1] >= KEYS]
 
 
 def size(folder):
@@ -53,89 +79,142 @@ def disk_seconds(count):
     return seconds
 
 
-def rate(points, begin, end):
-    inside = [point for point in points if begin <= point[0] <= end]
-    if len(inside) < 2:
-        return 0.0
-    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
+def records_at(points, moment):
+    """How many records there were, between the two points of the time line around the moment."""
+    (before, fewer), (after, more) = points[0], points[-1]
+    for point in points:
+        if point[0] <= moment:
+            before, fewer = point
+        else:
+            after, more = point
+            break
+    return fewer + (more - fewer) * (moment - before) / max(after - before, 1e-9)
 
 
-def savepoint_and_restore():
+def pace(rate):
+    return f"{rate:,} events/s" if rate else "flat out"
+
+
+def pause(begin, end):
+    """What 999 of 1,000 pauses between these moments are below, in milliseconds."""
+    longest = sorted(sample[3] / 1000 for sample in samples() if begin <= sample[0] <= end)
+    return longest[len(longest) * 95 // 100] if longest else None
+
+
+def disturbed(what, rate, begin, end):
+    """Notes what a snapshot between these moments did to the stream."""
+    points = [sample[:2] for sample in samples()]
+
+    def events(begin, end):
+        return (records_at(points, end) - records_at(points, begin)) / (end - begin)
+
+    calm, busy = events(begin - CALM, begin), events(begin, end)
+    note(f"{what}, {pace(rate)}: during / before", "%", 100 * busy / calm, least=80)
+    if rate == RATES[0] and (longest := pause(begin, end)):
+        note(f"{what}: pauses, p99.9", "ms", longest, pause(begin - CALM, begin), most=5)
+
+
+def savepoint(job):
+    """The path of a savepoint, and when it began and ended."""
     began = time.time()
-    job = submit("-D", "execution.checkpointing.interval=1 h")
-    wait_for("all keys are there", loaded)
-    say("load", f"{loaded()[0][0] - began:.1f} s")
+    taken = json.loads(streamctl("savepoint", job, "--output", "json").splitlines()[-1])
+    return taken["savepoint_path"].removeprefix("file://"), began, time.time()
+
+
+def load():
+    """Loads the state, and takes savepoints of it. The path of the last."""
+    began = time.time()
+    job = submit(rate=RATES[0])
+    loaded = wait_for("all keys are there", lambda: [sample for sample in samples() if sample[1] >= KEYS])
+    note("load", "s", loaded[0][0] - began)
     time.sleep(2)
-    resident = memory(CLUSTER.workers(job)[0])
-    say("memory of the worker / raw state", f"{resident / 1e9:.2f} GB, {resident / RAW:.2f} x", "1.6 x")
-    before = time.time()
-    output = json.loads(streamctl("savepoint", job, "--output", "json").splitlines()[-1])
-    taken = time.time() - before
-    path = output["savepoint_path"].removeprefix("file://")
-    written = size(path)
-    disk = disk_seconds(written)
-    say("savepoint", f"{taken:.2f} s, {written / 1e9:.3f} GB", "2 x the disk")
-    say("  the disk takes as many bytes in", f"{disk:.2f} s: {taken / disk:.1f} x")
-    gaps = [sample[3] / 1000 for sample in samples() if before <= sample[0] <= before + taken]
-    say("  longest pauses of the processing thread, by 50 ms", " ".join(f"{gap:.1f}" for gap in sorted(gaps)[-5:]) + " ms", "5 ms")
-    streamctl("cancel", job)
-    for _ in range(3):
-        restore("savepoint restored, to the first record", path, "5 s")
+    note("memory", "× keys and values", sum(map(memory, CLUSTER.workers(job))) / RAW, most=1.6)
+    path = None
+    for _ in range(RUNS):
+        if path:
+            shutil.rmtree(path)
+        time.sleep(CALM)
+        path, began, ended = savepoint(job)
+        note("savepoint", "s", ended - began, disk_seconds(size(path)), aim=2)
+        note("savepoint: bytes", "× keys and values", size(path) / RAW)
+        disturbed("savepoint", RATES[0], began, ended)
+    CLUSTER.cancel(job)
     return path
 
 
-def restore(what, path, aim, *options):
-    began = time.time()
-    job = submit("-s", path, "-D", "execution.checkpointing.interval=1 h", *options)
-    first = wait_for("a first record", samples)[0][0]
-    say(what, f"{first - began:.2f} s", aim)
-    CLUSTER.cancel(job)
+def restored(what, snapshot, most):
+    for _ in range(RUNS):
+        began = time.time()
+        job = submit(snapshot=snapshot)
+        first = wait_for("a first record", samples)[0][0]
+        note(f"{what} restored, to the first record", "s", first - began, most=most)
+        CLUSTER.cancel(job)
 
 
-def completed(job):
-    return status(job)["checkpoints"]["completed"]
+def complete(folder):
+    """The checkpoints in the folder of a job, by number."""
+    return sorted((path.parent for path in folder.glob("chk-*/_metadata")), key=lambda path: int(path.name[4:]))
 
 
-def checkpoints(savepoint, incremental):
-    job = submit(
-        "-s", savepoint, "-D", "execution.checkpointing.interval=5 s", "-D", f"execution.checkpointing.incremental={incremental}",
-        "-D", "execution.checkpointing.num-retained=100",
-    )
-    wait_for("three checkpoints", lambda: completed(job) >= 3)
+def last_checkpoints(job, wanted):
+    """Waits for one more than so many checkpoints of a job. When each but the first began and ended."""
+    found = {}
+
+    def there():
+        last = CLUSTER.status(job)["last_checkpoint"]
+        if last and last["id"] not in found:
+            ended = (pathlib.Path(last["uri"].removeprefix("file://")) / "_metadata").stat().st_mtime
+            found[last["id"]] = ended - last["duration_ms"] / 1000, ended
+        time.sleep(0.2)
+        return len(found) > wanted
+
+    wait_for("checkpoints", there)
+    return [found[number] for number in sorted(found)][1:]
+
+
+def checkpoints(snapshot, incremental, rate):
+    """Takes checkpoints of one kind, and gives the job and their folder."""
+    job = submit(snapshot=snapshot, interval=f"{INTERVAL} s", incremental=incremental, rate=rate)
+    kind = "incremental checkpoint" if incremental == "true" else "full checkpoint"
+    for began, ended in last_checkpoints(job, RUNS):
+        note(f"{kind}, {pace(rate)}", "s", ended - began)
+        disturbed(kind, rate, began, ended)
     CLUSTER.cancel(job)
     folder = PLACE / "checkpoints" / job
-    sizes = {int(chk.name[4:]): size(chk) for chk in folder.glob("chk-*")}
-    kind = "incremental" if incremental == "true" else "full"
-    ordered = [sizes[number] for number in sorted(sizes)]
-    say(f"{kind} checkpoints, bytes", " ".join(f"{count / 1e6:.1f}" for count in ordered) + " MB")
-    if incremental == "true":
-        say("  after 1 % of the keys were touched / full", f"{100 * ordered[-1] / ordered[0]:.1f} %", "5 % (rocksdb: 2 %)")
-    for _ in range(3):
-        restore(f"{kind} checkpoint restored, to the first record", folder / f"chk-{max(sizes)}", "3 s")
+    if rate == RATES[0]:
+        sizes = [size(checkpoint) for checkpoint in complete(folder)]
+        for written in sizes[1:] if incremental == "true" else []:
+            note("bytes after 1 % of the keys were touched", "% of all", 100 * written / sizes[0], most=2 if BACKEND == "rocksdb" else 5)
+        restored(kind, complete(folder)[-1], 3)
     shutil.rmtree(folder)
 
 
-def dip(savepoint):
-    job = submit("-s", savepoint, "-D", "execution.checkpointing.interval=1 h", rate=0, random=1)
+def savepoints(snapshot, rate):
+    job = submit(snapshot=snapshot, rate=rate)
     wait_for("records", samples)
-    time.sleep(6)
-    before = time.time()
-    streamctl("savepoint", job)
-    during = time.time()
-    time.sleep(6)
-    points = samples()
-    calm, busy = rate(points, before - 5, before), rate(points, before, during)
-    say("events/s flat out before / during a savepoint", f"{calm / 1e6:.2f} / {busy / 1e6:.2f} M: {100 * busy / calm:.0f} %", "80 %")
+    for count in range(RUNS + 1):
+        time.sleep(CALM + 1)
+        path, began, ended = savepoint(job)
+        shutil.rmtree(path)
+        time.sleep(0.2)
+        if count:
+            disturbed("savepoint", rate, began, ended)
     CLUSTER.cancel(job)
 
 
 def main():
-    say(f"{KEYS} keys x {BYTES} bytes, {BACKEND}, parallelism {PARALLELISM}", f"raw {RAW / 1e9:.2f} GB", "aim")
     with CLUSTER:
-        savepoint = savepoint_and_restore()
-        checkpoints(savepoint, "false")
-        checkpoints(savepoint, "true")
-        dip(savepoint)
+        snapshot = load()
+        restored("savepoint", snapshot, 5)
+        checkpoints(snapshot, "false", RATES[0])
+        checkpoints(snapshot, "true", RATES[0])
+        for rate in RATES[1:]:
+            savepoints(snapshot, rate)
+            checkpoints(snapshot, "false", rate)
+    table = markdown(FIGURES.values())
+    print(table)
+    if out := OPTIONS.get("out"):
+        insert(pathlib.Path(out, "bigstate.md"), table)
 
 
 main()
