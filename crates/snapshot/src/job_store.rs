@@ -306,9 +306,11 @@ impl JobStore {
             takeovers.push(takeover);
         }
         takeovers.sort_unstable_by_key(|takeover| takeover.leader_epoch);
-        let last_epoch = takeovers
-            .last()
-            .map_or(record.leader_epoch, |takeover| takeover.leader_epoch);
+        // A leader that cannot read a job's checkpoints yet cancels it without having taken it over; and one that led before the job was
+        // submitted, and was stopped, may take it over when it goes on.
+        let decided = names.iter().filter_map(|name| layout::decision_of(name));
+        let epochs = takeovers.iter().map(|takeover| takeover.leader_epoch).chain(decided);
+        let last_epoch = epochs.fold(record.leader_epoch, u64::max);
         let committed = match names.iter().filter(|name| layout::is_committed(name)).max() {
             Some(latest) => self.read(job, latest).await?,
             None => None,

@@ -83,6 +83,11 @@ async fn the_next_leader_finds_how_far_a_job_has_come() {
             Creation::Created
         );
     }
+    // I10: of the attempts, the last two are kept.
+    for (attempt, is_kept) in [(1, false), (2, false), (3, true), (4, true)] {
+        let place = store.child(job(1), &layout::attempt(Attempt(attempt))).unwrap();
+        assert_eq!(place.exists().await.unwrap(), is_kept, "attempt {attempt}");
+    }
     // RS31: another leader that has begun an attempt has begun it.
     assert_eq!(
         store.begin_attempt(job(1), Attempt(4), &[], 2).await.unwrap(),
@@ -149,6 +154,40 @@ async fn an_end_that_comes_after_a_takeover_is_none_and_keeps_the_next_leader_fr
     };
     assert_eq!(store.end(&of_the_next).await.unwrap(), of_the_next);
     assert_eq!(store.find(job(1)).await.unwrap().unwrap().result, Some(of_the_next));
+}
+
+/// I15: it ends before its leader could read its checkpoints, and take it over.
+#[tokio::test]
+async fn a_job_that_is_cancelled_by_a_leader_that_has_not_taken_it_over_is_cancelled_for_the_next() {
+    let store = store();
+    store.create(&record(1)).await.unwrap();
+    let wanted = Cancellation { savepoint: None };
+    store.cancel(job(1), &wanted, 2).await.unwrap();
+    let found = store.find(job(1)).await.unwrap().unwrap();
+    assert_eq!((found.cancellation, found.result), (Some(wanted), None));
+    let ended = JobResultRecord {
+        leader_epoch: 2,
+        ..result(1, "CANCELED")
+    };
+    store.end(&ended).await.unwrap();
+    assert_eq!(store.find(job(1)).await.unwrap().unwrap().result, Some(ended));
+}
+
+/// I6: one that led before the job was submitted, was stopped, and takes it over when it goes on.
+#[tokio::test]
+async fn a_leader_of_the_past_that_takes_a_job_over_hides_nothing_of_the_one_that_has_it() {
+    let store = store();
+    let submitted = JobRecord {
+        leader_epoch: 2,
+        ..record(1)
+    };
+    store.create(&submitted).await.unwrap();
+    let wanted = Cancellation { savepoint: None };
+    store.cancel(job(1), &wanted, 2).await.unwrap();
+    let stale = TakeoverRecord::new(1, None, None);
+    store.take_over(job(1), &stale).await.unwrap();
+    let found = store.find(job(1)).await.unwrap().unwrap();
+    assert_eq!(found.cancellation, Some(wanted));
 }
 
 /// RS27: the first result of a leader stays.

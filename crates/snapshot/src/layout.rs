@@ -170,6 +170,15 @@ pub(crate) fn end(epoch: u64) -> String {
     format!("epochs/{epoch:020}.ended.json")
 }
 
+/// The epoch whose leader has cancelled or ended a job, where the record of that has this name.
+pub(crate) fn decision_of(name: &str) -> Option<u64> {
+    let rest = name.strip_prefix("epochs/")?;
+    let epoch = rest
+        .strip_suffix(".cancelled.json")
+        .or_else(|| rest.strip_suffix(".ended.json"));
+    epoch?.parse().ok()
+}
+
 /// The record of a savepoint that is committed.
 pub(crate) fn committed(id: CheckpointId) -> String {
     format!("committed/{:020}.json", id.0)
@@ -353,6 +362,65 @@ mod tests {
             list_table(operator, "x", "splits"),
             format!("x-{}/splits.list.parquet", &id[..8])
         );
+        assert_eq!(
+            database_file(writer, operator, "000007.sst"),
+            format!("1-2-a3-0a1b-{}-000007.sst", &id[..8])
+        );
+    }
+
+    #[test]
+    fn a_database_has_table_files_and_a_manifest() {
+        for good in ["000007.sst", "MANIFEST-000004"] {
+            assert!(is_database_file(good), "{good}");
+        }
+        for bad in [".sst", "MANIFEST-", "a7.sst", "../7.sst", "7.log", "CURRENT", "000007"] {
+            assert!(!is_database_file(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_savepoint_is_known_by_its_job_and_twelve_digits() {
+        assert!(is_savepoint_name("savepoint-fd7201-0123456789ab"));
+        for bad in [
+            "fd7201-0123456789ab",
+            "savepoint-fd720-0123456789ab",
+            "savepoint-fd7201-0123456789a",
+            "savepoint-gd7201-0123456789ab",
+            "savepoint-fd7201-0123456789xy",
+            "savepoint-fd72010123456789ab",
+        ] {
+            assert!(!is_savepoint_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_object_belongs_to_the_checkpoint_in_whose_folder_it_is() {
+        assert_eq!(
+            checkpoint_of_object("file:///data/chk-17/a.state"),
+            Some(CheckpointId(17))
+        );
+        assert_eq!(checkpoint_of_object("file:///data/sp/a.state"), None);
+    }
+
+    #[test]
+    fn what_is_no_letter_or_too_long_is_written_otherwise() {
+        for (text, segment) in [
+            ("", "~"),
+            ("a.b", "a.b"),
+            (".b", "~2eb"),
+            ("..", "~2e."),
+            ("a/b c", "a~2fb~20c"),
+        ] {
+            assert_eq!(sanitize(text), segment);
+        }
+        let longest = "x".repeat(MAX_SANITIZED);
+        assert_eq!(sanitize(&longest), longest);
+        let (cut, hash) = (&longest[..MAX_SANITIZED - 40], sanitize(&format!("{longest}x")));
+        assert_eq!(
+            hash.strip_prefix(cut).map(|hash| (&hash[..2], hash.len())),
+            Some(("~~", 34))
+        );
+        assert_ne!(sanitize(&format!("{longest}y")), hash);
     }
 
     #[test]
