@@ -13,6 +13,7 @@ use super::log::RowLog;
 use super::memory::SlotMemory;
 use super::slice::RowCount;
 use super::working_set::{DirtySlots, Slot, UnwrittenRows, WorkingSet, group_of};
+use crate::huge_pages;
 
 /// A table of a slot that is over its budget keeps this part of the budget whatever the others hold: enough for some batches.
 const KEPT_FRACTION: usize = 8;
@@ -326,6 +327,9 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     fn tell_budget(&mut self) {
         let bytes = self.set.bytes();
+        if bytes >= huge_pages::LARGE_BYTES {
+            huge_pages::take();
+        }
         self.memory.resized(self.told, bytes);
         self.told = bytes;
     }
