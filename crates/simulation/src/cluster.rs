@@ -35,7 +35,7 @@ use crate::process::Process;
 use crate::profile::FaultProfile;
 use crate::sabotage::Sabotage;
 use crate::simulation::Application;
-use crate::store::SimulatedStore;
+use crate::store::{Actor, SimulatedStore};
 use crate::task_manager::TaskManager;
 use crate::trace::Trace;
 use crate::watch::SnapshotWatch;
@@ -115,6 +115,8 @@ pub(crate) struct Cluster<'a> {
     io: Runtime,
     managers: BTreeMap<u32, JobManager>,
     next_manager: u32,
+    /// The latest epoch whose leader has said how the job is.
+    last_epoch: u64,
     task_managers: BTreeMap<TaskManagerId, TaskManager>,
     born: u32,
     processes: BTreeMap<WorkerId, Process>,
@@ -257,16 +259,22 @@ impl Cluster<'_> {
             .min()
     }
 
-    /// Whoever was elected last says how the job is; that it has ended, nobody takes back.
+    /// Whoever was elected last says how the job is; that it has ended, nobody takes back. One of the past that goes on once its
+    /// successor is gone says what it knew, and knows no better.
     fn look_at_the_job(&mut self) {
         let job = self.job_id;
-        let mut said: Vec<_> = self
-            .managers
-            .values_mut()
-            .filter_map(|manager| Some((manager.epoch()?, manager.job_state(job)?)))
-            .collect();
+        let mut said = Vec::new();
+        for (number, manager) in &mut self.managers {
+            self.store.acts(Actor::Manager(*number));
+            said.extend(manager.epoch().zip(manager.job_state(job)));
+        }
+        self.store.acts(Actor::Nobody);
+        self.bury_whoever_crashed();
         said.sort_unstable_by_key(|(epoch, _)| *epoch);
-        if let Some((_, (state, restarts))) = said.last() {
+        if let Some((epoch, (state, restarts))) = said.last()
+            && *epoch >= self.last_epoch
+        {
+            self.last_epoch = *epoch;
             self.note_state(*state, *restarts);
         }
         for (epoch, (state, _)) in said {

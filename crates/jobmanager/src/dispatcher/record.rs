@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use streamd_coordinator::event::JobSpec;
 use streamd_core::error::{CodedError, ErrorCode};
-use streamd_core::id::JobId;
+use streamd_core::id::{Attempt, JobId};
 use streamd_core::time::WallTime;
 use streamd_rpc::proto::{Application, SubmitJobRequest};
 use streamd_snapshot::{Creation, JobRecord, SnapshotError, StartSnapshot};
@@ -110,8 +110,31 @@ impl Dispatcher {
         };
         match self.jobs.create(&record).await {
             Ok(Creation::Created) => Ok(record.submitted_at),
-            Ok(Creation::Taken) => Err(taken(job_id)),
+            Ok(Creation::Taken) => self.recorded_before(record).await,
             Err(error) => Err(unrecorded(job_id, &error)),
+        }
+    }
+
+    /// When this very job was recorded, where this leader did so before and could not find out that it had: the client was told to submit
+    /// it again, and nothing of it has begun. Errors if another job has its id.
+    async fn recorded_before(&self, record: JobRecord) -> Result<WallTime, CodedError> {
+        let job_id = record.job_id;
+        let found = self.jobs.find(job_id).await;
+        let found = found.map_err(|error| unrecorded(job_id, &error))?;
+        let not_begun =
+            found.filter(|job| job.attempt == Attempt::NONE && job.result.is_none() && job.cancellation.is_none());
+        let Some(known) = not_begun.map(|job| job.record) else {
+            return Err(taken(job_id));
+        };
+        let again = JobRecord {
+            submitted_at: known.submitted_at,
+            nonce: known.nonce.clone(),
+            ..record
+        };
+        if known == again {
+            Ok(known.submitted_at)
+        } else {
+            Err(taken(job_id))
         }
     }
 

@@ -96,6 +96,7 @@ impl<'a> Cluster<'a> {
             io,
             managers: BTreeMap::new(),
             next_manager: 0,
+            last_epoch: 0,
             task_managers: BTreeMap::new(),
             born: 0,
             processes: BTreeMap::new(),
