@@ -179,6 +179,18 @@ async fn where_there_is_one_job_manager_at_a_time_whoever_starts_leads() {
     assert!(!next.fence.is_revoked());
 }
 
+/// Each sees that nobody leads: all but one find the record of the first epoch taken.
+#[tokio::test]
+async fn of_several_that_start_at_once_each_leads_in_an_epoch_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let records = LeaderRecords::new(Location::open(directory.path().to_str().unwrap()).unwrap());
+    let takes = ["a:1", "b:1", "c:1", "d:1"].map(|address| candidate(&records, address).0.take());
+    let taken = futures::future::join_all(takes).await;
+    let mut epochs: Vec<u64> = taken.into_iter().map(|it| it.unwrap().epoch).collect();
+    epochs.sort_unstable();
+    assert_eq!(epochs, [1, 2, 3, 4]);
+}
+
 #[tokio::test]
 async fn the_storage_of_a_cluster_says_who_leads_it() {
     let directory = tempfile::tempdir().unwrap();
