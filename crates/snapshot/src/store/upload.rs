@@ -12,7 +12,6 @@ use xxhash_rust::xxh3::Xxh3;
 use super::create::CreateError;
 use super::location::Location;
 use super::write_back;
-use crate::background::file_writers;
 use crate::error::StoreError;
 
 /// Bytes of the first parts. Object stores want at least 5 MiB; larger ones only cost memory.
@@ -232,20 +231,14 @@ impl Upload {
         let multipart = self.multipart.as_mut().expect("set just above");
         let (offset, length) = (self.offset, full.content_length() as u64);
         self.offset += length;
-        let put = multipart.put_part(full);
-        let Some(path) = self.location.local_path() else {
-            self.parts.spawn(put);
-            return Ok(());
-        };
-        let written = async move {
+        let (put, local) = (multipart.put_part(full), self.location.local_path());
+        self.parts.spawn(async move {
             put.await?;
-            write_back::begin(path, offset..offset + length).await;
+            if let Some(path) = local {
+                write_back::begin(path, offset..offset + length).await;
+            }
             Ok(())
-        };
-        match file_writers() {
-            Some(writers) => self.parts.spawn_on(written, writers),
-            None => self.parts.spawn(written),
-        };
+        });
         Ok(())
     }
 
