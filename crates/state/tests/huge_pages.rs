@@ -1,6 +1,5 @@
 //! Huge pages are for large tables. Alone in its process, whose pages it changes.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use rustix::thread::{disable_transparent_huge_pages, transparent_huge_pages_are_disabled};
 use streamd_core::key_group::KeyGroupRange;
