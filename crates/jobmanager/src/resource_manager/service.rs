@@ -340,7 +340,9 @@ impl ResourceManager {
         if let Some(task_manager) = self.task_managers.get(id)
             && !task_manager.send(command)
         {
-            warn!(task_manager = %id, "task manager does not take its commands");
+            if !task_manager.is_gone() {
+                warn!(task_manager = %id, "task manager does not take its commands");
+            }
             task_manager.session.closed.cancel();
         }
     }

@@ -73,6 +73,11 @@ impl TaskManager {
         self.commands.try_send(command).is_ok()
     }
 
+    /// Whether its link has ended, which may not have been reported yet.
+    pub(super) fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// The workers that it comes back with, each with its job. One that is malformed is none.
     pub(super) fn returned_workers(&self) -> Vec<(WorkerId, JobId)> {
         let workers = self.registration.workers.iter();
