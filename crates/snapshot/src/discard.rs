@@ -8,7 +8,7 @@ use crate::error::SnapshotError;
 use crate::fsck::references::checkpoints_of;
 use crate::layout;
 use crate::read::{find, objects_of};
-use crate::store::Location;
+use crate::store::{Location, delete_all};
 
 /// Deletes a checkpoint, or what there is of a snapshot that was given up: its record of completion, its metadata, its objects,
 /// in this order, so that what is half deleted never looks complete. May be repeated. A complete savepoint is refused: it is
@@ -38,10 +38,7 @@ pub async fn unpublish(folder: &Location) -> Result<(), SnapshotError> {
 
 /// Deletes objects by their URIs. What is gone already is fine.
 pub async fn delete_objects(uris: &[String]) -> Result<(), SnapshotError> {
-    for uri in uris {
-        Location::open(uri)?.delete().await?;
-    }
-    Ok(())
+    Ok(delete_all(uris.iter().map(|uri| Location::open(uri)).collect()).await?)
 }
 
 /// Deletes a complete snapshot on behalf of its owner: its metadata, and exactly the objects that this refers to and no other
@@ -50,10 +47,7 @@ pub async fn dispose(pointer: &str) -> Result<String, SnapshotError> {
     let found = find(pointer).await?;
     let folder = found.folder;
     let needed = needed_by_others(&folder).await?;
-    if layout::is_checkpoint_folder(&folder) {
-        delete_record(&folder).await?;
-    }
-    folder.child(layout::METADATA)?.delete().await?;
+    unpublish(&folder).await?;
     let lists: Vec<ObjectHandle> = found.list_tables.into_iter().map(|table| table.object).collect();
     let objects = objects_of(&found.metadata);
     let ours = folder.name().unwrap_or_default();

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tables from so many bytes on are large. What huge pages cost beside them is some hundred kilobytes for each thread.
-pub(crate) const LARGE_BYTES: usize = 8 << 20;
+const LARGE_BYTES: usize = 8 << 20;
 
 /// Whether a large table is still to take them.
 static LEFT: AtomicBool = AtomicBool::new(false);
@@ -17,9 +17,9 @@ pub fn leave_to_large_tables() {
     LEFT.store(true, Ordering::Relaxed);
 }
 
-/// A table is large: from now on there are huge pages.
-pub(crate) fn take() {
-    if LEFT.load(Ordering::Relaxed) {
+/// A table has grown to so many bytes: if it is large, there are huge pages from now on.
+pub(crate) fn take_for(table_bytes: usize) {
+    if table_bytes >= LARGE_BYTES && LEFT.load(Ordering::Relaxed) {
         LEFT.store(false, Ordering::Relaxed);
         // Where the kernel refuses, there are small ones.
         #[cfg(target_os = "linux")]

@@ -24,7 +24,5 @@ pub use coordinator::{Acknowledgement, CheckpointCoordinator, FailedCheckpoint, 
 pub use metadata::Origin;
 pub use pending::{PendingSnapshot, Purpose};
 pub use schedule::Schedule;
-pub use store::{
-    CompletedCheckpoint, CompletedStore, Discarded, End, Objects, PartlyNeeded, Swept, folders_referred_to,
-};
+pub use store::{CompletedCheckpoint, CompletedStore, Discarded, End, Objects, PartlyNeeded, Swept};
 pub use tolerance::{Tolerance, Verdict};

@@ -87,18 +87,12 @@ impl Objects {
         let first = self.elsewhere.range(below.clone()..).next();
         first.is_some_and(|object| object.starts_with(&below))
     }
-}
 
-/// The folders outside its own, `folder`, that a snapshot refers into, as URIs.
-pub fn folders_referred_to(metadata: &SnapshotMetadata, folder: &str) -> BTreeSet<String> {
-    metadata
-        .operators
-        .iter()
-        .flat_map(|operator| &operator.keyed)
-        .flat_map(|handle| &handle.objects)
-        .filter(|object| object.is_elsewhere())
-        .filter_map(|object| Some(absolute(folder, &object.path).rsplit_once('/')?.0.to_owned()))
-        .collect()
+    /// The folders outside its own that it refers into, as URIs.
+    pub fn folders_elsewhere(&self) -> BTreeSet<String> {
+        let folders = self.elsewhere.iter().filter_map(|object| object.rsplit_once('/'));
+        folders.map(|(folder, _)| folder.to_owned()).collect()
+    }
 }
 
 /// Holds the newest few completed checkpoints, and older ones only as long as something refers into their folders.
@@ -394,9 +388,9 @@ mod tests {
             "../chk-7/c.state",
             "s3://b/j/chk-8/d.state",
         ]);
-        let folders: Vec<String> = folders_referred_to(&metadata, "s3://b/j/chk-9").into_iter().collect();
-        assert_eq!(folders, ["s3://b/j/chk-7", "s3://b/j/chk-8"]);
         let objects = Objects::of(&metadata, "s3://b/j/chk-9");
+        let folders: Vec<String> = objects.folders_elsewhere().into_iter().collect();
+        assert_eq!(folders, ["s3://b/j/chk-7", "s3://b/j/chk-8"]);
         assert_eq!(objects.own, BTreeSet::from(["s3://b/j/chk-9/a.state".to_owned()]));
         assert_eq!(objects.elsewhere.len(), 3);
         assert!(objects.refers_into("s3://b/j/chk-7") && !objects.refers_into("s3://b/j/chk-9"));

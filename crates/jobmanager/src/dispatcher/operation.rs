@@ -63,8 +63,8 @@ impl Dispatcher {
         let kind = kind_of(request)?;
         if let Some(known) = self.recorded(id).await? {
             check_same(&known.begun, job_id, kind)?;
-            let is_an_earlier_ones = known.begun.requested_at < self.started_at;
-            if known.ended.is_some() || is_an_earlier_ones || self.registry.find(job_id).await.is_err() {
+            let is_settled = known.ended.is_some() || self.is_an_earlier_ones(&known.begun);
+            if is_settled || self.registry.find(job_id).await.is_err() {
                 return Ok(id);
             }
         }
@@ -130,6 +130,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether an earlier job manager began it.
+    fn is_an_earlier_ones(&self, begun: &OperationBegun) -> bool {
+        begun.requested_at < self.started_at
+    }
+
     /// The operation that ends the job, or has ended it, in the way and in the directory of one that is refused.
     async fn ending_alike(&self, refused: &OperationBegun) -> Result<Option<OperationId>, CodedError> {
         if refused.kind == OperationVerb::Savepoint {
@@ -145,15 +150,10 @@ impl Dispatcher {
         let mut recorded = self.catalogue.list().await.map_err(|error| unreadable(&error))?;
         recorded.retain(|it| request(&it.begun) == request(refused));
         for recorded in recorded {
-            let OperationBegun {
-                operation_id: id,
-                job_id,
-                requested_at,
-                ..
-            } = recorded.begun;
+            let (job_id, id) = (recorded.begun.job_id, recorded.begun.operation_id);
             // One that no job master has heard of may be refused as well.
             let is_heard_of = recorded.ended.is_some()
-                || requested_at < self.started_at
+                || self.is_an_earlier_ones(&recorded.begun)
                 || self.live(Some(job_id), id).await?.is_some();
             if is_heard_of && !matches!(self.known(recorded).await?.status, OperationStatus::Ended(Err(_))) {
                 return Ok(Some(id));
@@ -257,7 +257,7 @@ impl Dispatcher {
         let status = match live {
             Some(status) => status.borrow().clone(),
             // Begun a moment ago by this very job manager: its job master is about to hear of it.
-            None if begun.requested_at >= self.started_at => OperationStatus::InProgress(OperationProgress {
+            None if !self.is_an_earlier_ones(&begun) => OperationStatus::InProgress(OperationProgress {
                 stage: OperationStage::Writing,
                 acknowledged: 0,
                 subtasks: 0,

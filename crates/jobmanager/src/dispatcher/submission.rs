@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use streamd_coordinator::checkpoint::folders_referred_to;
+use streamd_coordinator::checkpoint::Objects;
 use streamd_coordinator::event::{JobOptions, RestorePoint};
 use streamd_coordinator::job::{JobMachine, RestoredFrom};
 use streamd_coordinator::lifecycle::JobState;
@@ -234,7 +234,7 @@ impl Dispatcher {
         let opened = Location::open(path).map_err(|error| error.to_coded())?;
         let pin = self.pins.hold(job, &layout::snapshot_folder(&opened)).await;
         let point = read_restore_point(path).await?;
-        let mut folders = folders_referred_to(&point.metadata, &point.uri);
+        let mut folders = Objects::of(&point.metadata, &point.uri).folders_elsewhere();
         folders.insert(point.uri.clone());
         let folders: Result<Vec<Location>, StoreError> = folders.iter().map(|folder| Location::open(folder)).collect();
         pin.narrow(&folders.map_err(|error| error.to_coded())?).await;

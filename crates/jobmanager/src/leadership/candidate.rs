@@ -231,22 +231,30 @@ mod tests {
 
     use super::*;
 
-    /// An election that hears nobody.
-    struct Deaf;
+    /// An election whose signs of life become this, after so many milliseconds.
+    struct Scripted<F>(F);
 
-    impl Election for Deaf {
+    impl<F: FnMut() -> (u64, Sign) + Send + 'static> Election for Scripted<F> {
         async fn may_try(&mut self, _latest: Option<&LeaderRecord>) -> Result<bool, CodedError> {
-            Ok(true)
+            Ok(false)
         }
 
         async fn give_sign(&mut self, _epoch: u64) -> Result<Sign, CodedError> {
-            let error = CodedError::new(ErrorCode::KubernetesUnavailable, "nobody listens");
-            Ok(Sign::Unheard(error))
+            let (takes_ms, sign) = self.0();
+            if takes_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(takes_ms)).await;
+            }
+            Ok(sign)
         }
 
         async fn resign(&mut self, _epoch: u64) -> Result<(), CodedError> {
             Ok(())
         }
+    }
+
+    fn nobody_listens() -> (u64, Sign) {
+        let error = CodedError::new(ErrorCode::KubernetesUnavailable, "nobody listens");
+        (0, Sign::Unheard(error))
     }
 
     const TIMES: ElectionTimes = ElectionTimes {
@@ -255,8 +263,10 @@ mod tests {
         retry_period_ms: 5_000,
     };
 
-    /// The leader of epoch 1, to whose signs of life nobody listens.
-    async fn unheard() -> (Leader<Deaf>, LeaderRecords, Arc<ManualClock>) {
+    /// The leader of epoch 1, whose signs of life become what the function says.
+    async fn leader<F: FnMut() -> (u64, Sign) + Send>(
+        signs: F,
+    ) -> (Leader<Scripted<F>>, LeaderRecords, Arc<ManualClock>) {
         let store = format!("memory://{}/ha", crate::random::nonce());
         let records = LeaderRecords::new(Location::open(&store).unwrap());
         records.claim(1, "a:1", WallTime(0)).await.unwrap();
@@ -264,7 +274,7 @@ mod tests {
         let fence = Fence::new(records.clone(), 1, clock.clone());
         fence.hold_until(MonotonicTime(TIMES.renew_deadline_ms));
         let leader = Leader {
-            election: Deaf,
+            election: Scripted(signs),
             epoch: 1,
             times: TIMES,
             fence,
@@ -276,7 +286,7 @@ mod tests {
     /// I6: the records say who leads, and an election that is out says nothing.
     #[tokio::test]
     async fn a_leader_that_nobody_hears_leads_until_a_record_says_otherwise() {
-        let (mut leader, records, clock) = unheard().await;
+        let (mut leader, records, clock) = leader(nobody_listens).await;
         for _ in 0..10 {
             clock.advance(TIMES.renew_deadline_ms - 1);
             assert!(!leader.give_sign(true).await);
@@ -289,65 +299,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_that_nobody_hears_and_that_was_stopped_for_its_deadline_leads_no_more() {
-        let (mut leader, _records, clock) = unheard().await;
+        let (mut leader, _records, clock) = leader(nobody_listens).await;
         clock.advance(TIMES.renew_deadline_ms + 1);
         leader.give_sign(true).await;
         assert!(leader.fence.is_revoked());
     }
 
-    /// An election that takes one sign of life and refuses the next.
-    struct Usurped(bool);
-
-    impl Election for Usurped {
-        async fn may_try(&mut self, _latest: Option<&LeaderRecord>) -> Result<bool, CodedError> {
-            Ok(false)
-        }
-
-        async fn give_sign(&mut self, _epoch: u64) -> Result<Sign, CodedError> {
-            Ok(match std::mem::replace(&mut self.0, true) {
-                false => Sign::Taken,
-                true => Sign::Refused,
-            })
-        }
-
-        async fn resign(&mut self, _epoch: u64) -> Result<(), CodedError> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn a_leader_whose_place_is_given_to_another_leads_no_more_before_that_one_does() {
-        let (leader, records, _clock) = unheard().await;
-        let mut leader = Leader {
-            election: Usurped(false),
-            epoch: 1,
-            times: TIMES,
-            fence: leader.fence,
-            clock: leader.clock,
-        };
+        let mut signs = [Sign::Taken, Sign::Refused].into_iter();
+        let (mut leader, records, _clock) = leader(move || (0, signs.next().unwrap())).await;
         assert!(leader.give_sign(true).await);
         assert!(!leader.fence.is_revoked());
         leader.give_sign(true).await;
         assert!(leader.fence.is_revoked());
         assert!(records.is_led_in(1).await.unwrap());
-    }
-
-    /// An election whose signs of life take a while.
-    struct Slow(u64);
-
-    impl Election for Slow {
-        async fn may_try(&mut self, _latest: Option<&LeaderRecord>) -> Result<bool, CodedError> {
-            Ok(false)
-        }
-
-        async fn give_sign(&mut self, _epoch: u64) -> Result<Sign, CodedError> {
-            tokio::time::sleep(Duration::from_millis(self.0)).await;
-            Ok(Sign::Taken)
-        }
-
-        async fn resign(&mut self, _epoch: u64) -> Result<(), CodedError> {
-            Ok(())
-        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -356,14 +322,7 @@ mod tests {
             (TIMES.renew_deadline_ms - 1, true),
             (TIMES.renew_deadline_ms + 1, false),
         ] {
-            let (leader, _records, clock) = unheard().await;
-            let mut leader = Leader {
-                election: Slow(takes_ms),
-                epoch: 1,
-                times: TIMES,
-                fence: leader.fence,
-                clock: leader.clock,
-            };
+            let (mut leader, _records, clock) = leader(move || (takes_ms, Sign::Taken)).await;
             clock.advance(TIMES.renew_deadline_ms);
             leader.give_sign(true).await;
             clock.advance(TIMES.renew_deadline_ms);

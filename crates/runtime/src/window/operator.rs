@@ -253,8 +253,7 @@ where
     }
 
     fn fire_key(&mut self, (hash, key): (u64, &K), timer: Timer, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let lateness = self.keyed.lateness;
-        let domain = self.assigner.domain;
+        let (domain, lateness) = (self.assigner.domain, self.keyed.lateness);
         let KeyedScope {
             backend, time, sides, ..
         } = &mut self.keyed.scope;

@@ -25,6 +25,15 @@ pub struct Entry {
     pub length: u64,
 }
 
+/// Deletes objects, several at once. What is gone already is fine.
+pub(crate) async fn delete_all(objects: Vec<Result<Location, StoreError>>) -> Result<(), StoreError> {
+    futures::stream::iter(objects)
+        .map(|object| async move { object?.delete().await })
+        .buffer_unordered(DELETES_IN_FLIGHT)
+        .try_collect()
+        .await
+}
+
 impl Location {
     /// Every object below this folder, at any depth, in order of name. Empty where the folder does not exist.
     ///
@@ -75,11 +84,7 @@ impl Location {
         self.check_no_root()?;
         self.on_local_tree(remove_links).await?;
         let entries = self.list().await?;
-        futures::stream::iter(entries)
-            .map(|entry| async move { self.child(&entry.name)?.delete().await })
-            .buffer_unordered(DELETES_IN_FLIGHT)
-            .try_collect::<Vec<()>>()
-            .await?;
+        delete_all(entries.iter().map(|entry| self.child(&entry.name)).collect()).await?;
         self.on_local_tree(remove_staged_files).await?;
         self.remove_empty_folders().await
     }

@@ -42,6 +42,7 @@ pub use client::{built_schemes, configure, feature_of_scheme, interpose, scheme_
 pub use create::CreateError;
 pub use error::StoreError;
 pub use folder::Entry;
+pub(crate) use folder::delete_all;
 pub use location::{Created, Location, absolute_pointer};
 pub use survey::{Surveyed, SurveyedKind};
 pub use upload::{BlockingUpload, Upload, Uploaded, digest_text};

@@ -72,13 +72,6 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// The number of entries of a full shard: hashbrown fills seven eighths of its buckets.
     const SHARD_ENTRIES: usize = Self::SHARD_BUCKETS / 8 * 7;
 
-    /// There are more shards.
-    fn grown(&self) {
-        if self.room_bytes() >= huge_pages::LARGE_BYTES {
-            huge_pages::take();
-        }
-    }
-
     /// An empty table for the keys of these groups out of `max_parallelism`.
     pub fn new(key_groups: KeyGroupRange, max_parallelism: u32) -> Self {
         Self {
@@ -116,7 +109,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         self.first_room = usize::try_from(expected)
             .unwrap_or(usize::MAX)
             .clamp(1, Self::SHARD_ENTRIES);
-        self.grown();
+        huge_pages::take_for(self.room_bytes());
         if let Some(tracking) = &mut self.tracking {
             **tracking = Tracking::new(self.shards.len());
         }
@@ -440,7 +433,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         let [lower, upper] = halves;
         self.shards[number] = Shard::Owned(lower);
         self.shards.push(Shard::Owned(upper));
-        self.grown();
+        huge_pages::take_for(self.room_bytes());
         if let Some(tracking) = &mut self.tracking {
             tracking.rearranged(number);
             tracking.rearranged(self.shards.len() - 1);

@@ -327,9 +327,7 @@ impl<K: Key, V: State> CachedTable<K, V> {
 
     fn tell_budget(&mut self) {
         let bytes = self.set.bytes();
-        if bytes >= huge_pages::LARGE_BYTES {
-            huge_pages::take();
-        }
+        huge_pages::take_for(bytes);
         self.memory.resized(self.told, bytes);
         self.told = bytes;
     }
