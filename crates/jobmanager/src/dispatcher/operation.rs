@@ -347,7 +347,7 @@ fn check_same(begun: &OperationBegun, job: JobId, kind: OperationKind) -> Result
 fn unrecorded(id: OperationId, error: &SnapshotError) -> CodedError {
     let what = format!("operation `{id}` cannot be recorded, and was not begun");
     CodedError::caused(ErrorCode::OperationNotRecorded, what, error)
-        .with_hint("make room in `high-availability.storageDir`, then try again")
+        .with_hint("see the cause, mend `high-availability.storageDir` or make room there, then try again")
 }
 
 fn unreadable(error: &SnapshotError) -> CodedError {
