@@ -96,7 +96,7 @@ pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};
 pub use record::Creation;
-pub use restore::{ObjectSource, RowVisitor, absolute, read_keyed_state};
+pub use restore::{ObjectSource, RowVisitor, absolute, read_keyed_state, read_savepoint_state};
 pub use retained::{RetainedCheckpoint, list_retained};
 pub use row_batch::RowBatch;
 pub use store::{Created, Location};

@@ -1,5 +1,8 @@
 //! What a subtask reads back: the rows of a keyed state, of the key groups that it owns now.
 
+use std::num::NonZeroUsize;
+use std::thread;
+
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use tokio::runtime::Handle;
@@ -8,8 +11,9 @@ use crate::error::{SnapshotError, StoreError};
 use crate::layout;
 use crate::local_copies::LocalCopies;
 use crate::native::read_native;
+use crate::row_batch::RowBatch;
 use crate::store::Location;
-use crate::table::read_table;
+use crate::table::{read_table, unpack_table};
 
 /// What takes the rows of a restore: key group, encoded key, encoded value. To refuse a row, return
 /// [`SnapshotError::Consumer`].
@@ -76,6 +80,28 @@ pub fn read_keyed_state<'a>(
         }
     };
     read.map_err(|error| missing(error, folder, &handle.objects[0].path))
+}
+
+/// Threads that make keys and values of the rows of one table. Two keep one busy that takes them.
+const MAX_THREADS: usize = 2;
+
+/// As [`read_keyed_state`], of a savepoint: has threads of their own `make` something of some thousand rows at a time, and hands that to
+/// `take`, in no order.
+pub fn read_savepoint_state<T: Send>(
+    handle: &KeyedStateHandle,
+    folder: &str,
+    (range, runtime): (KeyGroupRange, &Handle),
+    make: &(impl Fn(&mut RowBatch) -> Result<T, SnapshotError> + Sync),
+    take: &mut impl FnMut(T) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let range = range.intersection(handle.key_groups);
+    if range.is_empty() || handle.rows == 0 {
+        return Ok(());
+    }
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.min(MAX_THREADS);
+    unpack_table(handle, &table(handle, folder)?, (range, runtime), (threads, make), take)
+        .map_err(|error| missing(error, folder, &handle.objects[0].path))
 }
 
 /// Where the one object of a table is.

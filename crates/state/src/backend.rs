@@ -19,6 +19,7 @@ use crate::frozen_state::{FrozenRows, FrozenState, NoRows};
 use crate::lifetime::{Lifetime, TimeToLive};
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
+use crate::state_table::DecodedRows;
 use crate::table::Table;
 
 mod later;
@@ -27,7 +28,7 @@ mod timed;
 
 pub use later::Restoring;
 use registered::Registered;
-pub(crate) use registered::StoredAt;
+pub(crate) use registered::{RowDecoder, StoredAt};
 
 /// Names a state of a backend, with the type of its values. Valid only with the backend that gave it out.
 pub struct StateId<V> {
@@ -270,6 +271,16 @@ impl<K: Key> KeyedStateBackend<K> {
     ) -> Result<(), StateError> {
         let place = (self.key_groups, self.max_parallelism);
         self.states[index].restore_row(place, stored, key, value)
+    }
+
+    /// Makes keys and values of the rows of a state, by [`position`](Self::position).
+    pub(crate) fn decoder(&self, index: usize) -> RowDecoder<K> {
+        self.states[index].decoder((self.key_groups, self.max_parallelism))
+    }
+
+    /// Adds rows that the decoder of this state has made. Errors if a key is there already.
+    pub(crate) fn restore_decoded(&mut self, index: usize, rows: Box<dyn DecodedRows<K>>) -> Result<(), StateError> {
+        self.states[index].restore_decoded(self.max_parallelism, rows)
     }
 
     /// Where a state is among [`descriptors`](Self::descriptors).

@@ -7,7 +7,8 @@ use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
 use streamd_core::state::Key;
 use streamd_snapshot::{
-    LocalCopies, NativeReader, ObjectSource, RowVisitor, SnapshotError, check_coverage, read_keyed_state,
+    LocalCopies, NativeReader, ObjectSource, RowBatch, RowVisitor, SnapshotError, check_coverage, read_keyed_state,
+    read_savepoint_state,
 };
 use tokio::runtime::Handle;
 
@@ -23,7 +24,7 @@ pub enum RestoreError {
     State(#[from] StateError),
     /// The snapshot could not be read.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(SnapshotError),
 }
 
 impl RestoreError {
@@ -40,6 +41,19 @@ impl RestoreError {
         match self {
             Self::State(error) => error.code(),
             Self::Snapshot(error) => error.code(),
+        }
+    }
+}
+
+/// Where a row was refused, why.
+impl From<SnapshotError> for RestoreError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Consumer { state, source } => match source.downcast::<StateError>() {
+                Ok(refused) => Self::State(*refused),
+                Err(source) => Self::Snapshot(SnapshotError::Consumer { state, source }),
+            },
+            error => Self::Snapshot(error),
         }
     }
 }
@@ -133,6 +147,8 @@ pub fn restore_with<K: Key>(
             if backend.restores_later() && is_native(handle, key_groups) {
                 let opened = NativeReader::open(handle, reader.source(), key_groups, io)?;
                 later.push((opened, plan.clone()));
+            } else if handle.format == KeyedStateFormat::Parquet {
+                rows += restore_savepoint_part(backend, parts.index, (handle, plan), io)?;
             } else {
                 rows += restore_part(backend, parts.index, (handle, plan), &mut reader)?;
             }
@@ -195,6 +211,31 @@ fn restore_part<K: Key>(
     })
 }
 
+/// As [`restore_part`], of a savepoint. Other threads make its keys and values: most of the time goes into memory that is touched for the
+/// first time, and each thread touches what it fills.
+fn restore_savepoint_part<K: Key>(
+    backend: &mut KeyedStateBackend<K>,
+    index: usize,
+    (handle, plan): (&KeyedStateHandle, &RowPlan),
+    io: &Handle,
+) -> Result<u64, RestoreError> {
+    let refuse = |error: StateError| SnapshotError::Consumer {
+        state: handle.state.clone(),
+        source: Box::new(error),
+    };
+    let decoder = backend.decoder(index);
+    let decode = |rows: &mut RowBatch| {
+        let decoded = decoder.decode(plan, rows).map_err(refuse)?;
+        Ok((rows.len() as u64, decoded))
+    };
+    let (wanted, mut restored) = ((backend.key_groups(), io), 0);
+    let read = read_savepoint_state(handle, "", wanted, &decode, &mut |(rows, decoded)| {
+        restored += rows;
+        backend.restore_decoded(index, decoded).map_err(refuse)
+    });
+    read.map(|()| restored).map_err(Into::into)
+}
+
 /// Hands the rows of a part to `take`, each value as the present type encodes it. The first row that is refused ends it.
 fn read_part(
     key_groups: KeyGroupRange,
@@ -214,7 +255,6 @@ pub(crate) fn read_rows<E: Into<RestoreError>>(
     read: impl FnOnce(&mut RowVisitor<'_>) -> Result<u64, E>,
     mut take: impl FnMut(u32, &[u8], &[u8]) -> Result<(), StateError>,
 ) -> Result<u64, RestoreError> {
-    let mut refused = None;
     let mut scratch = Vec::new();
     let read = read(&mut |key_group, key, value| {
         plan.value(value, &mut scratch)
@@ -224,18 +264,12 @@ pub(crate) fn read_rows<E: Into<RestoreError>>(
                 source,
             })
             .and_then(|value| take(key_group, key, value))
-            .map_err(|error| {
-                refused = Some(error.clone());
-                SnapshotError::Consumer {
-                    state: state.to_owned(),
-                    source: Box::new(error),
-                }
+            .map_err(|error| SnapshotError::Consumer {
+                state: state.to_owned(),
+                source: Box::new(error),
             })
     });
-    match refused {
-        Some(error) => Err(error.into()),
-        None => read.map_err(Into::into),
-    }
+    read.map_err(Into::into)
 }
 
 /// Reads the rows of handles, however they are stored.

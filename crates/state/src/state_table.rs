@@ -18,6 +18,21 @@ pub(crate) enum Inserted {
     Replaced,
 }
 
+/// Rows of a snapshot as keys and values: made by any thread, to be put into the table by its own.
+pub(crate) trait DecodedRows<K>: Any + Send {
+    fn push(&mut self, hash: u64, key: K, value: &[u8]) -> Result<(), RowError>;
+}
+
+impl<K: Key, V: State> DecodedRows<K> for Vec<(u64, K, V)> {
+    fn push(&mut self, hash: u64, key: K, value: &[u8]) -> Result<(), RowError> {
+        Vec::push(self, (hash, key, from_row(value)?));
+        Ok(())
+    }
+}
+
+/// Makes room for so many rows.
+pub(crate) type RoomForRows<K> = fn(usize) -> Box<dyn DecodedRows<K>>;
+
 /// A table whose values have any type.
 pub(crate) trait StateTable<K>: Any + Send {
     fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError>;
@@ -30,6 +45,10 @@ pub(crate) trait StateTable<K>: Any + Send {
         value: &[u8],
         arrived: &mut Vec<Moment<K>>,
     ) -> Result<Inserted, RowError>;
+    /// Where its rows are decoded into.
+    fn room_for_rows(&self) -> RoomForRows<K>;
+    /// Puts in rows of a snapshot that were decoded into such room. Errors with the hash of a key that is there already.
+    fn insert_decoded(&mut self, rows: Box<dyn DecodedRows<K>>, arrived: &mut Vec<Moment<K>>) -> Result<(), u64>;
     /// What of its rows is still in a snapshot.
     fn missing(&self) -> Option<&Missing>;
     /// The same from now on; returns what it was. Only of a table on the heap.
@@ -69,26 +88,22 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
         value: &[u8],
         arrived: &mut Vec<Moment<K>>,
     ) -> Result<Inserted, RowError> {
-        let value: V = from_row(value)?;
-        match self {
-            Self::Heap(table, _) => {
-                table.moments_of(&value, &mut |kind, time| {
-                    arrived.push(Moment {
-                        kind,
-                        time,
-                        hash,
-                        key: key.clone(),
-                    });
-                });
-                Ok(match table.insert(hash, &key, value) {
-                    None => Inserted::New,
-                    Some(_) => Inserted::Replaced,
-                })
+        Ok(self.restore(hash, key, from_row(value)?, arrived))
+    }
+
+    fn room_for_rows(&self) -> RoomForRows<K> {
+        |rows| Box::new(Vec::<(u64, K, V)>::with_capacity(rows))
+    }
+
+    fn insert_decoded(&mut self, rows: Box<dyn DecodedRows<K>>, arrived: &mut Vec<Moment<K>>) -> Result<(), u64> {
+        let rows: Box<dyn Any> = rows;
+        let rows = rows.downcast::<Vec<(u64, K, V)>>();
+        for (hash, key, value) in *rows.expect("rows are put into the table that they were decoded for") {
+            if let Inserted::Replaced = self.restore(hash, key, value, arrived) {
+                return Err(hash);
             }
-            // Its rows are loaded by files; that they are values of the state was the question.
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(_) => Ok(Inserted::New),
         }
+        Ok(())
     }
 
     fn missing(&self) -> Option<&Missing> {
@@ -140,6 +155,30 @@ impl<K: Key, V: State> StateTable<K> for Table<K, V> {
         match self {
             Self::Heap(..) => None,
             Self::RocksDb(table) => Some(&mut **table),
+        }
+    }
+}
+
+impl<K: Key, V: State> Table<K, V> {
+    fn restore(&mut self, hash: u64, key: K, value: V, arrived: &mut Vec<Moment<K>>) -> Inserted {
+        match self {
+            Self::Heap(table, _) => {
+                table.moments_of(&value, &mut |kind, time| {
+                    arrived.push(Moment {
+                        kind,
+                        time,
+                        hash,
+                        key: key.clone(),
+                    });
+                });
+                match table.insert(hash, &key, value) {
+                    None => Inserted::New,
+                    Some(_) => Inserted::Replaced,
+                }
+            }
+            // Its rows are loaded by files; that they are values of the state was the question.
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(_) => Inserted::New,
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use export::{ExportTable, TableColumns};
 pub(crate) use forged::read_forged;
 pub(crate) use keyed::SavepointWriter;
 pub(crate) use list::{read_list, write_list};
-pub(crate) use reader::read_table;
+pub(crate) use reader::{read_table, unpack_table};
 pub use types::check_type;
 
 /// The version of the savepoint form that this build writes.

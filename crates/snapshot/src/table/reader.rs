@@ -1,10 +1,12 @@
 //! Reading a Parquet table of a savepoint: digest first, then the footer, then the row groups that are wanted.
 
+use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, ScopedJoinHandle};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -28,6 +30,7 @@ use super::types::{check_type, storable};
 use crate::error::SnapshotError;
 use crate::read::check_digest;
 use crate::restore::RowVisitor;
+use crate::row_batch::RowBatch;
 use crate::store::Location;
 use crate::subtask::misuse;
 
@@ -39,8 +42,6 @@ const MAX_FOOTER_BYTES: u64 = 64 << 20;
 const MAX_ROW_GROUP_BYTES: u64 = 512 << 20;
 /// Rows that are unpacked at once.
 const BATCH_ROWS: usize = 4096;
-/// Bytes of rows that are handed on at once, where rows are large.
-const BATCH_BYTES: usize = 1 << 20;
 /// Batches that are unpacked before they are taken: some, for either side to go on while the other makes room or fetches.
 const BATCHES_AHEAD: usize = 4;
 
@@ -48,9 +49,28 @@ const BATCHES_AHEAD: usize = 4;
 pub(crate) fn read_table(
     handle: &KeyedStateHandle,
     object: &Location,
-    (range, runtime): (KeyGroupRange, &Handle),
+    wanted: (KeyGroupRange, &Handle),
     visit: &mut RowVisitor<'_>,
 ) -> Result<u64, SnapshotError> {
+    let mut delivered = 0;
+    let one_thread = (1, &|rows: &mut RowBatch| Ok(mem::take(rows)));
+    unpack_table(handle, object, wanted, one_thread, &mut |rows: RowBatch| {
+        delivered += rows.len() as u64;
+        let mut rows = rows.iter();
+        rows.try_for_each(|(key_group, key, value)| visit(key_group, key, value))
+    })?;
+    Ok(delivered)
+}
+
+/// Has so many threads unpack the rows of the wanted key groups, and `make` something of some thousand at a time, which `take` gets; by
+/// rising key group if it is one thread. They work beside whoever takes: the one is about as much work as the other.
+pub(crate) fn unpack_table<T: Send>(
+    handle: &KeyedStateHandle,
+    object: &Location,
+    (range, runtime): (KeyGroupRange, &Handle),
+    (threads, make): (usize, &(impl Fn(&mut RowBatch) -> Result<T, SnapshotError> + Sync)),
+    take: &mut impl FnMut(T) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
     let columns = columns_of(&handle.key, handle.namespace.as_ref(), &handle.value);
     for (_column, data_type) in &columns {
         check_type(&handle.state, data_type)?;
@@ -69,29 +89,34 @@ pub(crate) fn read_table(
     let wanted: Vec<usize> = (0..reader.row_groups())
         .filter(|group| reader.may_hold(*group, range))
         .collect();
-    let groups = (handle.key_groups, range);
-    let mut delivered = 0;
+    let groups = RowGroups {
+        reader: &reader,
+        object,
+        runtime,
+        key_groups: (handle.key_groups, range),
+        wanted: &wanted,
+        next: AtomicUsize::new(0),
+    };
     if wanted.len() < 2 {
-        unpack(&reader, (object, runtime), (&wanted, groups), &mut |rows| {
-            rows.deliver(&mut delivered, visit)
-        })?;
-        return Ok(delivered);
+        return groups.unpack(&mut |rows| take(make(rows)?));
     }
-    // Beside whoever takes the rows: the one is about as much work as the other.
+    let unpack = |sender: SyncSender<T>| {
+        groups.unpack(&mut |rows| sender.send(make(rows)?).map_err(|_| nobody_takes_them(handle)))
+    };
     thread::scope(|scope| {
-        let (sender, batches) = sync_channel(BATCHES_AHEAD);
-        let reader = &reader;
-        let unpacker = scope.spawn(move || {
-            unpack(reader, (object, runtime), (&wanted, groups), &mut |rows| {
-                sender.send(rows).map_err(|_| nobody_takes_them(handle))
-            })
-        });
-        let taken = batches.iter().try_for_each(|rows| rows.deliver(&mut delivered, visit));
-        // After an error: the other must not wait for somebody to take more.
-        drop(batches);
-        taken.and(unpacker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    })?;
-    Ok(delivered)
+        let (sender, made) = sync_channel(BATCHES_AHEAD);
+        let start = |_| {
+            let (unpack, sender) = (&unpack, sender.clone());
+            scope.spawn(move || unpack(sender))
+        };
+        let unpackers: Vec<_> = (0..threads.min(wanted.len())).map(start).collect();
+        drop(sender);
+        let taken = made.iter().try_for_each(take);
+        // After an error: the others must not wait for somebody to take more.
+        drop(made);
+        let join = |unpacker: ScopedJoinHandle<'_, _>| unpacker.join().unwrap_or_else(|panic| resume_unwind(panic));
+        unpackers.into_iter().map(join).fold(taken, Result::and)
+    })
 }
 
 /// Never seen: whoever took no more of them has told why.
@@ -99,57 +124,49 @@ fn nobody_takes_them(handle: &KeyedStateHandle) -> SnapshotError {
     misuse(&handle.state, "nobody takes the rows any more")
 }
 
-/// Rows of a table on their way to whoever takes them.
-#[derive(Default)]
-struct UnpackedRows {
-    /// Key and value of each, one behind the other.
-    bytes: Vec<u8>,
-    /// Key group, end of the key, end of the value.
-    ends: Vec<(u32, usize, usize)>,
+/// The row groups of a table that are to be unpacked, by any number of threads.
+struct RowGroups<'a> {
+    reader: &'a TableReader<'a>,
+    object: &'a Location,
+    runtime: &'a Handle,
+    /// All rows must be in the first; those in the second are wanted.
+    key_groups: (KeyGroupRange, KeyGroupRange),
+    wanted: &'a [usize],
+    /// Which of them nobody has begun with.
+    next: AtomicUsize,
 }
 
-impl UnpackedRows {
-    fn push(&mut self, key_group: u32, key: &[u8], value: &[u8]) {
-        self.bytes.extend_from_slice(key);
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.ends.push((key_group, middle, self.bytes.len()));
-    }
-
-    fn is_full(&self) -> bool {
-        self.ends.len() >= BATCH_ROWS || self.bytes.len() >= BATCH_BYTES
-    }
-
-    /// The rows, and room for as many.
-    fn take(&mut self) -> Self {
-        let room = Self {
-            bytes: Vec::with_capacity(self.bytes.len()),
-            ends: Vec::with_capacity(self.ends.len()),
+impl RowGroups<'_> {
+    /// Unpacks row groups until there is none left, and hands their rows on, which it then forgets. After an error the other threads
+    /// begin with none either.
+    fn unpack(&self, take: &mut dyn FnMut(&mut RowBatch) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
+        let mut rows = RowBatch::default();
+        let mut hand_on = |rows: &mut RowBatch| {
+            take(rows)?;
+            rows.clear();
+            Ok(())
         };
-        std::mem::replace(self, room)
+        let mut unpack = || {
+            while let Some(&group) = self.wanted.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+                self.unpack_group(group, &mut rows, &mut hand_on)?;
+            }
+            hand_on(&mut rows)
+        };
+        unpack().inspect_err(|_| self.next.store(self.wanted.len(), Ordering::Relaxed))
     }
 
-    fn deliver(&self, delivered: &mut u64, visit: &mut RowVisitor<'_>) -> Result<(), SnapshotError> {
-        let mut start = 0;
-        for &(key_group, middle, end) in &self.ends {
-            visit(key_group, &self.bytes[start..middle], &self.bytes[middle..end])?;
-            *delivered += 1;
-            start = end;
-        }
-        Ok(())
-    }
-}
-
-/// Fetches and unpacks row groups; hands on the rows that are in the second of the ranges, while all must be in the first.
-fn unpack(
-    reader: &TableReader<'_>,
-    (object, runtime): (&Location, &Handle),
-    (row_groups, (all, wanted)): (&[usize], (KeyGroupRange, KeyGroupRange)),
-    take: &mut dyn FnMut(UnpackedRows) -> Result<(), SnapshotError>,
-) -> Result<(), SnapshotError> {
-    let mut rows = UnpackedRows::default();
-    for &group in row_groups {
-        let bytes = runtime.block_on(object.get_range(reader.span(group)?))?;
+    fn unpack_group(
+        &self,
+        group: usize,
+        rows: &mut RowBatch,
+        hand_on: &mut dyn FnMut(&mut RowBatch) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let Self {
+            reader,
+            key_groups: (all, wanted),
+            ..
+        } = self;
+        let bytes = self.runtime.block_on(self.object.get_range(reader.span(group)?))?;
         reader.read_group(group, bytes, &mut |key_group, values| {
             let key_group = u32::try_from(key_group).unwrap_or(u32::MAX);
             if !all.contains(key_group) {
@@ -159,12 +176,11 @@ fn unpack(
                 rows.push(key_group, values[0], values[1]);
             }
             match rows.is_full() {
-                true => take(rows.take()),
+                true => hand_on(rows),
                 false => Ok(()),
             }
-        })?;
+        })
     }
-    take(rows)
 }
 
 /// What a table must be.

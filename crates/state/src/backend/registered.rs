@@ -4,13 +4,16 @@
 use std::any::Any;
 
 use streamd_core::key_group::{HashRange, KeyGroupRange, key_group_of};
+use streamd_core::row::RowError;
 use streamd_core::state::{Key, from_row};
+use streamd_snapshot::RowBatch;
 
 use super::StateDescriptor;
 use crate::error::StateError;
 use crate::lifetime::Lifetime;
 use crate::pending::PendingRows;
-use crate::state_table::{Inserted, StateTable};
+use crate::schema::RowPlan;
+use crate::state_table::{DecodedRows, Inserted, RoomForRows, StateTable};
 use crate::timed::Moment;
 
 /// A registered state.
@@ -40,43 +43,38 @@ impl<K: Key> Registered<K> {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), StateError> {
-        let state = || self.descriptor.name.clone();
-        let malformed = |part| {
-            move |source| StateError::MalformedRow {
-                state: state(),
-                part,
-                source,
-            }
-        };
-        let key: K = from_row(key).map_err(malformed("key"))?;
-        let hash = key.stable_hash();
-        let key_group = key_group_of(hash, max_parallelism);
-        if !key_groups.contains(key_group) {
-            return Err(StateError::ForeignKeyGroup {
-                state: state(),
-                key_group,
-                key_groups,
-            });
-        }
-        if let Some(stored) = stored {
-            if stored.key_group != key_group {
-                return Err(StateError::MisplacedRow {
-                    state: state(),
-                    stored: stored.key_group,
-                    key_group,
-                });
-            }
-            if let Some(hashes) = stored.hashes.filter(|hashes| !hashes.contains(hash)) {
-                return Err(StateError::MisplacedKey { state: state(), hashes });
-            }
-        }
+        let (state, place) = (&self.descriptor.name, (key_groups, max_parallelism));
+        let (hash, key) = key_of_row(state, place, stored, key)?;
         let inserted = self.table.insert_row(hash, key, value, &mut self.arrived);
-        match inserted.map_err(malformed("value"))? {
+        match inserted.map_err(|source| malformed(&self.descriptor.name, "value", source))? {
             Inserted::New => Ok(()),
-            Inserted::Replaced => Err(StateError::DuplicateKey {
-                state: state(),
-                key_group,
-            }),
+            Inserted::Replaced => Err(self.duplicate(hash, max_parallelism)),
+        }
+    }
+
+    /// Makes keys and values of rows, while this takes those that were made.
+    pub(super) fn decoder(&self, place: (KeyGroupRange, u32)) -> RowDecoder<K> {
+        RowDecoder {
+            state: self.descriptor.name.clone(),
+            place,
+            room: self.table.room_for_rows(),
+        }
+    }
+
+    /// Adds rows that its decoder has made.
+    pub(super) fn restore_decoded(
+        &mut self,
+        max_parallelism: u32,
+        rows: Box<dyn DecodedRows<K>>,
+    ) -> Result<(), StateError> {
+        let inserted = self.table.insert_decoded(rows, &mut self.arrived);
+        inserted.map_err(|hash| self.duplicate(hash, max_parallelism))
+    }
+
+    fn duplicate(&self, hash: u64, max_parallelism: u32) -> StateError {
+        StateError::DuplicateKey {
+            state: self.descriptor.name.clone(),
+            key_group: key_group_of(hash, max_parallelism),
         }
     }
 
@@ -100,4 +98,72 @@ pub(crate) struct StoredAt {
     pub(crate) key_group: u32,
     /// Those of the keys that are stored with it.
     pub(crate) hashes: Option<HashRange>,
+}
+
+/// Makes keys and values of the rows of a state, on any thread.
+pub(crate) struct RowDecoder<K> {
+    state: String,
+    place: (KeyGroupRange, u32),
+    room: RoomForRows<K>,
+}
+
+impl<K: Key> RowDecoder<K> {
+    /// Errors as [`Registered::restore_row`] does, but for keys that are there already.
+    pub(crate) fn decode(&self, plan: &RowPlan, rows: &RowBatch) -> Result<Box<dyn DecodedRows<K>>, StateError> {
+        let mut decoded = (self.room)(rows.len());
+        let mut scratch = Vec::new();
+        for (key_group, key, value) in rows.iter() {
+            let stored = StoredAt {
+                key_group,
+                hashes: None,
+            };
+            let (hash, key) = key_of_row(&self.state, self.place, Some(stored), key)?;
+            plan.value(value, &mut scratch)
+                .and_then(|value| decoded.push(hash, key, value))
+                .map_err(|source| malformed(&self.state, "value", source))?;
+        }
+        Ok(decoded)
+    }
+}
+
+/// The key of a row, with its hash. Errors if it belongs elsewhere.
+fn key_of_row<K: Key>(
+    state: &str,
+    (key_groups, max_parallelism): (KeyGroupRange, u32),
+    stored: Option<StoredAt>,
+    key: &[u8],
+) -> Result<(u64, K), StateError> {
+    let key: K = from_row(key).map_err(|source| malformed(state, "key", source))?;
+    let hash = key.stable_hash();
+    let key_group = key_group_of(hash, max_parallelism);
+    let state = || state.to_owned();
+    if !key_groups.contains(key_group) {
+        return Err(StateError::ForeignKeyGroup {
+            state: state(),
+            key_group,
+            key_groups,
+        });
+    }
+    let Some(stored) = stored else {
+        return Ok((hash, key));
+    };
+    if stored.key_group != key_group {
+        return Err(StateError::MisplacedRow {
+            state: state(),
+            stored: stored.key_group,
+            key_group,
+        });
+    }
+    match stored.hashes.filter(|hashes| !hashes.contains(hash)) {
+        Some(hashes) => Err(StateError::MisplacedKey { state: state(), hashes }),
+        None => Ok((hash, key)),
+    }
+}
+
+fn malformed(state: &str, part: &'static str, source: RowError) -> StateError {
+    StateError::MalformedRow {
+        state: state.to_owned(),
+        part,
+        source,
+    }
 }
