@@ -32,6 +32,12 @@ struct Execution {
     end_of_data: bool,
 }
 
+const CREATED: Execution = Execution {
+    state: ExecutionState::Created,
+    worker: None,
+    end_of_data: false,
+};
+
 /// Every subtask of one attempt.
 #[derive(Debug, Clone)]
 pub struct ExecutionGraph {
@@ -41,13 +47,8 @@ pub struct ExecutionGraph {
 impl ExecutionGraph {
     /// All subtasks of a graph, CREATED.
     pub fn new(graph: &JobGraph) -> Self {
-        let created = Execution {
-            state: ExecutionState::Created,
-            worker: None,
-            end_of_data: false,
-        };
         Self {
-            executions: all_subtasks(graph).map(|subtask| (subtask, created)).collect(),
+            executions: all_subtasks(graph).map(|subtask| (subtask, CREATED)).collect(),
         }
     }
 
@@ -100,7 +101,15 @@ impl ExecutionGraph {
         }
     }
 
-    /// Hands every subtask to its worker: DEPLOYING.
+    /// Begins all over again with every subtask that does not run: CREATED.
+    pub fn renew(&mut self) {
+        let stopped = self.executions.values_mut();
+        for execution in stopped.filter(|execution| execution.state != ExecutionState::Running) {
+            *execution = CREATED;
+        }
+    }
+
+    /// Hands every subtask that is SCHEDULED to its worker: DEPLOYING.
     pub fn deploy(&mut self, placement: &Placement) {
         for (subtask, worker) in placement.workers_of_subtasks() {
             if self.transition(subtask, ExecutionState::Deploying)
@@ -129,10 +138,10 @@ impl ExecutionGraph {
         }
     }
 
-    /// Tells every subtask that has not ended to stop. Those that no worker has are gone at once.
-    pub fn cancel(&mut self) {
-        for execution in self.executions.values_mut() {
-            if can_transition(execution.state, ExecutionState::Canceling) {
+    /// Tells every subtask that has not ended to stop, but for the survivors. Those that no worker has are gone at once.
+    pub fn cancel(&mut self, survivors: &BTreeSet<SubtaskId>) {
+        for (subtask, execution) in &mut self.executions {
+            if !survivors.contains(subtask) && can_transition(execution.state, ExecutionState::Canceling) {
                 execution.state = match execution.worker {
                     Some(_) => ExecutionState::Canceling,
                     None => ExecutionState::Canceled,
@@ -182,9 +191,15 @@ impl ExecutionGraph {
         self.executions.values().all(|execution| execution.state == state)
     }
 
-    /// Whether every subtask has ended.
-    pub fn all_terminal(&self) -> bool {
-        self.executions.values().all(|execution| execution.state.is_terminal())
+    /// Whether any subtask is in this state.
+    pub fn any_in(&self, state: ExecutionState) -> bool {
+        self.executions.values().any(|execution| execution.state == state)
+    }
+
+    /// Every subtask in this state.
+    pub fn all_that_are(&self, state: ExecutionState) -> BTreeSet<SubtaskId> {
+        let found = self.states().filter(|(_, of)| *of == state);
+        found.map(|(subtask, _)| subtask).collect()
     }
 
     /// Notes that a subtask has seen the end of its input.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Reading order: [`event`] and [`action`] (the interface), [`lifecycle`], [`job`] (the machine), then what it is made of:
-//! [`execution`], [`placement`], [`workers`], [`failover`], [`failure`], [`checkpoint`], [`operation`]. Beside it stand [`validate`]
+//! [`execution`], [`placement`], [`region`], [`workers`], [`failover`], [`failure`], [`checkpoint`], [`operation`]. Beside it stand [`validate`]
 //! (may a plan run at all), [`restore`] (does a snapshot fit, and who gets what), [`resume`] (which snapshot is the latest)
 //! and [`slots`] (for all jobs of a cluster). [`invariant`] says what must hold over all of it.
 //!
@@ -27,6 +27,7 @@ pub mod job;
 pub mod execution;
 pub mod outline;
 pub mod placement;
+pub mod region;
 pub mod workers;
 
 pub mod failover;

@@ -16,7 +16,7 @@ use crate::time::EventTime;
 /// From the job master to a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WorkerCommand {
-    /// Build and start these subtasks. A worker that still runs an older attempt drops it first.
+    /// Build and start these subtasks. A worker that still runs an older attempt drops it first, but for the slots that it keeps.
     Deploy(Box<Deployment>),
     /// Sources: emit this barrier.
     TriggerCheckpoint {
@@ -56,10 +56,12 @@ pub enum WorkerCommand {
         /// The attempt that it is for.
         attempt: Attempt,
     },
-    /// Drop all subtasks at once and report them CANCELED. The process stays for the next attempt.
+    /// Drop subtasks at once and report them CANCELED. The process stays for the next attempt.
     Cancel {
         /// The attempt that it is for.
         attempt: Attempt,
+        /// The slots whose subtasks are not dropped: they go on while the others are restarted.
+        kept: Vec<u32>,
     },
     /// The job needs this worker no more: exit.
     Shutdown,
@@ -181,8 +183,10 @@ pub struct Deployment {
     pub job_id: JobId,
     /// The attempt.
     pub attempt: Attempt,
-    /// The subtasks of each slot that this worker holds.
+    /// The slots that begin, each with its subtasks.
     pub slots: Vec<SlotDeployment>,
+    /// The slots that go on from the attempt before. All others end.
+    pub kept: Vec<KeptSlot>,
     /// Where every subtask of the job runs, this worker's included.
     pub placement: Vec<WorkerPlacement>,
     /// The number of key groups of each vertex of the graph, by position.
@@ -200,6 +204,16 @@ pub struct SlotDeployment {
     pub slot: u32,
     /// Its subtasks, in order of vertex.
     pub subtasks: Vec<SubtaskDeployment>,
+}
+
+/// A slot whose subtasks run on in the next attempt, with the state that they have. A worker that does not run them any more reports them
+/// FAILED; of those that it runs, it says again how each has ended, and whether its data has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSlot {
+    /// The number of the slot at its task manager.
+    pub slot: u32,
+    /// Its subtasks, in order of vertex.
+    pub subtasks: Vec<SubtaskId>,
 }
 
 /// One subtask with the state that it starts from.

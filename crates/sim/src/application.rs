@@ -26,6 +26,8 @@ pub enum Topology {
     Ordinals,
     /// Sums the records of each key in windows of event time
     Windows,
+    /// As the first, beside a pipeline without an exchange, in slots of its own: regions that restart alone
+    Regions,
     /// As the first, on two workers and with few records: to crash at each thing that it does
     Short,
 }
@@ -52,6 +54,7 @@ impl Topology {
         match self {
             Self::Ordinals => "ordinals",
             Self::Windows => "windows",
+            Self::Regions => "regions",
             Self::Short => "short",
         }
     }
@@ -113,10 +116,21 @@ impl KeyedProcessFunction<u64, Number, (u64, u64, u64)> for Ordinals {
     }
 }
 
+/// A pipeline in which each subtask has splits of its own, of which some end long before the others.
+fn pass_on(env: &StreamExecutionEnvironment, outside: &Outside) {
+    let split = |split: u64| (0..RECORDS / (split + 1)).map(move |number| (split, number)).collect();
+    env.from_source(outside.source((0..SPLITS).map(split).collect()), "lines")
+        .uid("lines")
+        .slot_sharing_group("lines")
+        .sink_to(outside.sink("lines"))
+        .uid("copy");
+}
+
 /// Builds the application.
 pub fn build(outside: &Outside, topology: Topology, broken: Option<Broken>) -> StreamExecutionEnvironment {
     let (parallelism, records) = match topology {
         Topology::Ordinals | Topology::Windows => (3, RECORDS),
+        Topology::Regions => (2, RECORDS),
         Topology::Short => (2, FEW_RECORDS),
     };
     let env = StreamExecutionEnvironment::new();
@@ -132,7 +146,10 @@ pub fn build(outside: &Outside, topology: Topology, broken: Option<Broken>) -> S
         false => outside.source(splits),
     };
     match topology {
-        Topology::Ordinals | Topology::Short => {
+        Topology::Ordinals | Topology::Short | Topology::Regions => {
+            if let Topology::Regions = topology {
+                pass_on(&env, outside);
+            }
             let function = Ordinals {
                 seen: ValueState::new("seen"),
                 field: (broken == Some(Broken::ForgetsState)).then(Default::default),

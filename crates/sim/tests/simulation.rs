@@ -60,7 +60,7 @@ fn report(output: &Output) -> Value {
 #[test]
 fn a_seed_gives_the_same_trace_in_another_process_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
-    for topology in ["ordinals", "windows"] {
+    for topology in ["ordinals", "windows", "regions"] {
         let [first, second] = ["1", "2"].map(|run| {
             let trace = folder.path().join(run);
             let path = trace.display().to_string();
@@ -105,6 +105,15 @@ fn whatever_goes_wrong_in_a_thousand_runs_what_comes_out_is_exact() {
 fn windows_of_event_time_are_exact_whatever_goes_wrong() {
     let output = simulate(&["--seed", "1", "--count", "100", "--topology", "windows"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn regions_that_restart_alone_lose_and_double_nothing_whatever_goes_wrong() {
+    let output = simulate(&["--seed", "1", "--count", "150", "--topology", "regions", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = report(&output);
+    let kept = &report["sightings"]["a worker kept slots while others restarted"];
+    assert!(kept.as_u64() > Some(100), "{report:#}");
 }
 
 #[test]

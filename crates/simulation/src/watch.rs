@@ -54,6 +54,9 @@ impl SnapshotWatch {
             }
             WorkerCommand::Deploy(deployment) => {
                 let (attempt, restored) = (deployment.attempt, deployment.restored);
+                if !deployment.kept.is_empty() {
+                    self.trace.saw("a worker kept slots while others restarted");
+                }
                 if self.deployed.is_some_and(|(last, _)| last == attempt) {
                     return;
                 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use streamd_core::id::{Attempt, CheckpointId, SubtaskId};
-use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, SubtaskMetrics, WorkerEvent};
+use streamd_core::protocol::{
+    Deployment, ExecutionState, Failure, FaultDomain, KeptSlot, SlotDeployment, SubtaskDeployment, SubtaskMetrics,
+    WorkerEvent,
+};
 use streamd_core::time::{Clock, EventTime};
 use streamd_exchange::wake::Waker;
 use streamd_runtime::alarm::Alarm;
@@ -26,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::host::{Host, PeerChannels, Peers, SlotEnd};
 use crate::reporter::Reporter;
+use crate::standing::Standing;
 use crate::wiring::Channels;
 use crate::worker::WorkerIdentity;
 
@@ -51,26 +55,32 @@ pub struct Surroundings<'a> {
 pub struct RunningAttempt {
     attempt: Attempt,
     slots: Vec<RunningSlot>,
-    counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
     alignment: AlignmentGroups,
-    network: Option<Box<dyn PeerChannels>>,
+    backend: BackendChoice,
     writers: TaskTracker,
-    copies: Option<LocalCopies>,
     host: Arc<dyn Host>,
 }
 
 struct RunningSlot {
+    /// Its number at its task manager.
+    number: u32,
+    standing: Standing,
+    counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
+    /// That of the attempt in which it began: a slot that is kept keeps its channels.
+    network: Option<Arc<dyn PeerChannels>>,
     commands: SyncSender<SlotCommand>,
     waker: Waker,
     end: SlotEnd,
 }
 
 impl RunningAttempt {
-    /// Builds and starts all slots. Errors if the pipeline does not fit the deployment, or a thread cannot be started.
+    /// Builds and starts all slots that begin, beside those that are kept of the attempt before, if any are. Errors if the pipeline does
+    /// not fit the deployment, or a thread cannot be started.
     pub fn start(
         pipeline: &mut Pipeline,
         deployment: Deployment,
         around: &Surroundings<'_>,
+        before: Option<&Self>,
     ) -> Result<Self, TaskError> {
         let (job_id, attempt) = (deployment.job_id, deployment.attempt);
         let network = around.peers.map(|plane| {
@@ -79,30 +89,38 @@ impl RunningAttempt {
                 .iter()
                 .map(|peer| (peer.worker, peer.data_address.clone()))
                 .collect();
-            plane.for_attempt(job_id, attempt, around.identity.worker, &peers)
+            Arc::from(plane.for_attempt(job_id, attempt, around.identity.worker, &peers))
         });
-        let backend = backend(&deployment, around.identity)?;
+        // Slots of one process share what it has: memory, and copies on the disk that the others may still need.
+        let (backend, alignment, writers) = match before {
+            Some(it) => (it.backend.clone(), it.alignment.clone(), it.writers.clone()),
+            None => (
+                backend(&deployment, around.identity)?,
+                AlignmentGroups::default(),
+                TaskTracker::new(),
+            ),
+        };
         let reporter = Reporter {
             job_id,
-            attempt,
+            standing: Standing::new(attempt),
             events: around.events.clone(),
             host: Arc::clone(around.host),
             io: around.host.io(),
             inlining: deployment.state_backend.inlining(),
             copies: backend.copies().cloned(),
-            writers: TaskTracker::new(),
+            writers: writers.clone(),
         };
-        let (copies, writers) = (reporter.copies.clone(), reporter.writers.clone());
         let me = around.identity.worker;
         let mut building = Building {
             channels: Channels::connect(pipeline.graph(), &deployment, me, network.as_deref())?,
             pipeline,
             around,
-            backend,
+            network,
+            attempt,
+            backend: backend.clone(),
             reporter,
             max_parallelism: deployment.max_parallelism,
-            alignment: AlignmentGroups::default(),
-            counters: Vec::new(),
+            alignment: alignment.clone(),
         };
         let mut slots = Vec::new();
         for (position, slot) in deployment.slots.into_iter().enumerate() {
@@ -111,11 +129,9 @@ impl RunningAttempt {
         Ok(Self {
             attempt,
             slots,
-            counters: building.counters,
-            alignment: building.alignment,
-            network,
+            alignment,
+            backend,
             writers,
-            copies,
             host: Arc::clone(around.host),
         })
     }
@@ -125,9 +141,45 @@ impl RunningAttempt {
         self.attempt
     }
 
+    /// Ends all slots but those that are kept, and waits until they are gone. Nothing where none is kept.
+    pub async fn keep(mut self, kept: &[KeptSlot]) -> Option<Self> {
+        let is_kept = |slot: &RunningSlot| kept.iter().any(|it| it.slot == slot.number);
+        let (kept, others) = std::mem::take(&mut self.slots).into_iter().partition(is_kept);
+        end(others).await;
+        self.slots = kept;
+        (!self.slots.is_empty()).then_some(self)
+    }
+
+    /// Takes over the slots that are kept. Returns what the job master is to be told of their subtasks.
+    pub fn take_over(&mut self, before: Option<Self>, kept: &[KeptSlot]) -> Vec<WorkerEvent> {
+        let attempt = self.attempt;
+        let slots = before.map(|before| before.slots).unwrap_or_default();
+        let is_gone = |it: &&KeptSlot| slots.iter().all(|slot| slot.number != it.slot);
+        let gone = kept.iter().filter(is_gone).flat_map(|slot| &slot.subtasks);
+        let gone = gone.map(|subtask| WorkerEvent::SubtaskState {
+            attempt,
+            subtask: *subtask,
+            state: ExecutionState::Failed,
+            failure: Some(Failure::new(
+                FaultDomain::Internal,
+                format!("subtask `{subtask}` was to go on, and does not run"),
+            )),
+        });
+        let said: Vec<_> = gone
+            .chain(slots.iter().flat_map(|slot| slot.standing.go_over(attempt)))
+            .collect();
+        self.slots.extend(slots);
+        said
+    }
+
     /// Tells every slot.
     pub fn tell(&self, command: &SlotCommand) {
-        for slot in &self.slots {
+        self.tell_others(command, &[]);
+    }
+
+    /// Tells every slot but some.
+    pub fn tell_others(&self, command: &SlotCommand, but: &[u32]) {
+        for slot in self.slots.iter().filter(|slot| !but.contains(&slot.number)) {
             match slot.commands.try_send(command.clone()) {
                 // A slot that has ended has said so itself.
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -153,15 +205,16 @@ impl RunningAttempt {
 
     /// Works on the local disk, beside the slots.
     fn on_copies(&self, work: impl FnOnce(LocalCopies) + Send + 'static) {
-        if let Some(copies) = self.copies.clone() {
+        if let Some(copies) = self.backend.copies().cloned() {
             self.host.run_writer(Box::new(move || work(copies)));
         }
     }
 
     /// The counters of all subtasks.
     pub fn metrics(&self) -> Vec<SubtaskMetrics> {
-        self.counters
+        self.slots
             .iter()
+            .flat_map(|slot| &slot.counters)
             .map(|(subtask, counters)| SubtaskMetrics {
                 alignment: self.alignment.of_subtask(*subtask),
                 ..counters.read(*subtask)
@@ -176,14 +229,29 @@ impl RunningAttempt {
 
     /// Ends all slots, and waits until they are gone.
     pub async fn close(self) {
-        self.tell(&SlotCommand::Cancel);
-        for RunningSlot { commands, waker, end } in self.slots {
-            drop(commands);
-            waker.wake();
-            end.await;
-        }
+        end(self.slots).await;
         self.writers.close();
-        drop(self.network);
+    }
+}
+
+async fn end(slots: Vec<RunningSlot>) {
+    for RunningSlot { commands, waker, .. } in &slots {
+        // One that is full, or has ended, hears that nobody commands it any more.
+        let _told = commands.try_send(SlotCommand::Cancel);
+        waker.wake();
+    }
+    for RunningSlot {
+        commands,
+        waker,
+        end,
+        network,
+        ..
+    } in slots
+    {
+        drop(commands);
+        waker.wake();
+        end.await;
+        drop(network);
     }
 }
 
@@ -192,21 +260,25 @@ struct Building<'a> {
     pipeline: &'a mut Pipeline,
     around: &'a Surroundings<'a>,
     channels: Channels,
+    network: Option<Arc<dyn PeerChannels>>,
+    attempt: Attempt,
     backend: BackendChoice,
     reporter: Reporter,
     /// The number of key groups of each vertex.
     max_parallelism: Vec<u32>,
     alignment: AlignmentGroups,
-    counters: Vec<(SubtaskId, Arc<SubtaskCounters>)>,
 }
 
 impl Building<'_> {
     fn start_slot(&mut self, position: usize, deployment: SlotDeployment) -> Result<RunningSlot, TaskError> {
         let backend = self.backend.slot();
         let (waker, parker) = self.channels.slot_wake(position);
-        let mut subtasks = Vec::new();
+        let standing = Standing::new(self.attempt);
+        self.reporter.standing = standing.clone();
+        let (mut subtasks, mut counters) = (Vec::new(), Vec::new());
         for deployment in deployment.subtasks {
             let subtask = self.subtask(deployment.subtask)?;
+            counters.push((deployment.subtask, subtask.counters()));
             subtasks.push((subtask, self.context(deployment, backend.clone(), &waker)));
         }
         let (commands, receiver) = sync_channel(SLOT_COMMANDS);
@@ -214,7 +286,15 @@ impl Building<'_> {
         let slot = Slot::new(subtasks, receiver, parker, reporter, clock);
         let end = self.around.host.run_slot(deployment.slot, slot);
         let end = end.map_err(|error| TaskError::external("a slot's thread cannot be started", &error))?;
-        Ok(RunningSlot { commands, waker, end })
+        Ok(RunningSlot {
+            number: deployment.slot,
+            standing,
+            counters,
+            network: self.network.clone(),
+            commands,
+            waker,
+            end,
+        })
     }
 
     fn subtask(&mut self, id: SubtaskId) -> Result<Subtask, TaskError> {
@@ -225,9 +305,7 @@ impl Building<'_> {
             outputs,
             reporter: Box::new(self.reporter.clone()),
         };
-        let subtask = self.pipeline.build(wiring, &self.max_parallelism)?;
-        self.counters.push((id, subtask.counters()));
-        Ok(subtask)
+        self.pipeline.build(wiring, &self.max_parallelism)
     }
 
     fn context(&self, deployment: SubtaskDeployment, backend: SlotBackend, waker: &Waker) -> OpenContext {
@@ -235,7 +313,7 @@ impl Building<'_> {
         let known = &self.pipeline.graph().vertices[vertex];
         OpenContext {
             job_id: self.reporter.job_id,
-            attempt: self.reporter.attempt,
+            attempt: self.attempt,
             subtask: deployment.subtask,
             parallelism: known.parallelism,
             key_groups: deployment.key_groups,

@@ -89,23 +89,29 @@ impl Course {
         {
             return;
         }
-        let subtasks = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
-        let reports = subtasks.map(|deployed| {
-            let report = SubtaskReport {
-                subtask: deployed.subtask,
-                state: ExecutionState::Deploying,
-                failure: None,
-                end_of_data: false,
-            };
-            (deployed.subtask, report)
+        let before = self.running.take().filter(|_| !deployment.kept.is_empty());
+        let begins = |subtask| SubtaskReport {
+            subtask,
+            state: ExecutionState::Deploying,
+            failure: None,
+            end_of_data: false,
+        };
+        let kept = deployment.kept.iter().flat_map(|slot| &slot.subtasks);
+        let kept = kept.map(|subtask| {
+            let known = before.as_ref().and_then(|it| it.subtasks.get(subtask));
+            (*subtask, known.cloned().unwrap_or_else(|| begins(*subtask)))
         });
+        let subtasks = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
+        let reports = subtasks.map(|deployed| (deployed.subtask, begins(deployed.subtask)));
+        let slots = deployment.slots.iter().map(|slot| slot.slot);
         self.running = Some(Running {
             attempt: deployment.attempt,
             placement: deployment.placement.clone(),
-            slots: deployment.slots.iter().map(|slot| slot.slot).collect(),
-            subtasks: reports.collect(),
-            last_snapshot: deployment.restored,
-            open_snapshots: BTreeSet::new(),
+            slots: slots.chain(deployment.kept.iter().map(|slot| slot.slot)).collect(),
+            subtasks: reports.chain(kept).collect(),
+            // What goes on has seen the snapshots of the attempt before.
+            last_snapshot: before.as_ref().and_then(|it| it.last_snapshot).max(deployment.restored),
+            open_snapshots: before.as_ref().map(|it| it.open_snapshots.clone()).unwrap_or_default(),
             is_drained: false,
         });
     }
@@ -184,6 +190,7 @@ mod tests {
                     state: BTreeMap::new(),
                 }],
             }],
+            kept: Vec::new(),
             placement: Vec::new(),
             max_parallelism: Vec::new(),
             restored: Some(CheckpointId(4)),

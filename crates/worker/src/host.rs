@@ -85,7 +85,7 @@ pub trait Peers: Send + Sync {
 }
 
 /// The channels between this worker and the others, for one attempt.
-pub trait PeerChannels: Send {
+pub trait PeerChannels: Send + Sync {
     /// The producer's end of a channel to another worker. Never blocks.
     fn sender(&self, to: WorkerId, key: ChannelKey, producer: Waker) -> ChannelSender;
 

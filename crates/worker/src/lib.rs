@@ -10,7 +10,7 @@
 //!                              └── snapshots written in the background
 //! ```
 //!
-//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, [`course`] (what it says when it comes back), [`link`] (gRPC),
+//! Reading order: [`worker`] (the service), [`attempt`] (one deployment), [`host`] (what it stands on), `wiring`, `reporter`, `standing`, [`course`] (what it says when it comes back), [`link`] (gRPC),
 //! [`options`].
 
 pub mod worker;
@@ -21,6 +21,7 @@ pub mod host;
 pub mod course;
 
 mod reporter;
+mod standing;
 mod wiring;
 
 pub mod link;

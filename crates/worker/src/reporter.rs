@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use streamd_core::backend::Inlining;
 use streamd_core::barrier::Barrier;
-use streamd_core::id::{Attempt, JobId, SubtaskId};
+use streamd_core::id::{JobId, SubtaskId};
 use streamd_core::protocol::{ExecutionState, WorkerEvent};
 use streamd_runtime::chain::OperatorSnapshot;
 use streamd_runtime::error::TaskError;
@@ -17,12 +17,14 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::host::Host;
+use crate::standing::Standing;
 
-/// Reports for one attempt.
+/// Reports for one slot.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub(crate) job_id: JobId,
-    pub(crate) attempt: Attempt,
+    /// Which attempt it belongs to.
+    pub(crate) standing: Standing,
     pub(crate) events: mpsc::Sender<WorkerEvent>,
     pub(crate) io: Handle,
     /// Who runs the writers of snapshots.
@@ -45,18 +47,14 @@ impl Reporter {
 
 impl SlotReporter for Reporter {
     fn on_state(&self, subtask: SubtaskId, state: ExecutionState, error: Option<TaskError>) {
+        let attempt = self.standing.attempt();
         match &error {
             Some(error) => {
-                tracing::error!(%subtask, attempt = %self.attempt, to = state.name(), %error, "subtask failed")
+                tracing::error!(%subtask, %attempt, to = state.name(), %error, "subtask failed")
             }
-            None => tracing::debug!(%subtask, attempt = %self.attempt, to = state.name(), "subtask changed state"),
+            None => tracing::debug!(%subtask, %attempt, to = state.name(), "subtask changed state"),
         }
-        self.tell(WorkerEvent::SubtaskState {
-            attempt: self.attempt,
-            subtask,
-            state,
-            failure: error.map(Into::into),
-        });
+        self.tell(self.standing.state(subtask, state, error.map(Into::into)));
     }
 }
 
@@ -64,7 +62,7 @@ impl SubtaskReporter for Reporter {
     fn on_cut(&self, subtask: SubtaskId, barrier: &Barrier, operators: Vec<OperatorSnapshot>) {
         let cut = Cut {
             job_id: self.job_id,
-            attempt: self.attempt,
+            attempt: self.standing.attempt(),
             subtask,
             options: Arc::clone(&barrier.options),
             inlining: self.inlining,
@@ -76,7 +74,7 @@ impl SubtaskReporter for Reporter {
         let write = move || {
             let event = match write_cut(cut, &io) {
                 Ok(snapshot) => WorkerEvent::Acknowledge {
-                    attempt: reporter.attempt,
+                    attempt: reporter.standing.attempt(),
                     checkpoint,
                     subtask,
                     snapshot,
@@ -86,7 +84,7 @@ impl SubtaskReporter for Reporter {
                     let reason = error.to_coded().on_one_line();
                     tracing::warn!(%checkpoint, %subtask, %reason, "snapshot declined");
                     WorkerEvent::Decline {
-                        attempt: reporter.attempt,
+                        attempt: reporter.standing.attempt(),
                         checkpoint,
                         subtask,
                         reason,
@@ -100,9 +98,6 @@ impl SubtaskReporter for Reporter {
     }
 
     fn on_end_of_data(&self, subtask: SubtaskId) {
-        self.tell(WorkerEvent::EndOfData {
-            attempt: self.attempt,
-            subtask,
-        });
+        self.tell(self.standing.end_of_data(subtask));
     }
 }

@@ -1,6 +1,6 @@
 //! The channels of a deployment: by pointer between subtasks of this worker, through the data plane to all others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use streamd_core::graph::{JobEdge, JobGraph};
 use streamd_core::id::{SubtaskId, WorkerId};
@@ -34,6 +34,12 @@ impl Channels {
         let mut connecting = Connecting {
             worker_of: BTreeMap::new(),
             slot_of: BTreeMap::new(),
+            kept: deployment
+                .kept
+                .iter()
+                .flat_map(|slot| &slot.subtasks)
+                .copied()
+                .collect(),
             me,
             network,
             channels: Self {
@@ -78,6 +84,8 @@ impl Channels {
 struct Connecting<'a> {
     worker_of: BTreeMap<SubtaskId, WorkerId>,
     slot_of: BTreeMap<SubtaskId, usize>,
+    /// What runs here already, with its channels: none leads from there to what begins.
+    kept: BTreeSet<SubtaskId>,
     me: WorkerId,
     network: Option<&'a dyn PeerChannels>,
     channels: Channels,
@@ -109,6 +117,9 @@ impl Connecting<'_> {
             source: from.index,
             target: to.index,
         };
+        if self.kept.contains(&from) || self.kept.contains(&to) {
+            return Ok(());
+        }
         let (producer, consumer) = (self.worker_of(from)?, self.worker_of(to)?);
         if producer == self.me && consumer == self.me {
             let (sender, receiver) = local_channel(LOCAL_CHANNEL_BATCHES, self.waker_of(to)?, self.waker_of(from)?);

@@ -156,7 +156,10 @@ impl Worker {
                 }
             }
             WorkerCommand::Finish { attempt } => self.tell(attempt, &SlotCommand::Finish),
-            WorkerCommand::Cancel { attempt } => self.tell(attempt, &SlotCommand::Cancel),
+            WorkerCommand::Cancel { attempt, kept } => match self.running_as(attempt) {
+                Some(running) => running.tell_others(&SlotCommand::Cancel, &kept),
+                None => tracing::debug!(%attempt, "ignored that another attempt is cancelled"),
+            },
             WorkerCommand::Shutdown => {}
         }
     }
@@ -184,13 +187,18 @@ impl Worker {
             tracing::debug!(%attempt, "ignored a deployment that is not new");
             return;
         }
-        self.close_attempt().await;
-        tracing::info!(job_id = %deployment.job_id, %attempt, slots = deployment.slots.len(), restored = ?deployment.restored, "deploying");
+        let before = match self.running.take() {
+            Some(running) => running.keep(&deployment.kept).await,
+            None => None,
+        };
+        let kept = deployment.kept.clone();
+        tracing::info!(job_id = %deployment.job_id, %attempt, slots = deployment.slots.len(), kept = kept.len(), restored = ?deployment.restored, "deploying");
         let subtasks: Vec<_> = deployment
             .slots
             .iter()
             .flat_map(|slot| &slot.subtasks)
             .map(|subtask| subtask.subtask)
+            .chain(kept.iter().flat_map(|slot| slot.subtasks.iter().copied()))
             .collect();
         let threads = || Arc::new(Threads::new(Handle::current())) as Arc<dyn Host>;
         let host = self.host.get_or_insert_with(threads);
@@ -201,9 +209,18 @@ impl Worker {
             events,
             clock: &self.clock,
         };
-        match RunningAttempt::start(&mut self.pipeline, deployment, &around) {
-            Ok(running) => self.running = Some(running),
+        match RunningAttempt::start(&mut self.pipeline, deployment, &around, before.as_ref()) {
+            Ok(mut running) => {
+                let said = running.take_over(before, &kept);
+                self.running = Some(running);
+                for event in said {
+                    let _ = events.send(event).await;
+                }
+            }
             Err(error) => {
+                if let Some(before) = before {
+                    before.close().await;
+                }
                 tracing::error!(%attempt, %error, "the deployment failed");
                 let failure = Failure::from(error);
                 for subtask in subtasks {

@@ -11,6 +11,7 @@ use streamd_core::snapshot::{SnapshotMetadata, SubtaskSnapshot};
 use streamd_core::time::{MonotonicTime, WallTime};
 
 use crate::event::CheckpointOptions;
+use crate::restore::owners;
 
 use super::metadata::Origin;
 use super::pending::{PendingSnapshot, Purpose, Stage};
@@ -235,6 +236,7 @@ impl CheckpointCoordinator {
         let metadata = Arc::new(origin.metadata(id, pending, &collected));
         pending.stage = Stage::Publishing {
             metadata: Arc::clone(&metadata),
+            owners: owners(&collected),
             subtasks: collected.len(),
             bytes,
         };

@@ -8,6 +8,8 @@ use streamd_core::id::{CheckpointId, OperationId, SubtaskId};
 use streamd_core::snapshot::{SnapshotMetadata, SubtaskSnapshot};
 use streamd_core::time::{MonotonicTime, WallTime};
 
+use crate::restore::ListOwners;
+
 /// Why a snapshot is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -65,6 +67,7 @@ pub(super) enum Stage {
     /// the outcome is known, so neither time-out nor failure ends this stage.
     Publishing {
         metadata: Arc<SnapshotMetadata>,
+        owners: ListOwners,
         subtasks: usize,
         bytes: u64,
     },
@@ -99,6 +102,14 @@ impl PendingSnapshot {
         match &self.stage {
             Stage::Collecting { .. } => None,
             Stage::Publishing { metadata, .. } => Some(metadata),
+        }
+    }
+
+    /// Who had what of its lists, once it is being published.
+    pub fn owners(&self) -> Option<&ListOwners> {
+        match &self.stage {
+            Stage::Collecting { .. } => None,
+            Stage::Publishing { owners, .. } => Some(owners),
         }
     }
 

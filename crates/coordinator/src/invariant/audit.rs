@@ -15,6 +15,8 @@ use crate::job::{JobMachine, Recovery};
 use crate::lifecycle::JobState;
 use crate::operation::OperationResult;
 
+use super::owned::Owned;
+
 /// An invariant that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invariant {invariant} does not hold: {message}")]
@@ -25,9 +27,9 @@ pub struct Violation {
     pub message: String,
 }
 
-type Checked = Result<(), Violation>;
+pub(super) type Checked = Result<(), Violation>;
 
-fn ensure(holds: bool, invariant: &'static str, message: impl FnOnce() -> String) -> Checked {
+pub(super) fn ensure(holds: bool, invariant: &'static str, message: impl FnOnce() -> String) -> Checked {
     if holds {
         return Ok(());
     }
@@ -73,6 +75,8 @@ pub struct Audit {
     operations: BTreeMap<OperationId, (OperationKind, String)>,
     /// The savepoints that are made of complete snapshots, by operation.
     promotions: BTreeMap<OperationId, Promotion>,
+    /// What each subtask had of the lists of a snapshot, and what it was last given of them.
+    owned: Owned,
     /// Whether another job manager may have taken snapshots and started workers that were not seen.
     is_recovered: bool,
     notified_now: bool,
@@ -106,6 +110,7 @@ impl Audit {
             operations: BTreeMap::new(),
             promotions: BTreeMap::new(),
             claimed: spec.options.claim_mode == ClaimMode::Claim,
+            owned: Owned::default(),
             is_recovered: false,
             notified_now: false,
         }
@@ -144,6 +149,7 @@ impl Audit {
         }
         self.note(event);
         self.notified_now = false;
+        self.owned.observe(event, actions)?;
         for action in actions {
             self.check(action, event)?;
         }
@@ -312,7 +318,7 @@ impl Audit {
                 *attempt
             }
             WorkerCommand::Drain { attempt }
-            | WorkerCommand::Cancel { attempt }
+            | WorkerCommand::Cancel { attempt, .. }
             | WorkerCommand::AlignWatermarks { attempt, .. } => *attempt,
             WorkerCommand::Shutdown => self.attempt,
         };

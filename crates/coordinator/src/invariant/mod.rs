@@ -5,6 +5,7 @@
 //! daemons' own tests alike.
 
 mod audit;
+mod owned;
 mod rescale;
 
 pub use audit::{Audit, Violation};

@@ -1,11 +1,14 @@
 //! Each invariant is broken on purpose: the onlooker must see it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::graph::{CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, JobGraph, RestartStrategy};
-use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, TaskManagerId, WorkerId};
-use streamd_core::protocol::WorkerCommand;
+use streamd_core::id::{Attempt, CheckpointId, JobId, OperationId, OperatorId, SubtaskId, TaskManagerId, WorkerId};
+use streamd_core::key_group::KeyGroupRange;
+use streamd_core::protocol::{Deployment, KeptSlot, SlotDeployment, SubtaskDeployment, WorkerCommand, WorkerEvent};
+use streamd_core::snapshot::{ListState, OperatorSubtaskState, SubtaskSnapshot};
 use streamd_core::time::{MonotonicTime, WallTime};
 
 use super::*;
@@ -240,6 +243,7 @@ fn a_word_to_an_older_attempt_is_seen() {
     let cancel = |attempt| {
         send(WorkerCommand::Cancel {
             attempt: Attempt(attempt),
+            kept: Vec::new(),
         })
     };
     Story::new()
@@ -413,17 +417,89 @@ fn a_job_that_lets_its_deadline_pass_is_seen() {
 
 #[test]
 fn a_restore_of_anything_but_the_latest_is_seen() {
-    let deployment = streamd_core::protocol::Deployment {
-        job_id: JobId::from_bytes([1; 16]),
-        attempt: Attempt(2),
-        slots: Vec::new(),
-        placement: Vec::new(),
-        max_parallelism: Vec::new(),
-        state_backend: streamd_core::backend::StateBackendOptions::default(),
-        restored: None,
-    };
+    let deployment = deployment(2, &[]);
     Story::new()
         .complete(1, SnapshotKind::Checkpoint)
         .then(Event::Tick, vec![send(WorkerCommand::Deploy(Box::new(deployment)))])
         .breaks("I12");
+}
+
+#[test]
+fn a_region_that_restarts_with_what_another_has_is_seen() {
+    let restart = |splits: &[(u32, &[u64])]| {
+        let kept = vec![KeptSlot {
+            slot: 7,
+            subtasks: Vec::new(),
+        }];
+        let deployment = Deployment {
+            kept,
+            ..deployment(2, splits)
+        };
+        vec![send(WorkerCommand::Deploy(Box::new(deployment)))]
+    };
+    let whole = send(WorkerCommand::Deploy(Box::new(deployment(
+        1,
+        &[(0, &[1, 2]), (1, &[3])],
+    ))));
+    let begun = || Story::new().worker().then(Event::Tick, vec![whole.clone()]);
+    let again = begun().then(Event::Tick, restart(&[(0, &[1, 2])]));
+    assert_eq!(again.1, Ok(()));
+    begun().then(Event::Tick, restart(&[(0, &[1, 3])])).breaks("RS32");
+    begun().then(Event::Tick, restart(&[(1, &[])])).breaks("RS32");
+    // From a checkpoint, by what each had then.
+    let complete = || {
+        let acknowledged = WorkerEvent::Acknowledge {
+            attempt: Attempt(1),
+            checkpoint: CheckpointId(1),
+            subtask: SubtaskId { vertex: 0, index: 0 },
+            snapshot: SubtaskSnapshot { operators: state(&[2]) },
+        };
+        let taken = begun().then(Event::Tick, vec![trigger(1, SnapshotKind::Checkpoint)]);
+        let written = taken.then(Event::Worker(WorkerId(1), acknowledged), vec![publish(1)]);
+        written.then(published(1), vec![])
+    };
+    let from_it = |splits: &[(u32, &[u64])]| {
+        let mut actions = restart(splits);
+        if let Action::Send {
+            command: WorkerCommand::Deploy(deployment),
+            ..
+        } = &mut actions[0]
+        {
+            deployment.restored = Some(CheckpointId(1));
+        }
+        actions
+    };
+    assert_eq!(complete().then(Event::Tick, from_it(&[(0, &[2])])).1, Ok(()));
+    complete().then(Event::Tick, from_it(&[(0, &[1, 2])])).breaks("RS32");
+}
+
+fn state(splits: &[u64]) -> BTreeMap<OperatorId, OperatorSubtaskState> {
+    let lists = vec![ListState::of("splits", splits)];
+    let keyed = Vec::new();
+    [(OperatorId::from_uid("source"), OperatorSubtaskState { keyed, lists })].into()
+}
+
+/// A deployment of sources with these splits, by index.
+fn deployment(attempt: u32, splits: &[(u32, &[u64])]) -> Deployment {
+    let slots = splits.iter().map(|(index, splits)| SlotDeployment {
+        slot: *index,
+        subtasks: vec![SubtaskDeployment {
+            subtask: SubtaskId {
+                vertex: 0,
+                index: *index,
+            },
+            key_groups: KeyGroupRange::all(1),
+            state: state(splits),
+        }],
+    });
+    Deployment {
+        job_id: JobId::from_bytes([1; 16]),
+        attempt: Attempt(attempt),
+        slots: slots.collect(),
+        kept: Vec::new(),
+        placement: Vec::new(),
+        max_parallelism: Vec::new(),
+        state_backend: streamd_core::backend::StateBackendOptions::default(),
+        restored: None,
+    }
 }

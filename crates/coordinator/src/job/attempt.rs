@@ -14,9 +14,10 @@ use crate::event::SlotId;
 use crate::execution::ExecutionGraph;
 use crate::job::machine::{JobMachine, Moment};
 use crate::job::phase::{Course, Phase};
+use crate::job::regions::SLOTS_TIMEOUT_MS;
 use crate::outline::difference;
 use crate::placement::{Placement, share_slots, slots_needed};
-use crate::restore::{StateAssignment, assign};
+use crate::restore::{StateAssignment, assign, assign_again};
 use crate::workers::Start;
 
 impl JobMachine {
@@ -27,18 +28,27 @@ impl JobMachine {
         }
     }
 
-    /// A new attempt asks for slots.
+    /// A new attempt asks for slots: of the whole job, or of what does not survive.
     pub(super) fn begin_attempt(&mut self, at: Moment) -> bool {
-        self.attempt = self.attempt.next();
-        self.execution = ExecutionGraph::new(&self.spec.graph);
-        self.execution.transition_all(ExecutionState::Scheduled);
-        self.metrics.clear();
+        let mut timeout_ms = self.spec.options.slot_request_timeout_ms;
+        if self.has_survivors() {
+            timeout_ms = timeout_ms.min(SLOTS_TIMEOUT_MS);
+            self.execution.renew();
+        } else {
+            self.attempt = self.attempt.next();
+            self.execution = ExecutionGraph::new(&self.spec.graph);
+            self.owners = None;
+        }
+        let execution = &mut self.execution;
+        execution.transition_all(ExecutionState::Scheduled);
+        self.metrics
+            .retain(|subtask, _| execution.state(*subtask) == ExecutionState::Running);
         self.has_progressed = false;
         // Slots of task managers that are to be empty are not given out: the new attempt is elsewhere.
         self.evacuation = None;
         self.checkpoints.tolerance.reset();
         self.restored = self.restore.clone();
-        let deadline = at.now.plus(self.spec.options.slot_request_timeout_ms);
+        let deadline = at.now.plus(timeout_ms);
         self.enter(Phase::WaitingForSlots { deadline }, None);
         self.out.push(Action::RequestSlots {
             count: slots_needed(&self.spec.graph),
@@ -56,6 +66,9 @@ impl JobMachine {
             self.fail_attempt(at, Failure::new(FaultDomain::Internal, message));
             return;
         };
+        if self.has_survivors() && !self.keep_their_slots(&shared) {
+            return self.restart_whole(at);
+        }
         let mut worker_on: BTreeMap<TaskManagerId, WorkerId> = BTreeMap::new();
         for task_manager in shared.keys().map(|slot| &slot.task_manager) {
             if worker_on.contains_key(task_manager) {
@@ -86,6 +99,10 @@ impl JobMachine {
     }
 
     pub(super) fn give_up_slots(&mut self, at: Moment) -> bool {
+        if self.has_survivors() {
+            self.restart_whole(at);
+            return true;
+        }
         let message = format!(
             "NoResourceAvailable: could not acquire the minimum required resources: {} slots were not free within {} ms",
             slots_needed(&self.spec.graph),
@@ -161,8 +178,11 @@ impl JobMachine {
                 return;
             }
         };
+        let mut state = self.state_of_attempt();
+        if self.has_survivors() {
+            self.attempt = self.attempt.next();
+        }
         self.execution.deploy(&placement);
-        let mut state = assign(&self.spec.graph, &self.spec.max_parallelism, self.restore.as_ref());
         let addresses: Vec<WorkerPlacement> = placement
             .workers()
             .map(|worker| WorkerPlacement {
@@ -176,6 +196,7 @@ impl JobMachine {
                 job_id: self.spec.job_id,
                 attempt: self.attempt,
                 slots: self.slot_deployments(&placement, worker, &mut state),
+                kept: self.kept_slots(worker),
                 placement: addresses.clone(),
                 max_parallelism: self.spec.max_parallelism.clone(),
                 restored: self.restore.as_ref().map(|point| point.metadata.checkpoint_id),
@@ -188,6 +209,16 @@ impl JobMachine {
         }
     }
 
+    /// What each subtask starts from.
+    fn state_of_attempt(&self) -> StateAssignment {
+        let (graph, max_parallelism, restore) = (&self.spec.graph, &self.spec.max_parallelism, self.restore.as_ref());
+        match self.owners.as_ref().filter(|_| self.has_survivors()) {
+            Some(owners) => assign_again(graph, max_parallelism, restore, owners),
+            None => assign(graph, max_parallelism, restore),
+        }
+    }
+
+    /// The slots that begin on a worker.
     fn slot_deployments(
         &self,
         placement: &Placement,
@@ -201,8 +232,10 @@ impl JobMachine {
             let groups = groups.unwrap_or_else(|| job_vertex.effective_max_parallelism());
             KeyGroupRange::of_subtask(index, job_vertex.parallelism, groups)
         };
+        let starts = |subtask| self.execution.state(subtask) == ExecutionState::Deploying;
         placement
             .slots_of(worker)
+            .filter(|(_, subtasks)| subtasks.iter().all(|subtask| starts(*subtask)))
             .map(|(slot, subtasks)| SlotDeployment {
                 slot,
                 subtasks: subtasks

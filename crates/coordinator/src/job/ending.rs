@@ -1,6 +1,9 @@
 //! How attempts and jobs end: failure, cancellation, finishing.
 
+use std::collections::BTreeSet;
+
 use streamd_core::error::{CodedError, ErrorCode};
+use streamd_core::id::SubtaskId;
 use streamd_core::protocol::{ExecutionState, Failure, FailureKind, WorkerCommand};
 use streamd_core::time::MonotonicTime;
 
@@ -35,8 +38,11 @@ impl JobMachine {
         match self.failover.on_failure(at.now, trouble) {
             Decision::Restart { delay_ms } => {
                 self.remember(at, cause.clone(), Some(delay_ms));
+                let survivors = self.survivors();
+                let abandoned = self.checkpoints.collecting(|_, _| !survivors.is_empty());
                 self.leave_running(at, &cause.message, "take it again once the job is RUNNING");
-                let deadline = self.drop_subtasks(at);
+                let deadline = self.drop_subtasks(at, &survivors);
+                abandoned.into_iter().for_each(|id| self.notify_aborted(id));
                 self.enter(Phase::Dropping { deadline, delay_ms }, Some(cause));
             }
             Decision::Suppress { strategy } => {
@@ -51,6 +57,7 @@ impl JobMachine {
 
     /// The job has failed, and no restart can help.
     pub(super) fn fail_for_good(&mut self, at: Moment, failure: Failure) {
+        self.drop_survivors(at);
         let deadline = match &self.phase {
             Phase::Dropping { deadline, .. } => *deadline,
             Phase::BackingOff { .. } | Phase::Settling => at.now,
@@ -62,7 +69,7 @@ impl JobMachine {
             | Phase::Starting
             | Phase::Running(_) => {
                 self.leave_running(at, &failure.message, "see why the job failed");
-                self.drop_subtasks(at)
+                self.drop_subtasks(at, &BTreeSet::new())
             }
             Phase::Reconciling { is_cancelled: true, .. }
             | Phase::Created
@@ -84,6 +91,7 @@ impl JobMachine {
 
     /// The user wants the job gone, perhaps after a savepoint that is complete.
     pub(super) fn begin_cancelling(&mut self, at: Moment, stopped: Option<Stopped>) {
+        self.drop_survivors(at);
         let deadline = match &mut self.phase {
             Phase::Cancelling { savepoint, .. } => {
                 if savepoint.is_none() {
@@ -93,7 +101,7 @@ impl JobMachine {
             }
             Phase::Dropping { deadline, .. } | Phase::Failing { deadline, .. } => *deadline,
             Phase::Created | Phase::BackingOff { .. } | Phase::Settling => {
-                self.execution.cancel();
+                self.execution.cancel(&BTreeSet::new());
                 at.now
             }
             Phase::Reconciling {
@@ -114,7 +122,7 @@ impl JobMachine {
                     "the job was cancelled",
                     "start the job again to take a savepoint of it",
                 );
-                self.drop_subtasks(at)
+                self.drop_subtasks(at, &BTreeSet::new())
             }
             Phase::Ended(_) => return,
         };
@@ -151,18 +159,27 @@ impl JobMachine {
         self.checkpoints.schedule.on_end(at.now);
     }
 
-    /// Has every worker drop its subtasks. Returns when patience ends.
-    pub(super) fn drop_subtasks(&mut self, at: Moment) -> MonotonicTime {
-        self.execution.cancel();
+    /// Has every worker drop its subtasks, but for the survivors. Returns when patience ends.
+    pub(super) fn drop_subtasks(&mut self, at: Moment, survivors: &BTreeSet<SubtaskId>) -> MonotonicTime {
+        self.execution.cancel(survivors);
         let attempt = self.attempt;
-        self.broadcast(&WorkerCommand::Cancel { attempt });
+        for worker in self.execution.workers() {
+            if self.workers.is_live(worker) {
+                let kept = self.kept_slots(worker).iter().map(|it| it.slot).collect();
+                let command = WorkerCommand::Cancel { attempt, kept };
+                self.out.push(Action::Send { worker, command });
+            }
+        }
         at.now.plus(self.spec.options.cancel_timeout_ms)
     }
 
-    /// Waits until nothing of the attempt is left; workers that do not let go are stopped.
+    /// Waits until nothing of the attempt is left but survivors; workers that do not let go are stopped.
     pub(super) fn step_dropping(&mut self, at: Moment, overdue: bool) -> bool {
-        if !self.execution.all_terminal() {
-            if overdue {
+        if self.execution.any_in(ExecutionState::Canceling) {
+            if overdue && self.has_survivors() {
+                // They may be on the same workers.
+                self.restart_whole(at);
+            } else if overdue {
                 for worker in self.execution.busy_workers() {
                     self.stop_worker(worker);
                     self.execution.fail_worker(worker);
@@ -276,7 +293,11 @@ impl JobMachine {
     /// its file may have come after.
     pub(super) fn discard_deferred(&mut self) {
         let deferred = std::mem::take(&mut self.deferred);
-        let again = self.checkpoints.unheard_of();
+        // A survivor may still be writing; it will be heard of.
+        let again = match self.has_survivors() {
+            true => Vec::new(),
+            false => self.checkpoints.unheard_of(),
+        };
         let again = again.into_iter().filter(|unheard_of| !deferred.contains(unheard_of));
         let all: Vec<_> = deferred.iter().cloned().chain(again).collect();
         all.into_iter().for_each(|discarded| self.discard(discarded));

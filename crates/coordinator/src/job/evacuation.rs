@@ -80,7 +80,7 @@ impl JobMachine {
             "the job moves to another task manager",
             "take it again once the job is RUNNING",
         );
-        let deadline = self.drop_subtasks(at);
+        let deadline = self.drop_subtasks(at, &BTreeSet::new());
         self.enter(Phase::Dropping { deadline, delay_ms: 0 }, None);
         true
     }

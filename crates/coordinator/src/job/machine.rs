@@ -20,6 +20,7 @@ use crate::job::phase::{Course, Phase};
 use crate::lifecycle::JobState;
 use crate::operation::Operations;
 use crate::placement::SharedSlots;
+use crate::restore::ListOwners;
 use crate::workers::Workers;
 
 /// How many failures are remembered: as many as Flink shows.
@@ -45,6 +46,8 @@ pub struct JobMachine {
     pub(super) operations: Operations,
     /// What the next attempt starts from.
     pub(super) restore: Option<RestorePoint>,
+    /// How many elements of each list in that each subtask had; `None`: as many as are dealt out to it at a restore of the whole job.
+    pub(super) owners: Option<ListOwners>,
     /// What the current attempt started from.
     pub(super) restored: Option<RestorePoint>,
     /// Whether the job is about to end by a stop whose savepoint is complete, as another job manager left it.
@@ -82,6 +85,7 @@ impl JobMachine {
             checkpoints: CheckpointCoordinator::new(spec.options.checkpointing.clone(), restored),
             operations: Operations::default(),
             restore: spec.restore.clone(),
+            owners: None,
             restored: spec.restore.clone(),
             is_stopping: false,
             deferred: Vec::new(),
@@ -147,7 +151,7 @@ impl JobMachine {
             Phase::Running(_) => self.checkpoints.deadline(),
             Phase::BackingOff { until } => Some(*until),
             Phase::Dropping { deadline, .. } | Phase::Failing { deadline, .. } | Phase::Cancelling { deadline, .. } => {
-                (!self.execution.all_terminal()).then_some(*deadline)
+                self.execution.any_in(ExecutionState::Canceling).then_some(*deadline)
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The job machine: the life of one job from CREATED to its end.
 //!
 //! Reading order: [`JobMachine`], its phases, then the four stretches of its road: `attempt` (slots, workers,
-//! deployment), `recovery` (the attempt of another job manager), `reports` (what workers say), `snapshots` and `operations`, `ending` and `evacuation`; `status` is what others may see.
+//! deployment), `recovery` (the attempt of another job manager), `reports` (what workers say), `snapshots` and `operations`,
+//! `ending` and `evacuation`, `regions` (a part of the job restarts); `status` is what others may see.
 
 mod machine;
 mod phase;
@@ -15,6 +16,7 @@ mod snapshots;
 
 mod ending;
 mod evacuation;
+mod regions;
 
 mod status;
 mod views;

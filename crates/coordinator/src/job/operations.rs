@@ -38,7 +38,10 @@ impl JobMachine {
                 self.operations.begin(id, operation);
                 self.begin_operation(at, id, request.kind);
             }
-            Ok((operation, Way::Promotion(source))) => self.begin_promotion(id, operation, source),
+            Ok((operation, Way::Promotion(source))) => {
+                self.restart_whole(at);
+                self.begin_promotion(id, operation, source);
+            }
             Err(refusal) => self.end_operation(id, Err(refusal)),
         }
     }

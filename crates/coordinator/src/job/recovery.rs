@@ -235,7 +235,7 @@ impl JobMachine {
         }
         self.is_stopping = false;
         self.remember(at, cause.clone(), Some(0));
-        let deadline = self.drop_subtasks(at);
+        let deadline = self.drop_subtasks(at, &BTreeSet::new());
         self.enter(Phase::Dropping { deadline, delay_ms: 0 }, Some(cause));
     }
 
@@ -244,7 +244,7 @@ impl JobMachine {
         if self.end_reunion().is_none() {
             return;
         }
-        let deadline = self.drop_subtasks(at);
+        let deadline = self.drop_subtasks(at, &BTreeSet::new());
         let savepoint = None;
         self.enter(Phase::Cancelling { deadline, savepoint }, None);
     }

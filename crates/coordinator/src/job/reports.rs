@@ -112,6 +112,9 @@ impl JobMachine {
             }
             ExecutionState::Failed => {
                 if self.execution.transition(subtask, to) {
+                    if from == ExecutionState::Running {
+                        self.drop_survivors(at);
+                    }
                     let unnamed = || {
                         Failure::new(
                             FaultDomain::Internal,
@@ -129,6 +132,9 @@ impl JobMachine {
             }
             ExecutionState::Finished | ExecutionState::Canceled => {
                 if self.execution.transition(subtask, ExecutionState::Failed) {
+                    if from == ExecutionState::Running {
+                        self.drop_survivors(at);
+                    }
                     let message = format!("subtask `{subtask}` is {} without being told to", to.name());
                     self.fail_attempt(at, Failure::new(FaultDomain::Internal, message));
                 }
@@ -163,7 +169,11 @@ impl JobMachine {
             | Phase::Cancelling { .. }
             | Phase::Ended(_) => false,
         };
+        let had_survivors = !self.kept_slots(worker).is_empty();
         let had_subtasks = self.execution.fail_worker(worker);
+        if had_survivors {
+            self.drop_survivors(at);
+        }
         if needed || had_subtasks {
             let trouble = match self.has_progressed {
                 true => Trouble::LossAfterProgress,

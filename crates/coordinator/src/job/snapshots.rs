@@ -257,7 +257,7 @@ impl JobMachine {
         } else {
             Reason::failed(format!("{noun} `{id}` was not published: {}", error.message))
         };
-        if self.phase.is_deployed() {
+        if self.is_at_work() {
             self.notify_aborted(id);
         }
         if !error.outcome_unknown {
@@ -281,7 +281,7 @@ impl JobMachine {
         self.checkpoints.schedule.on_end(at.now);
         self.restore_from_now_on(id, pending, &published.uri);
         let last = pending.purpose == Purpose::Final && matches!(self.phase, Phase::Running(Course::LastCheckpoint));
-        if self.phase.is_deployed() {
+        if self.is_at_work() {
             self.notify_complete(id);
         }
         self.abort_subsumed(id);
@@ -356,6 +356,7 @@ impl JobMachine {
             }
             let uri = uri.to_owned();
             self.restore = Some(RestorePoint { metadata, uri });
+            self.owners = pending.owners().cloned();
         }
     }
 

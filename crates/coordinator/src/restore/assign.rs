@@ -13,7 +13,7 @@ use streamd_core::graph::{JobGraph, JobVertex, Operator, StateKind};
 use streamd_core::id::{OperatorId, SubtaskId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::snapshot::{
-    KeyedStateHandle, ListState, ObjectHandle, OperatorState, OperatorSubtaskState, SnapshotMetadata,
+    KeyedStateHandle, ListState, ObjectHandle, OperatorState, OperatorSubtaskState, SnapshotMetadata, SubtaskSnapshot,
 };
 
 use super::compare::claims;
@@ -22,9 +22,47 @@ use crate::event::RestorePoint;
 /// The state that every subtask starts from, by operator. A subtask without state is present and empty.
 pub type StateAssignment = BTreeMap<SubtaskId, BTreeMap<OperatorId, OperatorSubtaskState>>;
 
+/// How many elements each subtask of an operator had of each of its lists when a snapshot was taken, by index. The list in the snapshot
+/// has the elements of the first subtask first.
+pub type ListOwners = BTreeMap<(OperatorId, String), Vec<usize>>;
+
+/// Who had what of the lists of a snapshot with these parts.
+pub fn owners(parts: &BTreeMap<SubtaskId, SubtaskSnapshot>) -> ListOwners {
+    let mut owners = ListOwners::new();
+    for (subtask, part) in parts {
+        for (operator, state) in &part.operators {
+            for list in &state.lists {
+                let counts = owners.entry((*operator, list.name.clone())).or_default();
+                counts.resize(counts.len().max(subtask.index as usize + 1), 0);
+                counts[subtask.index as usize] += list.items.len();
+            }
+        }
+    }
+    owners
+}
+
 /// Deals a snapshot out to the subtasks of a graph; without one, the initial splits of its sources.
 /// `max_parallelism` is the number of key groups of each vertex, by position.
 pub fn assign(graph: &JobGraph, max_parallelism: &[u32], restore: Option<&RestorePoint>) -> StateAssignment {
+    deal_out(graph, max_parallelism, restore, None)
+}
+
+/// As [`assign`], but each subtask gets again what it had: some of them may go on, and have theirs still (RS32).
+pub fn assign_again(
+    graph: &JobGraph,
+    max_parallelism: &[u32],
+    restore: Option<&RestorePoint>,
+    owners: &ListOwners,
+) -> StateAssignment {
+    deal_out(graph, max_parallelism, restore, Some(owners))
+}
+
+fn deal_out(
+    graph: &JobGraph,
+    max_parallelism: &[u32],
+    restore: Option<&RestorePoint>,
+    owners: Option<&ListOwners>,
+) -> StateAssignment {
     let mut assignment = StateAssignment::new();
     for (vertex, job_vertex) in (0u32..).zip(&graph.vertices) {
         let groups = max_parallelism
@@ -35,7 +73,7 @@ pub fn assign(graph: &JobGraph, max_parallelism: &[u32], restore: Option<&Restor
             assignment.insert(SubtaskId { vertex, index }, BTreeMap::new());
         }
         for operator in &job_vertex.operators {
-            let shares = shares_of(operator, job_vertex, groups, restore);
+            let shares = shares_of(operator, (job_vertex, groups), restore, owners);
             for (index, share) in (0u32..).zip(shares) {
                 if !share.is_empty()
                     && let Some(subtask) = assignment.get_mut(&SubtaskId { vertex, index })
@@ -51,9 +89,9 @@ pub fn assign(graph: &JobGraph, max_parallelism: &[u32], restore: Option<&Restor
 /// One operator's state for each subtask of its vertex, by index.
 fn shares_of(
     operator: &Operator,
-    vertex: &JobVertex,
-    groups: u32,
+    (vertex, groups): (&JobVertex, u32),
     restore: Option<&RestorePoint>,
+    owners: Option<&ListOwners>,
 ) -> Vec<OperatorSubtaskState> {
     let parallelism = vertex.parallelism;
     let mut shares = vec![OperatorSubtaskState::default(); parallelism as usize];
@@ -68,7 +106,12 @@ fn shares_of(
         for list in state.lists.iter().filter(|list| claims(operator, &list.name)) {
             let items = match declared_kind(operator, &list.name) {
                 Some(StateKind::Union | StateKind::Broadcast) => vec![list.items.clone(); parallelism as usize],
-                Some(StateKind::List | StateKind::Keyed { .. }) | None => in_blocks(&list.items, parallelism),
+                Some(StateKind::List | StateKind::Keyed { .. }) | None => {
+                    match owners.map(|owners| owners.get(&(operator.id, list.name.clone()))) {
+                        None => in_blocks(&list.items, parallelism),
+                        Some(counts) => as_owned(&list.items, counts.map_or(&[], Vec::as_slice), parallelism),
+                    }
+                }
             };
             deal(&mut shares, list, items);
         }
@@ -160,6 +203,24 @@ fn in_blocks(items: &[Vec<u8>], parallelism: u32) -> Vec<Vec<Vec<u8>>> {
     (0..parallelism)
         .map(|index| {
             let (block, tail) = rest.split_at(base + usize::from(index < remainder));
+            rest = tail;
+            block.to_vec()
+        })
+        .collect()
+}
+
+/// Contiguous blocks of as many elements as each subtask had.
+fn as_owned(items: &[Vec<u8>], counts: &[usize], parallelism: u32) -> Vec<Vec<Vec<u8>>> {
+    let total: usize = counts.iter().sum();
+    assert!(
+        total == items.len() && counts.len() <= parallelism as usize,
+        "invariant RS32: {} elements of a list had {total} owners",
+        items.len()
+    );
+    let mut rest = items;
+    (0..parallelism as usize)
+        .map(|index| {
+            let (block, tail) = rest.split_at(counts.get(index).copied().unwrap_or(0));
             rest = tail;
             block.to_vec()
         })

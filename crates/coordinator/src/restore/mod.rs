@@ -10,7 +10,7 @@ mod check;
 
 mod assign;
 
-pub use assign::{StateAssignment, absolute, assign};
+pub use assign::{ListOwners, StateAssignment, absolute, assign, assign_again, owners};
 pub use check::{Dropping, RestorePlan, check, check_dropping};
 pub(crate) use compare::claims;
 pub use compare::{Comparison, Finding, Verdict, compare};

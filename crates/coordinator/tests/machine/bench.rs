@@ -81,6 +81,13 @@ pub fn graph(parallelism: u32) -> JobGraph {
     }
 }
 
+/// A job whose slots have nothing to do with each other: each is a region. Its source has this many splits.
+pub fn without_exchange(spec: &mut JobSpec, count: u32) {
+    let graph = Arc::make_mut(&mut spec.graph);
+    graph.edges[0].partitioner = PartitionerKind::Forward;
+    graph.vertices[0].operators[0].initial_splits = Some(splits((0..count).map(|split| (split, 0))));
+}
+
 /// Two subtasks of each vertex, a checkpoint every second that may take five, three restarts half a second apart.
 pub fn spec() -> JobSpec {
     let graph = graph(2);
@@ -221,12 +228,9 @@ impl Bench {
                 command: WorkerCommand::Deploy(deployment),
             } => {
                 self.attempt = deployment.attempt;
-                let subtasks = deployment
-                    .slots
-                    .iter()
-                    .flat_map(|slot| &slot.subtasks)
-                    .map(|it| it.subtask)
-                    .collect();
+                let begun = deployment.slots.iter().flat_map(|slot| &slot.subtasks);
+                let kept = deployment.kept.iter().flat_map(|slot| slot.subtasks.clone());
+                let subtasks = begun.map(|it| it.subtask).chain(kept).collect();
                 if let Some((_, deployed)) = self.workers.get_mut(worker) {
                     *deployed = subtasks;
                 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod operations;
 mod promotions;
 mod recovery;
+mod regions;
 mod strangers;
 
 mod matrix;

@@ -9,7 +9,7 @@ use streamd_core::id::{Attempt, CheckpointId, OperationId, SubtaskId, TaskManage
 use streamd_core::protocol::{ExecutionState, Failure, FaultDomain, SubtaskMetrics, WorkerEvent};
 use streamd_core::snapshot::SubtaskSnapshot;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, without_exchange};
 use crate::script::{follows, reach};
 
 /// How to get into each phase and course, in its variations.
@@ -50,6 +50,30 @@ const SITUATIONS: [&str; 35] = [
     "up; cancel; canceled",
     "up; end; done 1; finished",
 ];
+
+/// How to get into each phase in which a region restarts and another, that of worker 1, goes on.
+const IN_REGIONS: [&str; 8] = [
+    "up; wait 1000; state 0/1 FAILED boom",
+    "up; wait 1000; ack 1; state 0/1 FAILED boom",
+    "up; wait 1000; done 1; lost 2",
+    "up; wait 1000; ack 1; lost 2; wait 500",
+    "up; wait 1000; done 1; lost 2; wait 500",
+    "up; wait 1000; done 1; lost 2; wait 500; slots a:0 b:0",
+    "up; wait 1000; done 1; lost 2; wait 500; slots a:0 b:0; registered 3",
+    "up; wait 1000; done 1; lost 2; wait 500; slots a:0 b:0; registered 3; running",
+];
+
+/// A job in a situation.
+fn arrange(situation: &str) -> Bench {
+    let is_in_regions = IN_REGIONS.contains(&situation);
+    let change = |spec: &mut JobSpec| {
+        patience(spec);
+        if is_in_regions {
+            without_exchange(spec, 2);
+        }
+    };
+    reach(change, situation)
+}
 
 fn failure() -> Failure {
     Failure::new(FaultDomain::External, "gone")
@@ -199,9 +223,9 @@ fn patience(spec: &mut JobSpec) {
 
 #[test]
 fn every_event_in_every_situation_is_taken_and_the_job_can_still_be_ended() {
-    for situation in SITUATIONS {
-        for index in 0..events(&reach(patience, situation)).len() {
-            let mut bench = reach(patience, situation);
+    for situation in SITUATIONS.into_iter().chain(IN_REGIONS) {
+        for index in 0..events(&arrange(situation)).len() {
+            let mut bench = arrange(situation);
             let event = events(&bench).swap_remove(index);
             let story = format!("{situation}; {event:?}");
             bench.event(event);
@@ -212,11 +236,11 @@ fn every_event_in_every_situation_is_taken_and_the_job_can_still_be_ended() {
 
 #[test]
 fn every_pair_of_events_in_every_situation_is_taken() {
-    for situation in SITUATIONS {
-        let firsts = events(&reach(patience, situation));
+    for situation in SITUATIONS.into_iter().chain(IN_REGIONS) {
+        let firsts = events(&arrange(situation));
         for first in &firsts {
             for second in 0..firsts.len() {
-                let mut bench = reach(patience, situation);
+                let mut bench = arrange(situation);
                 bench.event(first.clone());
                 let event = events(&bench).swap_remove(second);
                 bench.event(event);

@@ -16,18 +16,32 @@ use streamd_core::id::{Attempt, CheckpointId, OperationId, SubtaskId, TaskManage
 use streamd_core::protocol::{Deployment, ExecutionState, Failure, FaultDomain, WorkerCommand, WorkerEvent};
 use streamd_core::snapshot::{OperatorSubtaskState, SubtaskSnapshot};
 
-use crate::bench::{Bench, JOB, SPLITS, read_split, restore_point, source_id, spec, splits};
+use crate::bench::{Bench, JOB, SPLITS, read_split, restore_point, source_id, spec, splits, without_exchange};
 
 /// How many records each split has.
 const RECORDS: u32 = 8;
+
+/// What runs, and from what it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// A job with an exchange, afresh.
+    Fresh,
+    /// The same from a snapshot that is its own from then on.
+    Claiming,
+    /// A job without an exchange. Its source has three splits, and none that is read to the end is in a snapshot.
+    InRegions,
+}
 
 /// How often something happened, by name: a run in which it never does has not tested it.
 pub type Sometimes = BTreeMap<&'static str, u64>;
 
 #[derive(Debug, Default)]
 struct Subtask {
+    slot: u32,
     running: bool,
     gone: bool,
+    /// How it has ended.
+    left: Option<ExecutionState>,
     /// The barrier behind which a source stands still.
     halted: Option<CheckpointId>,
     drained: bool,
@@ -61,6 +75,11 @@ pub struct Model {
     publishing: Vec<(CheckpointId, String)>,
     /// Savepoints that are made of complete snapshots.
     promoting: Vec<(OperationId, String)>,
+    life: Life,
+    /// The splits that a snapshot has left out.
+    read_to_the_end: BTreeMap<CheckpointId, BTreeSet<u32>>,
+    /// Whether a part of the job is being restarted.
+    is_partial: bool,
     /// What the outside world has seen of each split.
     committed: BTreeMap<u32, u32>,
     operations: u8,
@@ -69,12 +88,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// A job that starts afresh, or from a snapshot that is its own from then on.
-    pub fn new(claims: bool) -> Self {
+    pub fn new(life: Life) -> Self {
         let mut spec = spec();
-        if claims {
-            spec.restore = Some(restore_point(5, [1, 2]));
-            spec.options.claim_mode = ClaimMode::Claim;
+        match life {
+            Life::Fresh => {}
+            Life::Claiming => {
+                spec.restore = Some(restore_point(5, [1, 2]));
+                spec.options.claim_mode = ClaimMode::Claim;
+            }
+            Life::InRegions => without_exchange(&mut spec, 3),
         }
         spec.options.checkpointing.max_concurrent = 2;
         spec.options.checkpointing.tolerable_failed = 1;
@@ -84,6 +106,9 @@ impl Model {
         };
         let mut model = Self {
             bench: Bench::new(spec),
+            life,
+            read_to_the_end: BTreeMap::new(),
+            is_partial: false,
             sometimes: Sometimes::new(),
             slots: SlotManager::default(),
             task_managers: BTreeSet::new(),
@@ -155,6 +180,7 @@ impl Model {
                 self.mailbox.push_back(Event::WorkerLost(worker, gone()));
             }
             Action::Send { worker, command } => {
+                self.watch_regions(&command);
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.inbox.push_back(command);
                 }
@@ -178,6 +204,20 @@ impl Model {
                 Err(_) => self.count("an operation failed"),
             },
             Action::StateChanged { to, .. } => self.count(to.name()),
+        }
+    }
+
+    fn watch_regions(&mut self, command: &WorkerCommand) {
+        match command {
+            WorkerCommand::Cancel { kept, .. } if !kept.is_empty() => self.is_partial = true,
+            WorkerCommand::Deploy(deployment) if !deployment.kept.is_empty() && self.is_partial => {
+                self.is_partial = false;
+                self.count("a region restarted");
+            }
+            WorkerCommand::Cancel { .. } if std::mem::take(&mut self.is_partial) => {
+                self.count("a region's restart became the job's");
+            }
+            _other => {}
         }
     }
 
@@ -549,6 +589,7 @@ impl Model {
                 let noted: Vec<BTreeMap<u32, u32>> = worker
                     .subtasks
                     .values()
+                    .filter(|state| !state.gone)
                     .filter_map(|state| state.noted.get(&checkpoint).cloned())
                     .collect();
                 for (split, offset) in noted.into_iter().flatten() {
@@ -572,11 +613,17 @@ impl Model {
                 worker.subtasks.values_mut().for_each(|state| state.drained = true);
             }
             WorkerCommand::Finish { attempt: of } if of == attempt => self.finish(id),
-            WorkerCommand::Cancel { attempt: of } if of == attempt => {
+            WorkerCommand::Cancel { attempt: of, kept } if of == attempt => {
                 for subtask in self.subtasks_of(id) {
-                    self.leave(id, subtask, ExecutionState::Canceled);
+                    if !kept.contains(&self.workers[&id].subtasks[&subtask].slot) {
+                        self.leave(id, subtask, ExecutionState::Canceled);
+                    }
                 }
             }
+            // Said twice, and the second time after a deployment that keeps the worker's slots.
+            WorkerCommand::NotifyCheckpointComplete { attempt: of, .. }
+            | WorkerCommand::NotifyCheckpointAborted { attempt: of, .. }
+                if of < attempt => {}
             WorkerCommand::AlignWatermarks { .. } | WorkerCommand::Shutdown => {}
             WorkerCommand::TriggerCheckpoint { .. }
             | WorkerCommand::NotifyCheckpointComplete { .. }
@@ -603,8 +650,13 @@ impl Model {
             }
             self.restores.resize(deployment.attempt.0 as usize, deployment.restored);
         }
-        let mut subtasks = BTreeMap::new();
-        for it in deployment.slots.into_iter().flat_map(|slot| slot.subtasks) {
+        let left_out = deployment.restored.and_then(|id| self.read_to_the_end.get(&id));
+        for split in left_out.into_iter().flatten() {
+            self.committed.insert(*split, RECORDS);
+        }
+        let mut subtasks = self.keep(id, &deployment);
+        let begun = deployment.slots.into_iter();
+        for (slot, it) in begun.flat_map(|slot| slot.subtasks.into_iter().map(move |it| (slot.slot, it))) {
             let lists = it
                 .state
                 .get(&source_id())
@@ -625,8 +677,21 @@ impl Model {
                 // What the restored snapshot holds prepared is committed now.
                 *visible = *offset;
             }
-            assert!(it.subtask.vertex != 0 || offsets.len() == 1, "I19: a split is lost");
+            if self.life != Life::InRegions {
+                assert!(it.subtask.vertex != 0 || offsets.len() == 1, "I19: a split is lost");
+            }
+            let others = self.workers.values().flat_map(|worker| worker.subtasks.values());
+            let theirs = others
+                .filter(|other| !other.gone)
+                .flat_map(|other| other.offsets.keys());
+            let twice: Vec<_> = theirs.filter(|split| offsets.contains_key(split)).collect();
+            assert!(
+                twice.is_empty(),
+                "RS32: {} reads {twice:?}, as another does",
+                it.subtask
+            );
             let state = Subtask {
+                slot,
                 offsets,
                 ..Subtask::default()
             };
@@ -635,6 +700,32 @@ impl Model {
         let worker = self.workers.get_mut(&id).expect("a live worker");
         worker.attempt = deployment.attempt;
         worker.subtasks = subtasks;
+    }
+
+    /// The subtasks that go on. What was said of them for the attempt before is said again.
+    fn keep(&mut self, id: WorkerId, deployment: &Deployment) -> BTreeMap<SubtaskId, Subtask> {
+        let attempt = deployment.attempt;
+        let worker = self.workers.get_mut(&id).expect("a live worker");
+        let mut before = std::mem::take(&mut worker.subtasks);
+        let kept = deployment.kept.iter().flat_map(|slot| &slot.subtasks);
+        kept.map(|subtask| {
+            let state = before.remove(subtask).expect("who is kept was there");
+            assert!(state.running, "{subtask} is kept, and never ran");
+            if let Some(left) = state.left {
+                worker.outbox.push_back(WorkerEvent::SubtaskState {
+                    attempt,
+                    subtask: *subtask,
+                    state: left,
+                    failure: (left == ExecutionState::Failed).then(gone),
+                });
+            }
+            if state.ended {
+                let subtask = *subtask;
+                worker.outbox.push_back(WorkerEvent::EndOfData { attempt, subtask });
+            }
+            (*subtask, state)
+        })
+        .collect()
     }
 
     fn finish(&mut self, id: WorkerId) {
@@ -654,6 +745,7 @@ impl Model {
         let worker = self.workers.get_mut(&id).expect("a live worker");
         let state = worker.subtasks.get_mut(&subtask).expect("its subtask");
         state.gone = true;
+        state.left = Some(to);
         state.writing.clear();
         worker.outbox.push_back(WorkerEvent::SubtaskState {
             attempt: worker.attempt,
@@ -696,7 +788,11 @@ impl Model {
         let mut snapshot = SubtaskSnapshot::default();
         if subtask.vertex == 0 {
             let noted = state.noted[&checkpoint].iter().map(|(split, offset)| (*split, *offset));
-            let lists = vec![splits(noted)];
+            let leaves_out = self.life == Life::InRegions;
+            let (read, unread): (Vec<_>, Vec<_>) = noted.partition(|(_, offset)| leaves_out && *offset == RECORDS);
+            let left_out = self.read_to_the_end.entry(checkpoint).or_default();
+            left_out.extend(read.into_iter().map(|(split, _)| split));
+            let lists = vec![splits(unread.into_iter())];
             let keyed = Vec::new();
             snapshot
                 .operators
@@ -734,9 +830,10 @@ impl Model {
             state.name()
         );
         if finished && !asked_to_end {
+            let splits = if self.life == Life::InRegions { 3 } else { 2 };
             assert_eq!(
                 self.committed.values().copied().collect::<Vec<_>>(),
-                [RECORDS; 2],
+                vec![RECORDS; splits],
                 "I1: records are lost"
             );
         }

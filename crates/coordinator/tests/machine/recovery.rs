@@ -159,7 +159,7 @@ fn a_worker_that_does_not_come_back_costs_a_restart_that_no_strategy_counts() {
     bench.now += TIMEOUT_MS;
     let actions = bench.event(Event::Tick);
     assert_eq!(states(&actions), [(JobState::Reconciling, JobState::Restarting)]);
-    assert_eq!(sent(&actions, FIRST), [&WorkerCommand::Cancel { attempt: Attempt(3) }]);
+    assert_eq!(sent(&actions, FIRST), [&cancel(3)]);
     assert!(
         bench
             .machine
@@ -363,7 +363,7 @@ fn a_job_that_is_cancelled_while_its_workers_come_back_waits_for_them_before_it_
     assert!(bench.event(Event::Cancel).is_empty());
     let actions = come_back(&mut bench, second);
     assert!(!bench.machine.awaits_workers());
-    let cancel = WorkerCommand::Cancel { attempt: Attempt(3) };
+    let cancel = cancel(3);
     assert_eq!([sent(&actions, FIRST), sent(&actions, SECOND)], [[&cancel], [&cancel]]);
     let_go(&mut bench, FIRST, 0);
     assert_eq!(bench.machine.state(), JobState::Cancelling);
@@ -382,7 +382,7 @@ fn a_cancelled_job_waits_for_its_workers_no_longer_than_any_other() {
     bench.event(Event::Cancel);
     bench.now += TIMEOUT_MS;
     let actions = bench.event(Event::Tick);
-    assert_eq!(sent(&actions, FIRST), [&WorkerCommand::Cancel { attempt: Attempt(3) }]);
+    assert_eq!(sent(&actions, FIRST), [&cancel(3)]);
     let_go(&mut bench, FIRST, 0);
     assert_eq!(bench.machine.state(), JobState::Canceled);
 }
@@ -406,4 +406,11 @@ fn a_job_that_was_let_go_of_in_order_begins_its_next_attempt_at_once() {
         (bench.machine.attempt(), bench.machine.state()),
         (Attempt(4), JobState::Running)
     );
+}
+
+fn cancel(attempt: u32) -> WorkerCommand {
+    WorkerCommand::Cancel {
+        attempt: Attempt(attempt),
+        kept: Vec::new(),
+    }
 }

@@ -41,6 +41,14 @@ pub fn reach(change: impl FnOnce(&mut JobSpec), events: &str) -> Bench {
     player.0
 }
 
+/// The actions that follow from events.
+pub fn follow(bench: &mut Bench, events: &str) -> Vec<Action> {
+    let mut player = Player(std::mem::replace(bench, Bench::new(spec())));
+    let actions = player.run(events);
+    *bench = player.0;
+    actions
+}
+
 /// What follows from each of the events, under a clock on the wall that shows what it likes.
 pub fn follows(wall: fn(u64) -> i64, events: &str) -> Vec<String> {
     let mut player = Player(Bench::new(spec()));
@@ -136,6 +144,12 @@ impl Player {
             ["old-ack", id, subtask] => self.one(subtask, |attempt, subtask| ack(Attempt(attempt.0 - 1), id, subtask)),
             ["ack", id] => self.all(|attempt, subtask| ack(attempt, id, subtask)),
             ["ack", id, subtask] => self.one(subtask, |attempt, subtask| ack(attempt, id, subtask)),
+            // A source that has these splits, all read as far.
+            ["ack", id, subtask, splits @ ..] => {
+                let items = splits.iter().filter_map(|split| split.parse().ok());
+                let items = items.map(|split| (split, number(id) as u32)).collect();
+                self.one(subtask, |attempt, subtask| ack_of(attempt, id, subtask, items))
+            }
             ["done", id] => self.run(&format!("ack {id}; published {id}")),
             ["decline", id, subtask] => self.one(subtask, |attempt, subtask| WorkerEvent::Decline {
                 attempt,
@@ -380,9 +394,13 @@ fn state(attempt: Attempt, subtask: SubtaskId, state: ExecutionState) -> WorkerE
 }
 
 fn ack(attempt: Attempt, id: &str, subtask: SubtaskId) -> WorkerEvent {
+    ack_of(attempt, id, subtask, vec![(subtask.index, number(id) as u32)])
+}
+
+fn ack_of(attempt: Attempt, id: &str, subtask: SubtaskId, items: Vec<(u32, u32)>) -> WorkerEvent {
     let mut snapshot = SubtaskSnapshot::default();
     if subtask.vertex == 0 {
-        let lists = vec![splits(std::iter::once((subtask.index, number(id) as u32)))];
+        let lists = vec![splits(items.into_iter())];
         snapshot.operators.insert(
             source_id(),
             OperatorSubtaskState {
@@ -441,6 +459,11 @@ fn render_command(command: &WorkerCommand) -> String {
                     format!("[{}]", subtasks.join(" "))
                 })
                 .collect();
+            let kept = deployment.kept.iter().map(|slot| {
+                let subtasks: Vec<String> = slot.subtasks.iter().map(SubtaskId::to_string).collect();
+                format!("kept [{}]", subtasks.join(" "))
+            });
+            let slots: Vec<String> = slots.into_iter().chain(kept).collect();
             format!("deploy attempt {}{restored} {}", deployment.attempt, slots.join(" "))
         }
         WorkerCommand::TriggerCheckpoint { barrier, .. } => {
@@ -457,7 +480,10 @@ fn render_command(command: &WorkerCommand) -> String {
         WorkerCommand::Drain { .. } => "drain".to_owned(),
         WorkerCommand::AlignWatermarks { .. } => "align watermarks".to_owned(),
         WorkerCommand::Finish { .. } => "finish".to_owned(),
-        WorkerCommand::Cancel { attempt } => format!("cancel attempt {attempt}"),
+        WorkerCommand::Cancel { attempt, kept } => match kept.as_slice() {
+            [] => format!("cancel attempt {attempt}"),
+            kept => format!("cancel attempt {attempt} but slots {kept:?}"),
+        },
         WorkerCommand::Shutdown => "shutdown".to_owned(),
     }
 }

@@ -6,13 +6,13 @@ use std::cell::RefCell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::model::{Model, Sometimes};
+use crate::model::{Life, Model, Sometimes};
 
 /// How many steps a healed cluster may need to bring the job to its end.
 const PATIENCE: usize = 20_000;
 
 /// What every run must have seen, so that nobody believes in a test that looks away.
-const MUST_HAPPEN: [&str; 30] = [
+const MUST_HAPPEN: [&str; 32] = [
     "FINISHED",
     "CANCELED",
     "RESTARTING",
@@ -23,6 +23,8 @@ const MUST_HAPPEN: [&str; 30] = [
     "a notification came twice",
     "a publication failed",
     "a publication's outcome was unknown",
+    "a region restarted",
+    "a region's restart became the job's",
     "a report came twice",
     "a savepoint was asked for",
     "a restart waited for a publication",
@@ -46,7 +48,11 @@ const MUST_HAPPEN: [&str; 30] = [
 ];
 
 fn live(picks: &[u32]) -> Sometimes {
-    let mut model = Model::new(picks.len().is_multiple_of(4));
+    let mut model = Model::new(match picks.len() % 4 {
+        0 => Life::Claiming,
+        1 => Life::Fresh,
+        _ => Life::InRegions,
+    });
     for pick in picks {
         if !model.is_over() {
             model.step(*pick, true);
@@ -70,7 +76,7 @@ fn live(picks: &[u32]) -> Sometimes {
 fn whatever_happens_every_record_is_seen_once_and_the_job_ends() {
     let total = RefCell::new(Sometimes::new());
     let config = Config {
-        cases: 1_000,
+        cases: 2_000,
         failure_persistence: None,
         max_shrink_iters: 500,
         ..Config::default()

@@ -561,7 +561,7 @@ impl Step<'_> {
                 let due = World::take_prepared(&mut worker.tasks, checkpoint);
                 self.commit(due)
             }
-            WorkerCommand::Cancel { attempt } if attempt == worker.attempt => {
+            WorkerCommand::Cancel { attempt, .. } if attempt == worker.attempt => {
                 for task in std::mem::take(&mut worker.tasks) {
                     let canceled = state(attempt, task.subtask, ExecutionState::Canceled);
                     leader.mailbox.push_back(Event::Worker(id, canceled));

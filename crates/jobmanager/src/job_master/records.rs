@@ -89,7 +89,7 @@ impl JobMaster {
     }
 
     pub(super) fn request_slots(&mut self, count: u32) {
-        let attempt = self.machine.attempt();
+        let attempt = self.machine.attempt_of_slots();
         self.requests.push_back(match self.journal {
             Some(_) => Request::BeginAttempt { attempt, slots: count },
             None => Request::Launch(LaunchRequest::RequestSlots { count }),
@@ -174,7 +174,7 @@ impl JobMaster {
                 slots: count,
                 result,
             } => {
-                let is_wanted = self.machine.attempt() == attempt
+                let is_wanted = self.machine.attempt_of_slots() == attempt
                     && self.machine.state() == JobState::Running
                     && !self.is_suspended();
                 match result {

@@ -248,7 +248,9 @@ impl Workers {
 fn next_beats(command: &WorkerCommand) -> Option<Attempt> {
     match command {
         WorkerCommand::Deploy(deployment) => Some(deployment.attempt),
-        WorkerCommand::Cancel { attempt } | WorkerCommand::Finish { attempt } => Some(attempt.next()),
+        // Those that go on give signs of life.
+        WorkerCommand::Cancel { kept, .. } if !kept.is_empty() => None,
+        WorkerCommand::Cancel { attempt, .. } | WorkerCommand::Finish { attempt } => Some(attempt.next()),
         WorkerCommand::Shutdown => Some(Attempt(u32::MAX)),
         WorkerCommand::TriggerCheckpoint { .. }
         | WorkerCommand::NotifyCheckpointComplete { .. }
@@ -309,6 +311,7 @@ mod tests {
             job_id: JobId::from_bytes([1; 16]),
             attempt: Attempt(attempt),
             slots: Vec::new(),
+            kept: Vec::new(),
             placement: Vec::new(),
             max_parallelism: Vec::new(),
             restored: None,
@@ -371,7 +374,10 @@ mod tests {
         workers.send(WORKER, deploy(1), MonotonicTime(0)).unwrap();
         drop(queue.try_recv().unwrap());
         workers.heard(WORKER, &heartbeat(1), MonotonicTime(0));
-        let cancel = WorkerCommand::Cancel { attempt: Attempt(1) };
+        let cancel = WorkerCommand::Cancel {
+            attempt: Attempt(1),
+            kept: Vec::new(),
+        };
         workers.send(WORKER, cancel.clone(), MonotonicTime(0)).unwrap();
         assert_eq!(queue.try_recv().unwrap(), cancel);
         // A heartbeat that was on its way.

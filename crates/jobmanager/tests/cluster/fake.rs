@@ -320,7 +320,7 @@ impl FakeWorker {
             }
             WorkerCommand::Finish { attempt } => self.report(attempt, ExecutionState::Finished, events).await,
             WorkerCommand::Cancel { .. } | WorkerCommand::Shutdown if self.manners == Manners::Blocked => {}
-            WorkerCommand::Cancel { attempt } => {
+            WorkerCommand::Cancel { attempt, .. } => {
                 self.report(attempt, ExecutionState::Canceled, events).await;
                 self.running.clear();
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use streamd_core::backend::{StateBackendKind, StateBackendOptions};
 use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
 use streamd_core::id::{Attempt, CheckpointId, SubtaskId, WorkerId};
-use streamd_core::protocol::{Deployment, SlotDeployment, SubtaskDeployment, WorkerCommand, WorkerPlacement};
+use streamd_core::protocol::{Deployment, KeptSlot, SlotDeployment, SubtaskDeployment, WorkerCommand, WorkerPlacement};
 
 use super::ConvertError;
 use super::field::{all, event_times, id, required, text};
@@ -39,7 +39,10 @@ impl From<WorkerCommand> for proto::WorkerCommand {
                 groups: groups.into_iter().map(|(group, time)| (group, time.0)).collect(),
             }),
             WorkerCommand::Finish { attempt } => Command::Finish(proto::Finish { attempt: attempt.0 }),
-            WorkerCommand::Cancel { attempt } => Command::Cancel(proto::CancelSubtasks { attempt: attempt.0 }),
+            WorkerCommand::Cancel { attempt, kept } => Command::Cancel(proto::CancelSubtasks {
+                attempt: attempt.0,
+                kept_slots: kept,
+            }),
             WorkerCommand::Shutdown => Command::Shutdown(proto::Shutdown {}),
         };
         Self { command: Some(command) }
@@ -76,6 +79,7 @@ impl TryFrom<proto::WorkerCommand> for WorkerCommand {
             },
             Command::Cancel(cancel) => Self::Cancel {
                 attempt: Attempt(cancel.attempt),
+                kept: cancel.kept_slots,
             },
             Command::Shutdown(proto::Shutdown {}) => Self::Shutdown,
         })
@@ -153,10 +157,12 @@ fn barrier(trigger: proto::TriggerCheckpoint) -> Result<Barrier, ConvertError> {
 
 impl From<Deployment> for proto::Deploy {
     fn from(deployment: Deployment) -> Self {
+        let slots = deployment.slots.into_iter().map(Into::into);
+        let kept = deployment.kept.into_iter().map(Into::into);
         Self {
             job_id: deployment.job_id.to_string(),
             attempt: deployment.attempt.0,
-            slots: deployment.slots.into_iter().map(Into::into).collect(),
+            slots: slots.chain(kept).collect(),
             placement: deployment.placement.into_iter().map(Into::into).collect(),
             max_parallelism: deployment.max_parallelism,
             restored_checkpoint_id: deployment.restored.map_or(0, |checkpoint| checkpoint.0),
@@ -169,10 +175,12 @@ impl TryFrom<proto::Deploy> for Deployment {
     type Error = ConvertError;
 
     fn try_from(deploy: proto::Deploy) -> Result<Self, ConvertError> {
+        let (kept, slots): (Vec<_>, Vec<_>) = deploy.slots.into_iter().partition(|slot| slot.kept);
         Ok(Self {
             job_id: id(&deploy.job_id, "Deploy.job_id")?,
             attempt: Attempt(deploy.attempt),
-            slots: all(deploy.slots)?,
+            slots: all(slots)?,
+            kept: all(kept)?,
             placement: all(deploy.placement)?,
             max_parallelism: deploy.max_parallelism,
             restored: match deploy.restored_checkpoint_id {
@@ -227,7 +235,34 @@ impl From<SlotDeployment> for proto::SlotDeployment {
         Self {
             slot: slot.slot,
             subtasks: slot.subtasks.into_iter().map(Into::into).collect(),
+            kept: false,
         }
+    }
+}
+
+impl From<KeptSlot> for proto::SlotDeployment {
+    fn from(slot: KeptSlot) -> Self {
+        let only_which = |subtask: SubtaskId| proto::SubtaskDeployment {
+            subtask: Some(subtask.into()),
+            ..proto::SubtaskDeployment::default()
+        };
+        Self {
+            slot: slot.slot,
+            subtasks: slot.subtasks.into_iter().map(only_which).collect(),
+            kept: true,
+        }
+    }
+}
+
+impl TryFrom<proto::SlotDeployment> for KeptSlot {
+    type Error = ConvertError;
+
+    fn try_from(slot: proto::SlotDeployment) -> Result<Self, ConvertError> {
+        let which = |it: proto::SubtaskDeployment| subtask(it.subtask, "SubtaskDeployment.subtask");
+        Ok(Self {
+            slot: slot.slot,
+            subtasks: slot.subtasks.into_iter().map(which).collect::<Result<_, _>>()?,
+        })
     }
 }
 

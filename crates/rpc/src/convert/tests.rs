@@ -150,6 +150,10 @@ fn deployment() -> Deployment {
                 state: operators(),
             }],
         }],
+        kept: vec![KeptSlot {
+            slot: 2,
+            subtasks: vec![subtask()],
+        }],
         placement: vec![WorkerPlacement {
             worker: WorkerId(8),
             data_address: "127.0.0.1:4000".to_owned(),
@@ -198,7 +202,7 @@ fn commands() -> Vec<WorkerCommand> {
             groups: [("clocks".to_owned(), streamd_core::time::EventTime(-9))].into(),
         },
         WorkerCommand::Finish { attempt },
-        WorkerCommand::Cancel { attempt },
+        WorkerCommand::Cancel { attempt, kept: vec![2] },
         WorkerCommand::Shutdown,
     ]
 }

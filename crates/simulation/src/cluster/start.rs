@@ -67,8 +67,8 @@ impl<'a> Cluster<'a> {
             .enable_time()
             .build()?;
         upload(&io, &settings.managers.data_directory).map_err(SimulationError::Application)?;
-        let parallelism = graph.vertices.iter().map(|vertex| vertex.parallelism).max();
-        let task_managers = parallelism.unwrap_or(1).div_ceil(settings.slots) + 1;
+        let slots = streamd_coordinator::placement::slots_needed(&graph);
+        let task_managers = slots.div_ceil(settings.slots) + 1;
         let job_id = JobId::from_bytes(dice.id());
         let built_with = None;
         let plan = serde_json::to_vec(&PlanDescriptor { graph, built_with });

@@ -13,8 +13,10 @@ impl Display for Told<'_> {
             WorkerCommand::Deploy(deployment) => {
                 write!(
                     f,
-                    "to deploy attempt {} from {:?}",
-                    deployment.attempt, deployment.restored
+                    "to deploy attempt {} from {:?}, and to keep {} slots",
+                    deployment.attempt,
+                    deployment.restored,
+                    deployment.kept.len()
                 )
             }
             WorkerCommand::TriggerCheckpoint { barrier, .. } => write!(f, "to take snapshot {}", barrier.checkpoint),
@@ -22,7 +24,7 @@ impl Display for Told<'_> {
             WorkerCommand::NotifyCheckpointAborted { checkpoint, .. } => write!(f, "that {checkpoint} is given up"),
             WorkerCommand::Drain { .. } => f.write_str("to drain"),
             WorkerCommand::Finish { .. } => f.write_str("to finish"),
-            WorkerCommand::Cancel { attempt } => write!(f, "to drop attempt {attempt}"),
+            WorkerCommand::Cancel { attempt, kept } => write!(f, "to drop attempt {attempt} but for slots {kept:?}"),
             WorkerCommand::Shutdown => f.write_str("to end"),
             _other => f.write_str("something else"),
         }

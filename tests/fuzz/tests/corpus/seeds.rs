@@ -133,6 +133,7 @@ fn messages() -> Vec<Seed> {
                 state: state(),
             }],
         }],
+        kept: Vec::new(),
         placement: placement.clone(),
         max_parallelism: vec![128, 256],
         restored: Some(CheckpointId(4)),
