@@ -83,7 +83,27 @@ fn person_for(n: u64, persons: u64, (chance, choice): (u64, u64), hot: u64) -> u
 /// A random number below `count`, and below `MOST`: dividing by a constant takes a fraction of the time.
 #[inline]
 fn below<const MOST: u64>(random: u64, count: u64) -> u64 {
-    if count < MOST { random % count } else { random % MOST }
+    if count < MOST {
+        remainder(random, count)
+    } else {
+        random % MOST
+    }
+}
+
+/// For the first few events. Out of line, or the compiler would make one division by a variable of the two.
+#[cold]
+#[inline(never)]
+fn remainder(random: u64, count: u64) -> u64 {
+    random % count
+}
+
+/// `p` and the sixteen hexadecimal digits of a number: `format!` would take a twentieth of the time of all events.
+fn name(number: u64) -> String {
+    let digit = |place: u32| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 0xF]);
+    let mut name = String::with_capacity(17);
+    name.push('p');
+    name.extend((0..16).rev().map(digit));
+    name
 }
 
 /// Event number `n`.
@@ -95,7 +115,7 @@ pub fn event(n: u64) -> Event {
     match offset {
         0 => Event::Person(Person {
             id: 1000 + epoch,
-            name: format!("p{:016x}", random(n, 0)),
+            name: name(random(n, 0)),
             city: random(n, 1) % 10,
             state: random(n, 2) % 6,
             time,

@@ -1,7 +1,7 @@
 //! Nexmark: queries over the persons, auctions and bids of an online auction house.
 //!
 //! ```text
-//!   generator ──▶ events ──timestamps──▶ one of the queries ──▶ lines, in OUTPUT
+//!   generator ──▶ events ──▶ one of the queries ──▶ lines, in OUTPUT
 //! ```
 //!
 //! By hand: `cargo run -p nexmark -- --query q5 --events 1000000 --output /tmp/q5`; on a cluster the same binary and arguments
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use streamd::prelude::*;
 
-use crate::events::{Event, event};
+use crate::events::event;
 use crate::results::Results;
 
 #[derive(Parser)]
@@ -53,12 +53,7 @@ fn main() -> streamd::Result<()> {
         env.set_parallelism(parallelism);
     }
     let source = GeneratorSource::new(Some(args.events), event).rate(args.rate);
-    let events = env
-        .from_source(source, "events")
-        .uid("events")
-        .assign_timestamps_and_watermarks(
-            WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|event: &Event, _| event.time()),
-        );
+    let events = env.from_source(source, "events").uid("events");
     queries::run(&args.query, &events, &Results { output: args.output });
     env.execute(format!("nexmark {}", args.query))?;
     Ok(())
