@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
 
 use super::client::store_of;
 use super::limits::deadline;
+use super::local_file::LocalFile;
 use super::upload::Upload;
 use super::uri::{self, Root, Scheme};
 use crate::error::StoreError;
@@ -148,12 +151,24 @@ impl Location {
 
     /// Reads a range of an object, which must begin within it. Shorter than asked for where the object ends before.
     pub async fn get_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.get_range_into(Bytes::new(), range).await
+    }
+
+    /// As [`get_range`](Self::get_range); a local file is read into the memory of `spare`, if nobody else has it: to read into new memory
+    /// takes longer than to read.
+    pub(crate) async fn get_range_into(&self, spare: Bytes, range: Range<u64>) -> Result<Bytes, StoreError> {
         let length = range.end.saturating_sub(range.start);
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
         };
-        let read = async { self.store.get_opts(&self.path, options).await?.bytes().await };
+        let read = async {
+            let found = self.store.get_opts(&self.path, options).await?;
+            match found.payload {
+                GetResultPayload::File(file, _) => LocalFile::new(file, found.range).read(spare, u64::MAX).await,
+                GetResultPayload::Stream(_) => found.bytes().await,
+            }
+        };
         let read = self.within("read", length, read).await?;
         read.map_err(|source| self.failed("read", source))
     }
@@ -169,9 +184,11 @@ impl Location {
             .map_err(|source| self.failed("read", source))?;
         let length = found.meta.size;
         let here = self.clone();
-        let stream = found
-            .into_stream()
-            .map(move |piece| piece.map_err(|source| here.failed("read", source)));
+        let stream = match found.payload {
+            GetResultPayload::File(file, _) => LocalFile::new(file, found.range).pieces().boxed(),
+            GetResultPayload::Stream(_) => found.into_stream(),
+        };
+        let stream = stream.map(move |piece| piece.map_err(|source| here.failed("read", source)));
         Ok((length, stream.boxed()))
     }
 

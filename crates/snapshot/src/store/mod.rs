@@ -14,6 +14,7 @@ mod limits;
 mod uri;
 
 mod client;
+mod local_file;
 mod location;
 
 mod create;

@@ -140,15 +140,18 @@ impl RowGroups<'_> {
     /// Unpacks row groups until there is none left, and hands their rows on, which it then forgets. After an error the other threads
     /// begin with none either.
     fn unpack(&self, take: &mut dyn FnMut(&mut RowBatch) -> Result<(), SnapshotError>) -> Result<(), SnapshotError> {
-        let mut rows = RowBatch::default();
+        let (mut rows, mut spare) = (RowBatch::default(), Bytes::new());
         let mut hand_on = |rows: &mut RowBatch| {
             take(rows)?;
             rows.clear();
             Ok(())
         };
-        let mut unpack = || {
+        let unpack = || {
             while let Some(&group) = self.wanted.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-                self.unpack_group(group, &mut rows, &mut hand_on)?;
+                let span = self.reader.span(group)?;
+                let bytes = self.runtime.block_on(self.object.get_range_into(spare, span))?;
+                spare = bytes.clone();
+                self.unpack_group((group, bytes), &mut rows, &mut hand_on)?;
             }
             hand_on(&mut rows)
         };
@@ -157,7 +160,7 @@ impl RowGroups<'_> {
 
     fn unpack_group(
         &self,
-        group: usize,
+        (group, bytes): (usize, Bytes),
         rows: &mut RowBatch,
         hand_on: &mut dyn FnMut(&mut RowBatch) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
@@ -166,7 +169,6 @@ impl RowGroups<'_> {
             key_groups: (all, wanted),
             ..
         } = self;
-        let bytes = self.runtime.block_on(self.object.get_range(reader.span(group)?))?;
         reader.read_group(group, bytes, &mut |key_group, values| {
             let key_group = u32::try_from(key_group).unwrap_or(u32::MAX);
             if !all.contains(key_group) {
