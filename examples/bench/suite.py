@@ -4,9 +4,9 @@
     bin/bench [cases=keyed-sum-k1000,…] [runs=3] [scale=1] [rocksdb=1] [out=FOLDER]
 
 Each case is run several times by turns with what it is held against: a loop written by hand over the same events, in the same
-minutes; for `two-task-managers` the same job in one process. The figure is CPU time for each event, of all threads of the process,
-user and system, where the row says nothing else; the median, with the least and the greatest. `scale` makes the inputs larger or
-smaller. With `out`, table and picture go into its page `figures.md`.
+minutes; for `two-task-managers` the same job in one process, for `two-slots` two processes at once. The figure is CPU time for each
+event, of all threads of the process, user and system, where the row says nothing else; the median, with the least and the greatest.
+`scale` makes the inputs larger or smaller. With `out`, table and picture go into its page `figures.md`.
 
 The figures of Flink 2.3 are of another day on such a machine, and stand there for orientation.
 """
@@ -68,11 +68,11 @@ def nexmark(query, number, expected=None):
 
 
 def word_totals(text):
-    """CPU seconds until the totals of all words are in a file."""
+    """CPU seconds until the totals of all words are in files."""
 
     def run():
         with tempfile.TemporaryDirectory() as folder:
-            return [cpu_of([BIN / "word_count", "--input", text, "--output", f"{folder}/out", "--quiet"])[1]]
+            return [cpu_of([BIN / "bench", "wordcount", f"file={text}", f"output={folder}/out", ONE, CHECKPOINTS])[1]]
 
     return run
 
@@ -91,6 +91,18 @@ def speed_up(case, *arguments):
     def run():
         one, two = (told(case, *arguments, f"parallelism={slots}")["events_per_second"] for slots in (1, 2))
         return [two / one]
+
+    return run
+
+
+def side_by_side(case, *arguments):
+    """The same of two processes with one slot each, which share nothing: what the machine allows."""
+
+    def run():
+        alone = told(case, *arguments, ONE)["events_per_second"]
+        command = [str(BIN / "bench"), case, *arguments, ONE]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        return [sum(last_json(process.communicate()[0])["events_per_second"] for process in both) / alone]
 
     return run
 
@@ -204,7 +216,9 @@ def beside_throughput():
         shares = zip(("p50", "p99", "p99.9"), flinks, (1, 5, 15))
         yield Case(name, latency(parallelism), [Figure(f"{name} {share}", "ms", flink=flink, most=most) for share, flink, most in shares])
     for case, arguments in (("stateless", [f"events={events(400 * M)}"]), ("keyed-sum", [f"keys={M}", f"events={events(100 * M)}"])):
-        yield one(f"{case}-two-slots", "× one slot", speed_up(case, *arguments, CHECKPOINTS), least=1.8)
+        arguments = [*arguments, CHECKPOINTS]
+        limit = side_by_side(case, *arguments)
+        yield one(f"{case}-two-slots", "× one slot", speed_up(case, *arguments), limit, least=1.8)
     yield one("channel", "GB/s per core", channel, least=1)
     yield one("memory", "× keys and values", memory_of_state, most=1.6)
     idle = [Figure("idle-worker memory", "MB", most=15), Figure("idle-worker CPU", "% of a core", most=0.5)]

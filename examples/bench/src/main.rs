@@ -3,7 +3,7 @@
 //! ```sh
 //! bench keyed-sum keys=1000000 events=100000000 parallelism=1
 //! bench stateless events=200000000
-//! bench wordcount file=words.txt
+//! bench wordcount file=words.txt           # with output=FOLDER: the totals, in files
 //! bench latency seconds=35                # 100,000 events/s, of which the first 10 s do not count
 //! bench bigstate keys=10000000 bytes=100   # then goes on at 20,000 events/s: for savepoints and kills
 //! bench channel bytes=100                  # without end: texts from one subtask to another in a slot of its own
@@ -94,22 +94,63 @@ fn stateless(env: &StreamExecutionEnvironment, arguments: &Arguments) {
     }));
 }
 
-/// One update for each word of a text, discarded.
+/// One update for each word of a text, discarded. With `output=FOLDER`, one total for each at the end, in files there.
 fn wordcount(env: &StreamExecutionEnvironment, arguments: &Arguments) {
     let Some(file) = arguments.text("file") else {
         return usage("wordcount needs file=PATH");
     };
-    env.from_source(FileSource::text_lines(file), "lines")
+    let words = env
+        .from_source(FileSource::text_lines(file), "lines")
         .uid("lines")
         .flat_map(|line: String, out: &mut streamd::Collector<'_, (SmolStr, u64)>| {
             line.split(' ').for_each(|word| out.collect((SmolStr::from(word), 1)));
         })
-        .key_by(|word| word.0.clone())
+        .key_by(|word| word.0.clone());
+    if let Some(folder) = arguments.text("output") {
+        let totals = Totals {
+            count: ValueState::new("count"),
+        };
+        let totals = words.process(totals).uid("totals");
+        totals.sink_to(FileSink::text(folder)).uid("results");
+        return;
+    }
+    words
         .reduce(|total: &mut (SmolStr, u64), word| total.1 += word.1)
         .uid("counts")
         .sink_to(StatsSink::new("wordcount".to_owned(), 0, |count: &(SmolStr, u64)| {
             count.1
         }));
+}
+
+/// Counts words, and tells how many there were of each when the input has ended.
+#[derive(Clone)]
+struct Totals {
+    count: ValueState<u64>,
+}
+
+impl KeyedProcessFunction<SmolStr, (SmolStr, u64), String> for Totals {
+    fn open(&mut self, state: &mut KeyedStateStore<'_, SmolStr>) -> Result<(), BoxError> {
+        state.register(&mut self.count)
+    }
+
+    fn process_element(
+        &mut self,
+        word: (SmolStr, u64),
+        context: &mut KeyedContext<'_, SmolStr>,
+        _out: &mut streamd::Collector<'_, String>,
+    ) -> Result<(), BoxError> {
+        *self.count.get_or_default(context) += word.1;
+        Ok(())
+    }
+
+    fn end_of_input(
+        &mut self,
+        state: &mut AllKeys<'_, SmolStr>,
+        out: &mut streamd::Collector<'_, String>,
+    ) -> Result<(), BoxError> {
+        state.for_each(&self.count, |word, count| out.collect(format!("{word}\t{count}")));
+        Ok(())
+    }
 }
 
 /// *keyed-sum* at 100,000 events a second, and how late its results are.
