@@ -49,7 +49,7 @@ fn regions(graph: &JobGraph, slots: &SharedSlots) -> BTreeMap<SubtaskId, usize> 
     region_of
 }
 
-/// Every channel, from its producer to its consumer.
+/// The channels, each from its producer to its consumer: all, but of an exchange from all to all only those that join them.
 fn channels(graph: &JobGraph) -> impl Iterator<Item = (SubtaskId, SubtaskId)> + '_ {
     graph.edges.iter().flat_map(|edge| {
         let sources = graph.vertices[edge.source as usize].parallelism;
@@ -59,7 +59,10 @@ fn channels(graph: &JobGraph) -> impl Iterator<Item = (SubtaskId, SubtaskId)> + 
                 vertex: edge.source,
                 index: producer,
             };
-            let consumers = edge.partitioner.targets_of(producer, sources, targets);
+            let mut consumers = edge.partitioner.targets_of(producer, sources, targets);
+            if producer > 0 && consumers == (0..targets) {
+                consumers.end = 1;
+            }
             consumers.map(move |index| {
                 let vertex = edge.target;
                 (from, SubtaskId { vertex, index })

@@ -160,7 +160,7 @@ mod tests {
     use streamd_core::barrier::{AfterBarrier, Barrier, Compression, Increment, SnapshotKind, SnapshotOptions};
     use streamd_core::id::{JobId, TaskManagerId, WorkerId};
     use streamd_core::key_group::KeyGroupRange;
-    use streamd_core::protocol::{SlotDeployment, SubtaskDeployment};
+    use streamd_core::protocol::{KeptSlot, SlotDeployment, SubtaskDeployment};
 
     use super::*;
 
@@ -264,6 +264,43 @@ mod tests {
         assert_eq!(returned.open_snapshots, [CheckpointId(7)]);
         assert_eq!(returned.subtasks[0].state, ExecutionState::Running);
         assert!(returned.subtasks[0].end_of_data && !returned.is_drained);
+    }
+
+    #[test]
+    fn a_worker_that_keeps_a_slot_knows_on_of_it_what_it_knew() {
+        let mut course = course();
+        course.on_command(&deploy(2));
+        course.on_command(&trigger(2, 5));
+        course.on_event(&WorkerEvent::SubtaskState {
+            attempt: Attempt(2),
+            subtask: SUBTASK,
+            state: ExecutionState::Running,
+            failure: None,
+        });
+        let WorkerCommand::Deploy(mut next) = deploy(3) else {
+            panic!("a deployment is a deployment");
+        };
+        next.slots.clear();
+        next.kept = vec![KeptSlot {
+            slot: 3,
+            subtasks: vec![SUBTASK],
+        }];
+        course.on_command(&WorkerCommand::Deploy(next));
+        // What it says of the attempt before comes too late, and is said again.
+        let failed = |attempt| WorkerEvent::SubtaskState {
+            attempt: Attempt(attempt),
+            subtask: SUBTASK,
+            state: ExecutionState::Failed,
+            failure: None,
+        };
+        course.on_event(&failed(2));
+        let kept = returned(&course);
+        assert_eq!((kept.attempt, kept.slots), (Attempt(3), vec![3]));
+        assert_eq!(kept.subtasks[0].state, ExecutionState::Running);
+        assert_eq!(kept.last_snapshot, Some(CheckpointId(5)));
+        assert_eq!(kept.open_snapshots, [CheckpointId(5)]);
+        course.on_event(&failed(3));
+        assert_eq!(returned(&course).subtasks[0].state, ExecutionState::Failed);
     }
 
     #[test]

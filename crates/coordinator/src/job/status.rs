@@ -26,7 +26,7 @@ impl JobMachine {
 
     /// How often the job was started again.
     pub fn restarts(&self) -> u32 {
-        self.attempt.0.saturating_sub(1)
+        self.attempt_of_slots().0.saturating_sub(1)
     }
 
     /// The state of a subtask's current execution.

@@ -34,6 +34,7 @@ fn a_failed_subtask_restarts_its_region_and_the_others_go_on() {
         RESTARTING -> RUNNING
         request 2 slots
         assert attempt = 1
+        assert restarts = 1
         > slots a:0 b:0
         to 1: deploy attempt 2 from 1 kept [0/0 1/0]
         to 2: deploy attempt 2 from 1 [0/1 1/1]

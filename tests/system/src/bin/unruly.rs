@@ -41,6 +41,9 @@ struct Args {
     /// Microseconds that the output takes for each record
     #[arg(long, default_value_t = 0)]
     slow_us: u64,
+    /// No exchange between the subtasks: each numbers its own records, by what they are
+    #[arg(long)]
+    apart: bool,
     /// Print every record
     #[arg(long)]
     say: bool,
@@ -109,10 +112,16 @@ struct Misdeeds {
     /// Take memory without end
     #[arg(long)]
     swell_at: Option<u64>,
+    /// All that only while this file exists
+    #[arg(long)]
+    misbehave_while: Option<PathBuf>,
 }
 
 impl Misdeeds {
     fn commit(&self, number: u64) -> Result<(), BoxError> {
+        if self.misbehave_while.as_ref().is_some_and(|file| !file.exists()) {
+            return Ok(());
+        }
         let now = Some(number);
         assert_ne!(now, self.panic_at, "record {number} is poison");
         if now == self.exit_at {
@@ -215,16 +224,26 @@ fn main() -> streamd::Result<()> {
             env.from_source(numbers, "numbers").uid("numbers")
         }
     };
-    let lines = numbers
-        .key_by(move |number| number % keys)
-        .process(Number {
-            ordinal: ValueState::new("ordinal"),
-            keys,
-            restore_while: args.restore_while,
-            misdeeds: args.misdeeds,
-        })
-        .uid(args.uid)
-        .name(name);
+    let lines = match args.apart {
+        true => numbers.map(move |number| {
+            args.misdeeds.commit(number).expect("the record is good");
+            Line {
+                key: number % keys,
+                ordinal: number / keys + 1,
+                number,
+            }
+        }),
+        false => numbers
+            .key_by(move |number| number % keys)
+            .process(Number {
+                ordinal: ValueState::new("ordinal"),
+                keys,
+                restore_while: args.restore_while,
+                misdeeds: args.misdeeds,
+            })
+            .uid(args.uid)
+            .name(name),
+    };
     let slow = Duration::from_micros(args.slow_us);
     let lines = match args.slow_us {
         0 => lines,

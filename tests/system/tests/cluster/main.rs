@@ -29,6 +29,7 @@ mod open_format;
 mod operations;
 mod profile;
 mod recovery;
+mod regions;
 mod regressions;
 mod repair;
 mod resources;
