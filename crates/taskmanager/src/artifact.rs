@@ -20,6 +20,10 @@ use crate::directory::not_writable;
 /// Applications that are kept over a restart of the task manager: those fetched last.
 const KEPT_APPLICATIONS: usize = 32;
 
+/// Bytes of an application that are written at once. The kernel keeps a file in memory in the pieces in which it was written, and maps whole
+/// ones: with pieces of 256 KiB an idle worker had 17 MB resident instead of 13 (an application of 34 MB, measured).
+const WRITTEN_AT_ONCE: usize = 8 << 10;
+
 /// Whether a fetch is done, and how it ended.
 type Outcome = Option<Result<(), CodedError>>;
 
@@ -220,6 +224,7 @@ async fn download(path: &Path, sha256: &str, source: &DispatcherClient) -> Resul
         .open(path)
         .await
         .map_err(denied)?;
+    file.set_max_buf_size(WRITTEN_AT_ONCE);
     let request = FetchArtifactRequest {
         sha256: sha256.to_owned(),
     };
