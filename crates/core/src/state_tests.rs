@@ -57,6 +57,15 @@ fn a_queue_is_a_list_also_where_it_has_gone_round_its_memory() {
 }
 
 #[test]
+fn a_list_that_does_not_grow_is_a_list() {
+    let list = vec!["a".to_owned(), String::new()];
+    let boxed: Box<[String]> = list.clone().into();
+    assert_eq!(to_row(&boxed), to_row(&list));
+    assert_eq!(from_row::<Box<[String]>>(&to_row(&list)), Ok(boxed));
+    assert_eq!(Box::<[u8]>::data_type(), Vec::<u8>::data_type());
+}
+
+#[test]
 fn a_forged_count_does_not_allocate() {
     assert!(from_row::<Vec<u64>>(&u32::MAX.to_le_bytes()).is_err());
 }

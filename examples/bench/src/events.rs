@@ -28,7 +28,7 @@ pub fn event(index: u64, keys: u64) -> (u64, i64) {
 }
 
 /// The first value of a key in *bigstate*.
-pub fn payload(key: u64, bytes: usize) -> Vec<u8> {
+pub fn payload(key: u64, bytes: usize) -> Box<[u8]> {
     let mut hash = key;
     let blocks = std::iter::repeat_with(|| {
         hash = mix(hash.wrapping_add(GOLDEN));

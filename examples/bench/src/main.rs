@@ -259,7 +259,8 @@ fn bigstate(env: &StreamExecutionEnvironment, arguments: &Arguments) {
 struct Touch {
     bytes: usize,
     timers: bool,
-    value: ValueState<Vec<u8>>,
+    // What Flink's `byte[]` is.
+    value: ValueState<Box<[u8]>>,
 }
 
 impl KeyedProcessFunction<u64, u64, u64> for Touch {
@@ -300,14 +301,14 @@ struct Held {
 }
 
 impl AggregateFunction<u64> for Held {
-    type Accumulator = Vec<u8>;
+    type Accumulator = Box<[u8]>;
     type Output = u64;
 
-    fn create_accumulator(&self) -> Vec<u8> {
-        Vec::new()
+    fn create_accumulator(&self) -> Box<[u8]> {
+        Box::default()
     }
 
-    fn add(&self, key: u64, value: &mut Vec<u8>) {
+    fn add(&self, key: u64, value: &mut Box<[u8]>) {
         if value.is_empty() {
             *value = events::payload(key, self.bytes);
         }
@@ -316,11 +317,11 @@ impl AggregateFunction<u64> for Held {
         }
     }
 
-    fn get_result(&self, value: &Vec<u8>) -> u64 {
+    fn get_result(&self, value: &Box<[u8]>) -> u64 {
         value.len() as u64
     }
 
-    fn merge(&self, value: &mut Vec<u8>, other: Vec<u8>) {
+    fn merge(&self, value: &mut Box<[u8]>, other: Box<[u8]>) {
         *value = other;
     }
 }
