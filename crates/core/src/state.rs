@@ -293,51 +293,38 @@ impl<T: State> State for Option<T> {
     }
 }
 
-impl<T: State> State for Vec<T> {
-    fn data_type() -> DataType {
-        T::list_data_type()
-    }
+macro_rules! list {
+    ($($(#[$note:meta])* $rust:ty),* $(,)?) => {$(
+        $(#[$note])*
+        impl<T: State> State for $rust {
+            fn data_type() -> DataType {
+                T::list_data_type()
+            }
 
-    fn encode(&self, row: &mut Vec<u8>) {
-        T::encode_list(self, row);
-    }
+            fn encode(&self, row: &mut Vec<u8>) {
+                T::encode_list(self, row);
+            }
 
-    #[inline]
-    fn touch(&self) {
-        touch_ends(self);
-    }
+            #[inline]
+            fn touch(&self) {
+                touch_ends(self);
+            }
 
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        T::decode_list(row)
-    }
+            fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
+                T::decode_list(row).map(Self::from)
+            }
 
-    fn describe_evolution(evolution: &mut Evolution) {
-        T::describe_evolution(evolution);
-    }
+            fn describe_evolution(evolution: &mut Evolution) {
+                T::describe_evolution(evolution);
+            }
+        }
+    )*};
 }
 
-/// A list that does not grow: eight bytes less than a `Vec`, and no room to spare. In rows, it is a list.
-impl<T: State> State for Box<[T]> {
-    fn data_type() -> DataType {
-        T::list_data_type()
-    }
-
-    fn encode(&self, row: &mut Vec<u8>) {
-        T::encode_list(self, row);
-    }
-
-    #[inline]
-    fn touch(&self) {
-        touch_ends(self);
-    }
-
-    fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        T::decode_list(row).map(Self::from)
-    }
-
-    fn describe_evolution(evolution: &mut Evolution) {
-        T::describe_evolution(evolution);
-    }
+list! {
+    Vec<T>,
+    /// A list that does not grow: eight bytes less than a `Vec`, and no room to spare. In rows, it is a list.
+    Box<[T]>,
 }
 
 /// In rows, it is a list.

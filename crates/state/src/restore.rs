@@ -219,10 +219,7 @@ fn restore_savepoint_part<K: Key>(
     (handle, plan): (&KeyedStateHandle, &RowPlan),
     io: &Handle,
 ) -> Result<u64, RestoreError> {
-    let refuse = |error: StateError| SnapshotError::Consumer {
-        state: handle.state.clone(),
-        source: Box::new(error),
-    };
+    let refuse = |error| refused(&handle.state, error);
     let decoder = backend.decoder(index);
     let decode = |rows: &mut RowBatch| {
         let decoded = decoder.decode(plan, rows).map_err(refuse)?;
@@ -264,12 +261,17 @@ pub(crate) fn read_rows<E: Into<RestoreError>>(
                 source,
             })
             .and_then(|value| take(key_group, key, value))
-            .map_err(|error| SnapshotError::Consumer {
-                state: state.to_owned(),
-                source: Box::new(error),
-            })
+            .map_err(|error| refused(state, error))
     });
     read.map_err(Into::into)
+}
+
+/// That a row of a state is refused, to whoever reads it.
+fn refused(state: &str, error: StateError) -> SnapshotError {
+    SnapshotError::Consumer {
+        state: state.to_owned(),
+        source: Box::new(error),
+    }
 }
 
 /// Reads the rows of handles, however they are stored.

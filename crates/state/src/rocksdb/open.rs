@@ -71,9 +71,10 @@ impl Instance {
             self.memory.clone(),
             Arc::clone(&known_files),
         );
-        let mut database = opened.map_err(|error| blame(&unread.files, &known_files, error))?;
+        let of_files = |error| blame(&unread.files, &known_files, error);
+        let mut database = opened.map_err(of_files)?;
         if let Some((slice, _)) = &unread.slice {
-            let gone = database.narrow(slice)?;
+            let gone = database.narrow(slice).map_err(of_files)?;
             let files = std::mem::take(&mut unread.files).into_iter();
             (unread.unwanted, unread.files) = files.partition(|file| gone.contains(file.name()));
         }
