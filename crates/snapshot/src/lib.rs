@@ -91,7 +91,7 @@ pub use native::{
     InOrder, LoadedSegment, LoadingSegments, NativeReader, NextSegment, SegmentKeys, SegmentSink, WrittenObject,
     WrittenSegment,
 };
-pub use object_files::{check_file, download_all, link_object};
+pub use object_files::{check_file, download_all, link_object, read_piece};
 pub use promote::{Abandon, promote};
 pub use publish::{PublishError, Published, publish, random_nonce};
 pub use read::{StoredSnapshot, check_objects, read_snapshot, verify_objects};

@@ -5,8 +5,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use streamd_core::snapshot::ObjectHandle;
 use tokio::io::AsyncWriteExt;
@@ -62,6 +64,28 @@ pub fn download_all(objects: &[(ObjectHandle, PathBuf)], runtime: &Handle) -> Re
     });
     let fetches = futures::stream::iter(fetches).buffer_unordered(OBJECTS_IN_FLIGHT);
     runtime.block_on(fetches.try_collect())
+}
+
+/// Some bytes of an object, which are all within its recorded length. Errors if it has another. Nothing else is known of their content.
+pub async fn read_piece(object: &ObjectHandle, range: Range<u64>) -> Result<Bytes, SnapshotError> {
+    let read = async {
+        let place = resolve("", &object.path)?;
+        let read = place.get_range_with_length(Bytes::new(), range.clone()).await;
+        let (bytes, length) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                // Stores refuse a range that is not there, each in its own words.
+                if let Ok(Some(length)) = place.head().await {
+                    check_length(&place, object.length, length)?;
+                }
+                return Err(error.into());
+            }
+        };
+        check_length(&place, object.length, length)?;
+        check_length(&place, range.end, range.start + bytes.len() as u64)?;
+        Ok(bytes)
+    };
+    read.await.map_err(|error| missing(error, "", &object.path))
 }
 
 /// Errors if a local file is not the content of an object. Reads all of it, for as long as `goes_on` says so: answers whether it came to

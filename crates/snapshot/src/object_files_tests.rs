@@ -127,3 +127,29 @@ fn an_object_that_is_gone_is_missing_and_many_come_at_once() {
     let refused = download_all(&again, io.handle()).unwrap_err();
     assert!(matches!(refused, SnapshotError::MissingObject { .. }), "{refused}");
 }
+
+#[test]
+fn a_piece_is_what_was_asked_for_or_the_object_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = object(folder.path(), b"rows and more rows");
+    let io = Runtime::new().unwrap();
+    let read = |length: u64, range: Range<u64>| {
+        let object = ObjectHandle {
+            length,
+            ..object.clone()
+        };
+        io.block_on(read_piece(&object, range))
+    };
+    assert_eq!(read(18, 5..8).unwrap(), b"and"[..]);
+    assert_eq!(read(18, 14..18).unwrap(), b"rows"[..]);
+    for (length, range) in [(20, 5..8), (20, 16..20), (20, 18..20), (40, 30..40)] {
+        let refused = read(length, range).unwrap_err();
+        assert!(
+            matches!(refused, SnapshotError::Truncated { actual: 18, .. }),
+            "{refused}"
+        );
+    }
+    assert!(matches!(read(17, 5..8), Err(SnapshotError::TooLong { .. })));
+    fs::remove_file(folder.path().join("000012.sst")).unwrap();
+    assert!(matches!(read(18, 5..8), Err(SnapshotError::MissingObject { .. })));
+}

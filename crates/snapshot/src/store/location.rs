@@ -157,6 +157,15 @@ impl Location {
     /// As [`get_range`](Self::get_range); a local file is read into the memory of `spare`, if nobody else has it: to read into new memory
     /// takes longer than to read.
     pub(crate) async fn get_range_into(&self, spare: Bytes, range: Range<u64>) -> Result<Bytes, StoreError> {
+        Ok(self.get_range_with_length(spare, range).await?.0)
+    }
+
+    /// The same, with the length of the object.
+    pub(crate) async fn get_range_with_length(
+        &self,
+        spare: Bytes,
+        range: Range<u64>,
+    ) -> Result<(Bytes, u64), StoreError> {
         let length = range.end.saturating_sub(range.start);
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
@@ -164,10 +173,12 @@ impl Location {
         };
         let read = async {
             let found = self.store.get_opts(&self.path, options).await?;
-            match found.payload {
+            let of_object = found.meta.size;
+            let bytes = match found.payload {
                 GetResultPayload::File(file, _) => LocalFile::new(file, found.range).read(spare, u64::MAX).await,
                 GetResultPayload::Stream(_) => found.bytes().await,
-            }
+            };
+            bytes.map(|bytes| (bytes, of_object))
         };
         let read = self.within("read", length, read).await?;
         read.map_err(|source| self.failed("read", source))

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, LiveFile, Options, ReadOptions, WriteBatch, WriteOptions};
@@ -63,6 +64,9 @@ pub enum DatabaseError {
     },
 }
 
+/// Threads that look for keys where files are still coming: what they need is asked for together.
+const READERS_AT_ONCE: usize = 16;
+
 /// A directory that goes with its owner.
 #[derive(Debug)]
 pub struct OwnedDirectory(PathBuf);
@@ -109,6 +113,9 @@ pub struct Database {
     known_files: Arc<KnownFiles>,
     /// Of the files that it was opened with. Over before the directory is removed.
     verification: Verification,
+    /// Whether files are compacted only once all of them are here.
+    waits_to_compact: AtomicBool,
+    columns: Vec<String>,
     next_cut: AtomicU64,
     directory: Arc<OwnedDirectory>,
 }
@@ -141,6 +148,7 @@ impl Database {
         writes.disable_wal(true);
         // Rows come sorted.
         writes.set_memtable_insert_hint_per_batch(true);
+        let waits_to_compact = AtomicBool::new(memory.is_reading_through());
         Ok(Self {
             db,
             memory,
@@ -150,6 +158,8 @@ impl Database {
             lost: OnceLock::new(),
             known_files,
             verification: Verification::none(),
+            waits_to_compact,
+            columns: names,
             next_cut: AtomicU64::new(0),
             directory,
         })
@@ -196,7 +206,23 @@ impl Database {
 
     /// Whether the files that it was opened with are known to be right. Errors if one is known not to be.
     pub(super) fn is_verified(&self) -> Result<bool, DatabaseError> {
+        self.compact_if_all_is_here()?;
         self.verification.is_done()
+    }
+
+    /// Lets files be compacted from now on, if that had to wait for them to be here.
+    fn compact_if_all_is_here(&self) -> Result<(), DatabaseError> {
+        if !self.waits_to_compact.load(Ordering::Relaxed) || self.verification.is_arriving() {
+            return Ok(());
+        }
+        if self.waits_to_compact.swap(false, Ordering::Relaxed) {
+            for name in &self.columns {
+                let options = [("disable_auto_compactions", "false")];
+                let done = self.db.set_options_cf(self.column(name)?, &options);
+                done.map_err(|error| self.failed("set options of", error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the files that it was opened with are known to be right.
@@ -223,11 +249,14 @@ impl Database {
     pub(super) fn get_all<'k>(
         &self,
         column: &str,
-        keys: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
         mut visit: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<(), DatabaseError> {
         self.check()?;
         let column = self.column(column)?;
+        if self.verification.is_arriving() {
+            self.bring(column, keys.clone().collect());
+        }
         for (position, found) in self
             .db
             .batched_multi_get_cf(column, keys, false)
@@ -238,6 +267,20 @@ impl Database {
             visit(position, found.as_deref());
         }
         Ok(())
+    }
+
+    /// Has what these keys need come, all of it together. What fails is told to whoever reads then.
+    fn bring(&self, column: &ColumnFamily, mut keys: Vec<&[u8]>) {
+        // Neighbours are in one file, and come by one reader.
+        keys.sort_unstable();
+        let share = keys.len().div_ceil(READERS_AT_ONCE).max(1);
+        thread::scope(|scope| {
+            for keys in keys.chunks(share) {
+                let read = move || drop(self.db.batched_multi_get_cf(column, keys.iter().copied(), true));
+                let reader = thread::Builder::new().name("state-fetcher".to_owned());
+                let _or_later = reader.spawn_scoped(scope, read);
+            }
+        });
     }
 
     /// Calls `visit` with every key and value of a state, in order of key, until it returns false.
@@ -345,6 +388,7 @@ impl Database {
         if log.is_empty() {
             return Ok(());
         }
+        self.compact_if_all_is_here()?;
         let handle = self.column(column)?;
         let write = |batch: WriteBatch| self.db.write_opt(batch, &self.writes);
         log.batches(handle, write).map_err(|error| self.failed("write", error))

@@ -19,8 +19,8 @@ pub type FileObjects = BTreeMap<String, ObjectHandle>;
 #[derive(Debug, Default)]
 pub struct KnownFiles {
     by_checkpoint: Mutex<BTreeMap<CheckpointId, Arc<FileObjects>>>,
-    /// Of the checkpoint that it was restored from.
-    restored: OnceLock<FileObjects>,
+    /// Of the checkpoint that it was restored from, which may have no number.
+    restored: OnceLock<(Option<CheckpointId>, FileObjects)>,
     local: Option<LocalCopies>,
 }
 
@@ -36,28 +36,38 @@ impl KnownFiles {
 
     /// Remembers which objects hold files that were in a checkpoint; the files themselves are in `directory`.
     pub fn remember(&self, checkpoint: CheckpointId, directory: &Path, files: FileObjects) {
-        let mut known = self.lock();
-        if let Some(local) = self.local.as_ref().map(|local| local.of(checkpoint)) {
-            let tables = files.iter().filter(|(name, _)| is_table(name));
-            tables.for_each(|(name, object)| local.link(&directory.join(name), object));
-        }
-        Arc::make_mut(known.entry(checkpoint).or_default()).extend(files);
-        while known.len() > REMEMBERED_CHECKPOINTS {
-            known.pop_first();
-        }
+        let tables = files.iter().filter(|(name, _)| is_table(name));
+        tables.for_each(|(name, object)| self.keep(checkpoint, &directory.join(name), object));
+        self.refer(checkpoint, files);
     }
 
-    /// Remembers which objects it was restored from: table files that are about to be opened in `directory`.
-    pub fn remember_restored(&self, checkpoint: Option<CheckpointId>, directory: &Path, files: FileObjects) {
+    /// Remembers which objects it was restored from: table files that are about to be opened in `directory`. Of those that `is_here` is
+    /// false for, the content is yet to [arrive](Self::arrived).
+    pub fn remember_restored(
+        &self,
+        checkpoint: Option<CheckpointId>,
+        directory: &Path,
+        files: FileObjects,
+        is_here: impl Fn(&str) -> bool,
+    ) {
         if let Some(checkpoint) = checkpoint {
-            self.remember(checkpoint, directory, files.clone());
+            let here = files.iter().filter(|(name, _)| is_here(name));
+            here.for_each(|(name, object)| self.keep(checkpoint, &directory.join(name), object));
+            self.refer(checkpoint, files.clone());
         }
-        let _restored_once = self.restored.set(files);
+        let _restored_once = self.restored.set((checkpoint, files));
+    }
+
+    /// A file that it was restored from is here now, all of it and right.
+    pub fn arrived(&self, file: &Path, object: &ObjectHandle) {
+        if let Some((Some(checkpoint), _)) = self.restored.get() {
+            self.keep(*checkpoint, file, object);
+        }
     }
 
     /// The object that a file was restored from. It may be gone once a checkpoint is complete.
     pub fn restored(&self, name: &str) -> Option<&ObjectHandle> {
-        self.restored.get()?.get(name)
+        self.restored.get()?.1.get(name)
     }
 
     /// The files of the newest complete checkpoint. Those before it are forgotten.
@@ -84,6 +94,21 @@ impl KnownFiles {
     pub fn drop_copy(&self, object: &ObjectHandle) {
         if let Some(local) = &self.local {
             local.drop_copy(object);
+        }
+    }
+
+    /// Keeps a file, which has the content of an object, for a restart.
+    fn keep(&self, checkpoint: CheckpointId, file: &Path, object: &ObjectHandle) {
+        if let Some(local) = &self.local {
+            local.of(checkpoint).link(file, object);
+        }
+    }
+
+    fn refer(&self, checkpoint: CheckpointId, files: FileObjects) {
+        let mut known = self.lock();
+        Arc::make_mut(known.entry(checkpoint).or_default()).extend(files);
+        while known.len() > REMEMBERED_CHECKPOINTS {
+            known.pop_first();
         }
     }
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, LruCacheOptions, Options, WriteBufferManager};
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, Env, LogLevel, LruCacheOptions, Options, WriteBufferManager,
+};
 
 /// The part of a slot's memory that holds decoded values: what is in it costs no decoding and no search.
 const WORKING_SET_PERCENT: usize = 50;
@@ -54,6 +56,8 @@ pub struct SharedMemory {
     buffers: WriteBufferManager,
     write_buffer: usize,
     working_set: usize,
+    /// Through which files are read of which some are not all here.
+    environment: Option<Env>,
 }
 
 impl SharedMemory {
@@ -70,7 +74,18 @@ impl SharedMemory {
             buffers: WriteBufferManager::new_write_buffer_manager(buffers.saturating_mul(slots), false),
             write_buffer: (buffers / WRITE_BUFFERS).clamp(MIN_WRITE_BUFFER, MAX_WRITE_BUFFER),
             working_set,
+            environment: None,
         }
+    }
+
+    /// For a database whose files are read through this environment, if it is one of its own.
+    pub(super) fn reading_through(self, environment: Option<Env>) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// Whether files are read through an environment of the database's own.
+    pub(super) fn is_reading_through(&self) -> bool {
+        self.environment.is_some()
     }
 
     /// The budget of one slot's working sets.
@@ -92,6 +107,9 @@ impl SharedMemory {
         options.set_keep_log_file_num(1);
         options.set_stats_dump_period_sec(0);
         options.set_manifest_preallocation_size(64 << 10);
+        if let Some(environment) = &self.environment {
+            options.set_env(environment);
+        }
         options
     }
 
@@ -115,6 +133,8 @@ impl SharedMemory {
         options.set_memtable_whole_key_filtering(true);
         options.set_target_file_size_base(FILE_BYTES);
         options.set_level_compaction_dynamic_level_bytes(true);
+        // All databases of a process share the thread that compacts: it is not to wait for a store.
+        options.set_disable_auto_compactions(self.is_reading_through());
         options
     }
 }

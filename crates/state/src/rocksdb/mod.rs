@@ -14,7 +14,7 @@
 //! budget. Nothing local is durable: the write-ahead log is off, and after a failure the last checkpoint is restored, with files that
 //! are still here if they are what it says.
 //!
-//! Reading order: [`memory`], [`log`] (rows on their way down), [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], `sweep` (rows that are over), `loading` (rows of a restore), `verification` (files of a restore), [`slice`] (files of a restore that have more key groups), [`open`],
+//! Reading order: [`memory`], [`log`] (rows on their way down), [`known_files`], [`database`], [`cut`], [`working_set`], [`table`], `sweep` (rows that are over), `loading` (rows of a restore), `arriving` (files of a restore that are in another store), `verification` (files of a restore), [`slice`] (files of a restore that have more key groups), [`open`],
 //! [`column`] (what a backend makes of them), [`reader`] (rows of checkpoints for commands).
 
 pub mod memory;
@@ -34,6 +34,8 @@ pub mod table;
 mod sweep;
 
 mod loading;
+
+mod arriving;
 
 mod verification;
 

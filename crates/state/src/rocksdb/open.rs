@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rocksdb::Env;
 use streamd_core::id::CheckpointId;
 use streamd_core::key_group::KeyGroupRange;
-use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle};
+use streamd_core::snapshot::{KeyedStateFormat, KeyedStateHandle, ObjectHandle};
+use streamd_rocksdb_env::PartialFiles;
 use streamd_snapshot::{LocalCopies, SnapshotError, database_objects, download_all};
 use tokio::runtime::Handle;
 
+use super::arriving::Arriving;
 use super::column::column_name;
 use super::cut::read_rows;
 use super::database::{Database, DatabaseError, OwnedDirectory, database_path, disk};
@@ -65,12 +68,8 @@ impl Instance {
     /// Opens what is in the directory. These files of it are read while it is used.
     fn open(&mut self, columns: &[String], mut unread: Unread) -> Result<Arc<Database>, DatabaseError> {
         let (directory, known_files) = (Arc::clone(&self.directory), self.known_files());
-        let opened = Database::open(
-            directory,
-            columns.to_vec(),
-            self.memory.clone(),
-            Arc::clone(&known_files),
-        );
+        let memory = self.memory.clone().reading_through(unread.environment.clone());
+        let opened = Database::open(directory, columns.to_vec(), memory, Arc::clone(&known_files));
         let of_files = |error| blame(&unread.files, &known_files, error);
         let mut database = opened.map_err(of_files)?;
         if let Some((slice, _)) = &unread.slice {
@@ -89,8 +88,8 @@ impl Instance {
             .map_or(Ok(true), |database| database.is_verified())
     }
 
-    /// Opens the very files of a checkpoint, which must all be of one database. Those that could be linked are read later. If it has more
-    /// key groups than are wanted, a slice of it.
+    /// Opens the very files of a checkpoint, which must all be of one database. Those that could be linked are read later, and all others
+    /// come while it is used. If it has more key groups than are wanted, a slice of it.
     pub(super) fn open_files(
         &mut self,
         handles: &[&KeyedStateHandle],
@@ -99,18 +98,24 @@ impl Instance {
         io: &Handle,
     ) -> Result<Arc<Database>, OpenError> {
         let (place, links) = (database_path(self.directory.path()), unread_path(self.directory.path()));
-        let Fetched { objects, unread } = fetch_database(handles, self.directory.path(), &self.known_files, io)?;
+        let mut linked = link_database(handles, self.directory.path(), &self.known_files, io)?;
+        let arriving = linked.arrive(&links, io)?;
+        let Linked { objects, unread, .. } = linked;
         if slice.is_some() {
             link_files(&place, objects.keys(), &links)?;
         }
         // Before it is opened: then it may begin to replace its files.
         let checkpoint = handles.first().and_then(|handle| checkpoint_of(handle));
-        self.known_files.remember_restored(checkpoint, &place, objects);
+        let is_here = |name: &str| !unread.iter().any(|file| file.is_arriving() && file.name() == name);
+        self.known_files.remember_restored(checkpoint, &place, objects, is_here);
         let slice = slice.map(|slice| (slice, links));
+        let (arriving, environment) = arriving.unzip();
         let unread = Unread {
+            arriving,
             files: unread,
             unwanted: Vec::new(),
             slice,
+            environment,
         };
         Ok(self.open(columns, unread)?)
     }
@@ -224,7 +229,8 @@ impl<'a> Databases<'a> {
             let all: Vec<&KeyedStateHandle> = self.handles.iter().filter(same).collect();
             let directory = self.directory.join(self.fetched.len().to_string());
             let directory = OwnedDirectory::create(directory)?;
-            let Fetched { unread, .. } = fetch_database(&all, directory.path(), &self.known_files, io)?;
+            let Linked { absent, unread, .. } = link_database(&all, directory.path(), &self.known_files, io)?;
+            download_all(&absent, io)?;
             // What becomes of the rows is not known here: they are read from nothing that may be damaged.
             check_or_fetch(&unread, &database_path(directory.path()), &self.known_files, io)?;
             self.fetched.insert(manifest.clone(), directory);
@@ -253,20 +259,40 @@ pub(crate) fn key_groups_of_database(handles: &[&KeyedStateHandle]) -> Option<Ke
 }
 
 /// The files of a database.
-struct Fetched {
+struct Linked {
     /// Which objects they are, but for the manifest.
     objects: FileObjects,
     /// Those that nobody has read yet.
     unread: Vec<UnreadFile>,
+    /// Those that cannot be linked, and where they go.
+    absent: Vec<(ObjectHandle, PathBuf)>,
 }
 
-/// Makes a database of the files of all of these handles, below a directory: each once, linked where that can be, else fetched.
-fn fetch_database(
+impl Linked {
+    /// Makes files of what is absent, which come while the database is used, through an environment; or fetches them, where that cannot be.
+    fn arrive(&mut self, links: &Path, io: &Handle) -> Result<Option<(Arc<Arriving>, Env)>, OpenError> {
+        if self.absent.is_empty() {
+            return Ok(None);
+        }
+        let arriving = Arc::new(Arriving::create(&mut self.absent, links, io)?);
+        download_all(&self.absent, io)?;
+        self.unread.extend(arriving.files().map(UnreadFile::arriving));
+        let environment = streamd_rocksdb_env::environment(Arc::clone(&arriving) as Arc<dyn PartialFiles>);
+        if environment.is_none() {
+            // A RocksDB of another make: it sees no file before all is here.
+            arriving.bring(arriving.files())?;
+        }
+        Ok(environment.map(|environment| (arriving, environment)))
+    }
+}
+
+/// Makes a database of the files of all of these handles, below a directory: each once, linked where that can be. Others are to come.
+fn link_database(
     handles: &[&KeyedStateHandle],
     directory: &Path,
     known_files: &KnownFiles,
     io: &Handle,
-) -> Result<Fetched, OpenError> {
+) -> Result<Linked, OpenError> {
     let (place, links) = (database_path(directory), unread_path(directory));
     for path in [&place, &links] {
         fs::create_dir_all(path).map_err(|error| disk("create", path, &error))?;
@@ -275,30 +301,35 @@ fn fetch_database(
     for handle in handles {
         objects.extend(database_objects(handle, "")?);
     }
-    let (mut unread, mut missing, mut copied) = (Vec::new(), Vec::new(), 0);
+    let (mut unread, mut absent, mut manifest, mut copied) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (name, object) in &objects {
         let file = place.join(name);
         if is_table(name) {
             match UnreadFile::link(object, &file, &links, known_files)? {
                 Some(linked) => unread.push(linked),
-                None => missing.push((object.clone(), file)),
+                None => absent.push((object.clone(), file)),
             }
             continue;
         }
         // It is written on.
         match known_files.duplicate(object, &file) {
             true => copied += 1,
-            false => missing.push((object.clone(), file)),
+            false => manifest.push((object.clone(), file)),
         }
         let current = place.join("CURRENT");
         fs::write(&current, format!("{name}\n")).map_err(|error| disk("write", &current, &error))?;
     }
-    download_all(&missing, io)?;
-    let local = copied + unread.iter().filter(|file| file.is_copy()).count();
-    let (fetched, linked) = (missing.len(), objects.len() - missing.len() - local);
-    tracing::info!(directory = %place.display(), fetched, linked, local, "the files of a database are here");
+    download_all(&manifest, io)?;
+    let local = unread.iter().filter(|file| file.is_copy()).count();
+    let (fetched, linked, local) = (manifest.len(), unread.len() - local, copied + local);
+    let coming = absent.len();
+    tracing::info!(directory = %place.display(), fetched, linked, local, coming, "the files of a database are here");
     objects.retain(|name, _| is_table(name));
-    Ok(Fetched { objects, unread })
+    Ok(Linked {
+        objects,
+        unread,
+        absent,
+    })
 }
 
 /// Reads files of a database that nobody has opened yet. Copies that are damaged are fetched.

@@ -23,7 +23,7 @@ use streamd_core::key_group::KeyGroupRange;
 
 use super::cut::read_rows;
 use super::database::{DatabaseError, disk};
-use super::memory::{READING_MEMORY, SharedMemory};
+use super::memory::SharedMemory;
 
 /// How many rows a state has.
 #[derive(Debug, Clone, Default)]
@@ -100,11 +100,15 @@ impl Slice {
     }
 
     /// Counts the rows of the states in the files as they were, for as long as `goes_on` says so.
-    pub(super) fn count(&self, files: &Path, goes_on: &dyn Fn() -> bool) -> Result<(), DatabaseError> {
-        let memory = SharedMemory::new(READING_MEMORY, 1);
+    pub(super) fn count(
+        &self,
+        files: &Path,
+        memory: &SharedMemory,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(), DatabaseError> {
         for (column, count) in &self.counts {
             let mut rows = 0;
-            read_rows(files, (column, self.wanted), &memory, &mut |_, _, _| {
+            read_rows(files, (column, self.wanted), memory, &mut |_, _, _| {
                 rows += 1;
                 goes_on()
             })?;

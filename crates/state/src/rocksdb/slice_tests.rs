@@ -5,6 +5,7 @@ use rocksdb::SstFileWriter;
 
 use super::super::cut::FrozenColumn;
 use super::super::database::{Database, OwnedDirectory, database_path};
+use super::super::memory::READING_MEMORY;
 use super::*;
 
 const COLUMN: &str = "state-counts";
@@ -92,7 +93,9 @@ fn rows_are_counted_in_the_files_as_they_were() {
     assert_eq!(rows.now(), 40);
     let wrong = RowCount::opened_with(7);
     let counting = counting.counting([(COLUMN.to_owned(), wrong.clone())].into_iter());
-    counting.count(&to, &|| true).unwrap();
+    counting
+        .count(&to, &SharedMemory::new(READING_MEMORY, 1), &|| true)
+        .unwrap();
     assert_eq!(wrong.now(), 40);
     rows.add();
     rows.remove(3);

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The second name keeps the bytes here for as long as nobody has read them, whatever becomes of the checkpoint, and whatever the database
-//! has made of the file. Nothing of the database is given to a snapshot before all files are known to be right.
+//! has made of the file. Files that are still [arriving](super::arriving) are brought first. Nothing of the database is given to a snapshot
+//! before all files are known to be right.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,33 +17,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
+use rocksdb::Env;
 use streamd_core::error::chain;
 use streamd_core::snapshot::ObjectHandle;
 use streamd_snapshot::{SnapshotError, check_file, link_object, lower_priority};
 
+use super::arriving::{Arriving, ArrivingFile};
 use super::database::{DatabaseError, disk};
 use super::known_files::KnownFiles;
+use super::memory::{READING_MEMORY, SharedMemory};
 use super::slice::Slice;
 
 /// A file of a database whose content nobody has read.
-#[derive(Debug)]
 pub(super) struct UnreadFile {
     pub object: ObjectHandle,
     /// A name beside the one that the database knows.
     path: PathBuf,
     /// Whether it is a copy that was kept on the local disk, and not the object itself.
     is_copy: bool,
+    /// Where not all of it is here.
+    arriving: Option<Arc<ArrivingFile>>,
 }
 
 /// What is to be read of a database while it is used.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Unread {
+    /// What is to come before.
+    pub arriving: Option<Arc<Arriving>>,
     /// To be compared with their digests.
     pub files: Vec<UnreadFile>,
     /// Of what is used they have nothing. Still, damage is to be named if reading fails.
     pub unwanted: Vec<UnreadFile>,
     /// Rows that are to be counted, in the directory with all files as they were.
     pub slice: Option<(Slice, PathBuf)>,
+    /// What they are read through.
+    pub environment: Option<Env>,
 }
 
 /// The reading of files in the background.
@@ -56,6 +65,7 @@ pub(super) struct Verification {
 struct Shared {
     outcome: OnceLock<Result<(), DatabaseError>>,
     is_given_up: AtomicBool,
+    arriving: Option<Arc<Arriving>>,
 }
 
 /// What the thread holds. One that panics leaves nobody waiting: that it ended is the outcome where there is no other.
@@ -85,6 +95,7 @@ impl UnreadFile {
             object: object.clone(),
             path,
             is_copy,
+            arriving: None,
         };
         match fs::hard_link(&unread.path, file) {
             Ok(()) => Ok(Some(unread)),
@@ -95,9 +106,24 @@ impl UnreadFile {
         }
     }
 
+    /// One that is still arriving.
+    pub(super) fn arriving(file: &Arc<ArrivingFile>) -> Self {
+        Self {
+            object: file.object().clone(),
+            path: file.path().to_owned(),
+            is_copy: false,
+            arriving: Some(Arc::clone(file)),
+        }
+    }
+
     /// Its name within the database.
     pub(super) fn name(&self) -> &OsStr {
         self.path.file_name().unwrap_or_default()
+    }
+
+    /// Whether not all of it was here when the database was opened.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.arriving.is_some()
     }
 
     /// Whether it is a copy that was kept on the local disk.
@@ -109,8 +135,10 @@ impl UnreadFile {
     /// not used again.
     pub(super) fn check(&self, known_files: &KnownFiles, goes_on: &dyn Fn() -> bool) -> Result<(), SnapshotError> {
         let checked = check_file(&self.object, &self.path, goes_on);
-        if checked.is_err() {
-            known_files.drop_copy(&self.object);
+        match checked {
+            Ok(true) if self.arriving.is_some() => known_files.arrived(&self.path, &self.object),
+            Ok(_kept_or_given_up) => {}
+            Err(_) => known_files.drop_copy(&self.object),
         }
         self.forget();
         checked.map(|_whole_or_given_up| ())
@@ -149,6 +177,9 @@ pub(super) fn blame(files: &[UnreadFile], known_files: &KnownFiles, error: Datab
 /// is used again either: one restart is enough.
 fn check_all(files: &[UnreadFile], known_files: &KnownFiles, goes_on: &dyn Fn() -> bool) -> Result<(), DatabaseError> {
     for file in files.iter().take_while(|_| goes_on()) {
+        if let Some(arriving) = &file.arriving {
+            arriving.wait_until_whole()?;
+        }
         if let Err(error) = file.check(known_files, goes_on) {
             tracing::warn!(file = file.object.path, %error, "a file that state was restored from is refused");
             let copies = files.iter().filter(|other| file.is_copy && other.is_copy);
@@ -176,7 +207,10 @@ impl Verification {
         let Some(path) = of_slice.or_else(|| Some(unread.files.first()?.path.clone())) else {
             return Ok(Self::none());
         };
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            arriving: unread.arriving.clone(),
+            ..Shared::default()
+        });
         let reading = Reading {
             shared: Arc::clone(&shared),
             path: path.clone(),
@@ -199,6 +233,13 @@ impl Verification {
         }
     }
 
+    /// Whether files are still coming, so that reading may take long.
+    #[inline]
+    pub(super) fn is_arriving(&self) -> bool {
+        let arriving = self.shared.arriving.as_ref();
+        arriving.is_some_and(|arriving| !arriving.is_complete())
+    }
+
     /// Waits until all files are known to be right. Errors as soon as one is known not to be.
     pub(super) fn wait(&self) -> Result<(), DatabaseError> {
         self.shared.outcome.wait().clone()
@@ -211,12 +252,14 @@ impl Verification {
             directory: directory.to_owned(),
             reason: "it was closed before all of its files had been read".to_owned(),
         }));
+        self.shared.end_arriving();
     }
 }
 
 impl Drop for Verification {
     fn drop(&mut self) {
         self.shared.is_given_up.store(true, Ordering::Relaxed);
+        self.shared.end_arriving();
         // The directory is about to go, and nobody may be working in it.
         if let Some(Err(_panic)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("a thread that reads files of local state panicked");
@@ -227,11 +270,15 @@ impl Drop for Verification {
 impl Unread {
     /// Reads everything, for as long as `goes_on` says so.
     fn read(&self, known_files: &KnownFiles, goes_on: &dyn Fn() -> bool) -> Result<(), DatabaseError> {
+        if let Some(arriving) = &self.arriving {
+            arriving.bring(self.files.iter().filter_map(|file| file.arriving.as_ref()))?;
+        }
         let Some((slice, directory)) = &self.slice else {
             return check_all(&self.files, known_files, goes_on);
         };
-        // First: each file goes when it has been compared.
-        let counted = slice.count(directory, goes_on);
+        // First: each file goes when it has been compared. What is opened of those that are not wanted comes too.
+        let memory = SharedMemory::new(READING_MEMORY, 1).reading_through(self.environment.clone());
+        let counted = slice.count(directory, &memory, goes_on);
         let counted = counted.map_err(|error| blame(&self.unwanted, known_files, error));
         let checked = check_all(&self.files, known_files, goes_on);
         if let Err(error) = fs::remove_dir_all(directory) {
@@ -251,6 +298,12 @@ impl Drop for Reading {
 }
 
 impl Shared {
+    fn end_arriving(&self) {
+        if let Some(arriving) = &self.arriving {
+            arriving.give_up();
+        }
+    }
+
     fn read(&self, unread: &Unread, known_files: &KnownFiles) {
         lower_priority();
         let files = &unread.files;

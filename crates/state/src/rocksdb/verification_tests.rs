@@ -47,7 +47,12 @@ impl Slow {
         )
         .unwrap();
         let is_copy = false;
-        let files = vec![UnreadFile { object, path, is_copy }];
+        let files = vec![UnreadFile {
+            object,
+            path,
+            is_copy,
+            arriving: None,
+        }];
         let unread = Unread {
             files,
             ..Unread::default()

@@ -3,6 +3,8 @@
 
 mod access;
 #[cfg(feature = "rocksdb")]
+mod arriving;
+#[cfg(feature = "rocksdb")]
 mod files;
 mod fixture;
 mod increments;
