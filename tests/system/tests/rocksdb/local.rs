@@ -1,10 +1,11 @@
-//! Files of a checkpoint that are still on the local disk after a worker has died.
+//! Files of a checkpoint after a worker has died: those that are still on the local disk, and those that are in another store.
 
 use std::fs;
 use std::path::PathBuf;
 
+use servers::moto;
 use system::files::{everything_below, files_below};
-use system::{Cluster, Gate, Torture, until};
+use system::{Cluster, ClusterBuilder, Gate, Torture, until};
 
 use crate::CHECKPOINTS;
 
@@ -34,8 +35,8 @@ fn kept(cluster: &Cluster) -> Vec<PathBuf> {
         .collect()
 }
 
-/// How many files were fetched, linked from the store, and there, by what the worker of the newest attempt says.
-fn origins(cluster: &Cluster, id: &str) -> (u64, u64, u64) {
+/// How many files were fetched, linked from the store, and there, and how many are to come, by what the worker of the newest attempt says.
+fn origins(cluster: &Cluster, id: &str) -> (u64, u64, u64, u64) {
     until("a worker says where the files of its database came from", || {
         let log = cluster.streamctl(&["logs", id]).succeeded().stdout;
         let line = log
@@ -49,7 +50,7 @@ fn origins(cluster: &Cluster, id: &str) -> (u64, u64, u64) {
                 .parse()
                 .ok()
         };
-        Some((count("fetched")?, count("linked")?, count("local")?))
+        Some((count("fetched")?, count("linked")?, count("local")?, count("coming")?))
     })
 }
 
@@ -60,8 +61,8 @@ fn files_that_are_still_on_the_disk_are_not_fetched_again_and_go_with_the_job() 
     assert!(!kept(&cluster).is_empty(), "no file is kept");
     cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
-    let (fetched, linked, local) = origins(&cluster, &id);
-    assert_eq!((fetched, linked), (0, 0));
+    let (fetched, linked, local, coming) = origins(&cluster, &id);
+    assert_eq!((fetched, linked, coming), (0, 0, 0));
     assert!(local > 0);
     gate.open();
     cluster.wait_for(&id, "FINISHED");
@@ -112,12 +113,40 @@ fn no_file_stays_where_local_recovery_is_switched_off() {
     let (id, torture, gate) = held_job(&cluster, &[CHECKPOINTS, INCREMENTAL, NOT_LOCAL]);
     cluster.worker_of(&id).kill();
     cluster.wait_for_restart(&id, 1);
-    let (fetched, linked, local) = origins(&cluster, &id);
-    assert_eq!(local, 0);
+    let (fetched, linked, local, coming) = origins(&cluster, &id);
+    assert_eq!((local, coming), (0, 0));
     // The manifest, which is written on.
     assert_eq!(fetched, 1);
     assert!(linked > 0);
     assert!(kept(&cluster).is_empty());
+    gate.open();
+    cluster.wait_for(&id, "FINISHED");
+    torture.assert_complete(RECORDS);
+}
+
+#[test]
+fn files_of_an_object_store_come_while_the_job_runs() {
+    let server = moto::start();
+    let cluster = ClusterBuilder::new(1, 1)
+        .setting("s3.endpoint", &server.url())
+        .setting("s3.access-key", "streamd-test")
+        .setting("s3.secret-key", "a-secret-of-this-test")
+        .setting("state.checkpoints.dir", &format!("s3a://{}/checkpoints", moto::BUCKET))
+        .start();
+    let (id, torture, gate) = held_job(&cluster, &[CHECKPOINTS, INCREMENTAL, NOT_LOCAL]);
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 1);
+    let (fetched, linked, local, coming) = origins(&cluster, &id);
+    assert_eq!((fetched, linked, local), (1, 0, 0));
+    assert!(coming > 0);
+    // Once of what came, and once of a checkpoint that is made of it.
+    let last = || cluster.status(&id)["last_checkpoint"]["id"].as_u64().unwrap();
+    let before = last();
+    until("a checkpoint of what came is complete", || {
+        (last() > before + 1).then_some(())
+    });
+    cluster.worker_of(&id).kill();
+    cluster.wait_for_restart(&id, 2);
     gate.open();
     cluster.wait_for(&id, "FINISHED");
     torture.assert_complete(RECORDS);
