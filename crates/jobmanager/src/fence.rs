@@ -139,7 +139,7 @@ fn superseded(epoch: u64) -> CodedError {
         ErrorCode::LeadershipLost,
         format!("this job manager led in epoch {epoch}, and does not lead any more"),
     )
-    .with_hint("another job manager has taken its jobs over; started again, this one waits as a standby")
+    .with_hint("its log says why; its jobs run on, and started again it leads them, or waits as a standby where another does")
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ impl Operation {
         };
         let mut interrupt = Interrupt::listen()?;
         let mut calls = Calls::new(session, client);
-        let mut starting = pin!(start(&mut calls, request));
+        let starting = start(&mut calls, request);
+        let not_begun = format!("the job manager has not begun operation `{id}`");
+        let mut starting = pin!(within(timeout, &not_begun, starting));
         // Who does not wait is told by what the command prints, and by what it says if that fails.
         let mut is_told = self.arguments.detached;
         let started = loop {
@@ -167,16 +169,10 @@ pub async fn follow(
     let mut progress = Progress::new(output.format());
     let ended = {
         let waiting = wait(&mut calls, id, &mut progress);
+        let not_ended = format!("operation `{id}` has not ended");
         tokio::select! {
-            ended = waiting => Some(ended),
+            ended = within(patience, &not_ended, waiting) => Some(ended),
             () = interrupt.pressed() => None,
-            () = elapsed(patience) => {
-                let waited = patience.map(shown).unwrap_or_default();
-                Some(Err(CodedError::new(
-                    ErrorCode::DeadlineExceeded,
-                    format!("operation `{id}` has not ended within {waited}"),
-                )))
-            }
         }
     };
     progress.clear();
@@ -186,11 +182,19 @@ pub async fn follow(
     }
 }
 
-async fn elapsed(patience: Option<Duration>) {
-    match patience {
-        Some(patience) => tokio::time::sleep(patience).await,
-        None => std::future::pending().await,
-    }
+/// Waits no longer than this; `what` is what was not so in time, for the message.
+async fn within<T>(
+    patience: Option<Duration>,
+    what: &str,
+    work: impl Future<Output = Result<T, CodedError>>,
+) -> Result<T, CodedError> {
+    let Some(patience) = patience else {
+        return work.await;
+    };
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_late| {
+        let message = format!("{what} within {}", shown(patience));
+        Err(CodedError::new(ErrorCode::DeadlineExceeded, message))
+    })
 }
 
 /// Begins the operation, and returns its id. The request may be repeated: its id makes it one.

@@ -5,6 +5,7 @@
 //!                    └──── found again by a later job manager: the place it names tells what became of it
 //! ```
 
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -53,11 +54,18 @@ pub(crate) struct KnownOperation {
 
 impl Dispatcher {
     /// Begins an operation. The same request twice begins one operation: what an earlier job manager began has an outcome, and whoever
-    /// wants a job ended as it already ends, or has ended, is given the operation that does it.
+    /// wants a job ended as it already ends, or has ended, is given the operation that does it. It goes on if the caller goes away: what
+    /// is recorded is begun, and has an end.
     pub(crate) async fn start_operation(
         &self,
-        request: &proto::StartOperationRequest,
+        request: proto::StartOperationRequest,
     ) -> Result<OperationId, CodedError> {
+        let dispatcher = self.clone();
+        let begun = self.tasks.spawn(async move { dispatcher.begin_operation(&request).await });
+        begun.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+    }
+
+    async fn begin_operation(&self, request: &proto::StartOperationRequest) -> Result<OperationId, CodedError> {
         let id = parse_operation_id(&request.operation_id)?;
         let job_id: JobId = parse(&request.job_id)?;
         let kind = kind_of(request)?;

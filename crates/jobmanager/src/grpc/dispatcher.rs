@@ -58,7 +58,7 @@ impl DispatcherService {
 
     async fn start_operation(
         &self,
-        request: &proto::StartOperationRequest,
+        request: proto::StartOperationRequest,
     ) -> Result<proto::StartOperationResponse, CodedError> {
         let operation_id = self.dispatcher.start_operation(request).await?.to_string();
         Ok(proto::StartOperationResponse { operation_id })
@@ -211,7 +211,7 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         &self,
         request: Request<proto::StartOperationRequest>,
     ) -> Answer<proto::StartOperationResponse> {
-        answer(self.start_operation(&request.into_inner()).await)
+        answer(self.start_operation(request.into_inner()).await)
     }
 
     async fn wait_operation(

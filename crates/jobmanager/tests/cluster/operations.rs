@@ -103,6 +103,26 @@ async fn what_became_of_a_savepoint_outlives_the_job_manager() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operation_ends_though_its_client_goes_away_at_whatever_moment_of_its_beginning() {
+    let (cluster, _task_manager) = running(Script::running(graph(2, Some(3_600_000)))).await;
+    for attempt in 0..60_u32 {
+        let id = format!("{attempt:032x}");
+        let starting = cluster.start_operation(JOB, &id, proto::OperationKind::Savepoint);
+        let _left = tokio::time::timeout(attempt * Duration::from_micros(150), starting).await;
+    }
+    let all_end = async {
+        while listed(&cluster.client, JOB).await.iter().any(|it| it.ended_at_ms == 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(DEADLINE, all_end).await.is_err() {
+        let left = listed(&cluster.client, JOB).await;
+        panic!("{:#?}", left.iter().find(|it| it.ended_at_ms == 0));
+    }
+    assert!(!listed(&cluster.client, JOB).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operation_that_outlived_its_job_manager_is_what_its_place_says() {
     let (cluster, _task_manager) = running(Script::running(graph(2, Some(3_600_000)))).await;
     let savepoint = completed(&cluster, proto::OperationKind::Savepoint).await;

@@ -50,6 +50,8 @@ pub struct Script {
     pub cancels: bool,
     /// Savepoints can be deleted.
     pub disposes: bool,
+    /// Calls that begin an operation are never answered.
+    pub hangs: bool,
 }
 
 /// A fake that is running, and what it was asked.
@@ -322,6 +324,9 @@ impl Dispatcher for Service {
         let recorded = self.script.operations.first().map(|it| it.operation_id.clone());
         let operation_id = recorded.unwrap_or_else(|| request.operation_id.clone());
         self.heard(request);
+        if self.script.hangs {
+            std::future::pending::<()>().await;
+        }
         match self.script.outcome {
             Some(_) => Ok(Response::new(StartOperationResponse { operation_id })),
             None => Err(self.no_such_job()),

@@ -198,6 +198,22 @@ fn the_time_that_the_user_gives_is_the_savepoints() {
 }
 
 #[test]
+fn a_job_manager_that_cannot_begin_an_operation_is_not_waited_for_longer_than_the_user_wants() {
+    let fake = Fake::start(Script {
+        hangs: true,
+        ..Script::default()
+    });
+    for command in [vec!["savepoint", JOB], vec!["stop", JOB], vec!["cancel", "-s", JOB]] {
+        let (id, ran) = told(fake.run(&[&command[..], &["--timeout", "400ms"]].concat()));
+        let message = format!(
+            "error: the job manager has not begun operation `{id}` within 400 ms [SD-0408]\n\
+             hint: ask with `streamctl savepoint status {id}`, now or after the job manager was restarted\n"
+        );
+        assert_eq!((ran.code, ran.stderr), (6, message), "{command:?}");
+    }
+}
+
+#[test]
 fn who_does_not_wait_is_told_how_to_follow() {
     let fake = completing();
     let id = "0123456789abcdef0123456789abcdef";
