@@ -65,9 +65,9 @@ fn forward(_: usize) -> Partitioner<Small> {
 
 fn hash(fan_out: usize) -> Partitioner<Small> {
     let fan_out = fan_out as u64;
-    Partitioner::Hash(Box::new(move |record| {
+    Partitioner::hash(move |record: &Small| {
         (((record.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) * fan_out) >> 32) as u32
-    }))
+    })
 }
 
 fn rebalance(_: usize) -> Partitioner<Small> {

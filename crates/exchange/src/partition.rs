@@ -17,14 +17,26 @@ const HAND_OVER_RECORDS: usize = BATCH_RECORDS / 2;
 pub enum Partitioner<T> {
     /// To the one channel there is.
     Forward,
-    /// To the channel with the index that the function gives.
-    Hash(Box<dyn FnMut(&T) -> u32 + Send>),
+    /// To the channel with the index that the function gives; see [`Partitioner::hash`].
+    Hash(Targets<T>),
     /// To all channels in turn.
     Rebalance,
     /// To every channel; see [`Partitioner::broadcast`].
     Broadcast(fn(&T) -> T),
     /// To the first channel.
     Global,
+}
+
+/// Adds the channel of each of these records, in order. Called once for a batch.
+pub type Targets<T> = Box<dyn FnMut(&[T], &mut Vec<u32>) + Send>;
+
+impl<T> Partitioner<T> {
+    /// To the channel with the index that `index` gives.
+    pub fn hash(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
+        Self::Hash(Box::new(move |records, targets| {
+            targets.extend(records.iter().map(&mut index));
+        }))
+    }
 }
 
 impl<T: Clone> Partitioner<T> {
@@ -105,9 +117,9 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         }
         let single = self.outputs.len() == 1;
         match &mut self.partitioner {
-            Partitioner::Hash(index) if !single => {
+            Partitioner::Hash(targets) if !single => {
                 self.targets.clear();
-                self.targets.extend(batch.records().iter().map(index));
+                targets(batch.records(), &mut self.targets);
                 self.scatter(batch)
             }
             Partitioner::Rebalance if !single => {

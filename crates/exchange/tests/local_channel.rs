@@ -389,7 +389,7 @@ fn what_is_sent_says_where_it_comes_from_and_not_where_earlier_batches_came_from
     const BATCHES: u64 = 10;
     let (senders, receivers) = channels(2, 1 << 10);
     let by_thousand = |record: &u64| u32::try_from(record / 1000 % 2).unwrap();
-    let mut output = ResultPartition::new(Partitioner::Hash(Box::new(by_thousand)), senders);
+    let mut output = ResultPartition::new(Partitioner::hash(by_thousand), senders);
     for batch in 0..BATCHES {
         let range = batch * 1000..(batch + 1) * 1000;
         let mut records = Batch::from(range.clone().collect::<Vec<_>>());
@@ -429,7 +429,7 @@ proptest! {
         let spread = u64::try_from(fan_out).unwrap();
         let partitioner = match kind {
             Kind::Forward => Partitioner::Forward,
-            Kind::Hash => Partitioner::Hash(Box::new(move |record: &u64| u32::try_from(record / 3 % spread).unwrap())),
+            Kind::Hash => Partitioner::hash(move |record: &u64| u32::try_from(record / 3 % spread).unwrap()),
             Kind::Rebalance => Partitioner::Rebalance,
             Kind::Broadcast => Partitioner::broadcast(),
             Kind::Global => Partitioner::Global,

@@ -450,7 +450,7 @@ impl<T: Record> Upstream<T> {
             exit: Box::new(move |kind, senders, key_groups| {
                 let partitioner = match (kind, &mut route) {
                     (PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom, Some(make)) => {
-                        Partitioner::Hash(make(senders.len() as u32, key_groups))
+                        make(senders.len() as u32, key_groups)
                     }
                     (PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom, None) => {
                         return Err(TaskError::internal("an edge without the function that it goes by"));

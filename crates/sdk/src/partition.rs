@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use streamd_core::graph::PartitionerKind;
+use streamd_core::key_group::{key_group_of, subtask_of};
 use streamd_core::state::Key;
+use streamd_exchange::Partitioner;
 use streamd_runtime::connected::Either;
 
 /// How the records of a stream are dealt out to whatever follows.
@@ -11,15 +13,12 @@ pub(crate) enum Partition<T> {
     /// Forward where the parallelism agrees, else rebalance.
     Default,
     Kind(PartitionerKind),
-    /// By a function from a record to its consumer, made for a number of consumers and of key groups.
+    /// By what a function makes for a number of consumers and of key groups.
     Route(PartitionerKind, Rc<dyn MakeRoute<T>>),
 }
 
-/// From a record to the index of its consumer.
-pub(crate) type Route<T> = Box<dyn FnMut(&T) -> u32 + Send>;
-
-/// Makes a route, given the number of consumers and of key groups.
-pub(crate) type RouteMaker<T> = Box<dyn FnMut(u32, u32) -> Route<T> + Send>;
+/// Makes what deals records out, given the number of consumers and of key groups.
+pub(crate) type RouteMaker<T> = Box<dyn FnMut(u32, u32) -> Partitioner<T> + Send>;
 
 /// Makes what makes routes, for one edge.
 pub(crate) trait MakeRoute<T> {
@@ -32,17 +31,17 @@ pub(crate) struct HashByKey<S>(pub(crate) S);
 /// As [`HashByKey`], for the records of the first of two streams. Those of the second go elsewhere, and are not asked for.
 pub(crate) struct HashFirst<S>(pub(crate) S);
 
-impl<A: 'static, B, K, S> MakeRoute<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
+impl<A, B, K, S> MakeRoute<Either<A, B>> for HashFirst<(S, std::marker::PhantomData<fn() -> K>)>
 where
     K: Key,
     S: Fn(&A) -> K + Clone + Send + 'static,
 {
     fn make(&self) -> RouteMaker<Either<A, B>> {
-        let mut make = HashByKey(self.0.clone()).make();
+        let key_of = self.0.0.clone();
         Box::new(move |consumers, key_groups| {
-            let mut route: Route<A> = make(consumers, key_groups);
-            Box::new(move |record| match record {
-                Either::First(record) => route(record),
+            let consumer = consumer_by_key(key_of.clone(), consumers, key_groups);
+            Partitioner::hash(move |record| match record {
+                Either::First(record) => consumer(record),
                 Either::Second(_) => 0,
             })
         })
@@ -57,12 +56,20 @@ where
     fn make(&self) -> RouteMaker<T> {
         let key_of = self.0.0.clone();
         Box::new(move |consumers, key_groups| {
-            let key_of = key_of.clone();
-            Box::new(move |record| {
-                let group = streamd_core::key_group::key_group_of(key_of(record).stable_hash(), key_groups);
-                streamd_core::key_group::subtask_of(group, consumers, key_groups)
-            })
+            Partitioner::hash(consumer_by_key(key_of.clone(), consumers, key_groups))
         })
+    }
+}
+
+/// From a record to the consumer that its key belongs to.
+fn consumer_by_key<T, K: Key>(
+    key_of: impl Fn(&T) -> K + Send + 'static,
+    consumers: u32,
+    key_groups: u32,
+) -> impl Fn(&T) -> u32 + Send + 'static {
+    move |record| {
+        let group = key_group_of(key_of(record).stable_hash(), key_groups);
+        subtask_of(group, consumers, key_groups)
     }
 }
 
@@ -76,7 +83,7 @@ impl<T> MakeRoute<T> for ByChance {
         Box::new(move |consumers, _| {
             seed = seed.rotate_left(17).wrapping_mul(0xBF58_476D_1CE4_E5B9) | 1;
             let mut drawn = seed;
-            Box::new(move |_| {
+            Partitioner::hash(move |_| {
                 drawn ^= drawn << 13;
                 drawn ^= drawn >> 7;
                 drawn ^= drawn << 17;
@@ -97,7 +104,7 @@ where
         let function = self.0.clone();
         Box::new(move |consumers, _| {
             let mut function = function.clone();
-            Box::new(move |record| {
+            Partitioner::hash(move |record| {
                 let chosen = function(record, consumers);
                 assert!(
                     chosen < consumers,

@@ -24,7 +24,7 @@ fn every_record_crosses_once_in_order_and_between_its_barriers() {
     assert!(senders.iter().all(|sender| !sender.is_local()));
     let producing = std::thread::spawn(move || {
         let by_remainder = |record: &(u64, String)| u32::try_from(record.0 % u64::from(CHANNELS)).unwrap();
-        let mut output = ResultPartition::new(Partitioner::Hash(Box::new(by_remainder)), senders);
+        let mut output = ResultPartition::new(Partitioner::hash(by_remainder), senders);
         let mut batch = Batch::new();
         let source = Arc::from("numbers");
         for turn in 0..TURNS {
