@@ -4,7 +4,8 @@
     bin/bench [cases=keyed-sum-k1000,…] [runs=3] [scale=1] [rocksdb=1] [out=FOLDER]
 
 Each case is run several times by turns with what it is held against: a loop written by hand over the same events, in the same
-minutes; for `two-task-managers` the same job in one process, for `two-slots` two processes at once. The figure is CPU time for each
+minutes, plain, or `touching` the buckets of 32 events before it changes any, or in two threads with an `exchange` of batches; for
+`two-task-managers` the same job in one process, for `two-slots` two processes at once. The figure is CPU time for each
 event, of all threads of the process, user and system, where the row says nothing else; the median, with the least and the greatest.
 `scale` makes the inputs larger or smaller. With `out`, table and picture go into its page `figures.md`.
 
@@ -187,6 +188,11 @@ def keyed_sums():
         yield one(
             f"keyed-sum-k{keys}", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), bench("limit-keyed-sum", *arguments), flink=flink, aim=1
         )
+        touching = bench("limit-keyed-sum-touching", *arguments)
+        yield one(f"keyed-sum-k{keys}-beside-touching", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), touching)
+    arguments = f"keys={M}", f"events={events(100 * M)}"
+    exchange = bench("limit-keyed-sum-exchange", *arguments)
+    yield one(f"keyed-sum-k{M}-beside-exchange", ns, bench("keyed-sum", *arguments, "parallelism=2", CHECKPOINTS), exchange)
     if OPTIONS.get("rocksdb", "1") == "1":
         settings = ["state.backend.type=rocksdb", "execution.checkpointing.interval=10 s"]
         job = on_cluster(1, 1, "keyed-sum", f"keys={M}", f"events={events(20 * M)}", parallelism=1, settings=settings)
