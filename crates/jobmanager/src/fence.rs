@@ -139,7 +139,9 @@ fn superseded(epoch: u64) -> CodedError {
         ErrorCode::LeadershipLost,
         format!("this job manager led in epoch {epoch}, and does not lead any more"),
     )
-    .with_hint("its log says why; its jobs run on, and started again it leads them, or waits as a standby where another does")
+    .with_hint(
+        "its log says why; its jobs run on, and started again it leads them, or waits as a standby where another does",
+    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //!                    └──── found again by a later job manager: the place it names tells what became of it
 //! ```
 
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -61,8 +60,8 @@ impl Dispatcher {
         request: proto::StartOperationRequest,
     ) -> Result<OperationId, CodedError> {
         let dispatcher = self.clone();
-        let begun = self.tasks.spawn(async move { dispatcher.begin_operation(&request).await });
-        begun.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+        self.to_its_end(async move { dispatcher.begin_operation(&request).await })
+            .await
     }
 
     async fn begin_operation(&self, request: &proto::StartOperationRequest) -> Result<OperationId, CodedError> {

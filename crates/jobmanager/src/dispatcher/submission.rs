@@ -1,5 +1,6 @@
 //! Submitting an application: from its bytes to a job that runs, or to a refusal that leaves nothing behind.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -252,8 +253,21 @@ impl Dispatcher {
         self.check_disowned(&folder).await
     }
 
-    /// Deletes a snapshot because its owner says so. Errors if a job that is not over needs it.
-    pub(crate) async fn dispose(&self, path: &str) -> Result<(), CodedError> {
+    /// Deletes a snapshot because its owner says so. Errors if a job that is not over needs it. It goes on if the caller goes away: of what
+    /// is half deleted, the rest could not be found again by its name.
+    pub(crate) async fn dispose(&self, path: String) -> Result<(), CodedError> {
+        let dispatcher = self.clone();
+        self.to_its_end(async move { dispatcher.delete_snapshot(&path).await })
+            .await
+    }
+
+    /// Works on whether or not the caller waits for it.
+    pub(super) async fn to_its_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let done = self.tasks.spawn(work).await;
+        done.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+    }
+
+    async fn delete_snapshot(&self, path: &str) -> Result<(), CodedError> {
         let folder = layout::snapshot_folder(&Location::open(path).map_err(|error| error.to_coded())?);
         self.check_disowned(&folder).await?;
         let uri = folder.uri();

@@ -253,7 +253,7 @@ impl proto::dispatcher_server::Dispatcher for DispatcherService {
         &self,
         request: Request<proto::DisposeSavepointRequest>,
     ) -> Answer<proto::DisposeSavepointResponse> {
-        let disposed = self.dispatcher.dispose(&request.into_inner().path).await;
+        let disposed = self.dispatcher.dispose(request.into_inner().path).await;
         answer(disposed.map(|()| proto::DisposeSavepointResponse {}))
     }
 

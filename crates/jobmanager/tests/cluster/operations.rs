@@ -123,6 +123,37 @@ async fn an_operation_ends_though_its_client_goes_away_at_whatever_moment_of_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_savepoint_is_deleted_whole_or_not_at_all_though_who_wants_it_goes_away() {
+    let (cluster, _task_manager) = running(Script::running(graph(2, Some(3_600_000)))).await;
+    for attempt in 0..40_u32 {
+        let id = format!("{attempt:032x}");
+        let savepoint = proto::OperationKind::Savepoint;
+        cluster.start_operation(JOB, &id, savepoint).await.unwrap();
+        let Outcome::Completed(done) = cluster.wait_operation("", &id, DEADLINE).await.unwrap() else {
+            panic!("the savepoint is not complete");
+        };
+        let folder = local(&done.savepoint_path);
+        assert!(folder.join("_metadata").exists());
+        let path = done.savepoint_path;
+        let disposing = cluster
+            .client
+            .dispose_savepoint(proto::DisposeSavepointRequest { path });
+        let _left = tokio::time::timeout(attempt * Duration::from_micros(100), disposing).await;
+        let settled = async {
+            while folder.exists() && !folder.join("_metadata").exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let left = tokio::time::timeout(Duration::from_secs(10), settled).await;
+        assert!(
+            left.is_ok(),
+            "{:?} is left of it",
+            std::fs::read_dir(&folder).map(Iterator::count)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operation_that_outlived_its_job_manager_is_what_its_place_says() {
     let (cluster, _task_manager) = running(Script::running(graph(2, Some(3_600_000)))).await;
     let savepoint = completed(&cluster, proto::OperationKind::Savepoint).await;
