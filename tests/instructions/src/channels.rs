@@ -25,9 +25,9 @@ pub fn partition() -> u64 {
     let (senders, receivers) = (0..CONSUMERS)
         .map(|_| local_channel(CAPACITY, waker.clone(), waker.clone()))
         .unzip();
-    let by_key = Partitioner::Hash(Box::new(|event: &(u64, i64)| {
+    let by_key = Partitioner::hash(|event: &(u64, i64)| {
         subtask_of(key_group_of(event.0.stable_hash(), KEY_GROUPS), CONSUMERS, KEY_GROUPS)
-    }));
+    });
     let mut output = ResultPartition::new(by_key, senders);
     let mut input = InputGate::new(receivers);
     let mut received: Batch<(u64, i64)> = Batch::with_capacity(BATCH_RECORDS);
