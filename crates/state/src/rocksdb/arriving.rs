@@ -36,9 +36,15 @@ const GRANULE_BYTES: u64 = 64 << 10;
 /// Granules that one request asks for at most: 4 MiB.
 const GRANULES_OF_PIECE: usize = 64;
 
-/// Requests under way below which the background makes another. One brings some 50 MB/s. Each holds a piece, 32 MiB together; and whoever
-/// waits for a block waits behind them.
+/// Granules that nobody waits for between two that somebody waits for, which come with them: that takes no longer than a request of its own.
+const GRANULES_BETWEEN: usize = 16;
+
+/// Requests of the background at once. One brings some 50 MB/s. Each holds a piece, 32 MiB together.
 const PIECES_AT_ONCE: usize = 8;
+
+/// Requests at once for those who wait, half of what a process makes; most have a few granules. The background goes on beside them: it brings most
+/// for a request, and two of its requests instead of eight meanwhile had everybody wait longer.
+const WAITED_FOR_AT_ONCE: usize = 32;
 
 /// The longest file of which granules are counted, a byte for each. RocksDB makes files of 64 MiB, or of a few times that.
 const MAX_BYTES: u64 = 1 << 40;
@@ -73,8 +79,8 @@ struct Shared {
 struct Progress {
     /// Of each file.
     granules: Vec<Vec<Granule>>,
-    /// Requests under way.
-    coming: usize,
+    /// Requests under way, of the background and for those who wait.
+    coming: [usize; 2],
     failure: Option<DatabaseError>,
 }
 
@@ -85,10 +91,18 @@ enum Granule {
     Here,
 }
 
+/// For whom a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Background,
+    Waiting,
+}
+
 /// Granules that are asked for. However that ends, those who wait for them are told.
 struct Arrival {
     file: Arc<ArrivingFile>,
     granules: Range<usize>,
+    asker: Asker,
     outcome: Result<(), DatabaseError>,
 }
 
@@ -126,7 +140,7 @@ impl Arriving {
             unread: unread.to_owned(),
             progress: Mutex::new(Progress {
                 granules: made.iter().map(granules).collect(),
-                coming: 0,
+                coming: [0; 2],
                 failure: None,
             }),
             changed: Condvar::new(),
@@ -158,7 +172,7 @@ impl Arriving {
         self.is_complete.load(Ordering::Relaxed)
     }
 
-    /// Has all of these files come, and waits for that. Gives way to those who wait for some of it.
+    /// Has all of these files come, and waits for that.
     pub(super) fn bring<'f>(&self, files: impl Iterator<Item = &'f Arc<ArrivingFile>>) -> Result<(), DatabaseError> {
         let files: Vec<_> = files.collect();
         for file in &files {
@@ -238,13 +252,16 @@ impl ArrivingFile {
         let end = self.object.length;
         let within = |range: &Range<u64>| granules_within(&(range.start..range.end.min(end)));
         let wanted: Vec<Range<usize>> = ranges.iter().map(within).collect();
+        let asked = joined(wanted.clone());
         let mut progress = self.shared.lock();
         while !wanted.iter().all(|wanted| progress.is_here(self.index, wanted)) {
             progress.check()?;
             let mut arrivals = Vec::new();
-            for wanted in &wanted {
-                while let Some(piece) = progress.absent(self.index, wanted) {
-                    arrivals.push(self.arrival(&mut progress, piece));
+            for asked in &asked {
+                while progress.has_room(Asker::Waiting)
+                    && let Some(piece) = progress.absent(self.index, asked)
+                {
+                    arrivals.push(self.arrival(&mut progress, piece, Asker::Waiting));
                 }
             }
             progress = match arrivals.is_empty() {
@@ -255,14 +272,14 @@ impl ArrivingFile {
         Ok(())
     }
 
-    /// Begins to have all of it come, piece by piece, as far as others leave room for that.
+    /// Begins to have all of it come, piece by piece.
     fn begin_all(self: &Arc<Self>) -> Result<(), DatabaseError> {
         let all = granules_within(&(0..self.object.length));
         let mut progress = self.shared.lock();
         while let Some(piece) = progress.absent(self.index, &all) {
             progress.check()?;
-            progress = if progress.coming < PIECES_AT_ONCE {
-                let arrival = self.arrival(&mut progress, piece);
+            progress = if progress.has_room(Asker::Background) {
+                let arrival = self.arrival(&mut progress, piece, Asker::Background);
                 self.shared.begin(vec![arrival], progress)
             } else {
                 self.shared.wait(progress)
@@ -271,12 +288,13 @@ impl ArrivingFile {
         Ok(())
     }
 
-    fn arrival(self: &Arc<Self>, progress: &mut Progress, granules: Range<usize>) -> Arrival {
+    fn arrival(self: &Arc<Self>, progress: &mut Progress, granules: Range<usize>, asker: Asker) -> Arrival {
         progress.granules[self.index][granules.clone()].fill(Granule::Coming);
-        progress.coming += 1;
+        progress.coming[asker as usize] += 1;
         Arrival {
             file: Arc::clone(self),
             granules,
+            asker,
             outcome: Err(self.shared.lost("the fetching of its files was interrupted")),
         }
     }
@@ -318,7 +336,7 @@ impl Drop for Arrival {
             ..
         } = &*self.file;
         let mut progress = shared.lock();
-        progress.coming -= 1;
+        progress.coming[self.asker as usize] -= 1;
         match std::mem::replace(&mut self.outcome, Ok(())) {
             Ok(()) => {
                 let granules = &mut progress.granules[*index];
@@ -341,6 +359,14 @@ impl Drop for Arrival {
 impl Progress {
     fn check(&self) -> Result<(), DatabaseError> {
         self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn has_room(&self, asker: Asker) -> bool {
+        let most = match asker {
+            Asker::Background => PIECES_AT_ONCE,
+            Asker::Waiting => WAITED_FOR_AT_ONCE,
+        };
+        self.coming[asker as usize] < most
     }
 
     fn is_here(&self, file: usize, wanted: &Range<usize>) -> bool {
@@ -396,6 +422,19 @@ fn granules_within(range: &Range<u64>) -> Range<usize> {
     let granule = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
     let end = granule(range.end.div_ceil(GRANULE_BYTES));
     granule(range.start / GRANULE_BYTES).min(end)..end
+}
+
+/// What to ask for to get these granules: those that are near each other, with what is between.
+fn joined(mut wanted: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    wanted.sort_unstable_by_key(|granules| granules.start);
+    wanted.dedup_by(|next, before| {
+        let is_near = next.start <= before.end + GRANULES_BETWEEN;
+        if is_near {
+            before.end = before.end.max(next.end);
+        }
+        is_near
+    });
+    wanted
 }
 
 /// The bytes of granules of a file of this length.

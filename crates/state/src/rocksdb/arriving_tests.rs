@@ -22,9 +22,14 @@ fn held() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Requests under way.
+fn coming(shared: &Shared) -> usize {
+    shared.lock().coming.iter().sum()
+}
+
 fn let_come(held: &Runtime, shared: &Shared) {
     held.block_on(async {
-        while shared.lock().coming > 0 {
+        while coming(shared) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
@@ -75,7 +80,8 @@ fn what_is_waited_for_comes_and_nothing_else_before_the_rest_is_brought() {
     let arriving = arriving(folder.path(), &[("000012.sst", &object)], &io);
     let path = database_path(folder.path()).join("000012.sst");
     let mut expected = vec![0; content.len()];
-    let cases: [(&[Range<u64>], &[Range<usize>]); 5] = [
+    let at = |granule: u64| granule * GRANULE_BYTES..granule * GRANULE_BYTES + 1;
+    let cases: [(&[Range<u64>], &[Range<usize>]); 6] = [
         (&[70_000..70_001], &[GRANULE..2 * GRANULE]),
         // Again, and beyond it.
         (&[65_000..66_000], &[0..GRANULE]),
@@ -83,6 +89,11 @@ fn what_is_waited_for_comes_and_nothing_else_before_the_rest_is_brought() {
         (
             &[20 * 65_536 - 1..20 * 65_536 + 1, 21 * 65_536 + 5..21 * 65_536 + 6],
             &[19 * GRANULE..22 * GRANULE],
+        ),
+        // Neighbours with what is between, in whatever order, and others without.
+        (
+            &[at(90), at(40), at(50), at(67)],
+            &[40 * GRANULE..68 * GRANULE, 90 * GRANULE..91 * GRANULE],
         ),
         // The end, and more than there is.
         (&[100 * 65_536 + 5..u64::MAX], &[100 * GRANULE..100 * GRANULE + 77]),
@@ -108,35 +119,62 @@ fn what_is_waited_for_comes_and_nothing_else_before_the_rest_is_brought() {
 }
 
 #[test]
-fn nothing_is_asked_for_twice_and_the_background_gives_way() {
+fn nothing_is_asked_for_twice_and_neither_asker_waits_for_the_other() {
     let (folder, io) = (tempfile::tempdir().unwrap(), held());
     let content = content(20 * GRANULES_OF_PIECE * GRANULE);
     let (object, _) = stored(&io, &content);
     let arriving = arriving(folder.path(), &[("000012.sst", &object)], &io);
-    let coming = |wanted: usize| {
-        while arriving.shared.lock().coming != wanted {
+    let until_coming = |wanted: usize| {
+        while coming(&arriving.shared) != wanted {
             thread::yield_now();
         }
     };
     let last = content.len() as u64 - 1;
     thread::scope(|scope| {
         let background = scope.spawn(|| arriving.bring(arriving.files()));
-        coming(PIECES_AT_ONCE);
+        until_coming(PIECES_AT_ONCE);
         let waiting = [last..last + 1, last - 1..last, 0..1].map(|range| {
             let file = only(&arriving);
             scope.spawn(move || file.wait(&[range]))
         });
         // The two at the end want the same; the one at the beginning what the background has asked for.
-        coming(PIECES_AT_ONCE + 1);
+        until_coming(PIECES_AT_ONCE + 1);
         assert_eq!(asked(&arriving), PIECES_AT_ONCE * GRANULES_OF_PIECE + 1);
         while !background.is_finished() {
             let_come(&io, &arriving.shared);
-            assert!(arriving.shared.lock().coming <= PIECES_AT_ONCE);
+            assert!(coming(&arriving.shared) <= PIECES_AT_ONCE);
         }
         background.join().unwrap().unwrap();
         waiting.into_iter().for_each(|waiting| waiting.join().unwrap().unwrap());
     });
     assert!(fs::read(only(&arriving).path()).unwrap() == content);
+}
+
+#[test]
+fn many_who_wait_have_a_few_requests_made_at_once_and_get_all_they_want() {
+    let (folder, io) = (tempfile::tempdir().unwrap(), held());
+    let content = content(60 * GRANULES_OF_PIECE * GRANULE);
+    let (object, _) = stored(&io, &content);
+    let arriving = arriving(folder.path(), &[("000012.sst", &object)], &io);
+    let far = |number: u64| number * (GRANULES_BETWEEN as u64 + 2) * GRANULE_BYTES;
+    let wanted: Vec<Range<u64>> = (0..200).map(|number| far(number)..far(number) + 9).collect();
+    thread::scope(|scope| {
+        let waiting = wanted
+            .chunks(50)
+            .map(|wanted| scope.spawn(|| only(&arriving).wait(wanted)));
+        let waiting: Vec<_> = waiting.collect();
+        while !waiting.iter().all(|waiting| waiting.is_finished()) {
+            assert!(coming(&arriving.shared) <= WAITED_FOR_AT_ONCE);
+            let_come(&io, &arriving.shared);
+        }
+        waiting.into_iter().for_each(|waiting| waiting.join().unwrap().unwrap());
+    });
+    assert_eq!(asked(&arriving), 200);
+    let written = fs::read(only(&arriving).path()).unwrap();
+    for range in wanted {
+        let range = range.start as usize..range.end as usize;
+        assert!(written[range.clone()] == content[range]);
+    }
 }
 
 #[test]
