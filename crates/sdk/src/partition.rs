@@ -55,9 +55,7 @@ where
 {
     fn make(&self) -> RouteMaker<T> {
         let key_of = self.0.0.clone();
-        Box::new(move |consumers, key_groups| {
-            Partitioner::hash(consumer_by_key(key_of.clone(), consumers, key_groups))
-        })
+        Box::new(move |consumers, key_groups| Partitioner::hash(consumer_by_key(key_of.clone(), consumers, key_groups)))
     }
 }
 
