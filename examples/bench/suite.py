@@ -185,11 +185,9 @@ def keyed_sums():
     )
     for keys, number, flink in ((M, 100 * M, 760), (10 * M, 80 * M, 1270)):
         arguments = f"keys={keys}", f"events={events(number)}"
-        yield one(
-            f"keyed-sum-k{keys}", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), bench("limit-keyed-sum", *arguments), flink=flink, aim=1
-        )
-        touching = bench("limit-keyed-sum-touching", *arguments)
-        yield one(f"keyed-sum-k{keys}-beside-touching", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), touching)
+        job = bench("keyed-sum", *arguments, ONE, CHECKPOINTS)
+        yield one(f"keyed-sum-k{keys}", ns, job, bench("limit-keyed-sum", *arguments), flink=flink, aim=1)
+        yield one(f"keyed-sum-k{keys}-beside-touching", ns, job, bench("limit-keyed-sum-touching", *arguments))
     arguments = f"keys={M}", f"events={events(100 * M)}"
     exchange = bench("limit-keyed-sum-exchange", *arguments)
     yield one(f"keyed-sum-k{M}-beside-exchange", ns, bench("keyed-sum", *arguments, "parallelism=2", CHECKPOINTS), exchange)

@@ -24,11 +24,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use streamd_core::snapshot::ObjectHandle;
 use streamd_rocksdb_env::{PartialFile, PartialFiles};
-use streamd_snapshot::{SnapshotError, read_piece};
+use streamd_snapshot::read_piece;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::database::{DatabaseError, disk};
+use super::verification::not_restored;
 
 /// The least that is asked for. A block has 4 KiB; of what a request to an object store takes, bytes are the smaller part up to here.
 const GRANULE_BYTES: u64 = 64 << 10;
@@ -440,15 +441,6 @@ fn joined(mut wanted: Vec<Range<usize>>) -> Vec<Range<usize>> {
 /// The bytes of granules of a file of this length.
 fn bytes_of(granules: &Range<usize>, length: u64) -> Range<u64> {
     granules.start as u64 * GRANULE_BYTES..(granules.end as u64 * GRANULE_BYTES).min(length)
-}
-
-/// What is wrong with an object, or its store, to those who use the database.
-fn not_restored(error: &SnapshotError) -> DatabaseError {
-    DatabaseError::NotRestored {
-        reason: streamd_core::error::chain(error),
-        code: error.code(),
-        is_damage: error.is_damage(),
-    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,20 @@ fn only(arriving: &Arriving) -> &Arc<ArrivingFile> {
     arriving.files().next().unwrap()
 }
 
+/// Whether the checkpoint is at fault, of an error that has the code of damage and names this place.
+fn is_damage_at(told: &DatabaseError, place: &str) -> bool {
+    let DatabaseError::NotRestored {
+        reason,
+        code,
+        is_damage,
+    } = told
+    else {
+        panic!("{told}");
+    };
+    assert!(*code == ErrorCode::SnapshotCorrupt && reason.contains(place), "{told}");
+    *is_damage
+}
+
 /// How many granules of all files were ever asked for.
 fn asked(arriving: &Arriving) -> usize {
     let progress = arriving.shared.lock();
@@ -231,19 +245,7 @@ fn what_cannot_come_fails_everybody_for_its_own_reason() {
         let folder = tempfile::tempdir().unwrap();
         let arriving = arriving(folder.path(), &[("000012.sst", object), ("000013.sst", object)], &io);
         let told = only(&arriving).wait(&[at..at + 1]).unwrap_err();
-        let DatabaseError::NotRestored {
-            reason,
-            code,
-            is_damage,
-        } = &told
-        else {
-            panic!("{told}");
-        };
-        assert!(
-            *code == ErrorCode::SnapshotCorrupt && reason.contains(&object.path),
-            "{told}"
-        );
-        assert_eq!(*is_damage, object.path != missing.path);
+        assert_eq!(is_damage_at(&told, &object.path), object.path != missing.path);
         let other = arriving.files().nth(1).unwrap();
         assert_eq!(other.wait(&[0..1]).unwrap_err(), told);
         assert_eq!(arriving.bring(arriving.files()).unwrap_err(), told);
@@ -455,17 +457,6 @@ fn damage_in_what_comes_is_told_by_the_name_of_its_object() {
         told = told.or(read.err());
     }
     let told = told.unwrap();
-    let DatabaseError::NotRestored {
-        reason,
-        code,
-        is_damage,
-    } = &told
-    else {
-        panic!("{told}");
-    };
-    assert!(
-        *is_damage && *code == ErrorCode::SnapshotCorrupt && reason.contains("memory:///arriving/"),
-        "{told}"
-    );
+    assert!(is_damage_at(&told, "memory:///arriving/"), "{told}");
     assert_eq!(database.wait_until_verified().unwrap_err(), told);
 }

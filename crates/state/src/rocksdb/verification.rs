@@ -147,17 +147,16 @@ impl UnreadFile {
     /// What is wrong, to those who have used the file. A copy that is damaged is no damage of the checkpoint: the next attempt fetches the
     /// object.
     fn refused(&self, error: &SnapshotError) -> DatabaseError {
-        let reason = match self.is_copy {
-            true => format!(
+        if !self.is_copy {
+            return not_restored(error);
+        }
+        DatabaseError::NotRestored {
+            reason: format!(
                 "a copy on the local disk is damaged, and will not be used again: {}",
                 chain(error)
             ),
-            false => chain(error),
-        };
-        DatabaseError::NotRestored {
-            reason,
             code: error.code(),
-            is_damage: error.is_damage() && !self.is_copy,
+            is_damage: false,
         }
     }
 
@@ -165,6 +164,15 @@ impl UnreadFile {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(file = %self.path.display(), %error, "a link of local state cannot be removed");
         }
+    }
+}
+
+/// What is wrong with an object, or its store, to those who use the database.
+pub(super) fn not_restored(error: &SnapshotError) -> DatabaseError {
+    DatabaseError::NotRestored {
+        reason: chain(error),
+        code: error.code(),
+        is_damage: error.is_damage(),
     }
 }
 
