@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
-use std::hint::black_box;
+use std::mem::needs_drop;
 
 pub use smol_str::SmolStr;
+use streamd_prefetch::prefetch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::evolution::Evolution;
@@ -32,11 +33,15 @@ pub trait State: Clone + Send + Sync + 'static {
     /// Reads a value back. Errors if the bytes are no value of this type.
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError>;
 
-    /// Reads something of the value and throws it away, so that the memory it owns is near when it is read in earnest. Doing so for
-    /// some dozens of values at once lets the processor wait for many of them together. Says nothing about the value.
+    /// Whether [`prefetch`](Self::prefetch) has something to ask for, as a rule.
+    #[doc(hidden)]
+    const OWNS_MEMORY: bool = needs_drop::<Self>();
+
+    /// Asks for memory that the value owns, so that it is near when it is read: for some dozens of values at once, which the processor
+    /// then waits for together. Says nothing about the value.
     #[doc(hidden)]
     #[inline]
-    fn touch(&self) {}
+    fn prefetch(&self) {}
 
     /// The schema of a list of values. Only `u8` has one of its own: a list of bytes is [`DataType::Bytes`].
     #[doc(hidden)]
@@ -112,12 +117,12 @@ pub fn from_row<T: State>(row: &[u8]) -> Result<T, RowError> {
     Ok(value)
 }
 
-/// Touches the first and the last element: of a short list, all of its cache lines.
+/// Asks for the first and the last element: of a short list, all of its cache lines.
 #[inline]
-fn touch_ends<T: State>(list: &[T]) {
+fn prefetch_ends<T>(list: &[T]) {
     if let (Some(first), Some(last)) = (list.first(), list.last()) {
-        first.touch();
-        last.touch();
+        prefetch(first);
+        prefetch(last);
     }
 }
 
@@ -141,11 +146,6 @@ macro_rules! fixed_width {
             #[inline]
             fn encode(&self, row: &mut Vec<u8>) {
                 row.extend_from_slice(&self.to_le_bytes());
-            }
-
-            #[inline]
-            fn touch(&self) {
-                black_box(*self);
             }
 
             #[inline]
@@ -195,9 +195,11 @@ impl State for bool {
 }
 
 macro_rules! text {
-    ($($(#[$note:meta])* $rust:ty),* $(,)?) => {$(
+    ($($(#[$note:meta])* $rust:ty { $($more:item)* }),* $(,)?) => {$(
         $(#[$note])*
         impl State for $rust {
+            $($more)*
+
             fn data_type() -> DataType {
                 DataType::String
             }
@@ -207,8 +209,8 @@ macro_rules! text {
             }
 
             #[inline]
-            fn touch(&self) {
-                touch_ends(self.as_bytes());
+            fn prefetch(&self) {
+                prefetch_ends(self.as_bytes());
             }
 
             fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
@@ -224,10 +226,12 @@ macro_rules! text {
 }
 
 text! {
-    String,
+    String {},
     /// A text of up to 23 bytes is no allocation, and a copy of a longer one is a pointer: for keys that are texts. In snapshots it is
     /// what a `String` is.
-    SmolStr,
+    SmolStr {
+        const OWNS_MEMORY: bool = false;
+    },
 }
 
 /// The hash of a text's row.
@@ -262,6 +266,8 @@ impl State for () {
 }
 
 impl<T: State> State for Option<T> {
+    const OWNS_MEMORY: bool = T::OWNS_MEMORY;
+
     fn data_type() -> DataType {
         DataType::Option(Box::new(T::data_type()))
     }
@@ -274,9 +280,9 @@ impl<T: State> State for Option<T> {
     }
 
     #[inline]
-    fn touch(&self) {
+    fn prefetch(&self) {
         if let Some(value) = self {
-            value.touch();
+            value.prefetch();
         }
     }
 
@@ -306,8 +312,8 @@ macro_rules! list {
             }
 
             #[inline]
-            fn touch(&self) {
-                touch_ends(self);
+            fn prefetch(&self) {
+                prefetch_ends(self);
             }
 
             fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
@@ -454,6 +460,8 @@ where
 macro_rules! tuple {
     ($($name:ident . $index:tt),+) => {
         impl<$($name: State),+> State for ($($name,)+) {
+            const OWNS_MEMORY: bool = false $(|| $name::OWNS_MEMORY)+;
+
             fn data_type() -> DataType {
                 DataType::Struct {
                     name: "tuple".to_owned(),
@@ -466,8 +474,8 @@ macro_rules! tuple {
             }
 
             #[inline]
-            fn touch(&self) {
-                $(self.$index.touch();)+
+            fn prefetch(&self) {
+                $(self.$index.prefetch();)+
             }
 
             fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {

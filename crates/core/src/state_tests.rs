@@ -107,7 +107,7 @@ fn the_hash_of_a_key_never_changes() {
 }
 
 #[test]
-fn touching_a_value_of_any_shape_does_nothing_to_it() {
+fn asking_for_the_memory_of_a_value_of_any_shape_does_nothing_to_it() {
     let value = (
         7u8,
         vec!["a".to_owned(), String::new()],
@@ -115,6 +115,6 @@ fn touching_a_value_of_any_shape_does_nothing_to_it() {
         [1i16, 2],
     );
     let before = to_row(&value);
-    value.touch();
+    value.prefetch();
     assert_eq!(to_row(&value), before);
 }

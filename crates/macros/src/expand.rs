@@ -29,17 +29,20 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
     let Bodies {
         data_type,
         encode,
-        touch,
+        prefetch,
         decode,
     } = match &shape {
         Shape::Struct(fields) => writer.struct_bodies(&name, fields),
         Shape::Enum(variants) => writer.enum_bodies(&name, variants),
     };
     let evolution = writer.evolution(&shape, &migrations);
+    let field_types = shape.fields().into_iter().map(|field| &field.ty);
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
         impl #impl_generics #home::state::State for #ident #type_generics #where_clause {
+            const OWNS_MEMORY: bool = false #(|| <#field_types as #home::state::State>::OWNS_MEMORY)*;
+
             fn data_type() -> #home::row::DataType {
                 #data_type
             }
@@ -48,8 +51,8 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
                 #encode
             }
 
-            fn touch(&self) {
-                #touch
+            fn prefetch(&self) {
+                #prefetch
             }
 
             fn decode(
@@ -69,7 +72,7 @@ pub(crate) fn implementation(mut input: DeriveInput) -> syn::Result<TokenStream>
 struct Bodies {
     data_type: TokenStream,
     encode: TokenStream,
-    touch: TokenStream,
+    prefetch: TokenStream,
     decode: TokenStream,
 }
 
@@ -83,7 +86,7 @@ impl Writer<'_> {
         let home = self.home;
         let schema = self.schema(fields);
         let pattern = pattern(fields);
-        let (encode, touch) = (self.encode(fields), self.touch(fields));
+        let (encode, prefetch) = (self.encode(fields), self.prefetch(fields));
         let decode = self.decode(fields);
         Bodies {
             data_type: quote! {
@@ -96,9 +99,9 @@ impl Writer<'_> {
                 let Self { #pattern } = self;
                 #encode
             },
-            touch: quote! {
+            prefetch: quote! {
                 let Self { #pattern } = self;
-                #touch
+                #prefetch
             },
             decode: quote! { ::std::result::Result::Ok(Self { #decode }) },
         }
@@ -121,9 +124,9 @@ impl Writer<'_> {
                 }
             }
         });
-        let touch = variants.iter().map(|variant| {
-            let (ident, pattern, touch) = (&variant.ident, pattern(&variant.fields), self.touch(&variant.fields));
-            quote! { Self::#ident { #pattern } => { #touch } }
+        let prefetch = variants.iter().map(|variant| {
+            let (ident, pattern, prefetch) = (&variant.ident, pattern(&variant.fields), self.prefetch(&variant.fields));
+            quote! { Self::#ident { #pattern } => { #prefetch } }
         });
         let decode = (0u32..).zip(variants).map(|(index, variant)| {
             let (ident, decode) = (&variant.ident, self.decode(&variant.fields));
@@ -131,11 +134,11 @@ impl Writer<'_> {
         });
         let what = format!("the variant of `{name}`");
         // An enum without variants has no value: only behind the reference does the compiler see that.
-        let (encode, touch) = match variants {
+        let (encode, prefetch) = match variants {
             [] => (quote! { match *self {} }, quote! { match *self {} }),
             _some => (
                 quote! { match self { #(#encode)* } },
-                quote! { match self { #(#touch)* } },
+                quote! { match self { #(#prefetch)* } },
             ),
         };
         Bodies {
@@ -146,7 +149,7 @@ impl Writer<'_> {
                 }
             },
             encode,
-            touch,
+            prefetch,
             decode: quote! {
                 match u32::from_le_bytes(__row.array()?) {
                     #(#decode)*
@@ -184,13 +187,13 @@ impl Writer<'_> {
             .collect()
     }
 
-    /// Statements that touch the bound fields.
-    fn touch(&self, fields: &[FieldShape]) -> TokenStream {
+    /// Statements that prefetch the bound fields.
+    fn prefetch(&self, fields: &[FieldShape]) -> TokenStream {
         let home = self.home;
         fields
             .iter()
             .map(|FieldShape { binding, ty, .. }| {
-                quote_spanned! { ty.span() => <#ty as #home::state::State>::touch(#binding); }
+                quote_spanned! { ty.span() => <#ty as #home::state::State>::prefetch(#binding); }
             })
             .collect()
     }

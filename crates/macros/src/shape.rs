@@ -94,6 +94,14 @@ impl Shape {
             None => Ok(()),
         }
     }
+
+    /// The fields of the struct, or of all variants.
+    pub(crate) fn fields(&self) -> Vec<&FieldShape> {
+        match self {
+            Self::Struct(fields) => fields.iter().collect(),
+            Self::Enum(variants) => variants.iter().flat_map(|variant| &variant.fields).collect(),
+        }
+    }
 }
 
 fn fields_of(fields: &Fields) -> syn::Result<Vec<FieldShape>> {

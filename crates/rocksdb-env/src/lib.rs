@@ -9,7 +9,7 @@
 //!                                     └─ some: each read ──▶ PartialFile::wait_for ──▶ the file itself
 //! ```
 //!
-//! This is the one crate with `unsafe` code: the crate rocksdb has no file systems, but [takes](rocksdb::Env::from_raw) an environment that
+//! One of the two crates with `unsafe` code (the other, `prefetch`, is two instructions): the crate rocksdb has no file systems, but [takes](rocksdb::Env::from_raw) an environment that
 //! others have made in C++. `environment.cc` makes it, against the headers of the very RocksDB that is linked; [`environment`] is its other
 //! side. Nothing of RocksDB is compiled unless the feature `rocksdb` asks for it.
 

@@ -79,10 +79,10 @@ fn measure_size(k: u64) {
         run_batches(events, k, |batch| table_sum(&mut table, batch))
     });
     for touched in [32, 64] {
-        report(&format!("heap table, {touched} touched"), events, || {
+        report(&format!("heap table, {touched} prefetched"), events, || {
             run_batches(events, k, |batch| {
                 batch.chunks(touched).fold(0, |x, some| {
-                    some.iter().for_each(|e| table.touch(e.hash, &e.key));
+                    table.prefetch(&keys_of(some));
                     x ^ table_sum(&mut table, some)
                 })
             })
@@ -128,8 +128,8 @@ fn measure_beside<V: Summed>(k: u64, values: &str, table: &mut HeapTable<u64, V>
         let mut slowest: Vec<u64> = Vec::new();
         let mut last = start;
         black_box(run_batches(events, k, |batch| {
-            let sum = batch.chunks(64).fold(0, |x, some| {
-                some.iter().for_each(|e| table.touch(e.hash, &e.key));
+            let sum = batch.chunks(32).fold(0, |x, some| {
+                table.prefetch(&keys_of(some));
                 some.iter().fold(x, |x, e| {
                     x ^ table.get_mut(e.hash, &e.key).map_or(0, |value| value.add(e.value))
                 })
@@ -193,6 +193,10 @@ fn run_batches(events: u64, k: u64, mut work: impl FnMut(&[Event]) -> i64) -> i6
         x ^= work(&batch);
     }
     x
+}
+
+fn keys_of(events: &[Event]) -> Vec<(u64, u64)> {
+    events.iter().map(|e| (e.hash, e.key)).collect()
 }
 
 fn table_sum(table: &mut Table, events: &[Event]) -> i64 {

@@ -219,7 +219,7 @@ impl<K: Key> KeyedStateBackend<K> {
     }
 
     /// Prepares the next accesses to a few dozen keys. On the heap the cache misses of all of them, in the tables that are too
-    /// large for the cache, happen at once (see [`HeapTable::touch`](crate::HeapTable::touch)); from RocksDB their rows are fetched together,
+    /// large for the cache, happen at once (see [`HeapTable::prefetch`](crate::HeapTable::prefetch)); from RocksDB their rows are fetched together,
     /// and from a snapshot those that are not restored yet. Call it before the state of a key is read or written; errors if the local
     /// database or the restore fails.
     #[inline]

@@ -9,8 +9,8 @@ use crate::missing::Missing;
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
 
-/// Smaller tables stay in the second-level cache by themselves: touching their keys first would cost more than it saves.
-const TOUCHED_BYTES: usize = 512 << 10;
+/// Smaller tables stay in the second-level cache by themselves: asking for their keys first would cost more than it saves.
+const PREFETCHED_BYTES: usize = 512 << 10;
 
 /// Values by key.
 ///
@@ -110,8 +110,8 @@ impl<K: Key, V: State> Table<K, V> {
     pub(crate) fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
         match self {
             Self::Heap(table, _) => {
-                if table.room_bytes() >= TOUCHED_BYTES {
-                    keys.iter().for_each(|(hash, key)| table.touch(*hash, key));
+                if table.room_bytes() >= PREFETCHED_BYTES {
+                    table.prefetch(keys);
                 }
                 Ok(())
             }

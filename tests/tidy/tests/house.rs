@@ -10,7 +10,8 @@ use streamd_core::error::ErrorCode;
 
 /// Which crates of the house each crate may import: downwards only.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("core", &[]),
+    ("prefetch", &[]),
+    ("core", &["prefetch"]),
     ("macros", &[]),
     ("rpc", &["core"]),
     ("snapshot", &["core"]),
@@ -18,8 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("coordinator", &["core"]),
     ("connectors", &["core"]),
     ("rocksdb-env", &[]),
-    ("state", &["core", "rocksdb-env", "snapshot"]),
-    ("runtime", &["core", "exchange", "snapshot", "state"]),
+    ("state", &["core", "prefetch", "rocksdb-env", "snapshot"]),
+    ("runtime", &["core", "exchange", "prefetch", "snapshot", "state"]),
     ("worker", &["core", "exchange", "rpc", "runtime", "snapshot", "state"]),
     ("jobmanager", &["coordinator", "core", "rpc", "snapshot"]),
     ("taskmanager", &["core", "rpc"]),

@@ -2,7 +2,7 @@ use streamd_core::state::Key;
 
 /// How many keys are touched at once: enough misses to keep the memory busy, few enough entries to still be in the first-level
 /// cache when their records are worked on.
-const TOUCHED_TOGETHER: usize = 64;
+const TOUCHED_TOGETHER: usize = 32;
 
 /// The keys of a batch and their hashes, taken before any state is touched.
 pub(crate) struct KeyBatch<K> {

@@ -128,9 +128,9 @@ impl<A: State, S: State> State for Windows<A, S> {
     }
 
     #[inline]
-    fn touch(&self) {
+    fn prefetch(&self) {
         if let Some(first) = &self.first {
-            first.contents.touch();
+            first.contents.prefetch();
         }
     }
 

@@ -16,7 +16,7 @@ pub type RowVisitor<'a> = dyn FnMut(u32, &[u8], &[u8]) -> ControlFlow<()> + 'a;
 pub type BatchVisitor<'a> = dyn FnMut(&mut RowBatch) -> ControlFlow<()> + 'a;
 
 /// Entries whose memory is fetched at once before the first of them is encoded.
-const TOUCHED_AHEAD: usize = 32;
+const PREFETCHED: usize = 32;
 
 /// Rows of neighbouring shards that make up a segment where a table is written whole: a few dozen kilobytes at least.
 const SEGMENT_ROWS: usize = 4096;
@@ -195,12 +195,12 @@ fn visit_entries<'a, K: Key, V: State>(
     mut visit: impl FnMut(u32, (&'a K, &'a V)) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     if key_groups.len() == 1 {
-        return touched_ahead(entries.iter(), |entry| *entry, |entry| visit(key_groups.start, entry));
+        return prefetched(entries.iter(), |entry| *entry, |entry| visit(key_groups.start, entry));
     }
     let group = |key: &K| key_group_of(key.stable_hash(), max_parallelism);
     let mut by_group: Vec<(u32, (&K, &V))> = entries.iter().map(|entry| (group(entry.0), entry)).collect();
     by_group.sort_unstable_by_key(|&(group, _)| group);
-    touched_ahead(
+    prefetched(
         by_group.into_iter(),
         |(_, entry)| *entry,
         |(group, entry)| visit(group, entry),
@@ -208,21 +208,21 @@ fn visit_entries<'a, K: Key, V: State>(
 }
 
 /// Calls `visit` with each of the entries, whose memory is fetched for some dozens at once: the processor waits for it once.
-fn touched_ahead<'a, K: Key, V: State, T>(
+fn prefetched<'a, K: Key, V: State, T>(
     mut entries: impl Iterator<Item = T>,
     entry: impl Fn(&T) -> (&'a K, &'a V),
     mut visit: impl FnMut(T) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut ahead: Vec<T> = Vec::with_capacity(TOUCHED_AHEAD);
+    let mut ahead: Vec<T> = Vec::with_capacity(PREFETCHED);
     loop {
-        ahead.extend(entries.by_ref().take(TOUCHED_AHEAD));
+        ahead.extend(entries.by_ref().take(PREFETCHED));
         if ahead.is_empty() {
             return ControlFlow::Continue(());
         }
         for next in &ahead {
             let (key, value) = entry(next);
-            key.touch();
-            value.touch();
+            key.prefetch();
+            value.prefetch();
         }
         ahead.drain(..).try_for_each(&mut visit)?;
     }

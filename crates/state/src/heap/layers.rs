@@ -16,7 +16,9 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use streamd_core::state::{Key, State};
+use streamd_prefetch::prefetch;
 
+use super::prefetch::{Tags, likely};
 use super::shard::{Entries, shard_hash};
 
 /// A shard is copied whole when one in so many of its entries was written, at most; at least one in [`LEAST_SHARE`]. Different shards
@@ -162,6 +164,32 @@ impl<K: Key, V: State> Layers<K, V> {
             Some(change) => change.value.as_ref(),
             None => self.frozen.get(hash, key).map(|(_, value)| value),
         }
+    }
+
+    /// Asks for what most likely is the key's, and returns it if it is an entry of the base.
+    pub(super) fn prefetch(&self, hash: u64) -> Option<&(K, V)> {
+        if let Some(change) = self.likely_change(hash) {
+            prefetch(change);
+            return None;
+        }
+        likely(&self.frozen.base, hash).inspect(|entry| prefetch(*entry))
+    }
+
+    /// What most likely is the key's.
+    pub(super) fn likely(&self, hash: u64) -> Option<(&K, Option<&V>)> {
+        match self.likely_change(hash) {
+            Some(change) => Some((&change.key, change.value.as_ref())),
+            None => likely(&self.frozen.base, hash).map(|(key, value)| (key, Some(value))),
+        }
+    }
+
+    fn likely_change(&self, hash: u64) -> Option<&Change<K, V>> {
+        likely(&self.written, hash).or_else(|| likely(self.frozen.upper.as_ref()?, hash))
+    }
+
+    /// Where the tags of the base are.
+    pub(super) fn tags(&self) -> Tags {
+        Tags::of(&self.frozen.base)
     }
 
     /// The value of a key, to change: a copy of the frozen one. `first` is called if it is the first since the last freeze, with the

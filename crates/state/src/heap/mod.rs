@@ -13,6 +13,7 @@
 
 mod directory;
 mod layers;
+mod prefetch;
 mod shard;
 
 mod changes;

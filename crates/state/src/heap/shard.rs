@@ -4,8 +4,10 @@ use std::mem;
 
 use hashbrown::HashTable;
 use streamd_core::state::{Key, State};
+use streamd_prefetch::prefetch;
 
 use super::layers::{FrozenEntries, Layers};
+use super::prefetch::{Tags, likely};
 
 /// The entries of a shard.
 pub(crate) type Entries<K, V> = HashTable<(K, V)>;
@@ -61,6 +63,36 @@ impl<K: Key, V: State> Shard<K, V> {
                 entry.map(|entry| &entry.1)
             }
             Self::Frozen(layers) => layers.get(hash, key),
+        }
+    }
+
+    /// Asks for the entry that most likely is the key's, and returns it if it is one of the table of the shard.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) -> Option<&(K, V)> {
+        match self {
+            Self::Owned(entries) => likely(entries, hash).inspect(|entry| prefetch(*entry)),
+            Self::Frozen(layers) => layers.prefetch(hash),
+        }
+    }
+
+    /// Asks for what that entry owns.
+    #[inline]
+    pub(super) fn prefetch_owned(&self, hash: u64) {
+        let likely = match self {
+            Self::Owned(entries) => likely(entries, hash).map(|(key, value)| (key, Some(value))),
+            Self::Frozen(layers) => layers.likely(hash),
+        };
+        if let Some((key, value)) = likely {
+            key.prefetch();
+            value.into_iter().for_each(V::prefetch);
+        }
+    }
+
+    /// Where the tags of its table are.
+    pub(super) fn tags(&self) -> Tags {
+        match self {
+            Self::Owned(entries) => Tags::of(entries),
+            Self::Frozen(layers) => layers.tags(),
         }
     }
 

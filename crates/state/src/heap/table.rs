@@ -1,6 +1,5 @@
 //! The table of one state: the hottest data structure of streamd.
 
-use std::hint::black_box;
 use std::mem;
 
 use hashbrown::HashTable;
@@ -13,6 +12,7 @@ use super::changes::{ShardChanges, Tracking};
 use super::directory::Directory;
 use super::frozen::FrozenTable;
 use super::increment::{FrozenIncrement, FrozenShard};
+use super::prefetch::Tags;
 use super::shard::{Entries, Shard, rehash, shard_hash};
 use crate::huge_pages;
 use crate::timed::Moments;
@@ -43,6 +43,8 @@ const SHARD_BYTES: usize = 256 * 1024;
 pub struct HeapTable<K, V> {
     directory: Directory,
     shards: Vec<Shard<K, V>>,
+    /// By shard: where its tags were when they were asked for last.
+    tags: Vec<Tags>,
     /// How many entries a shard makes room for when it receives its first.
     first_room: usize,
     /// What changes, while checkpoints are incremental.
@@ -77,6 +79,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         Self {
             directory: Directory::new(key_groups, max_parallelism),
             shards: vec![Shard::new()],
+            tags: Vec::new(),
             first_room: 1,
             tracking: None,
             moments: None,
@@ -219,12 +222,26 @@ impl<K: Key, V: State> HeapTable<K, V> {
         Some(value)
     }
 
-    /// Reads the key's entry and throws it away. Doing so for the next few dozen keys, before the first of them is worked
-    /// on, lets the processor wait for many of their cache misses at once.
+    /// Asks for the memory of the next keys that are looked up, some dozens, so that it arrives for all of them together.
     #[inline]
-    pub fn touch(&self, hash: u64, key: &K) {
-        if let Some(value) = black_box(self.get(hash, key)) {
-            value.touch();
+    pub fn prefetch(&mut self, keys: &[(u64, K)]) {
+        self.tags.resize(self.shards.len(), Tags::default());
+        for (hash, _) in keys {
+            self.tags[self.directory.shard_of(*hash)].prefetch(*hash);
+        }
+        for (hash, _) in keys {
+            let number = self.directory.shard_of(*hash);
+            let (shard, tags) = (&self.shards[number], &mut self.tags[number]);
+            if let Some(entry) = shard.prefetch(*hash)
+                && !tags.are_behind(entry)
+            {
+                *tags = shard.tags();
+            }
+        }
+        if K::OWNS_MEMORY || V::OWNS_MEMORY {
+            for (hash, _) in keys {
+                self.shards[self.directory.shard_of(*hash)].prefetch_owned(*hash);
+            }
         }
     }
 

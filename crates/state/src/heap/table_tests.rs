@@ -133,7 +133,7 @@ impl Model {
             Step::RemoveMany(first, count) => self.many(first, count).into_iter().for_each(|key| self.remove(key)),
             Step::Get(key) => {
                 let key = self.keys[key];
-                self.table.touch(key.stable_hash(), &key);
+                self.table.prefetch(&[(key.stable_hash(), key)]);
                 assert_eq!(self.table.get(key.stable_hash(), &key), self.expected.get(&key));
             }
             Step::Freeze => self.frozen.push((self.table.freeze(), self.expected.clone())),
@@ -303,7 +303,7 @@ fn a_write_beside_a_snapshot_copies_its_own_entry_once_and_no_other() {
     assert_eq!(frozen_shards(&table), all);
     let copies = || COPIES.load(Ordering::Relaxed);
     for key in 0..40_000u64 {
-        table.touch(key.stable_hash(), &key);
+        table.prefetch(&[(key.stable_hash(), key)]);
         assert_eq!(table.get(key.stable_hash(), &key).is_some(), key < 20_000);
     }
     for key in 20_000..40_000u64 {

@@ -1,10 +1,10 @@
 //! The panes of a key, as they lie in memory and in snapshots.
 
 use std::collections::VecDeque;
-use std::hint::black_box;
 
 use streamd_core::row::{DataType, RowError, RowReader};
 use streamd_core::state::State;
+use streamd_prefetch::prefetch;
 use streamd_state::Timed;
 
 use super::grid::Grid;
@@ -179,9 +179,9 @@ impl<A: State> State for Panes<A> {
     }
 
     #[inline]
-    fn touch(&self) {
+    fn prefetch(&self) {
         if let Some(latest) = self.panes.back() {
-            black_box(latest.start);
+            prefetch(latest);
         }
     }
 

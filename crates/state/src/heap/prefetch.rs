@@ -1,0 +1,105 @@
+//! Where the memory of a key is, as far as that can be said without reading it.
+//!
+//! ```text
+//!   a shard's table:   … entry 2, entry 1, entry 0 │ tag 0, tag 1, tag 2 …
+//!                                                   ╰─ Tags::begin: a key's own tag is at most some places behind begin + (hash & mask)
+//! ```
+//!
+//! hashbrown does not tell where its tags are, but where entries are, and that is how they lie: pinned by the tests below. Were it wrong one
+//! day, other memory would be asked for, which costs time and nothing else.
+
+use std::ptr;
+
+use hashbrown::HashTable;
+
+use super::shard::shard_hash;
+
+/// Where the tags of a table are, and how many. Without a table it asks for what is nowhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tags {
+    begin: usize,
+    mask: usize,
+}
+
+impl Tags {
+    /// Those of a table that has entries.
+    #[cold]
+    pub(super) fn of<T>(table: &HashTable<T>) -> Self {
+        let mut entries = (0..table.num_buckets()).filter_map(|bucket| Some((bucket, table.get_bucket(bucket)?)));
+        entries.next().map_or_else(Self::default, |(bucket, entry)| Self {
+            begin: ptr::from_ref(entry).addr() + (bucket + 1) * size_of::<T>(),
+            mask: table.num_buckets() - 1,
+        })
+    }
+
+    /// Asks for those that a search for a key with this hash reads first.
+    #[inline(always)]
+    pub(super) fn prefetch(self, hash: u64) {
+        streamd_prefetch::prefetch_at(self.begin + (shard_hash(hash) as usize & self.mask));
+    }
+
+    /// Whether the tags are still behind the table that has this entry.
+    #[inline(always)]
+    pub(super) fn are_behind<T>(self, entry: &T) -> bool {
+        let before = self.begin.wrapping_sub(ptr::from_ref(entry).addr());
+        before <= (self.mask + 1) * size_of::<T>()
+    }
+}
+
+/// The entry that most likely is that of a key with this hash: the first one whose tag is right. It is not read.
+#[inline(always)]
+pub(super) fn likely<T>(table: &HashTable<T>, hash: u64) -> Option<&T> {
+    table.find(shard_hash(hash), |_| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use streamd_core::state::State;
+
+    use super::*;
+
+    fn table_of(keys: std::ops::Range<u64>) -> HashTable<(u64, u64)> {
+        let mut table = HashTable::new();
+        for key in keys {
+            table.insert_unique(shard_hash(key.stable_hash()), (key, key), |entry| {
+                shard_hash(entry.0.stable_hash())
+            });
+        }
+        table
+    }
+
+    #[test]
+    fn entries_lie_backwards_from_one_place() {
+        let table = table_of(0..1000);
+        let tags = Tags::of(&table);
+        for bucket in 0..table.num_buckets() {
+            if let Some(entry) = table.get_bucket(bucket) {
+                assert_eq!(
+                    ptr::from_ref(entry).addr() + (bucket + 1) * size_of_val(entry),
+                    tags.begin
+                );
+                assert!(tags.are_behind(entry));
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_begins_where_the_hash_says() {
+        for key in 0..1000 {
+            let mut table = table_of(0..0);
+            table.reserve(500, |_| unreachable!("there is no entry"));
+            let hash = shard_hash(key.stable_hash());
+            let bucket = table.insert_unique(hash, (key, key), |_| hash).bucket_index();
+            assert_eq!(bucket, hash as usize & Tags::of(&table).mask);
+            assert_eq!(likely(&table, key.stable_hash()), Some(&(key, key)));
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_moved_is_noticed() {
+        let (before, after) = (table_of(0..1000), table_of(0..2000));
+        let tags = Tags::of(&before);
+        assert!(after.iter().all(|entry| !tags.are_behind(entry)));
+        assert!(after.iter().all(|entry| !Tags::default().are_behind(entry)));
+    }
+}
