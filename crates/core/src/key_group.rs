@@ -27,10 +27,30 @@ pub fn key_group_of(hash: u64, max_parallelism: u32) -> u32 {
     (((hash >> 32) * u64::from(max_parallelism)) >> 32) as u32
 }
 
-/// The subtask that owns a key group.
-#[inline]
-pub fn subtask_of(key_group: u32, parallelism: u32, max_parallelism: u32) -> u32 {
-    (u64::from(key_group) * u64::from(parallelism) / u64::from(max_parallelism)) as u32
+/// The subtasks that key groups belong to: `key group * parallelism / max parallelism`, by a multiplication instead of a division.
+#[derive(Debug, Clone, Copy)]
+pub struct Owners {
+    /// `parallelism / max_parallelism` as a number with [`OWNER_BITS`] fraction bits, rounded up.
+    share: u64,
+}
+
+/// So many that rounding never shows: a group and a parallelism have at most 15 bits, and their product at most 30.
+const OWNER_BITS: u32 = 45;
+
+impl Owners {
+    /// Those of the groups below `max_parallelism`, at most [`UPPER_BOUND_MAX_PARALLELISM`], among `parallelism` subtasks, at most as many.
+    pub fn new(parallelism: u32, max_parallelism: u32) -> Self {
+        debug_assert!(parallelism <= max_parallelism && max_parallelism <= UPPER_BOUND_MAX_PARALLELISM);
+        Self {
+            share: u64::from(parallelism) * (1u64 << OWNER_BITS).div_ceil(u64::from(max_parallelism)),
+        }
+    }
+
+    /// The subtask that owns a key group.
+    #[inline]
+    pub fn of(self, key_group: u32) -> u32 {
+        ((u64::from(key_group) * self.share) >> OWNER_BITS) as u32
+    }
 }
 
 /// The number of key groups of a job whose parallelism is `parallelism` and that sets no maximum:
@@ -162,7 +182,7 @@ mod tests {
                 let range = KeyGroupRange::of_subtask(index, p, max);
                 prop_assert_eq!(range.start, next);
                 for group in [range.start, range.end - 1] {
-                    prop_assert_eq!(subtask_of(group, p, max), index);
+                    prop_assert_eq!(Owners::new(p, max).of(group), index);
                 }
                 next = range.end;
             }
@@ -182,6 +202,17 @@ mod tests {
             let groups = KeyGroupRange { start, end: end.max(start) };
             let hashes = HashRange::of_groups(groups, max);
             prop_assert_eq!(hashes.contains(hash), groups.contains(key_group_of(hash, max)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn owners_are_what_a_division_gives(max in 1u32..=UPPER_BOUND_MAX_PARALLELISM, p in 1u32..=UPPER_BOUND_MAX_PARALLELISM) {
+            let p = p.min(max);
+            let owners = Owners::new(p, max);
+            for group in 0..max {
+                prop_assert_eq!(u64::from(owners.of(group)), u64::from(group) * u64::from(p) / u64::from(max));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use streamd_core::graph::PartitionerKind;
-use streamd_core::key_group::{key_group_of, subtask_of};
+use streamd_core::key_group::{Owners, key_group_of};
 use streamd_core::state::Key;
 use streamd_exchange::Partitioner;
 use streamd_runtime::connected::Either;
@@ -65,10 +65,8 @@ fn consumer_by_key<T, K: Key>(
     consumers: u32,
     key_groups: u32,
 ) -> impl Fn(&T) -> u32 + Send + 'static {
-    move |record| {
-        let group = key_group_of(key_of(record).stable_hash(), key_groups);
-        subtask_of(group, consumers, key_groups)
-    }
+    let owners = Owners::new(consumers, key_groups);
+    move |record| owners.of(key_group_of(key_of(record).stable_hash(), key_groups))
 }
 
 /// Any consumer, by chance.

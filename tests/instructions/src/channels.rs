@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use streamd_core::key_group::{key_group_of, subtask_of};
+use streamd_core::key_group::{Owners, key_group_of};
 use streamd_core::state::State;
 use streamd_core::time::EventTime;
 use streamd_exchange::{
@@ -25,9 +25,9 @@ pub fn partition() -> u64 {
     let (senders, receivers) = (0..CONSUMERS)
         .map(|_| local_channel(CAPACITY, waker.clone(), waker.clone()))
         .unzip();
-    let by_key = Partitioner::hash(|event: &(u64, i64)| {
-        subtask_of(key_group_of(event.0.stable_hash(), KEY_GROUPS), CONSUMERS, KEY_GROUPS)
-    });
+    let owners = Owners::new(CONSUMERS, KEY_GROUPS);
+    let by_key =
+        Partitioner::hash(move |event: &(u64, i64)| owners.of(key_group_of(event.0.stable_hash(), KEY_GROUPS)));
     let mut output = ResultPartition::new(by_key, senders);
     let mut input = InputGate::new(receivers);
     let mut received: Batch<(u64, i64)> = Batch::with_capacity(BATCH_RECORDS);
