@@ -229,6 +229,14 @@ pub struct Drain<'a, T> {
     timestamps: std::vec::Drain<'a, EventTime>,
 }
 
+impl<'a, T> Drain<'a, T> {
+    /// The records alone, where they have no timestamps.
+    #[inline]
+    pub(crate) fn untimed(&mut self) -> Option<&mut std::vec::Drain<'a, T>> {
+        self.timestamps.as_slice().is_empty().then_some(&mut self.records)
+    }
+}
+
 impl<T> Iterator for Drain<'_, T> {
     type Item = (T, EventTime);
 

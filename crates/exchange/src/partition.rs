@@ -3,7 +3,7 @@
 use serde::Serialize;
 use streamd_core::time::EventTime;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Drain};
 use crate::channel::{ChannelLoss, ChannelSender, SendResult};
 use crate::element::{Element, Payload};
 use crate::encode::{BATCH_RECORDS, EncodeError, FrameSizer, count_of};
@@ -17,8 +17,8 @@ const HAND_OVER_RECORDS: usize = BATCH_RECORDS / 2;
 pub enum Partitioner<T> {
     /// To the one channel there is.
     Forward,
-    /// To the channel with the index that the function gives; see [`Partitioner::hash`].
-    Hash(Targets<T>),
+    /// To the channel with the index that a function gives; see [`Partitioner::hash`].
+    Hash(Dealer<T>),
     /// To all channels in turn.
     Rebalance,
     /// To every channel; see [`Partitioner::broadcast`].
@@ -27,15 +27,45 @@ pub enum Partitioner<T> {
     Global,
 }
 
-/// Adds the channel of each of these records, in order. Called once for a batch.
-pub type Targets<T> = Box<dyn FnMut(&[T], &mut Vec<u32>) + Send>;
+/// Deals records out until what waits for one of the outputs is a full batch: which one. Called for many records at once.
+pub struct Dealer<T>(Box<DealOut<T>>);
+
+type DealOut<T> = dyn FnMut(&mut Drain<'_, T>, &mut [Output<T>]) -> Option<usize> + Send;
+
+impl<T> Dealer<T> {
+    fn new(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
+        Self(Box::new(move |records, outputs| {
+            if let Some(records) = records.untimed() {
+                // The way of all streams without event time: no second column to walk along.
+                let mut records = records.map(|record| (record, EventTime::MIN));
+                return deal_out(&mut records, outputs, &mut index);
+            }
+            deal_out(records, outputs, &mut index)
+        }))
+    }
+}
+
+#[inline]
+fn deal_out<T>(
+    records: &mut impl Iterator<Item = (T, EventTime)>,
+    outputs: &mut [Output<T>],
+    index: &mut impl FnMut(&T) -> u32,
+) -> Option<usize> {
+    for (record, timestamp) in records {
+        let target = index(&record) as usize;
+        let pending = &mut outputs[target].pending;
+        pending.push(record, timestamp);
+        if pending.len() == BATCH_RECORDS {
+            return Some(target);
+        }
+    }
+    None
+}
 
 impl<T> Partitioner<T> {
     /// To the channel with the index that `index` gives.
-    pub fn hash(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
-        Self::Hash(Box::new(move |records, targets| {
-            targets.extend(records.iter().map(&mut index));
-        }))
+    pub fn hash(index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
+        Self::Hash(Dealer::new(index))
     }
 }
 
@@ -69,10 +99,6 @@ pub enum SendError {
 pub struct ResultPartition<T> {
     partitioner: Partitioner<T>,
     outputs: Vec<Output<T>>,
-    /// The channel of each record of the batch at hand.
-    targets: Vec<u32>,
-    /// The channel that is next in turn.
-    turn: u32,
     /// Records that wait for their batch to fill, where all channels get the same.
     shared: Batch<T>,
     /// Where the records come from that wait.
@@ -85,15 +111,16 @@ pub struct ResultPartition<T> {
 
 impl<T: Serialize + Send + 'static> ResultPartition<T> {
     /// A partition over these channels, at least one.
-    pub fn new(partitioner: Partitioner<T>, channels: Vec<ChannelSender>) -> Self {
+    pub fn new(mut partitioner: Partitioner<T>, channels: Vec<ChannelSender>) -> Self {
         assert!(!channels.is_empty(), "an edge has at least one consumer");
+        if let Partitioner::Rebalance = partitioner {
+            partitioner = Partitioner::hash(in_turn(count_of(channels.len())));
+        }
         let max_frame = channels.iter().map(ChannelSender::max_frame_bytes).min();
         Self {
             partitioner,
             sizer: FrameSizer::new(max_frame.expect("there is at least one channel")),
             outputs: channels.into_iter().enumerate().map(Output::new).collect(),
-            targets: Vec::new(),
-            turn: 0,
             shared: Batch::new(),
             noted: Noted::default(),
             shared_since: 0,
@@ -117,14 +144,14 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         }
         let single = self.outputs.len() == 1;
         match &mut self.partitioner {
-            Partitioner::Hash(targets) if !single => {
-                self.targets.clear();
-                targets(batch.records(), &mut self.targets);
-                self.scatter(batch)
-            }
-            Partitioner::Rebalance if !single => {
-                self.take_turns(batch.len());
-                self.scatter(batch)
+            Partitioner::Hash(Dealer(deal_out)) if !single => {
+                let mut records = batch.drain(batch.len());
+                while let Some(full) = deal_out(&mut records, &mut self.outputs) {
+                    let output = &mut self.outputs[full];
+                    output.send_pending(&self.noted)?;
+                    output.since = self.noted.last();
+                }
+                Ok(())
             }
             Partitioner::Broadcast(clone) if !single => {
                 let clone = *clone;
@@ -192,37 +219,6 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         })
     }
 
-    fn take_turns(&mut self, records: usize) {
-        let channels = count_of(self.outputs.len());
-        let mut turn = self.turn;
-        self.targets.clear();
-        self.targets.extend((0..records).map(|_| {
-            let target = turn;
-            turn = if turn + 1 == channels { 0 } else { turn + 1 };
-            target
-        }));
-        self.turn = turn;
-    }
-
-    /// Moves each record to the buffer of its target.
-    fn scatter(&mut self, batch: &mut Batch<T>) -> Result<(), SendError> {
-        if batch.timestamps().is_empty() {
-            // The way of all streams without event time, and of benchmarks: no second column to walk along.
-            let records = batch.untimed().drain(..).zip(&self.targets);
-            return place(
-                &mut self.outputs,
-                &self.noted,
-                records.map(|(record, target)| (record, EventTime::MIN, *target)),
-            );
-        }
-        let records = batch.drain(batch.len()).zip(&self.targets);
-        place(
-            &mut self.outputs,
-            &self.noted,
-            records.map(|((record, timestamp), target)| (record, timestamp, *target)),
-        )
-    }
-
     /// Sends the shared records to every channel: clones to those of this process, the same bytes to the others.
     fn send_shared(&mut self, clone: fn(&T) -> T) -> Result<(), SendError> {
         let origin = self.noted.since(self.shared_since);
@@ -243,22 +239,14 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
     }
 }
 
-/// Puts each record with its timestamp to what waits for its target.
-#[inline]
-fn place<T: Serialize + Send + 'static>(
-    outputs: &mut [Output<T>],
-    noted: &Noted,
-    records: impl Iterator<Item = (T, EventTime, u32)>,
-) -> Result<(), SendError> {
-    for (record, timestamp, target) in records {
-        let output = &mut outputs[target as usize];
-        output.pending.push(record, timestamp);
-        if output.pending.len() == BATCH_RECORDS {
-            output.send_pending(noted)?;
-            output.since = noted.last();
-        }
+/// One channel after the other.
+fn in_turn<T>(channels: u32) -> impl FnMut(&T) -> u32 {
+    let mut next = 0;
+    move |_| {
+        let turn = next;
+        next = if turn + 1 == channels { 0 } else { turn + 1 };
+        turn
     }
-    Ok(())
 }
 
 /// One channel with the records that wait for its batch to fill.
