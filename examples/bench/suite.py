@@ -4,7 +4,7 @@
     bin/bench [cases=keyed-sum-k1000,…] [runs=3] [scale=1] [rocksdb=1] [out=FOLDER]
 
 Each case is run several times by turns with what it is held against: a loop written by hand over the same events, in the same
-minutes, plain, or `touching` the buckets of 32 events before it changes any, or in two threads with an `exchange` of batches; for
+minutes, plain, or `prefetching` the buckets of 32 events before it changes any, or in two threads with an `exchange` of batches; for
 `two-task-managers` the same job in one process, for `two-slots` two processes at once. The figure is CPU time for each
 event, of all threads of the process, user and system, where the row says nothing else; the median, with the least and the greatest.
 `scale` makes the inputs larger or smaller. With `out`, table and picture go into its page `figures.md`.
@@ -183,19 +183,20 @@ def keyed_sums():
     yield one(
         "keyed-sum-k1000", ns, bench("keyed-sum", *arguments, ONE, CHECKPOINTS), bench("limit-keyed-sum", *arguments), flink=160, most=20
     )
-    for keys, number, flink in ((M, 100 * M, 760), (10 * M, 80 * M, 1270)):
-        arguments = f"keys={keys}", f"events={events(number)}"
-        job = bench("keyed-sum", *arguments, ONE, CHECKPOINTS)
-        yield one(f"keyed-sum-k{keys}", ns, job, bench("limit-keyed-sum", *arguments), flink=flink, aim=1)
-        yield one(f"keyed-sum-k{keys}-beside-touching", ns, job, bench("limit-keyed-sum-touching", *arguments))
-    arguments = f"keys={M}", f"events={events(100 * M)}"
-    exchange = bench("limit-keyed-sum-exchange", *arguments)
-    yield one(f"keyed-sum-k{M}-beside-exchange", ns, bench("keyed-sum", *arguments, "parallelism=2", CHECKPOINTS), exchange)
+    # Long enough for a checkpoint in between; the loops have none.
+    long, short = f"events={events(500 * M)}", f"events={events(100 * M)}"
+    for keys, flink in ((M, 760), (10 * M, 1270)):
+        number = f"keys={keys}"
+        job = bench("keyed-sum", number, long, ONE, CHECKPOINTS)
+        yield one(f"keyed-sum-k{keys}", ns, job, bench("limit-keyed-sum", number, short), flink=flink, aim=1)
+        yield one(f"keyed-sum-k{keys}-beside-prefetching", ns, job, bench("limit-keyed-sum-prefetching", number, short))
+    exchange = bench("limit-keyed-sum-exchange", f"keys={M}", short)
+    yield one(f"keyed-sum-k{M}-beside-exchange", ns, bench("keyed-sum", f"keys={M}", long, "parallelism=2", CHECKPOINTS), exchange)
     if OPTIONS.get("rocksdb", "1") == "1":
         settings = ["state.backend.type=rocksdb", "execution.checkpointing.interval=10 s"]
         job = on_cluster(1, 1, "keyed-sum", f"keys={M}", f"events={events(20 * M)}", parallelism=1, settings=settings)
         yield one("keyed-sum-k1000000-rocksdb", ns, job, flink=5110, most=5110 / 3)
-    case = "keyed-sum", f"keys={M}", f"events={events(50 * M)}"
+    case = "keyed-sum", f"keys={M}", f"events={events(200 * M)}"
     settings = ["execution.checkpointing.interval=10 s"]
     apart, together = (on_cluster(managers, 2 // managers, *case, parallelism=2, settings=settings) for managers in (2, 1))
     yield one("keyed-sum-k1000000-two-task-managers", ns, apart, together, aim=2.5)
@@ -219,7 +220,7 @@ def beside_throughput():
         name = f"latency-p{parallelism}"
         shares = zip(("p50", "p99", "p99.9"), flinks, (1, 5, 15))
         yield Case(name, latency(parallelism), [Figure(f"{name} {share}", "ms", flink=flink, most=most) for share, flink, most in shares])
-    for case, arguments in (("stateless", [f"events={events(400 * M)}"]), ("keyed-sum", [f"keys={M}", f"events={events(100 * M)}"])):
+    for case, arguments in (("stateless", [f"events={events(400 * M)}"]), ("keyed-sum", [f"keys={M}", f"events={events(500 * M)}"])):
         arguments = [*arguments, CHECKPOINTS]
         limit = side_by_side(case, *arguments)
         yield one(f"{case}-two-slots", "× one slot", speed_up(case, *arguments), limit, least=1.8)

@@ -7,6 +7,8 @@ use std::io::{self, BufRead, BufReader};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use streamd_prefetch::prefetch;
+
 use crate::events::{event, mix};
 use crate::stats::cpu_seconds;
 
@@ -14,8 +16,8 @@ use crate::stats::cpu_seconds;
 const BATCH: usize = 1024;
 /// Batches that may be between the two threads.
 const BATCHES: usize = 16;
-/// Events of which [`keyed_sum_touching`] touches the buckets before it changes any.
-const TOUCHED: usize = 32;
+/// Events of which [`keyed_sum_prefetching`] asks for the buckets before it changes any.
+const PREFETCHED: usize = 32;
 
 /// A hash of one number, or of bytes by eights.
 #[derive(Default)]
@@ -85,22 +87,20 @@ pub fn keyed_sum(keys: u64, events: u64) {
     watch.report(&format!("limit-keyed-sum-k{keys}"), events - events / 5, checksum);
 }
 
-/// One thread, one table with open addressing; the buckets of several events are touched before any is changed, so that the machine
+/// One thread, one table with open addressing; the buckets of several events are asked for before any is changed, so that the machine
 /// fetches them at once.
-pub fn keyed_sum_touching(keys: u64, events: u64) {
+pub fn keyed_sum_prefetching(keys: u64, events: u64) {
     let slots = (keys as usize * 2).next_power_of_two();
     let mut table = vec![(0u64, 0i64); slots];
     let mut checksum = 0u64;
-    let mut batch = [(0u64, 0i64, 0usize); TOUCHED];
+    let mut batch = [(0u64, 0i64, 0usize); PREFETCHED];
     let mut add = |first: u64| {
-        let mut touched = 0;
         for (index, place) in (first..).zip(&mut batch) {
             let (key, value) = event(index, keys);
             let slot = mix(key) as usize & (slots - 1);
-            touched ^= table[slot].0;
+            prefetch(&table[slot]);
             *place = (key, value, slot);
         }
-        std::hint::black_box(touched);
         for (key, value, mut slot) in batch {
             while table[slot].0 != key && table[slot].0 != 0 {
                 slot = (slot + 1) & (slots - 1);
@@ -110,14 +110,14 @@ pub fn keyed_sum_touching(keys: u64, events: u64) {
             checksum = checksum.wrapping_add(key ^ table[slot].1.cast_unsigned());
         }
     };
-    let events = events / TOUCHED as u64;
+    let events = events / PREFETCHED as u64;
     let warm = events / 5;
-    (0..warm).for_each(|batch| add(batch * TOUCHED as u64));
+    (0..warm).for_each(|batch| add(batch * PREFETCHED as u64));
     let watch = Stopwatch::start();
-    (warm..events).for_each(|batch| add(batch * TOUCHED as u64));
+    (warm..events).for_each(|batch| add(batch * PREFETCHED as u64));
     watch.report(
-        &format!("limit-keyed-sum-touching-k{keys}"),
-        (events - warm) * TOUCHED as u64,
+        &format!("limit-keyed-sum-prefetching-k{keys}"),
+        (events - warm) * PREFETCHED as u64,
         checksum,
     );
 }

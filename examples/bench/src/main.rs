@@ -8,7 +8,7 @@
 //! bench bigstate keys=10000000 bytes=100   # then goes on at 20,000 events/s: for savepoints and kills
 //! bench channel bytes=100                  # without end: texts from one subtask to another in a slot of its own
 //! bench trickle rate=1 keyed=1             # without end: what a job costs that has nothing to do
-//! bench limit-keyed-sum keys=1000000       # as loops by hand; -touching, -exchange, limit-stateless, limit-wordcount
+//! bench limit-keyed-sum keys=1000000       # as loops by hand; -prefetching, -exchange, limit-stateless, limit-wordcount
 //! bench text file=words.txt bytes=300000000
 //! ```
 //!
@@ -209,7 +209,7 @@ fn by_hand(case: &str, arguments: &Arguments) -> bool {
     };
     match case {
         "limit-keyed-sum" => limits::keyed_sum(keys, events),
-        "limit-keyed-sum-touching" => limits::keyed_sum_touching(keys, events),
+        "limit-keyed-sum-prefetching" => limits::keyed_sum_prefetching(keys, events),
         "limit-keyed-sum-exchange" => limits::keyed_sum_exchange(keys, events),
         "limit-stateless" => limits::stateless(events),
         "limit-wordcount" => limits::wordcount(file()),
