@@ -13,6 +13,13 @@ use crate::origin::{Noted, Origin};
 /// a few hundred records.
 const HAND_OVER_RECORDS: usize = BATCH_RECORDS / 2;
 
+/// To another thread a hand-over costs some microseconds, most of them for cache lines that change processors: dealt out to few
+/// consumers, more records are gathered for each.
+const GATHERED_RECORDS: usize = 2 * BATCH_RECORDS;
+
+/// With many consumers, so many records may be gathered for all of them, or [`BATCH_RECORDS`] for each.
+const GATHERED_FOR_ALL: usize = 16 * BATCH_RECORDS;
+
 /// Which consumer a record goes to.
 pub enum Partitioner<T> {
     /// To the one channel there is.
@@ -27,20 +34,20 @@ pub enum Partitioner<T> {
     Global,
 }
 
-/// Deals records out until what waits for one of the outputs is a full batch: which one. Called for many records at once.
+/// Deals records out until so many are gathered for one of the outputs: which one. Called for many records at once.
 pub struct Dealer<T>(Box<DealOut<T>>);
 
-type DealOut<T> = dyn FnMut(&mut Drain<'_, T>, &mut [Output<T>]) -> Option<usize> + Send;
+type DealOut<T> = dyn FnMut(&mut Drain<'_, T>, &mut [Output<T>], usize) -> Option<usize> + Send;
 
 impl<T> Dealer<T> {
     fn new(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
-        Self(Box::new(move |records, outputs| {
+        Self(Box::new(move |records, outputs, gathered| {
             if let Some(records) = records.untimed() {
                 // The way of all streams without event time: no second column to walk along.
                 let mut records = records.map(|record| (record, EventTime::MIN));
-                return deal_out(&mut records, outputs, &mut index);
+                return deal_out(&mut records, outputs, gathered, &mut index);
             }
-            deal_out(records, outputs, &mut index)
+            deal_out(records, outputs, gathered, &mut index)
         }))
     }
 }
@@ -49,13 +56,14 @@ impl<T> Dealer<T> {
 fn deal_out<T>(
     records: &mut impl Iterator<Item = (T, EventTime)>,
     outputs: &mut [Output<T>],
+    gathered: usize,
     index: &mut impl FnMut(&T) -> u32,
 ) -> Option<usize> {
     for (record, timestamp) in records {
         let target = index(&record) as usize;
         let pending = &mut outputs[target].pending;
         pending.push(record, timestamp);
-        if pending.len() == BATCH_RECORDS {
+        if pending.len() >= gathered {
             return Some(target);
         }
     }
@@ -145,8 +153,9 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         let single = self.outputs.len() == 1;
         match &mut self.partitioner {
             Partitioner::Hash(Dealer(deal_out)) if !single => {
+                let gathered = (GATHERED_FOR_ALL / self.outputs.len()).clamp(BATCH_RECORDS, GATHERED_RECORDS);
                 let mut records = batch.drain(batch.len());
-                while let Some(full) = deal_out(&mut records, &mut self.outputs) {
+                while let Some(full) = deal_out(&mut records, &mut self.outputs, gathered) {
                     let output = &mut self.outputs[full];
                     output.send_pending(&self.noted)?;
                     output.since = self.noted.last();

@@ -11,7 +11,7 @@ use streamd::{AsyncDataStream, AsyncFunction, ConnectorError, Guarantee, Source,
 
 type Done = std::result::Result<(), BoxError>;
 
-const LINES: u64 = 20_000;
+const LINES: u64 = 60_000;
 const POISON: u64 = 5_000;
 const SUBTASKS: u32 = 3;
 
@@ -239,7 +239,7 @@ fn a_source_that_does_not_say_what_it_has_read_is_named_and_its_splits_where_the
             true => "while processing a record of source `numbers` (subtask 1)",
             // The generator makes records by 1,024.
             false => {
-                "while processing one of the last 1024 records before {\"next\":5120,\"stride\":1,\"end\":20000} of source \
+                "while processing one of the last 1024 records before {\"next\":5120,\"stride\":1,\"end\":60000} of source \
                  `numbers` (subtask 1)"
             }
         };
