@@ -114,8 +114,8 @@ def main():
             curves[curve].append(measure(curve, size))
             print(json.dumps(curves[curve][-1]), flush=True)
     if out := OPTIONS.get("out"):
-        draw(curves, pathlib.Path(out, "growth.svg"))
         insert(pathlib.Path(out, "growth.md"), f"![start, checkpoint and job manager by size](growth.svg)\n\n{markdown(curves)}")
+        draw(curves, pathlib.Path(out, "growth.svg"))
 
 
 main()

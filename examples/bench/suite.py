@@ -235,17 +235,19 @@ def main():
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         text = f"{folder}/words.txt"
+        cases = {case.name: case for case in (*keyed_sums(), *others(text), *beside_throughput())}
+        if unknown := set(wanted or ()) - cases.keys():
+            sys.exit(f"error: no case is called {', '.join(sorted(unknown))}\nhint: there are {', '.join(cases)}")
         cpu_of([BIN / "bench", "text", f"file={text}", f"bytes={events(300 * M)}"])
-        for case in (*keyed_sums(), *others(text), *beside_throughput()):
-            if wanted is None or case.name in wanted:
-                print(f"{case.name} …", file=sys.stderr, flush=True)
-                case.run()
-                figures += case.rows
+        for case in map(cases.get, wanted or cases):
+            print(f"{case.name} …", file=sys.stderr, flush=True)
+            case.run()
+            figures += case.rows
     table = markdown(figures)
     print(table)
     if out := OPTIONS.get("out"):
-        draw(figures, pathlib.Path(out, "figures.svg"))
         insert(pathlib.Path(out, "figures.md"), f"{table}\n![CPU time for each event](figures.svg)")
+        draw(figures, pathlib.Path(out, "figures.svg"))
 
 
 main()

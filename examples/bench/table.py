@@ -54,9 +54,11 @@ def markdown(figures):
 
 
 def insert(page, text):
-    """Puts a text into a page, between the marks for what was measured."""
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+    """Puts a text into a page, between the marks for what was measured; page and folder are made where there are none."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    before, _, rest = (page.read_text() if page.exists() else "").partition(BEGIN)
+    after = rest.partition(END)[2] or "\n"
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def picture(plot_of, file):
