@@ -29,16 +29,21 @@ const MOST_LINES: usize = 4;
 /// A value whose size divides a line is taken to lie within one.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
-    let address = std::ptr::from_ref(value).addr();
+    prefetch_value_at::<T>(std::ptr::from_ref(value).addr());
+}
+
+/// Asks for the cache lines of a value that may be at this address.
+#[inline(always)]
+pub fn prefetch_value_at<T>(address: usize) {
     let size = size_of::<T>();
     if size == 0 {
         return;
     }
     for line in 0..size.div_ceil(LINE).min(MOST_LINES) {
-        prefetch_at(address + line * LINE);
+        prefetch_at(address.wrapping_add(line * LINE));
     }
     if !LINE.is_multiple_of(size) && size < MOST_LINES * LINE {
-        prefetch_at(address + size - 1);
+        prefetch_at(address.wrapping_add(size - 1));
     }
 }
 
@@ -69,6 +74,7 @@ mod tests {
     fn any_address_can_be_asked_for() {
         for address in [0, 1, 4095, usize::MAX / 2, usize::MAX] {
             prefetch_at(address);
+            prefetch_value_at::<[u8; 100]>(address);
         }
     }
 

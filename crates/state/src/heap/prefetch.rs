@@ -32,10 +32,13 @@ impl Tags {
         })
     }
 
-    /// Asks for those that a search for a key with this hash reads first.
+    /// Asks for those that a search for a key with this hash reads first, and for the entry in its own bucket, where most keys are, or
+    /// beside it.
     #[inline(always)]
-    pub(super) fn prefetch(self, hash: u64) {
-        streamd_prefetch::prefetch_at(self.begin + (shard_hash(hash) as usize & self.mask));
+    pub(super) fn prefetch<T>(self, hash: u64) {
+        let bucket = shard_hash(hash) as usize & self.mask;
+        streamd_prefetch::prefetch_at(self.begin + bucket);
+        streamd_prefetch::prefetch_value_at::<T>(self.begin.wrapping_sub((bucket + 1) * size_of::<T>()));
     }
 
     /// Whether the tags are still behind the table that has this entry.
@@ -93,6 +96,19 @@ mod tests {
             assert_eq!(bucket, hash as usize & Tags::of(&table).mask);
             assert_eq!(likely(&table, key.stable_hash()), Some(&(key, key)));
         }
+    }
+
+    #[test]
+    fn most_entries_of_a_full_table_lie_in_their_own_bucket() {
+        let table = table_of(0..1792);
+        assert_eq!(table.capacity(), table.len());
+        let tags = Tags::of(&table);
+        let own = |bucket: &usize| {
+            let entry = table.get_bucket(*bucket);
+            entry.is_some_and(|entry| shard_hash(entry.0.stable_hash()) as usize & tags.mask == *bucket)
+        };
+        let found = (0..table.num_buckets()).filter(own).count();
+        assert!(found > table.len() / 2, "{found} of {}", table.len());
     }
 
     #[test]

@@ -227,7 +227,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
     pub fn prefetch(&mut self, keys: &[(u64, K)]) {
         self.tags.resize(self.shards.len(), Tags::default());
         for (hash, _) in keys {
-            self.tags[self.directory.shard_of(*hash)].prefetch(*hash);
+            self.tags[self.directory.shard_of(*hash)].prefetch::<(K, V)>(*hash);
         }
         for (hash, _) in keys {
             let number = self.directory.shard_of(*hash);
