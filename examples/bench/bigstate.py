@@ -22,7 +22,7 @@ from cluster import Cluster, options, timeline, wait_for
 from process import memory
 from table import Figure, insert, markdown
 
-OPTIONS = options()
+OPTIONS = options("keys bytes parallelism backend runs rates dir out")
 KEYS, BYTES = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("bytes", 100))
 PARALLELISM, BACKEND, RUNS = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "hashmap"), int(OPTIONS.get("runs", 3))
 RATES = [int(rate) for rate in OPTIONS.get("rates", "20000,450000,0").split(",")]

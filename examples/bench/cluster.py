@@ -6,9 +6,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("STREAMD_BIN_DIR") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
 
 
-def options():
-    """The arguments of the script, each `name=value`."""
-    return dict(argument.split("=", 1) for argument in sys.argv[1:])
+def options(names):
+    """The arguments of the script, each `name=value` with one of these names."""
+    given = [argument.partition("=") for argument in sys.argv[1:]]
+    if unknown := [name for name, equals, _ in given if not equals or name not in names.split()]:
+        sys.exit(f"error: {', '.join(unknown)}: no such option\nhint: there are {', '.join(names.split())}, each as name=value")
+    return {name: value for name, _, value in given}
 
 
 def say(what, value, aim=""):

@@ -17,7 +17,7 @@ import os, pathlib, subprocess, sys, time
 
 from cluster import Cluster, free_port, options, say, timeline, wait_for
 
-OPTIONS = options()
+OPTIONS = options("keys bytes times backend store endpoint rate delay")
 KEYS, BYTES, TIMES = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("bytes", 100)), int(OPTIONS.get("times", 3))
 # Events a second of the case after its load.
 PACE = 20_000

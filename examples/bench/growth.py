@@ -17,7 +17,7 @@ from cluster import Cluster, options, wait_for
 from process import cpu_seconds, memory
 from table import insert, picture
 
-OPTIONS = options()
+OPTIONS = options("largest seconds curves out")
 LARGEST, SECONDS = float(OPTIONS.get("largest", 1)), float(OPTIONS.get("seconds", 20))
 INTERVAL = "execution.checkpointing.interval=2 s"
 SIZES = {

@@ -12,7 +12,7 @@ import json
 
 from cluster import Cluster, options, say
 
-OPTIONS = options()
+OPTIONS = options("keys events parallelism backend memory set dir keep runs")
 KEYS, EVENTS = int(OPTIONS.get("keys", 10_000_000)), int(OPTIONS.get("events", 20_000_000))
 PARALLELISM, BACKEND = OPTIONS.get("parallelism", "1"), OPTIONS.get("backend", "rocksdb")
 MEMORY = OPTIONS.get("memory", "256mb")

@@ -15,7 +15,7 @@ import pathlib, statistics, time
 from cluster import Cluster, options, say, timeline, wait_for
 from process import kill, parent
 
-OPTIONS = options()
+OPTIONS = options("keys bytes times backend with dir keep table")
 SIZES = [int(keys) for keys in OPTIONS.get("keys", "1000,1000000,10000000").split(",")]
 BYTES, TIMES, BACKEND = int(OPTIONS.get("bytes", 100)), int(OPTIONS.get("times", 5)), OPTIONS.get("backend", "hashmap")
 SETTINGS = f"""state.backend.type: {BACKEND}

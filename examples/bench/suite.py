@@ -18,7 +18,7 @@ from cluster import BIN, Cluster, options, timeline, wait_for
 from process import cpu_seconds, memory
 from table import Figure, draw, insert, markdown
 
-OPTIONS = options()
+OPTIONS = options("runs scale rocksdb cases out")
 RUNS, SCALE = int(OPTIONS.get("runs", 3)), float(OPTIONS.get("scale", 1))
 CHECKPOINTS = "checkpoint_ms=10000"
 ONE = "parallelism=1"

@@ -23,7 +23,7 @@ from networks import Networks
 from cluster import BIN, Cluster, options, say, wait_for
 from process import kill, parent
 
-OPTIONS = options()
+OPTIONS = options("minutes seed topologies faults networks dir keep")
 MINUTES, SEED = float(OPTIONS.get("minutes", 30)), int(OPTIONS.get("seed", 1))
 TOPOLOGIES = OPTIONS.get("topologies", "count,window,timers,join,broadcast,liststate,chain2,twosinks").split(",")
 FAULTS = OPTIONS.get("faults", "worker,worker,task-manager,job-manager,stop-worker,stop-task-manager,stop-job-manager").split(",")

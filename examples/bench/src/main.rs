@@ -326,6 +326,24 @@ impl AggregateFunction<u64> for Held {
     }
 }
 
+/// The keys that arguments may have. One that no case knows would change nothing, and its figures would be taken for something else.
+const KEYS: [&str; 14] = [
+    "bytes",
+    "checkpoint_ms",
+    "events",
+    "file",
+    "keyed",
+    "keys",
+    "output",
+    "parallelism",
+    "random",
+    "rate",
+    "seconds",
+    "timeline",
+    "timers",
+    "windows",
+];
+
 /// `case key=value …`
 struct Arguments {
     case: String,
@@ -337,7 +355,8 @@ impl Arguments {
         let mut arguments = std::env::args().skip(1);
         let case = arguments.next().unwrap_or_else(|| usage("no case given"));
         let values = arguments.map(|argument| match argument.split_once('=') {
-            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            Some((key, value)) if KEYS.contains(&key) => (key.to_owned(), value.to_owned()),
+            Some((key, _)) => usage(&format!("`{key}` is none of the keys {}", KEYS.join(", "))),
             None => usage(&format!("`{argument}` is not key=value")),
         });
         Self {
