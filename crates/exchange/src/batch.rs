@@ -230,10 +230,10 @@ pub struct Drain<'a, T> {
 }
 
 impl<'a, T> Drain<'a, T> {
-    /// The records alone, where they have no timestamps.
+    /// Records and timestamps, of which there are as many or none.
     #[inline]
-    pub(crate) fn untimed(&mut self) -> Option<&mut std::vec::Drain<'a, T>> {
-        self.timestamps.as_slice().is_empty().then_some(&mut self.records)
+    pub(crate) fn columns(&mut self) -> (&mut std::vec::Drain<'a, T>, &mut std::vec::Drain<'a, EventTime>) {
+        (&mut self.records, &mut self.timestamps)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The result partition: the typed output of one subtask to the consumers of one edge.
 
+use std::{iter, vec};
+
 use serde::Serialize;
 use streamd_core::time::EventTime;
 
@@ -42,27 +44,30 @@ type DealOut<T> = dyn FnMut(&mut Drain<'_, T>, &mut [Output<T>], usize) -> Optio
 impl<T> Dealer<T> {
     fn new(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
         Self(Box::new(move |records, outputs, gathered| {
-            if let Some(records) = records.untimed() {
+            let (records, timestamps) = records.columns();
+            if timestamps.as_slice().is_empty() {
                 // The way of all streams without event time: no second column to walk along.
-                let mut records = records.map(|record| (record, EventTime::MIN));
-                return deal_out(&mut records, outputs, gathered, &mut index);
+                return deal_out(records, &mut iter::empty(), outputs, gathered, &mut index);
             }
-            deal_out(records, outputs, gathered, &mut index)
+            deal_out(records, timestamps, outputs, gathered, &mut index)
         }))
     }
 }
 
 #[inline]
 fn deal_out<T>(
-    records: &mut impl Iterator<Item = (T, EventTime)>,
+    records: &mut vec::Drain<'_, T>,
+    timestamps: &mut impl Iterator<Item = EventTime>,
     outputs: &mut [Output<T>],
     gathered: usize,
     index: &mut impl FnMut(&T) -> u32,
 ) -> Option<usize> {
-    for (record, timestamp) in records {
-        let target = index(&record) as usize;
+    // Where the record is, and not where it would be copied to: what was just copied cannot be read at once.
+    while let Some(target) = records.as_slice().first().map(&mut *index) {
+        let target = target as usize;
         let pending = &mut outputs[target].pending;
-        pending.push(record, timestamp);
+        let record = records.next().expect("it was looked at");
+        pending.push(record, timestamps.next().unwrap_or(EventTime::MIN));
         if pending.len() >= gathered {
             return Some(target);
         }
