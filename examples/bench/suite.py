@@ -231,12 +231,12 @@ def beside_throughput():
 
 
 def main():
-    wanted = OPTIONS.get("cases", "").split(",") if OPTIONS.get("cases") else None
+    wanted = [name for name in OPTIONS.get("cases", "").split(",") if name]
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         text = f"{folder}/words.txt"
         cases = {case.name: case for case in (*keyed_sums(), *others(text), *beside_throughput())}
-        if unknown := set(wanted or ()) - cases.keys():
+        if unknown := set(wanted) - cases.keys():
             sys.exit(f"error: no case is called {', '.join(sorted(unknown))}\nhint: there are {', '.join(cases)}")
         cpu_of([BIN / "bench", "text", f"file={text}", f"bytes={events(300 * M)}"])
         for case in map(cases.get, wanted or cases):
