@@ -9,8 +9,9 @@ use crate::missing::Missing;
 #[cfg(feature = "rocksdb")]
 use crate::rocksdb::CachedTable;
 
-/// Smaller tables stay in the second-level cache by themselves: asking for their keys first would cost more than it saves.
-const PREFETCHED_BYTES: usize = 512 << 10;
+/// Tables with fewer bytes of entries stay in the second-level cache by themselves: asking for their keys first would cost more than it
+/// saves.
+const PREFETCHED_BYTES: usize = 256 << 10;
 
 /// Values by key.
 ///
@@ -110,7 +111,7 @@ impl<K: Key, V: State> Table<K, V> {
     pub(crate) fn touch(&mut self, keys: &[(u64, K)]) -> Result<(), StateError> {
         match self {
             Self::Heap(table, _) => {
-                if table.room_bytes() >= PREFETCHED_BYTES {
+                if table.has_bytes(PREFETCHED_BYTES) {
                     table.prefetch(keys);
                 }
                 Ok(())

@@ -127,6 +127,9 @@ impl<A: State, S: State> State for Windows<A, S> {
         WindowState::decode_list(row).map(Self::from)
     }
 
+    /// Of what is asked for below: that a key has several windows at a time is not the rule.
+    const OWNS_MEMORY: bool = A::OWNS_MEMORY;
+
     #[inline]
     fn prefetch(&self) {
         if let Some(first) = &self.first {

@@ -343,6 +343,13 @@ impl<K: Key, V: State> HeapTable<K, V> {
         self.shards.len() * (Self::SHARD_BUCKETS * size_of::<(K, V)>())
     }
 
+    /// Whether its entries are so many bytes, or were once many more: only a few shards are asked. For every dozen of records, at most.
+    #[inline]
+    pub(crate) fn has_bytes(&self, bytes: usize) -> bool {
+        let room = self.room_bytes();
+        room >= 8 * bytes || room >= bytes && self.len() * size_of::<(K, V)>() >= bytes
+    }
+
     /// The number of shards, for tests and measurements.
     pub fn shard_count(&self) -> usize {
         self.shards.len()
