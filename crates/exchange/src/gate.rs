@@ -51,10 +51,20 @@ impl InputGate {
 
     /// The next element and the channel it came from: round robin over the channels that are not blocked and have data.
     pub fn poll(&mut self) -> Option<(usize, Element)> {
+        self.poll_unless(|_| false)
+    }
+
+    /// As [`poll`](Self::poll), but passes over the channels for which the predicate holds: they keep what they have, and their turn.
+    pub fn poll_unless(&mut self, mut is_passed_over: impl FnMut(usize) -> bool) -> Option<(usize, Element)> {
         self.ready.drain_into(&mut self.active);
-        while let Some(channel) = self.active.pop_front() {
+        for _ in 0..self.active.len() {
+            let channel = self.active.pop_front()?;
             if self.blocked[channel] {
                 self.held.push(channel);
+                continue;
+            }
+            if is_passed_over(channel) {
+                self.active.push_back(channel);
                 continue;
             }
             if let Some(taken) = self.channels[channel].take() {

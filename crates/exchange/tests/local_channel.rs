@@ -39,6 +39,16 @@ fn records(values: Vec<u64>) -> Element {
     }
 }
 
+/// The one record of a batch.
+fn value(element: Element) -> u64 {
+    let Element::Records { payload, .. } = element else {
+        panic!("only records are sent");
+    };
+    let mut batch = Batch::new();
+    receive_into(payload, &mut batch).unwrap();
+    batch.records()[0]
+}
+
 fn channels(count: usize, capacity: usize) -> (Vec<ChannelSender>, Vec<ChannelReceiver>) {
     let (consumer, _) = Waker::new();
     let (producer, _) = Waker::new();
@@ -293,6 +303,22 @@ fn a_blocked_channel_keeps_its_data_and_holds_its_producer_back() {
     let order: Vec<usize> = std::iter::from_fn(|| gate.poll().map(|(channel, _)| channel)).collect();
     assert_eq!(order, [0, 1, 0]);
     assert!(senders[0].has_room());
+}
+
+#[test]
+fn channels_that_are_passed_over_keep_their_data_and_their_turn() {
+    let (senders, receivers) = channels(3, 4);
+    let mut gate = InputGate::new(receivers);
+    for n in 0..2 {
+        for sender in &senders {
+            let _ = sender.send(records(vec![n]));
+        }
+    }
+    let mut others = std::iter::from_fn(|| gate.poll_unless(|channel| channel == 1))
+        .map(|(channel, element)| (channel, value(element)));
+    assert!(others.by_ref().eq([(0, 0), (2, 0), (0, 1), (2, 1)]));
+    let passed_over = std::iter::from_fn(|| gate.poll()).map(|(channel, element)| (channel, value(element)));
+    assert!(passed_over.eq([(1, 0), (1, 1)]));
 }
 
 #[test]

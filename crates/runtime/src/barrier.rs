@@ -68,6 +68,11 @@ impl BarrierAligner {
         }
     }
 
+    /// Whether a barrier has come in some channels that has not come in all.
+    pub fn is_aligning(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The snapshot is given up. Answers whether channels may be blocked for it, and so are to be unblocked.
     ///
     /// Channels that a later snapshot blocked are unblocked with the rest: that snapshot can then no longer be cut, so it

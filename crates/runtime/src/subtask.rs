@@ -66,6 +66,8 @@ pub struct Subtask {
     /// Whether the end was told to the operators, and is still to be reported: calls have not come back.
     ending: bool,
     turns_since_flush: u32,
+    /// Turns in a row in which a channel was passed over that is ahead of the others.
+    turns_passed_over: u32,
     /// Whether some of the state may still be in the snapshot.
     restoring: bool,
     last_turn: Turn,
@@ -97,6 +99,7 @@ impl Subtask {
             input_ended: false,
             ending: false,
             turns_since_flush: 0,
+            turns_passed_over: 0,
             restoring: false,
             last_turn: Turn::Waits(Duration::ZERO),
         }

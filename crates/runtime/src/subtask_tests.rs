@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -5,9 +6,10 @@ use streamd_core::barrier::{Compression, Increment, SnapshotKind, SnapshotOption
 use streamd_core::id::{Attempt, JobId};
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::time::{ManualClock, WallTime};
+use streamd_exchange::{Batch, ChannelSender, Element, InputGate, Origin, Payload, Waker, local_channel};
 
 use super::*;
-use crate::head::{SourceTask, SourceTurn};
+use crate::head::{InputTask, SourceTask, SourceTurn};
 
 /// What the operators were told.
 type Told = Arc<Mutex<Vec<&'static str>>>;
@@ -65,6 +67,34 @@ impl SourceTask for Listening {
     }
 }
 
+/// The same as the head of a chain that is fed by channels; tells which record it was given.
+impl InputTask for Listening {
+    fn receive(&mut self, payload: Payload) -> Result<Option<Box<dyn Any + Send>>, TaskError> {
+        let Payload::Local(batch) = payload else {
+            panic!("nothing is encoded within a process");
+        };
+        let batch = batch.downcast::<Batch<&'static str>>().unwrap();
+        self.told.lock().unwrap().extend(batch.records());
+        Ok(Some(batch))
+    }
+
+    fn control(&mut self, event: &mut ControlEvent<'_>) -> Result<(), TaskError> {
+        SourceTask::control(self, event)
+    }
+
+    fn resume(&mut self) -> Result<bool, TaskError> {
+        Ok(false)
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn calls(&self) -> Calls {
+        Calls::None
+    }
+}
+
 struct Reports(Told);
 
 impl SubtaskReporter for Reports {
@@ -87,13 +117,16 @@ struct World {
 }
 
 fn world() -> World {
+    world_of(|listening| Head::Source(Box::new(listening)))
+}
+
+fn world_of(head: impl FnOnce(Listening) -> Head) -> World {
     let (told, calls) = (Told::default(), Arc::new(Mutex::new(Calls::None)));
-    let listening = Listening {
+    let head = head(Listening {
         told: Arc::clone(&told),
         calls: Arc::clone(&calls),
-    };
+    });
     let id = SubtaskId { vertex: 0, index: 0 };
-    let head = Head::Source(Box::new(listening));
     let mut subtask = Subtask::new(id, Arc::from("listening"), head, Box::new(Reports(Arc::clone(&told))));
     let io = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let clock = Arc::new(ManualClock::default());
@@ -198,4 +231,69 @@ fn the_end_is_reported_when_every_call_has_come_back() {
     *world.calls.lock().unwrap() = Calls::None;
     world.context.completions.notify();
     assert_eq!(world.turn(), ["completed", "ended"]);
+}
+
+/// A batch that counts as more than a channel may be ahead by.
+fn many(name: &'static str) -> Element {
+    Element::Records {
+        payload: Payload::Local(Box::new(Batch::from(vec![name]))),
+        count: u32::MAX,
+        origin: Origin::UNKNOWN,
+    }
+}
+
+fn time(millis: i64) -> Element {
+    Element::Watermark(Watermark::Time(EventTime(millis)))
+}
+
+/// A subtask with two channels, of which the first is a batch ahead of the time that the second has come to.
+fn world_ahead() -> (World, [ChannelSender; 2]) {
+    let (waker, _) = Waker::new();
+    let channel = || local_channel(4, waker.clone(), waker.clone());
+    let ((first, first_in), (second, second_in)) = (channel(), channel());
+    let gate = InputGate::new(vec![first_in, second_in]);
+    let mut world = world_of(|listening| Head::Input(gate, Box::new(listening)));
+    for (sender, element) in [(&second, time(10)), (&first, time(20)), (&first, many("ahead"))] {
+        let _ = sender.send(element);
+    }
+    assert_eq!(world.turn(), ["ahead"]);
+    (world, [first, second])
+}
+
+#[test]
+fn a_channel_that_is_ahead_is_passed_over_until_the_others_have_come_as_far() {
+    let (mut world, [first, second]) = world_ahead();
+    let _ = first.send(many("further ahead"));
+    let _ = second.send(many("behind"));
+    assert_eq!(world.turn(), ["behind"]);
+    assert!(world.turn().is_empty());
+    let _ = second.send(time(20));
+    assert_eq!(world.turn(), ["further ahead"]);
+}
+
+/// The others may be waiting for something that comes of what it brings, or may never say again what time it is.
+#[test]
+fn a_channel_that_is_ahead_is_read_after_some_turns_all_the_same() {
+    let (mut world, [first, _second]) = world_ahead();
+    let _ = first.send(many("further ahead"));
+    let turns = (1..).find(|_| {
+        assert_eq!(
+            world.subtask.turn().unwrap(),
+            Turn::Worked,
+            "it must not sleep over what it has"
+        );
+        world.told.lock().unwrap().contains(&"further ahead")
+    });
+    assert_eq!(turns, Some(17));
+}
+
+#[test]
+fn a_channel_that_is_ahead_is_read_up_to_a_barrier_that_the_others_wait_for() {
+    let (mut world, [first, second]) = world_ahead();
+    let barrier = barrier(AfterBarrier::Continue);
+    let _ = first.send(many("further ahead"));
+    let _ = first.send(Element::Barrier(barrier.clone()));
+    let _ = second.send(Element::Barrier(barrier));
+    assert_eq!(world.turn(), [""; 0]);
+    assert_eq!(world.turn(), ["further ahead", "cut"]);
 }

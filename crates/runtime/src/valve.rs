@@ -6,9 +6,18 @@
 //!   channel 2  ──idle─────▶     is not waited for
 //! ```
 //!
+//! A channel may run ahead of the others, when its producer is faster: what it brings then has to be kept until the others have come as
+//! far. The valve says which one has brought enough of that, to be read after the others.
+//!
 //! Pure: told of watermarks, answers with what to tell the operators. Flink calls it the status watermark valve.
 
 use streamd_core::time::{EventTime, Watermark};
+
+use crate::record::BATCH_RECORDS;
+
+/// How many records a channel brings beyond the subtask's time before others are preferred: some batches, about as many as come between two
+/// watermarks, so that the state of what waits for the time stays in the cache.
+const RECORDS_AHEAD: u64 = 4 * BATCH_RECORDS as u64;
 
 /// The watermarks of all channels of one subtask.
 #[derive(Debug, Clone)]
@@ -25,6 +34,10 @@ struct Channel {
     idle: bool,
     /// Whether it holds the others back: a channel that was idle catches up first.
     counts: bool,
+    /// A time that it has come past while the subtask may not have.
+    mark: EventTime,
+    /// The records it has brought since then.
+    beyond: u64,
 }
 
 impl WatermarkValve {
@@ -45,7 +58,25 @@ impl WatermarkValve {
             time: EventTime::MIN,
             idle: self.idle,
             counts: !self.idle,
+            mark: EventTime::MIN,
+            beyond: 0,
         });
+    }
+
+    /// A channel brings so many records.
+    pub fn on_records(&mut self, channel: usize, count: u32) {
+        self.channels[channel].beyond += u64::from(count);
+    }
+
+    /// Whether a channel has brought many records beyond the subtask's time, at most twice [`RECORDS_AHEAD`]: the channels that hold the
+    /// time back should be read first. Not before all have said something of the time: some never do.
+    pub fn is_ahead(&mut self, channel: usize) -> bool {
+        let state = &mut self.channels[channel];
+        if state.mark <= self.told || self.told == EventTime::MIN {
+            state.mark = state.time;
+            state.beyond = 0;
+        }
+        state.beyond >= RECORDS_AHEAD
     }
 
     /// A channel says something of its time. Answers what the operators are to be told, in order.
@@ -133,6 +164,36 @@ mod tests {
             "a watermark that falls means nothing"
         );
         assert_eq!(valve.on_watermark(0, Watermark::Time(EventTime::MAX)), [time(9)]);
+    }
+
+    #[test]
+    fn a_channel_is_ahead_once_it_has_brought_many_records_that_the_others_time_is_short_of() {
+        let mut valve = WatermarkValve::new(2);
+        let many = u32::try_from(RECORDS_AHEAD).unwrap();
+        valve.on_watermark(0, time(10));
+        valve.on_records(0, many);
+        assert!(!valve.is_ahead(0), "channel 1 may never say what time it is");
+        valve.on_watermark(1, time(5));
+        assert!(!valve.is_ahead(0), "what came before is not counted");
+        valve.on_records(0, many - 1);
+        assert!(!valve.is_ahead(0));
+        valve.on_watermark(0, time(20));
+        valve.on_records(0, 1);
+        assert!(valve.is_ahead(0));
+        valve.on_records(1, many);
+        assert!(!valve.is_ahead(1), "whoever holds the time back is behind");
+
+        valve.on_watermark(1, time(9));
+        assert!(valve.is_ahead(0));
+        valve.on_watermark(1, time(10));
+        assert!(
+            !valve.is_ahead(0),
+            "those up to 10 are due now; the others are counted from 20 on"
+        );
+        valve.on_records(0, many);
+        assert!(valve.is_ahead(0));
+        valve.on_watermark(1, Watermark::Idle);
+        assert!(!valve.is_ahead(0), "nobody waits for an idle channel");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::completions::Calls;
 use crate::counters::add;
 use crate::error::TaskError;
 use crate::head::Head;
+use crate::valve::WatermarkValve;
 
 /// Batches that a subtask takes in one turn: enough to make the loop's own cost vanish, few enough that the other subtasks
 /// of the slot, which mostly wait for these very records, find them still in the cache.
@@ -20,6 +21,11 @@ const BATCHES_PER_TURN: usize = 4;
 
 /// Turns after which held-back records are handed on although there is more to read: bounds the latency of rare output.
 const TURNS_PER_FLUSH: u32 = 64;
+
+/// Turns in which channels are passed over that are [ahead](crate::valve::WatermarkValve::is_ahead), before one in which they are
+/// read as well. Their producers are held back by that, if the slot has other work that may bring the rest forward, and the slot goes
+/// round in no time if it has none.
+const TURNS_PASSED_OVER: u32 = 16;
 
 /// How long a subtask that has nothing to do sleeps at most while the next rows of its state are on their way.
 const RESTORE_WAIT: Duration = Duration::from_millis(1);
@@ -200,6 +206,26 @@ impl Subtask {
     }
 
     fn input_turn(&mut self) -> Result<Turn, TaskError> {
+        // A barrier behind a channel's records is waited for by the others.
+        let in_step = self.turns_passed_over < TURNS_PASSED_OVER && !self.aligner.is_aligning();
+        let mut passed_over = false;
+        let turn = self.read_input(|valve, channel| {
+            let is_ahead = in_step && valve.is_ahead(channel);
+            passed_over |= is_ahead;
+            is_ahead
+        })?;
+        self.turns_passed_over = if passed_over { self.turns_passed_over + 1 } else { 0 };
+        Ok(match turn {
+            Turn::Waits(_) if passed_over => Turn::Worked,
+            turn => turn,
+        })
+    }
+
+    /// Reads some elements, but not of those channels for which the predicate holds.
+    fn read_input(
+        &mut self,
+        mut is_passed_over: impl FnMut(&mut WatermarkValve, usize) -> bool,
+    ) -> Result<Turn, TaskError> {
         for taken in 0..BATCHES_PER_TURN {
             if (self.busy || !self.watermarks.is_empty()) && !self.tell_watermarks()? {
                 return Ok(if self.has_room() {
@@ -214,7 +240,8 @@ impl Subtask {
             if !first.has_room() || first.calls() == Calls::Full {
                 return Ok(if taken == 0 { self.without_room() } else { Turn::Worked });
             }
-            let Some((channel, element)) = gate.poll() else {
+            let valve = &mut self.valve;
+            let Some((channel, element)) = gate.poll_unless(|channel| is_passed_over(valve, channel)) else {
                 return match gate.failed() {
                     Some(_) => Err(TaskError::neighbour_lost(
                         "the connection to an upstream subtask was lost",
@@ -231,6 +258,7 @@ impl Subtask {
                     if let Some(buffer) = spare {
                         gate.recycle(channel, buffer);
                     }
+                    self.valve.on_records(channel, count);
                     add(&self.counters.records_in, u64::from(count));
                 }
                 Element::Watermark(watermark) => {
