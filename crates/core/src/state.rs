@@ -1,6 +1,7 @@
 //! What can be kept in state: types that know their schema and their canonical encoding.
 
 mod collections;
+mod short_text;
 
 use std::hash::Hash;
 use std::mem::needs_drop;
@@ -238,7 +239,10 @@ text! {
 /// The hash of a text's row.
 #[inline]
 fn hash_of_text(text: &str) -> u64 {
-    // Most keys are short: their row fits on the stack.
+    if text.len() <= short_text::LONGEST {
+        return short_text::hash(text.as_bytes());
+    }
+    // Most others fit on the stack, with their row.
     let mut row = [0; 64];
     match row.get_mut(4..4 + text.len()) {
         Some(place) => {
