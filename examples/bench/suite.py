@@ -86,26 +86,32 @@ def latency(parallelism):
     return run
 
 
-def speed_up(case, *arguments):
-    """How many times the events a second two slots do of what one does."""
-
-    def run():
-        one, two = (told(case, *arguments, f"parallelism={slots}")["events_per_second"] for slots in (1, 2))
-        return [two / one]
-
-    return run
+def bench_with(case, *arguments):
+    return lambda slots: [str(BIN / "bench"), case, *arguments, f"parallelism={slots}"]
 
 
-def side_by_side(case, *arguments):
-    """The same of two processes with one slot each, which share nothing: what the machine allows."""
+def nexmark_with(query, number):
+    return lambda slots: [str(BIN / "nexmark"), "--query", query, "--events", str(events(number)), "--parallelism", str(slots)]
 
-    def run():
-        alone = told(case, *arguments, ONE)["events_per_second"]
-        command = [str(BIN / "bench"), case, *arguments, ONE]
-        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        return [sum(last_json(process.communicate()[0])["events_per_second"] for process in both) / alone]
 
-    return run
+def seconds(*commands):
+    """How long these take together, started at once."""
+    began = time.monotonic()
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    failed = [process.args for process in processes if process.wait()]
+    if failed:
+        sys.exit(f"{' '.join(failed[0])}: failed")
+    return time.monotonic() - began
+
+
+def speed_up(command):
+    """How many times as fast the same work is done with two slots as with one."""
+    return lambda: [seconds(command(1)) / seconds(command(2))]
+
+
+def side_by_side(command):
+    """How many times the work of one process two of them do at the same time that share nothing: what the machine allows."""
+    return lambda: [2 * seconds(command(1)) / seconds(command(1), command(1))]
 
 
 def on_cluster(task_managers, slots, case, *arguments, parallelism, settings=()):
@@ -215,15 +221,19 @@ def others(text):
         yield one(query, ns, nexmark(query, 5 * M, wsum if query == "wsum" else None), flink=flink, most=flink / 8)
 
 
-def beside_throughput():
+def beside_throughput(text):
     for parallelism, flinks in ((1, (5.3, 34, 95)), (2, (15.6, 49, 117))):
         name = f"latency-p{parallelism}"
         shares = zip(("p50", "p99", "p99.9"), flinks, (1, 5, 15))
         yield Case(name, latency(parallelism), [Figure(f"{name} {share}", "ms", flink=flink, most=most) for share, flink, most in shares])
-    for case, arguments in (("stateless", [f"events={events(400 * M)}"]), ("keyed-sum", [f"keys={M}", f"events={events(500 * M)}"])):
-        arguments = [*arguments, CHECKPOINTS]
-        limit = side_by_side(case, *arguments)
-        yield one(f"{case}-two-slots", "× one slot", speed_up(case, *arguments), limit, least=1.8)
+    in_slots = {
+        "stateless": bench_with("stateless", f"events={events(400 * M)}", CHECKPOINTS),
+        "keyed-sum": bench_with("keyed-sum", f"keys={M}", f"events={events(500 * M)}", CHECKPOINTS),
+        "wordcount": bench_with("wordcount", f"file={text}", CHECKPOINTS),
+        **{query: nexmark_with(query, 50 * M) for query in ("q5", "q7", "q8", "wsum")},
+    }
+    for name, command in in_slots.items():
+        yield one(f"{name}-two-slots", "× one slot", speed_up(command), side_by_side(command), least=1.8)
     yield one("channel", "GB/s per core", channel, least=1)
     yield one("memory", "× keys and values", memory_of_state, most=1.6)
     idle = [Figure("idle-worker memory", "MB", most=15), Figure("idle-worker CPU", "% of a core", most=0.5)]
@@ -235,7 +245,7 @@ def main():
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         text = f"{folder}/words.txt"
-        cases = {case.name: case for case in (*keyed_sums(), *others(text), *beside_throughput())}
+        cases = {case.name: case for case in (*keyed_sums(), *others(text), *beside_throughput(text))}
         if unknown := set(wanted) - cases.keys():
             sys.exit(f"error: no case is called {', '.join(sorted(unknown))}\nhint: there are {', '.join(cases)}")
         cpu_of([BIN / "bench", "text", f"file={text}", f"bytes={events(300 * M)}"])
