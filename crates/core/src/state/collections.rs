@@ -87,6 +87,16 @@ impl<T: State, const N: usize> State for [T; N] {
     }
 }
 
+fn write_entry<K: State, V: State>((key, value): (&K, &V), row: &mut Vec<u8>) {
+    key.encode(row);
+    value.encode(row);
+}
+
+fn read_entries<K: State, V: State, M: FromIterator<(K, V)>>(row: &mut RowReader<'_>) -> Result<M, RowError> {
+    let count = row.elements()?;
+    (0..count).map(|_| Ok((K::decode(row)?, V::decode(row)?))).collect()
+}
+
 impl<K: State + Ord, V: State> State for BTreeMap<K, V> {
     fn data_type() -> DataType {
         DataType::Map(Box::new(K::data_type()), Box::new(V::data_type()))
@@ -95,16 +105,12 @@ impl<K: State + Ord, V: State> State for BTreeMap<K, V> {
     fn encode(&self, row: &mut Vec<u8>) {
         write_count(row, self.len());
         let before = row.len();
-        for (key, value) in self {
-            key.encode(row);
-            value.encode(row);
-        }
+        self.iter().for_each(|entry| write_entry(entry, row));
         check_elements(self.len(), row.len() - before);
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let count = row.elements()?;
-        (0..count).map(|_| Ok((K::decode(row)?, V::decode(row)?))).collect()
+        read_entries(row)
     }
 
     fn describe_evolution(evolution: &mut Evolution) {
@@ -148,19 +154,14 @@ where
         let mut entries: Vec<_> = self.iter().collect();
         entries.sort_unstable_by(|a, b| a.0.cmp(b.0));
         write_count(row, entries.len());
-        for (key, value) in entries {
-            key.encode(row);
-            value.encode(row);
-        }
+        entries.into_iter().for_each(|entry| write_entry(entry, row));
     }
 
     fn decode(row: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let count = row.elements()?;
-        (0..count).map(|_| Ok((K::decode(row)?, V::decode(row)?))).collect()
+        read_entries(row)
     }
 
     fn describe_evolution(evolution: &mut Evolution) {
-        K::describe_evolution(evolution);
-        V::describe_evolution(evolution);
+        BTreeMap::<K, V>::describe_evolution(evolution);
     }
 }
