@@ -55,11 +55,19 @@ def bench(case, *arguments):
     return lambda: [told(case, *arguments)["cpu_ns_per_event"]]
 
 
+def bench_with(case, *arguments):
+    return lambda slots: [str(BIN / "bench"), case, *arguments, f"parallelism={slots}"]
+
+
+def nexmark_with(query, number):
+    return lambda slots: [str(BIN / "nexmark"), "--query", query, "--events", str(events(number)), "--parallelism", str(slots)]
+
+
 def nexmark(query, number, expected=None):
     """CPU nanoseconds for each event over the whole life of the process, its start included."""
 
     def run():
-        output, cpu = cpu_of([BIN / "nexmark", "--query", query, "--events", events(number), "--parallelism", 1])
+        output, cpu = cpu_of(nexmark_with(query, number)(1))
         if expected and SCALE == 1:
             found = last_json(output)
             assert expected.items() <= found.items(), f"{query}: {found} instead of {expected}"
@@ -86,18 +94,10 @@ def latency(parallelism):
     return run
 
 
-def bench_with(case, *arguments):
-    return lambda slots: [str(BIN / "bench"), case, *arguments, f"parallelism={slots}"]
-
-
-def nexmark_with(query, number):
-    return lambda slots: [str(BIN / "nexmark"), "--query", query, "--events", str(events(number)), "--parallelism", str(slots)]
-
-
 def seconds(*commands):
     """How long these take together, started at once."""
     began = time.monotonic()
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
     failed = [process.args for process in processes if process.wait()]
     if failed:
         sys.exit(f"{' '.join(failed[0])}: failed")
