@@ -8,11 +8,60 @@
 //! hashbrown does not tell where its tags are, but where entries are, and that is how they lie: pinned by the tests below. Were it wrong one
 //! day, other memory would be asked for, which costs time and nothing else.
 
-use std::ptr;
+use std::{mem, ptr};
 
 use hashbrown::HashTable;
 
 use super::shard::shard_hash;
+
+/// How many keys are sifted at once.
+pub(super) const SIFTED_TOGETHER: usize = 32;
+
+/// Keys of which the memory was asked for a short while ago and is still near. Where a few keys have most of the records, as they often do,
+/// they would be asked for again and again.
+#[derive(Debug)]
+pub(super) struct Recent {
+    /// The lower half of the hash that came last, by the upper half.
+    latest: [u32; Self::KEYS],
+    /// How often nothing is to be sifted, because little was recent the last time.
+    pause: u32,
+}
+
+impl Recent {
+    const KEYS: usize = 256;
+    const PAUSE: u32 = 15;
+
+    pub(super) const fn new() -> Self {
+        Self {
+            latest: [0; Self::KEYS],
+            pause: 0,
+        }
+    }
+
+    /// Whether sifting is not worth while. To be asked once for some dozens of keys.
+    #[inline]
+    pub(super) fn are_few(&mut self) -> bool {
+        let pauses = self.pause > 0;
+        self.pause = self.pause.saturating_sub(1);
+        pauses
+    }
+
+    /// Puts the hashes of those of these keys that are not recent to the front, and says how many there are. They are recent from now on.
+    #[inline(always)]
+    pub(super) fn sift<K>(&mut self, keys: &[(u64, K)], sifted: &mut [u64; SIFTED_TOGETHER]) -> usize {
+        let mut count = 0;
+        for (hash, _) in keys {
+            let latest = &mut self.latest[(hash >> 32) as usize % Self::KEYS];
+            // Without a branch: whether a key is recent cannot be predicted.
+            sifted[count % SIFTED_TOGETHER] = *hash;
+            count += usize::from(mem::replace(latest, *hash as u32) != *hash as u32);
+        }
+        if count * 4 > keys.len() * 3 {
+            self.pause = Self::PAUSE;
+        }
+        count
+    }
+}
 
 /// Where the tags of a table are, and how many. Without a table it asks for what is nowhere.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,6 +158,34 @@ mod tests {
         };
         let found = (0..table.num_buckets()).filter(own).count();
         assert!(found > table.len() / 2, "{found} of {}", table.len());
+    }
+
+    #[test]
+    fn what_is_recent_is_left_out_and_nothing_else_and_where_little_is_recent_it_is_not_looked_for() {
+        let mut recent = Recent::new();
+        let keys = |from: u64| {
+            (from..from + 32)
+                .map(|key| (key.stable_hash(), key))
+                .collect::<Vec<_>>()
+        };
+        let mut sifted = [0; SIFTED_TOGETHER];
+        let mut sift = |recent: &mut Recent, keys: &[(u64, u64)]| {
+            let count = recent.sift(keys, &mut sifted);
+            sifted[..count].to_vec()
+        };
+        let all = |keys: &[(u64, u64)]| keys.iter().map(|(hash, _)| *hash).collect::<Vec<_>>();
+        assert_eq!(sift(&mut recent, &keys(0)), all(&keys(0)));
+        for _ in 0..Recent::PAUSE {
+            assert!(recent.are_few());
+        }
+        assert!(!recent.are_few());
+        let mut next = keys(0);
+        next[5] = (77u64.stable_hash(), 77);
+        // A key may have taken the place of another.
+        let left = sift(&mut recent, &next);
+        assert!(left.contains(&next[5].0) && left.len() < 12, "{left:?}");
+        assert!(left.iter().all(|hash| all(&next).contains(hash)));
+        assert!(!recent.are_few());
     }
 
     #[test]
