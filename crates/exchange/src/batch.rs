@@ -6,10 +6,15 @@ use streamd_core::time::EventTime;
 ///
 /// A stream without event time pays nothing for it: the column of timestamps is empty, or as long as the batch. A record
 /// without a timestamp in a batch that has some carries [`EventTime::MIN`].
+///
+/// A batch that comes from a [`Partitioner::by_key`](crate::Partitioner::by_key) has the hash of each key with it, for the operator that
+/// it goes to. Whatever takes records out forgets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch<T> {
     records: Vec<T>,
     timestamps: Vec<EventTime>,
+    /// They hold where there are as many as records.
+    key_hashes: Vec<u64>,
 }
 
 // By hand: a derive would ask `T: Default`.
@@ -25,6 +30,7 @@ impl<T> From<Vec<T>> for Batch<T> {
         Self {
             records,
             timestamps: Vec::new(),
+            key_hashes: Vec::new(),
         }
     }
 }
@@ -35,6 +41,7 @@ impl<T> Batch<T> {
         Self {
             records: Vec::new(),
             timestamps: Vec::new(),
+            key_hashes: Vec::new(),
         }
     }
 
@@ -55,7 +62,11 @@ impl<T> Batch<T> {
             records.len(),
             timestamps.len()
         );
-        Self { records, timestamps }
+        Self {
+            records,
+            timestamps,
+            key_hashes: Vec::new(),
+        }
     }
 
     /// How many records there are.
@@ -89,11 +100,13 @@ impl<T> Batch<T> {
     /// The records, for whoever has no use for timestamps: they are forgotten.
     pub fn untimed(&mut self) -> &mut Vec<T> {
         self.timestamps.clear();
+        self.key_hashes.clear();
         &mut self.records
     }
 
     /// The records, to be taken out, and their timestamps. To be followed by [`clear`](Self::clear).
     pub fn parts_mut(&mut self) -> (&mut Vec<T>, &[EventTime]) {
+        self.key_hashes.clear();
         (&mut self.records, &self.timestamps)
     }
 
@@ -112,6 +125,19 @@ impl<T> Batch<T> {
     #[inline]
     pub fn timestamp(&self, position: usize) -> EventTime {
         self.timestamps.get(position).copied().unwrap_or(EventTime::MIN)
+    }
+
+    /// The stable hashes of the records' keys, in the same order, where the batch was dealt out by them; else none.
+    #[inline]
+    pub fn key_hashes(&self) -> Option<&[u64]> {
+        let all = !self.records.is_empty() && self.key_hashes.len() == self.records.len();
+        all.then_some(&self.key_hashes)
+    }
+
+    /// Adds the hash of the key of the record that was just added: of every record, or of none.
+    #[inline]
+    pub(crate) fn push_key_hash(&mut self, hash: u64) {
+        self.key_hashes.push(hash);
     }
 
     /// Adds a record. [`EventTime::MIN`] stands for no timestamp.
@@ -140,6 +166,8 @@ impl<T> Batch<T> {
             self.timestamps.append(&mut other.timestamps);
         }
         self.records.append(&mut other.records);
+        self.key_hashes.clear();
+        other.key_hashes.clear();
         if !self.timestamps.is_empty() {
             self.timestamps.resize(self.records.len(), EventTime::MIN);
         }
@@ -149,10 +177,12 @@ impl<T> Batch<T> {
     pub fn clear(&mut self) {
         self.records.clear();
         self.timestamps.clear();
+        self.key_hashes.clear();
     }
 
     /// Keeps the records for which the predicate holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.key_hashes.clear();
         if self.timestamps.is_empty() {
             self.records.retain(keep);
             return;
@@ -175,6 +205,7 @@ impl<T> Batch<T> {
     /// Takes the first `count` records out, in order, with their timestamps.
     #[inline]
     pub fn drain(&mut self, count: usize) -> Drain<'_, T> {
+        self.key_hashes.clear();
         let timed = if self.timestamps.is_empty() { 0 } else { count };
         Drain {
             records: self.records.drain(..count),
@@ -185,6 +216,7 @@ impl<T> Batch<T> {
     /// Takes records out, the first ones first, each with its timestamp, until the function answers that it has `enough`. The others stay.
     #[inline]
     pub fn take_until<E>(&mut self, mut enough: impl FnMut(T, EventTime) -> Result<bool, E>) -> Result<(), E> {
+        self.key_hashes.clear();
         let mut taken = 0;
         let mut done = Ok(false);
         for record in self.records.extract_if(.., |_| true) {
@@ -210,7 +242,8 @@ impl<T> Batch<T> {
             output.timestamps.append(&mut self.timestamps);
         }
         output.records.extend(self.records.drain(..).map(function));
-        self.timestamps.clear();
+        output.key_hashes.clear();
+        self.clear();
     }
 
     /// Gives every record the timestamp that the function takes from it, and the one it had.
@@ -257,6 +290,7 @@ impl<T> Batch<T> {
         Self {
             records: self.records.iter().map(copy).collect(),
             timestamps: self.timestamps.clone(),
+            key_hashes: Vec::new(),
         }
     }
 }
@@ -266,6 +300,7 @@ impl<T: Clone> Batch<T> {
     pub fn copy_from(&mut self, other: &Self) {
         self.records.clone_from(&other.records);
         self.timestamps.clone_from(&other.timestamps);
+        self.key_hashes.clear();
     }
 }
 
@@ -322,6 +357,39 @@ mod tests {
             assert!(rest.is_empty() && rest.timestamps().is_empty());
             assert_eq!(rest.take_until(|_, _| Err("never asked")), Ok(()));
         }
+    }
+
+    #[test]
+    fn the_hashes_of_keys_are_forgotten_by_whatever_changes_which_records_there_are() {
+        let mut keyed = Batch::new();
+        for record in ['a', 'b'] {
+            keyed.push(record, EventTime(1));
+            keyed.push_key_hash(u64::from(record));
+        }
+        assert_eq!(keyed.key_hashes(), Some(&[97, 98][..]));
+        let changes: [fn(&mut Batch<char>); 8] = [
+            |batch| batch.clear(),
+            |batch| batch.retain(|_| true),
+            |batch| batch.untimed().reverse(),
+            |batch| batch.parts_mut().0.reverse(),
+            |batch| Batch::new().append(batch),
+            |batch| batch.copy_from(&timed(&[('x', 1), ('y', 2)])),
+            |batch| drop(batch.drain(1)),
+            |batch| batch.take_until(|_, _| Ok::<_, ()>(true)).unwrap(),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut changed = keyed.clone();
+            change(&mut changed);
+            // As many records as there were: hashes that were still there would seem to be theirs.
+            while changed.len() < 2 {
+                changed.push('z', EventTime(1));
+            }
+            assert_eq!(changed.key_hashes(), None, "change {number}");
+        }
+        let mut mapped = Batch::new();
+        keyed.map_into(&mut mapped, |record| record);
+        keyed.append(&mut mapped);
+        assert_eq!((keyed.len(), keyed.key_hashes()), (2, None));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const GATHERED_FOR_ALL: usize = 16 * BATCH_RECORDS;
 pub enum Partitioner<T> {
     /// To the one channel there is.
     Forward,
-    /// To the channel with the index that a function gives; see [`Partitioner::hash`].
+    /// To the channel with the index that a function gives; see [`Partitioner::hash`] and [`Partitioner::by_key`].
     Hash(Dealer<T>),
     /// To all channels in turn.
     Rebalance,
@@ -42,14 +42,15 @@ pub struct Dealer<T>(Box<DealOut<T>>);
 type DealOut<T> = dyn FnMut(&mut Drain<'_, T>, &mut [Output<T>], usize) -> Option<usize> + Send;
 
 impl<T> Dealer<T> {
-    fn new(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
+    /// `target` gives the index of the output, and the hash of the key where that goes on with the record.
+    fn new(mut target: impl FnMut(&T) -> (u32, Option<u64>) + Send + 'static) -> Self {
         Self(Box::new(move |records, outputs, gathered| {
             let (records, timestamps) = records.columns();
             if timestamps.as_slice().is_empty() {
                 // The way of all streams without event time: no second column to walk along.
-                return deal_out(records, &mut iter::empty(), outputs, gathered, &mut index);
+                return deal_out(records, &mut iter::empty(), outputs, gathered, &mut target);
             }
-            deal_out(records, timestamps, outputs, gathered, &mut index)
+            deal_out(records, timestamps, outputs, gathered, &mut target)
         }))
     }
 }
@@ -60,16 +61,19 @@ fn deal_out<T>(
     timestamps: &mut impl Iterator<Item = EventTime>,
     outputs: &mut [Output<T>],
     gathered: usize,
-    index: &mut impl FnMut(&T) -> u32,
+    target: &mut impl FnMut(&T) -> (u32, Option<u64>),
 ) -> Option<usize> {
     // Where the record is, and not where it would be copied to: what was just copied cannot be read at once.
-    while let Some(target) = records.as_slice().first().map(&mut *index) {
-        let target = target as usize;
-        let pending = &mut outputs[target].pending;
+    while let Some((index, key_hash)) = records.as_slice().first().map(&mut *target) {
+        let index = index as usize;
+        let pending = &mut outputs[index].pending;
         let record = records.next().expect("it was looked at");
         pending.push(record, timestamps.next().unwrap_or(EventTime::MIN));
+        if let Some(hash) = key_hash {
+            pending.push_key_hash(hash);
+        }
         if pending.len() >= gathered {
-            return Some(target);
+            return Some(index);
         }
     }
     None
@@ -77,8 +81,20 @@ fn deal_out<T>(
 
 impl<T> Partitioner<T> {
     /// To the channel with the index that `index` gives.
-    pub fn hash(index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
-        Self::Hash(Dealer::new(index))
+    pub fn hash(mut index: impl FnMut(&T) -> u32 + Send + 'static) -> Self {
+        Self::Hash(Dealer::new(move |record| (index(record), None)))
+    }
+
+    /// To the channel with the index that `owner` gives for the stable hash of the record's key, as `key_hash` gives it. The hash goes on
+    /// with the record, to consumers in this process, who take it for that of their own key: see [`Batch::key_hashes`].
+    pub fn by_key(
+        mut key_hash: impl FnMut(&T) -> u64 + Send + 'static,
+        mut owner: impl FnMut(u64) -> u32 + Send + 'static,
+    ) -> Self {
+        Self::Hash(Dealer::new(move |record| {
+            let hash = key_hash(record);
+            (owner(hash), Some(hash))
+        }))
     }
 }
 

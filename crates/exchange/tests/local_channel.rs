@@ -441,6 +441,32 @@ fn what_is_sent_says_where_it_comes_from_and_not_where_earlier_batches_came_from
     }
 }
 
+#[test]
+fn records_that_are_dealt_out_by_key_bring_its_hash_also_in_a_buffer_that_comes_back() {
+    let (senders, receivers) = channels(2, 1 << 10);
+    let hash_of = |record: &u64| record.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let owner_of = |hash: u64| u32::from(hash >> 63 == 1);
+    let mut output = ResultPartition::new(Partitioner::by_key(hash_of, owner_of), senders);
+    let (mut arrived, mut batch) = (0, Batch::new());
+    for first in [0, 1000, 2000] {
+        let mut records = Batch::from((first..first + 1000).collect::<Vec<_>>());
+        output.emit(&mut records, &Origin::UNKNOWN).unwrap();
+        output.flush().unwrap();
+        for (channel, receiver) in (0..).zip(&receivers) {
+            while let Some(Element::Records { payload, .. }) = receiver.try_recv() {
+                let spare = receive_into::<u64>(payload, &mut batch).unwrap().unwrap();
+                let hashes = batch.key_hashes().unwrap();
+                assert!(batch.records().iter().map(hash_of).eq(hashes.iter().copied()));
+                assert!(hashes.iter().all(|hash| owner_of(*hash) == channel));
+                arrived += batch.len();
+                batch.clear();
+                receiver.recycle(spare);
+            }
+        }
+    }
+    assert_eq!(arrived, 3000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

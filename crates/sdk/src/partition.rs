@@ -55,7 +55,14 @@ where
 {
     fn make(&self) -> RouteMaker<T> {
         let key_of = self.0.0.clone();
-        Box::new(move |consumers, key_groups| Partitioner::hash(consumer_by_key(key_of.clone(), consumers, key_groups)))
+        Box::new(move |consumers, key_groups| {
+            let key_of = key_of.clone();
+            let owners = Owners::new(consumers, key_groups);
+            Partitioner::by_key(
+                move |record| key_of(record).stable_hash(),
+                move |hash| owners.of(key_group_of(hash, key_groups)),
+            )
+        })
     }
 }
 

@@ -97,7 +97,7 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<In>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        self.keys.fill(input.records(), &mut self.key_of);
+        self.keys.fill(input, &mut self.key_of);
         let mut records = input.drain(input.len());
         for keys in self.keys.groups() {
             self.scope.touch(keys, &self.label)?;

@@ -71,7 +71,7 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<T>) -> Result<(), TaskError> {
-        self.keys.fill(input.records(), &mut self.key_of);
+        self.keys.fill(input, &mut self.key_of);
         output.reserve(input.len());
         let mut records = input.drain(input.len());
         for keys in self.keys.groups() {

@@ -1,4 +1,5 @@
 use streamd_core::state::Key;
+use streamd_exchange::Batch;
 
 /// How many keys are touched at once: enough misses to keep the memory busy, few enough entries to still be in the first-level
 /// cache when their records are worked on.
@@ -14,13 +15,19 @@ impl<K: Key> KeyBatch<K> {
         Self { keys: Vec::new() }
     }
 
-    /// Takes the keys of these records, in order.
-    pub(crate) fn fill<T>(&mut self, records: &[T], key_of: &mut impl FnMut(&T) -> K) {
+    /// Takes the keys of these records, in order: those that they were dealt out by, if they were.
+    #[inline]
+    pub(crate) fn fill<T>(&mut self, batch: &Batch<T>, key_of: &mut impl FnMut(&T) -> K) {
         self.keys.clear();
-        self.keys.extend(records.iter().map(|record| {
-            let key = key_of(record);
-            (key.stable_hash(), key)
-        }));
+        let keys = batch.records().iter().map(key_of);
+        match batch.key_hashes() {
+            Some(hashes) => self.keys.extend(hashes.iter().copied().zip(keys)),
+            None => self.keys.extend(keys.map(|key| (key.stable_hash(), key))),
+        }
+        debug_assert!(
+            self.keys.iter().all(|(hash, key)| *hash == key.stable_hash()),
+            "records come by another key than the operator's"
+        );
     }
 
     /// The keys in groups that are small enough to be touched before they are worked on.

@@ -5,6 +5,7 @@ use streamd_core::graph::StateDescriptor;
 use streamd_core::key_group::KeyGroupRange;
 use streamd_core::state::Key;
 use streamd_core::time::EventTime;
+use streamd_exchange::Batch;
 use streamd_state::{KeyedStateBackend, StateId, Timed};
 
 use super::Lateness;
@@ -64,12 +65,12 @@ impl<K: Key, T: Record, V: Timed, S> KeyedWindows<K, T, V, S> {
     }
 
     /// The keys of a batch, to be given back by [`done`](Self::done).
-    pub(super) fn keys_of(&mut self, records: &[T]) -> KeyBatch<K>
+    pub(super) fn keys_of(&mut self, batch: &Batch<T>) -> KeyBatch<K>
     where
         S: FnMut(&T) -> K,
     {
         let mut keys = std::mem::replace(&mut self.keys, KeyBatch::new());
-        keys.fill(records, &mut self.key_of);
+        keys.fill(batch, &mut self.key_of);
         keys
     }
 

@@ -434,7 +434,7 @@ where
     }
 
     fn process(&mut self, input: &mut Batch<T>, output: &mut Batch<Out>) -> Result<(), TaskError> {
-        let keys = self.keyed.keys_of(input.records());
+        let keys = self.keyed.keys_of(input);
         let mut records = input.drain(input.len());
         for keys in keys.groups() {
             self.keyed.touch(keys)?;
