@@ -268,6 +268,11 @@ impl State for () {
     fn decode(_row: &mut RowReader<'_>) -> Result<Self, RowError> {
         Ok(())
     }
+
+    #[inline]
+    fn stable_hash(&self) -> u64 {
+        xxh3_64(&[])
+    }
 }
 
 impl<T: State> State for Option<T> {

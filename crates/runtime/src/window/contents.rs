@@ -2,6 +2,7 @@
 
 use streamd_core::state::{Key, State};
 use streamd_core::time::EventTime;
+use streamd_exchange::Batch;
 
 use super::{Evictor, TimeWindow};
 use crate::error::BoxError;
@@ -63,7 +64,7 @@ pub trait AggregateFunction<In>: Clone + Send + 'static {
     /// What is kept: the only thing, whatever the number of records.
     type Accumulator: State;
     /// The result.
-    type Output;
+    type Output: Send;
 
     /// The accumulator of no records.
     fn create_accumulator(&self) -> Self::Accumulator;
@@ -261,7 +262,8 @@ where
 pub struct Applied<C, P, Mid> {
     contents: C,
     function: P,
-    result: std::marker::PhantomData<fn() -> Mid>,
+    /// The result at hand; between two calls its memory.
+    result: Batch<Mid>,
 }
 
 // By hand: a derive would ask `Mid: Clone`.
@@ -277,7 +279,7 @@ impl<C, P, Mid> Applied<C, P, Mid> {
         Self {
             contents,
             function,
-            result: std::marker::PhantomData,
+            result: Batch::new(),
         }
     }
 }
@@ -285,7 +287,7 @@ impl<C, P, Mid> Applied<C, P, Mid> {
 impl<K, T, Mid, Out, C, P> WindowContents<K, T, Out> for Applied<C, P, Mid>
 where
     K: Key,
-    Mid: 'static,
+    Mid: Send + 'static,
     C: WindowContents<K, T, Mid>,
     P: ProcessWindowFunction<K, Mid, Out>,
 {
@@ -306,9 +308,9 @@ where
         contents: &mut C::Accumulator,
         out: &mut Collector<'_, Out>,
     ) -> Result<(), BoxError> {
-        let mut result = streamd_exchange::Batch::new();
-        let mut collector = Collector::new(&mut result, EventTime::MIN);
+        self.result.clear();
+        let mut collector = Collector::new(&mut self.result, EventTime::MIN);
         self.contents.emit(context, contents, &mut collector)?;
-        self.function.process(context, result.records(), out)
+        self.function.process(context, self.result.records(), out)
     }
 }

@@ -108,6 +108,7 @@ impl<A: State> Panes<A> {
 }
 
 /// The panes that start between the two.
+#[inline]
 pub(super) fn between<A>(
     panes: &VecDeque<Pane<A>>,
     start: i64,

@@ -12,6 +12,7 @@ pub struct NeverTrigger;
 impl<T> Trigger<T> for NeverTrigger {
     type State = ();
 
+    #[inline]
     fn on_element(
         &mut self,
         _record: &T,
@@ -40,6 +41,7 @@ pub enum DefaultTrigger {
 impl<T> Trigger<T> for DefaultTrigger {
     type State = ();
 
+    #[inline]
     fn on_element(
         &mut self,
         record: &T,

@@ -12,6 +12,7 @@ pub struct EventTimeTrigger;
 impl<T> Trigger<T> for EventTimeTrigger {
     type State = ();
 
+    #[inline]
     fn on_element(
         &mut self,
         _record: &T,

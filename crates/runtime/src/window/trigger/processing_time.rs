@@ -12,6 +12,7 @@ pub struct ProcessingTimeTrigger;
 impl<T> Trigger<T> for ProcessingTimeTrigger {
     type State = ();
 
+    #[inline]
     fn on_element(
         &mut self,
         _record: &T,
