@@ -26,8 +26,10 @@ pub fn partition() -> u64 {
         .map(|_| local_channel(CAPACITY, waker.clone(), waker.clone()))
         .unzip();
     let owners = Owners::new(CONSUMERS, KEY_GROUPS);
-    let by_key =
-        Partitioner::hash(move |event: &(u64, i64)| owners.of(key_group_of(event.0.stable_hash(), KEY_GROUPS)));
+    let by_key = Partitioner::by_key(
+        |event: &(u64, i64)| event.0.stable_hash(),
+        move |hash| owners.of(key_group_of(hash, KEY_GROUPS)),
+    );
     let mut output = ResultPartition::new(by_key, senders);
     let mut input = InputGate::new(receivers);
     let mut received: Batch<(u64, i64)> = Batch::with_capacity(BATCH_RECORDS);

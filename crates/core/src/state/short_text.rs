@@ -26,11 +26,10 @@ const SECRET_HIGH: u64 = 0x2172_ffcc_7dd0_5a82 ^ 0x8e24_43f7_7446_08b8;
 pub(super) fn hash(text: &[u8]) -> u64 {
     let length = text.len() as u64;
     if text.len() > 4 {
-        let middle = match text.len().checked_sub(8) {
-            Some(before_last) => word(text, before_last),
-            // The last eight bytes of the row begin within the length, of which they have zeros.
-            None => word(text, 0) << (8 * (8 - text.len())),
-        };
+        // The last eight bytes of the row may begin within the length, of which they have zeros. Without a branch: how long the texts of a
+        // stream are cannot be predicted.
+        let zeros = 8_usize.saturating_sub(text.len());
+        let middle = word(text, text.len().saturating_sub(8)) << (8 * zeros);
         let last = word(text, text.len() - 4);
         hash_of_9_to_16(length, length | word(text, 0) << 32, middle & 0xffff_ffff | last << 32)
     } else {

@@ -21,8 +21,8 @@ pub(super) const SIFTED_TOGETHER: usize = 32;
 /// they would be asked for again and again.
 #[derive(Debug)]
 pub(super) struct Recent {
-    /// The lower half of the hash that came last, by the upper half.
-    latest: [u32; Self::KEYS],
+    /// The lower half of the hash that came last, by the upper half. Empty until it is needed: many tables are small.
+    latest: Vec<u32>,
     /// How often nothing is to be sifted, because little was recent the last time.
     pause: u32,
 }
@@ -33,7 +33,7 @@ impl Recent {
 
     pub(super) const fn new() -> Self {
         Self {
-            latest: [0; Self::KEYS],
+            latest: Vec::new(),
             pause: 0,
         }
     }
@@ -49,9 +49,11 @@ impl Recent {
     /// Puts the hashes of those of these keys that are not recent to the front, and says how many there are. They are recent from now on.
     #[inline(always)]
     pub(super) fn sift<K>(&mut self, keys: &[(u64, K)], sifted: &mut [u64; SIFTED_TOGETHER]) -> usize {
+        self.latest.resize(Self::KEYS, 0);
+        let by_upper_half = &mut self.latest[..Self::KEYS];
         let mut count = 0;
         for (hash, _) in keys {
-            let latest = &mut self.latest[(hash >> 32) as usize % Self::KEYS];
+            let latest = &mut by_upper_half[(hash >> 32) as usize % Self::KEYS];
             // Without a branch: whether a key is recent cannot be predicted.
             sifted[count % SIFTED_TOGETHER] = *hash;
             count += usize::from(mem::replace(latest, *hash as u32) != *hash as u32);
