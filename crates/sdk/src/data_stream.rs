@@ -130,6 +130,8 @@ impl<T: Record> DataStream<T> {
     }
 
     /// Groups the records by key: records of one key meet in one subtask, in order, with the state of that key.
+    ///
+    /// `key_of` must give the same key whenever it is called with the same record: it is called on both sides of the exchange.
     pub fn key_by<K, S>(&self, key_of: S) -> KeyedStream<K, T, S>
     where
         K: Key,
