@@ -8,7 +8,7 @@ use streamd_core::time::EventTime;
 /// without a timestamp in a batch that has some carries [`EventTime::MIN`].
 ///
 /// A batch that comes from a [`Partitioner::by_key`](crate::Partitioner::by_key) has the hash of each key with it, for the operator that
-/// it goes to. Whatever takes records out forgets them.
+/// it goes to. Whatever takes records out or changes them forgets the hashes, and so does the next partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch<T> {
     records: Vec<T>,
@@ -134,6 +134,11 @@ impl<T> Batch<T> {
         all.then_some(&self.key_hashes)
     }
 
+    /// From here on the records go by no key, or by another one.
+    pub(crate) fn forget_key_hashes(&mut self) {
+        self.key_hashes.clear();
+    }
+
     /// Adds the hash of the key of the record that was just added: of every record, or of none.
     #[inline]
     pub(crate) fn push_key_hash(&mut self, hash: u64) {
@@ -248,6 +253,7 @@ impl<T> Batch<T> {
 
     /// Gives every record the timestamp that the function takes from it, and the one it had.
     pub fn assign_timestamps(&mut self, mut assign: impl FnMut(&T, EventTime) -> EventTime) {
+        self.key_hashes.clear();
         self.timestamps.resize(self.records.len(), EventTime::MIN);
         for (record, timestamp) in self.records.iter().zip(&mut self.timestamps) {
             *timestamp = assign(record, *timestamp);
@@ -367,10 +373,11 @@ mod tests {
             keyed.push_key_hash(u64::from(record));
         }
         assert_eq!(keyed.key_hashes(), Some(&[97, 98][..]));
-        let changes: [fn(&mut Batch<char>); 8] = [
+        let changes: [fn(&mut Batch<char>); 9] = [
             |batch| batch.clear(),
             |batch| batch.retain(|_| true),
             |batch| batch.untimed().reverse(),
+            |batch| batch.assign_timestamps(|_, time| time),
             |batch| batch.parts_mut().0.reverse(),
             |batch| Batch::new().append(batch),
             |batch| batch.copy_from(&timed(&[('x', 1), ('y', 2)])),

@@ -167,6 +167,7 @@ impl<T: Serialize + Send + 'static> ResultPartition<T> {
         if batch.is_empty() {
             return Ok(());
         }
+        batch.forget_key_hashes();
         let number = self.noted.note(origin);
         for output in self.outputs.iter_mut().filter(|output| output.pending.is_empty()) {
             output.since = number;

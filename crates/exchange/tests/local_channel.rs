@@ -467,6 +467,38 @@ fn records_that_are_dealt_out_by_key_bring_its_hash_also_in_a_buffer_that_comes_
     assert_eq!(arrived, 3000);
 }
 
+#[test]
+fn the_hashes_of_keys_go_no_further_than_the_consumer() {
+    for partitioner in [
+        Partitioner::Forward,
+        Partitioner::Rebalance,
+        Partitioner::Global,
+        Partitioner::broadcast(),
+        Partitioner::hash(|_| 0),
+        Partitioner::by_key(|_| 5, |_| 0),
+    ] {
+        let (senders, receivers) = channels(2, 1 << 10);
+        let mut first = ResultPartition::new(Partitioner::by_key(|record: &u64| *record, |_| 0), senders);
+        first.emit(&mut Batch::from(vec![1, 2]), &Origin::UNKNOWN).unwrap();
+        first.flush().unwrap();
+        let Some(Element::Records { payload, .. }) = receivers[0].try_recv() else {
+            panic!("records were sent");
+        };
+        let mut keyed = decode::<u64>(payload).unwrap();
+        assert_eq!(keyed.key_hashes(), Some(&[1, 2][..]));
+
+        let (senders, receivers) = channels(1, 1 << 10);
+        let mut second = ResultPartition::new(partitioner, senders);
+        second.emit(&mut keyed, &Origin::UNKNOWN).unwrap();
+        second.flush().unwrap();
+        let Some(Element::Records { payload, .. }) = receivers[0].try_recv() else {
+            panic!("records were sent");
+        };
+        let arrived = decode::<u64>(payload).unwrap();
+        assert_eq!((arrived.records(), arrived.key_hashes()), (&[1, 2][..], None));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

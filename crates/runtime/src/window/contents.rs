@@ -262,7 +262,7 @@ where
 pub struct Applied<C, P, Mid> {
     contents: C,
     function: P,
-    /// The result at hand; between two calls its memory.
+    /// Empty between two calls: its memory is used again.
     result: Batch<Mid>,
 }
 
@@ -308,9 +308,10 @@ where
         contents: &mut C::Accumulator,
         out: &mut Collector<'_, Out>,
     ) -> Result<(), BoxError> {
-        self.result.clear();
         let mut collector = Collector::new(&mut self.result, EventTime::MIN);
         self.contents.emit(context, contents, &mut collector)?;
-        self.function.process(context, self.result.records(), out)
+        let done = self.function.process(context, self.result.records(), out);
+        self.result.clear();
+        done
     }
 }
