@@ -15,7 +15,7 @@ impl<K: Key> KeyBatch<K> {
         Self { keys: Vec::new() }
     }
 
-    /// Takes the keys of these records, in order: those that they were dealt out by, if they were.
+    /// Takes the keys of these records, in order, with the hashes that came along, or anew where none did.
     #[inline]
     pub(crate) fn fill<T>(&mut self, batch: &Batch<T>, key_of: &mut impl FnMut(&T) -> K) {
         self.keys.clear();
