@@ -11,16 +11,73 @@
 use std::{mem, ptr};
 
 use hashbrown::HashTable;
+use streamd_core::state::{Key, State};
 
-use super::shard::shard_hash;
+use super::directory::Directory;
+use super::shard::{Shard, shard_hash};
 
 /// How many keys are sifted at once.
-pub(super) const SIFTED_TOGETHER: usize = 32;
+const SIFTED_TOGETHER: usize = 32;
+
+/// Asks for the memory of the next keys of a table.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// By shard: where its tags were when they were asked for last.
+    tags: Vec<Tags>,
+    recent: Recent,
+}
+
+impl Ahead {
+    /// Asks for the memory of some dozens of keys, but for that of recent ones.
+    #[inline]
+    pub(super) fn ask_for<K: Key, V: State>(
+        &mut self,
+        keys: &[(u64, K)],
+        directory: &Directory,
+        shards: &[Shard<K, V>],
+    ) {
+        self.tags.resize(shards.len(), Tags::default());
+        if self.recent.are_few() {
+            return self.ask_for_all(keys.iter().map(|(hash, _)| *hash), directory, shards);
+        }
+        for keys in keys.chunks(SIFTED_TOGETHER) {
+            let mut sifted = [0; SIFTED_TOGETHER];
+            let hashes = self.recent.sift(keys, &mut sifted);
+            self.ask_for_all(hashes.iter().copied(), directory, shards);
+        }
+    }
+
+    #[inline(always)]
+    fn ask_for_all<K: Key, V: State>(
+        &mut self,
+        hashes: impl Iterator<Item = u64> + Clone,
+        directory: &Directory,
+        shards: &[Shard<K, V>],
+    ) {
+        for hash in hashes.clone() {
+            self.tags[directory.shard_of(hash)].prefetch::<(K, V)>(hash);
+        }
+        for hash in hashes.clone() {
+            let number = directory.shard_of(hash);
+            let (shard, tags) = (&shards[number], &mut self.tags[number]);
+            if let Some(entry) = shard.prefetch(hash)
+                && !tags.are_behind(entry)
+            {
+                *tags = shard.tags();
+            }
+        }
+        if Shard::<K, V>::OWNS_MEMORY {
+            for hash in hashes {
+                shards[directory.shard_of(hash)].prefetch_owned(hash);
+            }
+        }
+    }
+}
 
 /// Keys of which the memory was asked for a short while ago and is still near. Where a few keys have most of the records, as they often do,
 /// they would be asked for again and again.
-#[derive(Debug)]
-pub(super) struct Recent {
+#[derive(Debug, Default)]
+struct Recent {
     /// The lower half of the hash that came last, by the upper half. Empty until it is needed: many tables are small.
     latest: Vec<u32>,
     /// How often nothing is to be sifted, because little was recent the last time.
@@ -31,24 +88,17 @@ impl Recent {
     const KEYS: usize = 256;
     const PAUSE: u32 = 15;
 
-    pub(super) const fn new() -> Self {
-        Self {
-            latest: Vec::new(),
-            pause: 0,
-        }
-    }
-
     /// Whether sifting is not worth while. To be asked once for some dozens of keys.
     #[inline]
-    pub(super) fn are_few(&mut self) -> bool {
+    fn are_few(&mut self) -> bool {
         let pauses = self.pause > 0;
         self.pause = self.pause.saturating_sub(1);
         pauses
     }
 
-    /// Puts the hashes of those of these keys that are not recent to the front, and says how many there are. They are recent from now on.
+    /// The hashes of those of these keys that are not recent. They are from now on.
     #[inline(always)]
-    pub(super) fn sift<K>(&mut self, keys: &[(u64, K)], sifted: &mut [u64; SIFTED_TOGETHER]) -> usize {
+    fn sift<'a, K>(&mut self, keys: &[(u64, K)], sifted: &'a mut [u64; SIFTED_TOGETHER]) -> &'a [u64] {
         self.latest.resize(Self::KEYS, 0);
         let by_upper_half = &mut self.latest[..Self::KEYS];
         let mut count = 0;
@@ -61,7 +111,7 @@ impl Recent {
         if count * 4 > keys.len() * 3 {
             self.pause = Self::PAUSE;
         }
-        count
+        &sifted[..count]
     }
 }
 
@@ -164,17 +214,14 @@ mod tests {
 
     #[test]
     fn what_is_recent_is_left_out_and_nothing_else_and_where_little_is_recent_it_is_not_looked_for() {
-        let mut recent = Recent::new();
+        let mut recent = Recent::default();
         let keys = |from: u64| {
             (from..from + 32)
                 .map(|key| (key.stable_hash(), key))
                 .collect::<Vec<_>>()
         };
         let mut sifted = [0; SIFTED_TOGETHER];
-        let mut sift = |recent: &mut Recent, keys: &[(u64, u64)]| {
-            let count = recent.sift(keys, &mut sifted);
-            sifted[..count].to_vec()
-        };
+        let mut sift = |recent: &mut Recent, keys: &[(u64, u64)]| recent.sift(keys, &mut sifted).to_vec();
         let all = |keys: &[(u64, u64)]| keys.iter().map(|(hash, _)| *hash).collect::<Vec<_>>();
         assert_eq!(sift(&mut recent, &keys(0)), all(&keys(0)));
         for _ in 0..Recent::PAUSE {

@@ -37,6 +37,9 @@ pub(crate) fn rehash<K: Key, V>(entry: &(K, V)) -> u64 {
 }
 
 impl<K: Key, V: State> Shard<K, V> {
+    /// Whether keys or values have memory beside the entries.
+    pub(super) const OWNS_MEMORY: bool = K::OWNS_MEMORY || V::OWNS_MEMORY;
+
     /// A shard without entries, which takes no memory of its own.
     pub(crate) const fn new() -> Self {
         Self::Owned(HashTable::new())

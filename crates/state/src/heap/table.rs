@@ -12,7 +12,7 @@ use super::changes::{ShardChanges, Tracking};
 use super::directory::Directory;
 use super::frozen::FrozenTable;
 use super::increment::{FrozenIncrement, FrozenShard};
-use super::prefetch::{Recent, SIFTED_TOGETHER, Tags};
+use super::prefetch::Ahead;
 use super::shard::{Entries, Shard, rehash, shard_hash};
 use crate::huge_pages;
 use crate::timed::Moments;
@@ -43,9 +43,7 @@ const SHARD_BYTES: usize = 256 * 1024;
 pub struct HeapTable<K, V> {
     directory: Directory,
     shards: Vec<Shard<K, V>>,
-    /// By shard: where its tags were when they were asked for last.
-    tags: Vec<Tags>,
-    recent: Recent,
+    ahead: Ahead,
     /// How many entries a shard makes room for when it receives its first.
     first_room: usize,
     /// What changes, while checkpoints are incremental.
@@ -72,9 +70,6 @@ impl<K: Key, V: State> HeapTable<K, V> {
         }
     };
 
-    /// Whether keys or values have memory beside the entries.
-    const OWNS_MEMORY: bool = K::OWNS_MEMORY || V::OWNS_MEMORY;
-
     /// The number of entries of a full shard: hashbrown fills seven eighths of its buckets.
     const SHARD_ENTRIES: usize = Self::SHARD_BUCKETS / 8 * 7;
 
@@ -83,8 +78,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
         Self {
             directory: Directory::new(key_groups, max_parallelism),
             shards: vec![Shard::new()],
-            tags: Vec::new(),
-            recent: Recent::new(),
+            ahead: Ahead::default(),
             first_room: 1,
             tracking: None,
             moments: None,
@@ -230,36 +224,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
     /// Asks for the memory of the next keys that are looked up, some dozens, so that it arrives for all of them together.
     #[inline]
     pub fn prefetch(&mut self, keys: &[(u64, K)]) {
-        self.tags.resize(self.shards.len(), Tags::default());
-        if self.recent.are_few() {
-            return self.ask_for(keys.iter().map(|(hash, _)| *hash));
-        }
-        for keys in keys.chunks(SIFTED_TOGETHER) {
-            let mut hashes = [0; SIFTED_TOGETHER];
-            let count = self.recent.sift(keys, &mut hashes);
-            self.ask_for(hashes[..count].iter().copied());
-        }
-    }
-
-    #[inline(always)]
-    fn ask_for(&mut self, hashes: impl Iterator<Item = u64> + Clone) {
-        for hash in hashes.clone() {
-            self.tags[self.directory.shard_of(hash)].prefetch::<(K, V)>(hash);
-        }
-        for hash in hashes.clone() {
-            let number = self.directory.shard_of(hash);
-            let (shard, tags) = (&self.shards[number], &mut self.tags[number]);
-            if let Some(entry) = shard.prefetch(hash)
-                && !tags.are_behind(entry)
-            {
-                *tags = shard.tags();
-            }
-        }
-        if Self::OWNS_MEMORY {
-            for hash in hashes {
-                self.shards[self.directory.shard_of(hash)].prefetch_owned(hash);
-            }
-        }
+        self.ahead.ask_for(keys, &self.directory, &self.shards);
     }
 
     /// The number of keys. Counts the shards' entries: not for every record.
@@ -364,7 +329,7 @@ impl<K: Key, V: State> HeapTable<K, V> {
     #[inline]
     pub(crate) fn has_bytes(&self, bytes: usize) -> bool {
         // What keys and values have elsewhere: a cache line, if it is little.
-        let owned = if Self::OWNS_MEMORY { 64 } else { 0 };
+        let owned = if Shard::<K, V>::OWNS_MEMORY { 64 } else { 0 };
         let room = self.room_bytes();
         room >= 8 * bytes || room >= bytes && self.len() * (size_of::<(K, V)>() + owned) >= bytes
     }
