@@ -27,11 +27,7 @@ impl<T> Default for Batch<T> {
 impl<T> From<Vec<T>> for Batch<T> {
     /// Records without timestamps.
     fn from(records: Vec<T>) -> Self {
-        Self {
-            records,
-            timestamps: Vec::new(),
-            key_hashes: Vec::new(),
-        }
+        Self { records, ..Self::new() }
     }
 }
 
@@ -65,7 +61,7 @@ impl<T> Batch<T> {
         Self {
             records,
             timestamps,
-            key_hashes: Vec::new(),
+            ..Self::new()
         }
     }
 
@@ -296,7 +292,7 @@ impl<T> Batch<T> {
         Self {
             records: self.records.iter().map(copy).collect(),
             timestamps: self.timestamps.clone(),
-            key_hashes: Vec::new(),
+            ..Self::new()
         }
     }
 }

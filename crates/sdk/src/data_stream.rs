@@ -450,18 +450,15 @@ impl<T: Record> Upstream<T> {
             side: self.side,
             partitioner,
             exit: Box::new(move |kind, senders, key_groups| {
-                let partitioner = match (kind, &mut route) {
-                    (PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom, Some(make)) => {
-                        make(senders.len() as u32, key_groups)
+                let partitioner = match kind {
+                    PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom => {
+                        let missing = || TaskError::internal("an edge without the function that it goes by");
+                        route.as_mut().ok_or_else(missing)?(senders.len() as u32, key_groups)
                     }
-                    (PartitionerKind::Hash | PartitionerKind::Shuffle | PartitionerKind::Custom, None) => {
-                        return Err(TaskError::internal("an edge without the function that it goes by"));
-                    }
-                    (PartitionerKind::Rescale, _) => Partitioner::Rebalance,
-                    (PartitionerKind::Forward, _) => Partitioner::Forward,
-                    (PartitionerKind::Rebalance, _) => Partitioner::Rebalance,
-                    (PartitionerKind::Broadcast, _) => Partitioner::broadcast(),
-                    (PartitionerKind::Global, _) => Partitioner::Global,
+                    PartitionerKind::Rebalance | PartitionerKind::Rescale => Partitioner::Rebalance,
+                    PartitionerKind::Forward => Partitioner::Forward,
+                    PartitionerKind::Broadcast => Partitioner::broadcast(),
+                    PartitionerKind::Global => Partitioner::Global,
                 };
                 Ok(exit(ResultPartition::new(partitioner, senders)))
             }),

@@ -39,9 +39,9 @@ where
     fn make(&self) -> RouteMaker<Either<A, B>> {
         let key_of = self.0.0.clone();
         Box::new(move |consumers, key_groups| {
-            let consumer = consumer_by_key(key_of.clone(), consumers, key_groups);
+            let (key_of, owner) = (key_of.clone(), owner_of_hash(consumers, key_groups));
             Partitioner::hash(move |record| match record {
-                Either::First(record) => consumer(record),
+                Either::First(record) => owner(key_of(record).stable_hash()),
                 Either::Second(_) => 0,
             })
         })
@@ -57,23 +57,16 @@ where
         let key_of = self.0.0.clone();
         Box::new(move |consumers, key_groups| {
             let key_of = key_of.clone();
-            let owners = Owners::new(consumers, key_groups);
-            Partitioner::by_key(
-                move |record| key_of(record).stable_hash(),
-                move |hash| owners.of(key_group_of(hash, key_groups)),
-            )
+            let key_hash = move |record: &T| key_of(record).stable_hash();
+            Partitioner::by_key(key_hash, owner_of_hash(consumers, key_groups))
         })
     }
 }
 
-/// From a record to the consumer that its key belongs to.
-fn consumer_by_key<T, K: Key>(
-    key_of: impl Fn(&T) -> K + Send + 'static,
-    consumers: u32,
-    key_groups: u32,
-) -> impl Fn(&T) -> u32 + Send + 'static {
+/// From the hash of a key to the consumer that it belongs to.
+fn owner_of_hash(consumers: u32, key_groups: u32) -> impl Fn(u64) -> u32 + Send + 'static {
     let owners = Owners::new(consumers, key_groups);
-    move |record| owners.of(key_group_of(key_of(record).stable_hash(), key_groups))
+    move |hash| owners.of(key_group_of(hash, key_groups))
 }
 
 /// Any consumer, by chance.
